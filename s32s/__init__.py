@@ -1,0 +1,75 @@
+"""s32s keeps directories on many servers equal to a directory on one computer, with S3 in the middle.
+
+The command line and the menu call what stands here, and so may any Python program:
+
+    from pathlib import Path
+    import os
+    import s32s
+
+    machine = s32s.open_machine(s32s.load_settings(Path("s32s.toml")), s32s.places(os.environ))
+    report = s32s.run(machine, verb=s32s.Verb.SYNC, names=["WEBSITE"])
+
+Names are imported at their first use, so that `import s32s` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EntryFinished",
+    "Machine",
+    "Options",
+    "Plan",
+    "Report",
+    "Role",
+    "S32sError",
+    "Verb",
+    "load_maps",
+    "load_settings",
+    "open_machine",
+    "places",
+    "run",
+    "update_maps",
+]
+
+if TYPE_CHECKING:
+    from s32s.catalog import load as load_maps
+    from s32s.catalog import update as update_maps
+    from s32s.errors import S32sError
+    from s32s.events import EntryFinished
+    from s32s.maps import Role
+    from s32s.plan import Plan, Verb
+    from s32s.report import Report
+    from s32s.roles.base import Machine, Options
+    from s32s.runs import open_machine, run
+    from s32s.settings import load as load_settings
+    from s32s.settings import places
+
+_WHERE = {
+    "EntryFinished": ("events", "EntryFinished"),
+    "Machine": ("roles.base", "Machine"),
+    "Options": ("roles.base", "Options"),
+    "Plan": ("plan", "Plan"),
+    "Report": ("report", "Report"),
+    "Role": ("maps", "Role"),
+    "S32sError": ("errors", "S32sError"),
+    "Verb": ("plan", "Verb"),
+    "load_maps": ("catalog", "load"),
+    "load_settings": ("settings", "load"),
+    "open_machine": ("runs", "open_machine"),
+    "places": ("settings", "places"),
+    "run": ("runs", "run"),
+    "update_maps": ("catalog", "update"),
+}
+
+
+def __getattr__(name: str) -> object:
+    import importlib
+
+    if name not in _WHERE:
+        raise AttributeError(f"module 's32s' has no attribute {name!r}")
+    module, attribute = _WHERE[name]
+    return getattr(importlib.import_module(f"s32s.{module}"), attribute)

@@ -1,0 +1,105 @@
+"""The maps of this machine: fetched from S3, cached, loaded.
+
+A run reads the cache, so that what happens on a server changes only when somebody updates its maps. An update takes all
+files or none. A machine that has no maps yet, or lost its cache, fetches them once by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from s32s import maps
+from s32s.errors import MapError, NotFound
+from s32s.maps import MapSet, Problem, S3Path
+from s32s.state import CachedMaps, State
+from s32s.stores._engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update of the maps brought, by entry name."""
+
+    maps: MapSet
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+def load(source: S3Path, state: State, engine: Engine) -> MapSet:
+    """The cached maps of `source`; fetched when there are none.
+
+    Raises:
+        MapError, StoreError, Unreachable: there are none cached, and they cannot be fetched.
+    """
+    cached = state.cached_maps(str(source))
+    return maps.load(cached.files) if cached is not None else update(source, state, engine).maps
+
+
+def update(source: S3Path, state: State, engine: Engine) -> Update:
+    """Fetch the maps and replace the cache, whole or not at all.
+
+    Raises:
+        MapError: a file is wrong, with every problem of every file; the cache stays as it was.
+        StoreError, Unreachable: they could not be fetched; the cache stays as it was.
+    """
+    files = tuple(fetch(source, engine))
+    loaded = maps.load(files)
+    if loaded.problems:
+        raise problems_error(loaded.problems, after="the cached maps stay as they were")
+    before = state.cached_maps(str(source))
+    old = {entry.name: entry for entry in maps.load(before.files).entries} if before else {}
+    new = {entry.name: entry for entry in loaded.entries}
+    state.cache_maps(CachedMaps(str(source), time.time(), files))
+    return Update(
+        maps=loaded,
+        new=tuple(sorted(new.keys() - old.keys())),
+        changed=tuple(sorted(name for name in new.keys() & old.keys() if new[name] != old[name])),
+        gone=tuple(sorted(old.keys() - new.keys())),
+    )
+
+
+def fetch(source: S3Path, engine: Engine) -> Iterator[tuple[str, bytes]]:
+    """Every map file below a prefix, or the one object named, as (key, bytes).
+
+    Raises:
+        MapError: there is none.
+    """
+    if source.prefix.endswith(".json"):
+        keys = [source.prefix]
+    else:
+        listed = engine.list(source.bucket, source.prefix)
+        keys = sorted(found.key for found in listed if found.key.endswith(".json"))
+    if not keys:
+        raise MapError(f"there are no map files (*.json) below {source}", hint="upload one, or check the maps path")
+    for key in keys:
+        try:
+            data, _ = engine.get_small(source.bucket, key, limit=maps.MAX_MAP)
+        except NotFound as exc:
+            raise MapError(f"the map file {source.bucket}/{key} does not exist", hint="check the maps path") from exc
+        yield key, data
+
+
+def check_files(files: list[Path]) -> MapSet:
+    """Load local map files, to check them before they are uploaded.
+
+    Raises:
+        MapError: a file cannot be read.
+    """
+    read: list[tuple[str, bytes]] = []
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                read.append((str(file), opened.read(maps.MAX_MAP + 1)))
+        except OSError as exc:
+            raise MapError(f"{file} cannot be read: {exc.strerror}") from exc
+    return maps.load(read)
+
+
+def problems_error(problems: tuple[Problem, ...], *, after: str = "") -> MapError:
+    """All problems of map files as one error."""
+    count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''} in the map files"
+    lines = "\n  ".join(str(problem) for problem in problems)
+    return MapError(f"{count}:\n  {lines}\n", hint=after)

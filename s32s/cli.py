@@ -1,0 +1,472 @@
+"""The command line: arguments to settings and calls, errors to messages and exit statuses.
+
+Holds no logic of its own: whatever a command does, a Python program can do with the same functions. What is not needed
+for `--version`, `--help` and mistakes on the command line is imported in the command that needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from s32s import __version__
+from s32s.errors import Interrupted, S32sError, UsageError
+
+if TYPE_CHECKING:
+    from s32s.maps import MapSet
+    from s32s.roles.base import Machine
+    from s32s.status import EntryStatus
+
+_EXIT = """exit status:
+  0    done, or nothing to do
+  1    an entry failed; the others were done
+  2    the command line, the configuration or a map is wrong
+  3    refused by a guard, nothing touched
+  4    dryrun --exit-code found differences
+  75   try again later: another run holds the lock, a push is unfinished, or S3 could not be reached
+  130  interrupted (143: terminated); the target is as it was"""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its status."""
+    status = run_command(list(sys.argv[1:] if arguments is None else arguments))
+    _flush()
+    # A worker may still hang in a request of an interrupted run; nothing of it is wanted any more.
+    os._exit(status)
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command; return its exit status.
+
+    The only place where errors become messages and statuses.
+    """
+    stop = threading.Event()
+    caught: list[int] = []
+    _watch_signals(stop, caught)
+    try:
+        options = parser().parse_args(arguments)
+        return int(options.command(options, stop))
+    except SystemExit as exc:  # argparse, on --help, --version and bad usage
+        return exc.code if isinstance(exc.code, int) else 2
+    except Interrupted as exc:
+        print("interrupted: the target is as it was", file=sys.stderr)
+        return 128 + (exc.number or (caught[0] if caught else signal.SIGINT))
+    except S32sError as exc:
+        if _debugging():
+            raise
+        print(f"s32s: {exc}", file=sys.stderr)
+        return exc.exit_status
+    except BrokenPipeError:
+        # The reader of our output has gone; nobody is left to be told.
+        _devnull(sys.stdout)
+        return 141
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar; help, man page and completion are made from it."""
+    root = _Parser(
+        prog="s32s",
+        description="Keep directories on many servers equal to a directory on one computer, with S3 in the middle.",
+        epilog=_EXIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"s32s {__version__}")
+    root.add_argument("--config", metavar="FILE", help="configuration file (default: see the README)")
+    root.set_defaults(command=_no_command)
+    commands = root.add_subparsers(metavar="COMMAND", title="commands")
+
+    def command(name: str, do: Callable[..., int], text: str, *, example: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(command=do)
+        made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
+        return made
+
+    made = command(
+        "configure",
+        _configure,
+        "write this machine's configuration",
+        example="s32s configure --role slave --maps bucket/maps --allow /srv --allow /var/www",
+    )
+    made.add_argument("--role", metavar="ROLE", help="master, slave or mirror")
+    made.add_argument("--maps", metavar="PATH", help="S3 path of the maps: bucket/prefix, or one .json object")
+    made.add_argument("--allow", metavar="DIR", action="append", help="a slave writes only below this; repeatable")
+    made.add_argument(
+        "--max-delete", metavar="N", help='most deletions in one sync: a count, or a percentage as "50%%"'
+    )
+    made.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
+    made.add_argument("--profile", metavar="NAME", help="AWS profile")
+    made.add_argument("--region", metavar="NAME", help="AWS region")
+
+    _maps_parser(command)
+    for name, text, example in (
+        ("dryrun", "show what sync would do, change nothing", "s32s dryrun WEBSITE"),
+        ("copy", "bring new and modified files over, delete nothing", "s32s copy WEBSITE"),
+        ("sync", "make the destination exactly equal to the source", "s32s sync WEBSITE"),
+    ):
+        _verb_parser(command(name, _verb, text, example=example), name)
+
+    made = command("status", _status, "show the entries, their last runs and what has drifted", example="s32s status")
+    made.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    made.add_argument("--offline", action="store_true", help="do not ask S3")
+
+    made = command(
+        "demo", _demo, "show the whole loop on this machine, with an S3 server of its own", example="s32s demo"
+    )
+    made.add_argument("--keep", action="store_true", help="leave the directory of the demo for a look around")
+
+    made = command("help", _help, "show the help of a command", example="s32s help sync")
+    made.add_argument("topic", nargs="?", metavar="COMMAND", help="which command")
+    return root
+
+
+def _maps_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("maps", _maps_usage, "fetch, list and check map files", example="s32s maps update")
+    actions = made.add_subparsers(metavar="ACTION", title="actions", dest="action")
+    for name, do, text in (
+        ("update", _maps_update, "fetch the maps from S3 into this machine's cache"),
+        ("list", _maps_list, "list the entries of the cached maps"),
+        ("check", _maps_check, "check local map files before they are uploaded"),
+        ("schema", _maps_schema, "print the JSON Schema of a map file"),
+    ):
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.set_defaults(command=do)
+        action.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
+        if name == "check":
+            action.add_argument("files", nargs="+", metavar="FILE", help="a map file")
+        if name in ("update", "list"):
+            action.add_argument("--json", action="store_true", help="JSON lines on standard output")
+
+
+def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
+    made.set_defaults(verb=name)
+    made.add_argument("names", nargs="*", metavar="NAME", help="entries to do (default: all of this machine's role)")
+    made.add_argument("--role", metavar="ROLE", help="instead of the configuration's")
+    made.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    made.add_argument("--quiet", action="store_true", help="errors only")
+    made.add_argument("--verify", action="store_true", help="read every file; trust no index and no time stamp")
+    made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt, deleted.txt … there")
+    made.add_argument("--update-maps", action="store_true", help="fetch the maps first")
+    made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once (default: 32)")
+    made.add_argument("--force-delete", action="store_true", help="set max_delete and the empty-source guard aside")
+    if name == "dryrun":
+        made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")
+    else:
+        made.add_argument("--take-over", action="store_true", help="set another master's unfinished push aside")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"s32s: {message}; see {self.prog} --help\n")
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def _no_command(options: argparse.Namespace, stop: threading.Event) -> int:
+    raise UsageError("no command was given", hint="see s32s --help")
+
+
+def _help(options: argparse.Namespace, stop: threading.Event) -> int:
+    return run_command([options.topic, "--help"] if options.topic else ["--help"])
+
+
+def _configure(options: argparse.Namespace, stop: threading.Event) -> int:
+    from s32s import settings
+
+    file = settings.find(options.config, os.environ)
+    if options.role is None and options.maps is None and not file.exists():
+        raise UsageError(
+            "configure needs --role and --maps the first time",
+            hint="s32s configure --role slave --maps BUCKET/PREFIX --allow DIRECTORY",
+        )
+    limit = options.max_delete
+    settings.configure(
+        file,
+        {
+            "role": options.role,
+            "maps": options.maps,
+            "allow": options.allow,
+            "max_delete": int(limit) if limit and limit.isdigit() else limit,
+            "s3": {"endpoint_url": options.endpoint_url, "profile": options.profile, "region": options.region},
+        },
+    )
+    print(f"wrote {file}")
+    return 0
+
+
+def _maps_usage(options: argparse.Namespace, stop: threading.Event) -> int:
+    raise UsageError("maps needs an action: update, list, check or schema", hint="see s32s maps --help")
+
+
+def _maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
+    from s32s import catalog
+    from s32s.paths import escape
+
+    machine = _machine(options)
+    try:
+        update = catalog.update(machine.settings.maps, machine.state, machine.engine)
+    finally:
+        machine.state.close()
+    if options.json:
+        _print_json({"event": "maps", "new": update.new, "changed": update.changed, "gone": update.gone})
+        return 0
+    for sign, names in (("+", update.new), ("~", update.changed), ("-", update.gone)):
+        for name in names:
+            print(f"{sign} {escape(name)}")
+    print(f"{len(update.maps.entries):,} entries in {len(update.maps.files):,} map files")
+    return 0
+
+
+def _maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
+    from s32s import catalog
+    from s32s.maps import Role
+    from s32s.paths import escape
+    from s32s.render.text import table
+
+    machine = _machine(options)
+    try:
+        loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
+    finally:
+        machine.state.close()
+    if options.json:
+        for entry in loaded.entries:
+            _print_json(entry.model_dump(exclude_none=True))
+    else:
+        rows = [
+            [escape(entry.name), escape(entry.s3), *(escape(entry.place(role) or "-") for role in Role)]
+            for entry in loaded.entries
+        ]
+        print(table(rows, headers=["NAME", "S3", "MASTER", "SLAVE", "MIRROR"]))
+    return _report_problems(loaded)
+
+
+def _maps_check(options: argparse.Namespace, stop: threading.Event) -> int:
+    from pathlib import Path
+
+    from s32s import catalog
+
+    loaded = catalog.check_files([Path(file) for file in options.files])
+    if loaded.problems:
+        raise catalog.problems_error(loaded.problems)
+    count = len(loaded.entries)
+    print(f"{count:,} entr{'y' if count == 1 else 'ies'} in {len(loaded.files):,} file(s), no problems")
+    return 0
+
+
+def _maps_schema(options: argparse.Namespace, stop: threading.Event) -> int:
+    import json
+
+    from s32s import maps
+
+    print(json.dumps(maps.schema(), indent=2))
+    return 0
+
+
+def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
+    from pathlib import Path
+
+    from s32s.plan import Verb
+    from s32s.render import files
+    from s32s.render.jsonl import Lines
+    from s32s.render.text import Screen
+    from s32s.roles.base import Options
+    from s32s.runs import run
+
+    verb = Verb(options.verb)
+    role = _role(options.role)
+    if options.report:
+        files.check_directory(Path(options.report))
+    machine = _machine(options, writable=verb.changes)
+    screen = Screen(os.environ, quiet=options.quiet, dryrun=verb is Verb.DRYRUN)
+    emit = Lines(plan=verb is Verb.DRYRUN).on_event if options.json else screen.on_event
+    try:
+        report = run(
+            machine,
+            verb=verb,
+            names=options.names,
+            role=role,
+            options=Options(
+                verify=options.verify,
+                force_delete=options.force_delete,
+                take_over=getattr(options, "take_over", False),
+                jobs=options.jobs,
+            ),
+            update_maps=options.update_maps,
+            emit=emit,
+            stop=stop,
+        )
+    finally:
+        screen.close()
+        machine.state.close()
+    if options.json:
+        for end in report.finished:
+            if end.error is not None:
+                print(f"{end.entry}: {end.error}", file=sys.stderr)
+    if options.report:
+        files.write(report, Path(options.report))
+    for problem in report.problems:
+        print(f"s32s: {problem}", file=sys.stderr)
+    if not report.finished and not options.quiet and not options.json:
+        shown = (role or machine.settings.role).value
+        print(f"no entry of the maps has a {shown}: nothing to do on this machine")
+    if not report.exit_status and getattr(options, "exit_code", False) and report.has_work:
+        return 4
+    return report.exit_status
+
+
+def _status(options: argparse.Namespace, stop: threading.Event) -> int:
+    from s32s import catalog
+    from s32s.status import status
+
+    machine = _machine(options, writable=False)
+    try:
+        if options.offline:
+            from s32s import maps
+
+            cached = machine.state.cached_maps(str(machine.settings.maps))
+            loaded = maps.load(cached.files if cached else ())
+        else:
+            loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
+        entries = status(machine, loaded, ask_s3=not options.offline)
+    finally:
+        machine.state.close()
+    if options.json:
+        for entry in entries:
+            _print_json(_status_facts(entry))
+    else:
+        _print_status(machine, entries)
+    return _report_problems(loaded)
+
+
+def _print_status(machine: Machine, entries: Sequence[EntryStatus]) -> None:
+    from s32s.paths import escape
+    from s32s.render.text import table
+
+    print(f"role {machine.settings.role.value}, maps {machine.settings.maps}")
+    rows = [
+        [
+            escape(entry.name),
+            f"{escape(entry.source)} > {escape(entry.target)}",
+            _time(entry.last.time_s) if entry.last else "-",
+            str(entry.last.generation) if entry.last and entry.last.generation else "-",
+            entry.state,
+        ]
+        for entry in entries
+    ]
+    print(table(rows, headers=["NAME", "DIRECTION", "LAST RUN", "GEN", "STATE"]))
+    for entry in entries:
+        if entry.last is not None and not entry.last.ok:
+            print(f"{escape(entry.name)}: {entry.last.text}")
+        if entry.trouble:
+            print(f"{escape(entry.name)}: {entry.trouble}", file=sys.stderr)
+
+
+def _status_facts(entry: EntryStatus) -> dict[str, Any]:
+    from s32s.state import facts_of
+
+    return {
+        "event": "status",
+        "entry": entry.name,
+        "source": entry.source,
+        "target": entry.target,
+        "state": entry.state,
+        "last": facts_of(entry.last) if entry.last else None,
+        "generation": entry.generation,
+        "unfinished_push": entry.push,
+        "drift": entry.drift,
+        "trouble": entry.trouble,
+    }
+
+
+def _demo(options: argparse.Namespace, stop: threading.Event) -> int:
+    from s32s.demo import demo
+
+    return demo(keep=options.keep)
+
+
+# -- shared ------------------------------------------------------------------------------------------------------------
+
+
+def _machine(options: argparse.Namespace, *, writable: bool = True) -> Machine:
+    from s32s import settings
+    from s32s.runs import open_machine
+
+    configuration = settings.load(settings.find(options.config, os.environ))
+    return open_machine(configuration, settings.places(os.environ), writable=writable)
+
+
+def _role(text: str | None) -> Any:
+    from s32s.maps import Role, suggestion
+
+    if text is None:
+        return None
+    try:
+        return Role(text)
+    except ValueError:
+        raise UsageError(f'"{text}" is no role{suggestion(text, [role.value for role in Role])}') from None
+
+
+def _report_problems(loaded: MapSet) -> int:
+    for problem in loaded.problems:
+        print(f"s32s: {problem}", file=sys.stderr)
+    return 2 if loaded.problems else 0
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 512:
+        raise argparse.ArgumentTypeError("it must be a number from 1 to 512")
+    return int(text)
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    from s32s.render.jsonl import Lines
+
+    Lines().write(facts)
+
+
+def _time(seconds: float) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _debugging() -> bool:
+    return bool(os.environ.get("S32S_DEBUG"))
+
+
+def _watch_signals(stop: threading.Event, caught: list[int]) -> None:
+    """SIGINT and SIGTERM stop the run where it can be stopped; a second one does not interrupt the tidying up."""
+
+    def interrupt(number: int, frame: object) -> None:
+        again = stop.is_set()
+        stop.set()
+        caught.append(number)
+        if not again:
+            raise Interrupted(number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            _devnull(stream)
+
+
+def _devnull(stream: Any) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

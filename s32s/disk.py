@@ -1,0 +1,400 @@
+"""File verbs that hold under hostile neighbours and power cuts, and the only system calls by ctypes.
+
+Directories are opened component by component without following a symbolic link; after that everything happens relative
+to descriptors, so a link planted while we work leads nowhere. `exchange` is renameat2(2) with RENAME_EXCHANGE: both
+names exist before, during and after. What must survive a power cut is made durable here too: syncfs(2) for a whole
+tree, fsync(2) for a directory.
+
+Nothing here decides; callers do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from s32s import paths
+from s32s.errors import EntryFailed, Locked, Refused
+
+_RENAME_NOREPLACE = 1  # <linux/fs.h>
+_RENAME_EXCHANGE = 2
+_FICLONE = 0x40049409  # ioctl_ficlonerange(2)
+_COPY_CHUNK = 1024 * 1024
+
+_OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+# -- directories by descriptor ---------------------------------------------------------------------------------------
+
+
+def open_dir(path: str) -> int:
+    """Open the absolute directory `path`, refusing a symbolic link anywhere in it.
+
+    Raises:
+        Refused: a component is a symbolic link.
+        OSError: any other failure, such as a missing component.
+    """
+    fd = os.open("/", _OPEN_DIR)
+    done = ""
+    try:
+        for part in path.strip("/").split("/"):
+            if not part:
+                continue
+            done += "/" + part
+            fd, above = _open_part(part, fd, shown=done), fd
+            os.close(above)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_below(root: int, path: str) -> int:
+    """Open the directory at the relative `path` below the descriptor `root`, never through a symbolic link.
+
+    Raises:
+        OSError: a component is missing, a link (ELOOP or ENOTDIR), or no directory.
+    """
+    fd = os.dup(root)
+    try:
+        for part in path.split("/") if path else ():
+            fd, above = os.open(part, _OPEN_DIR, dir_fd=fd), fd
+            os.close(above)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+@contextlib.contextmanager
+def directory(root: int, path: str) -> Iterator[int]:
+    """`open_below` as a context manager."""
+    fd = open_below(root, path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def check_ancestors(path: str) -> None:
+    """Refuse a directory whose way down another user could redirect.
+
+    A directory that everybody may write to without the sticky bit lets any local user rename what lies in it.
+
+    Raises:
+        Refused: names the directory.
+    """
+    at = Path(path)
+    for above in (at, *at.parents):
+        status = above.lstat()
+        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+            raise Refused(
+                f"every user may write to {above}, so nothing below it is safe",
+                hint=f"chmod o-w {above}",
+            )
+
+
+def _open_part(part: str, above: int, *, shown: str) -> int:
+    try:
+        return os.open(part, _OPEN_DIR, dir_fd=above)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            if stat.S_ISLNK(os.stat(part, dir_fd=above, follow_symlinks=False).st_mode):
+                where = os.path.realpath(shown)
+                raise Refused(
+                    f"{paths.escape(shown)} is a symbolic link", hint=f"name the real path, {paths.escape(where)}"
+                ) from exc
+        raise OSError(exc.errno, exc.strerror, shown) from exc
+
+
+# -- names that change in one step -----------------------------------------------------------------------------------
+
+
+def exchange(a_dir: int, a: str, b_dir: int, b: str) -> None:
+    """Swap two names on one file system in one step: renameat2(2), RENAME_EXCHANGE.
+
+    Raises:
+        OSError: EINVAL or ENOSYS where the file system or kernel cannot; EXDEV, EBUSY for mounts.
+    """
+    _renameat2(a_dir, a, b_dir, b, _RENAME_EXCHANGE)
+
+
+def rename_new(a_dir: int, a: str, b_dir: int, b: str) -> None:
+    """Rename `a` to `b`, failing with EEXIST where `b` is there: renameat2(2), RENAME_NOREPLACE."""
+    _renameat2(a_dir, a, b_dir, b, _RENAME_NOREPLACE)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace the file at `path` in one step, durably; its directory must exist."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
+def fsync_path(directory_path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(directory_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_filesystem(fd: int) -> None:
+    """Write everything that the file system of `fd` holds in memory to the disk: syncfs(2).
+
+    One call for a whole tree; since Linux 5.8 it reports write errors.
+    """
+    if _libc().syncfs(fd) != 0:
+        _raise_errno("syncfs")
+
+
+# -- content -----------------------------------------------------------------------------------------------------------
+
+
+def reflink(source: int, target: int) -> bool:
+    """Let the empty file `target` share the blocks of `source`, where the file system can."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def read_chunks(fd: int) -> Iterator[bytes]:
+    """The content of an open file, from its current position."""
+    while chunk := os.read(fd, _COPY_CHUNK):
+        yield chunk
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte; write(2) may take fewer."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+# -- removal -----------------------------------------------------------------------------------------------------------
+
+
+def remove_tree(parent: int, name: str) -> None:
+    """Remove `name` and all below it, by descriptors, never through a link and never into another mount.
+
+    Raises:
+        EntryFailed: something is mounted inside.
+        OSError: something could not be removed.
+    """
+    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode):
+        os.unlink(name, dir_fd=parent)
+        return
+    _empty(parent, name, device=status.st_dev)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _empty(parent: int, name: str, *, device: int) -> None:
+    fd = _open_for_removal(parent, name)
+    try:
+        if os.fstat(fd).st_dev != device:
+            raise EntryFailed(f"something is mounted on {paths.quote(name)}, so it was not removed")
+        with os.scandir(fd) as entries:
+            inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for child, is_dir in inside:
+            if is_dir:
+                _empty(fd, child, device=device)
+                os.rmdir(child, dir_fd=fd)
+            else:
+                os.unlink(child, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _open_for_removal(parent: int, name: str) -> int:
+    """Open a directory that is going to be emptied; one without the owner's bits gets them first."""
+    try:
+        fd = os.open(name, _OPEN_DIR, dir_fd=parent)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=parent)  # by path, as fchmod needs an open file; the parent is ours
+        return os.open(name, _OPEN_DIR, dir_fd=parent)
+    if os.fstat(fd).st_mode & 0o700 != 0o700:
+        with contextlib.suppress(PermissionError):
+            os.fchmod(fd, 0o700)
+    return fd
+
+
+# -- locks -------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def lock(parent: int, name: str, *, what: str, holder: dict[str, str]) -> Iterator[None]:
+    """Hold the lock file `name` in the directory `parent`; it disappears with the lock.
+
+    flock(2) is dropped by the kernel when its holder dies, so a left-over file locks nobody out.
+
+    Args:
+        parent: descriptor of the directory.
+        name: of the lock file.
+        what: what is locked, for the message.
+        holder: what the file says of us to a second run.
+
+    Raises:
+        Locked: another run holds it; the message says who.
+        OSError: the file cannot be made.
+    """
+    fd = _locked_file(parent, name, what=what)
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        # Unlinked while held: whoever opened it meanwhile finds another inode under the name, and tries again.
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=parent)
+        os.close(fd)
+
+
+def _locked_file(parent: int, name: str, *, what: str) -> int:
+    while True:
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            said = os.pread(fd, 4096, 0)
+            os.close(fd)
+            if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise Locked(f"another run works on {what}{_holder(said)}", hint="try again when it has finished") from exc
+        try:
+            here = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            os.close(fd)
+            continue
+        if os.path.samestat(here, os.fstat(fd)):
+            return fd
+        os.close(fd)
+
+
+def _holder(said: bytes) -> str:
+    try:
+        facts = json.loads(said)
+        text = ", ".join(f"{name} {value}" for name, value in facts.items())
+    except (ValueError, AttributeError):
+        return ""
+    return f" ({paths.escape(text)[:200]})"
+
+
+# -- mounts ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of /proc/PID/mountinfo (proc(5)): a part of a file system, and where it is seen."""
+
+    device: str
+    root: str
+    point: str
+
+
+def mounts(text: str) -> list[Mount]:
+    """Parse mountinfo."""
+    found = []
+    for line in text.splitlines():
+        fields = line.split(" ")
+        if len(fields) > 4:
+            found.append(Mount(fields[2], _unescape(fields[3]), _unescape(fields[4])))
+    return found
+
+
+def mounted_at_or_below(path: str) -> str | None:
+    """The first mount point that is `path` or lies in it, in our own mount namespace."""
+    for mount in mounts(_mountinfo("self")):
+        if mount.point == path or mount.point.startswith(path + "/"):
+            return mount.point
+    return None
+
+
+def bound_elsewhere(path: str) -> str | None:
+    """Where the directory `path`, or one in it, is bind-mounted in any mount namespace that we can see; or None.
+
+    Such a mount pins the directory's inode: after an exchange it would still show the old tree, and then an empty one.
+    Of other users' processes only root sees the mounts.
+    """
+    own = mounts(_mountinfo("self"))
+    above = max((mount for mount in own if _holds(mount.point, path)), key=lambda mount: len(mount.point), default=None)
+    if above is None:
+        return None
+    rest = path[len(above.point) :].lstrip("/")
+    inside = f"{above.root.rstrip('/')}/{rest}"
+    seen: set[str] = set()
+    for process in _processes():
+        try:
+            namespace = os.readlink(f"/proc/{process}/ns/mnt")
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            listed = mounts(_mountinfo(process))
+        except OSError:
+            continue  # it ended, or it belongs to another user
+        for mount in listed:
+            if mount.device == above.device and (mount.root == inside or mount.root.startswith(inside + "/")):
+                return f"{mount.point} (process {process})" if process != "self" else mount.point
+    return None
+
+
+def _processes() -> list[str]:
+    try:
+        return ["self", *(name for name in os.listdir("/proc") if name.isdigit())]
+    except OSError:
+        return ["self"]
+
+
+def _mountinfo(process: str) -> str:
+    return Path(f"/proc/{process}/mountinfo").read_text("utf-8", "surrogateescape")
+
+
+def _holds(point: str, path: str) -> bool:
+    return point == "/" or path == point or path.startswith(point + "/")
+
+
+def _unescape(text: str) -> str:
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text
+
+
+# -- libc --------------------------------------------------------------------------------------------------------------
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _renameat2(a_dir: int, a: str, b_dir: int, b: str, flags: int) -> None:
+    libc = _libc()
+    if not hasattr(libc, "renameat2"):
+        raise OSError(errno.ENOSYS, "this system has no renameat2")
+    if libc.renameat2(a_dir, os.fsencode(a), b_dir, os.fsencode(b), flags) != 0:
+        _raise_errno("renameat2")
+
+
+def _raise_errno(call: str) -> None:
+    code = ctypes.get_errno()
+    raise OSError(code, f"{call}: {os.strerror(code)}")

@@ -1,0 +1,156 @@
+"""Every error that s32s raises on purpose, by who is at fault.
+
+The class carries the exit status of the command (design, section 6), the instance carries what went wrong, where, and
+what to do about it. Front ends print `str(error)`; nothing else formats an error. Exceptions of libraries end where they
+are called: the store engine, the disk verbs and the parsers turn them into one of these.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class S32sError(Exception):
+    """Root of all errors for people: what happened, where, and the way out.
+
+    Attributes:
+        what: the fact, in one sentence without a full stop.
+        where: the entry, file or path it happened at; may be empty.
+        hint: what to do next; may be empty.
+        paths: relative paths the error is about, for reports; may be empty.
+    """
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "", paths: tuple[str, ...] = ()) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+        self.paths = paths
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+# -- the administrator's input ---------------------------------------------------------------------------------------
+
+
+class UsageError(S32sError):
+    """The command line asks for something that does not exist."""
+
+    exit_status = 2
+
+
+class ConfigError(S32sError):
+    """The configuration file is missing, unreadable or wrong."""
+
+    exit_status = 2
+
+
+class MapError(S32sError):
+    """One or more map files are wrong; `what` holds every problem, a line each."""
+
+    exit_status = 2
+
+
+# -- guards ----------------------------------------------------------------------------------------------------------
+
+
+class Refused(S32sError):
+    """A guard stopped the run before its first effect; nothing was touched."""
+
+    exit_status = 3
+
+
+class BadPath(Refused):
+    """A key or file name is no safe relative path."""
+
+
+# -- the entry ---------------------------------------------------------------------------------------------------------
+
+
+class EntryFailed(S32sError):
+    """This entry could not be done; the destination is as the verb's promise says."""
+
+
+class Unreadable(EntryFailed):
+    """The source directory holds things that cannot travel (sockets, unreadable files …)."""
+
+
+class IntegrityError(EntryFailed):
+    """Bytes arrived that are not those that were announced, also after a fresh try."""
+
+
+class SourceChanged(EntryFailed):
+    """The source moved under the run. `run` starts such an entry over, a bounded number of times."""
+
+
+class StaleManifest(EntryFailed):
+    """The manifest no longer describes the objects of its prefix."""
+
+
+class Conflict(EntryFailed):
+    """Another master published, or is publishing, on the same prefix."""
+
+
+# -- S3 ----------------------------------------------------------------------------------------------------------------
+
+
+class StoreError(S32sError):
+    """S3 answered with an error that a retry does not cure."""
+
+
+class NotFound(StoreError):
+    """The key does not exist (HTTP 404)."""
+
+
+class BucketMissing(StoreError):
+    """The bucket does not exist, or not for these credentials."""
+
+
+class AccessDenied(StoreError):
+    """The credentials are known but may not do this (HTTP 403)."""
+
+
+class CredentialsError(StoreError):
+    """There are no credentials, or S3 does not accept them."""
+
+
+class PreconditionFailed(StoreError):
+    """A conditional request found another state than the one it named (HTTP 412 or 409)."""
+
+
+# -- later -------------------------------------------------------------------------------------------------------------
+
+
+class TryAgain(S32sError):
+    """Nothing is wrong here; the same command will work later."""
+
+    exit_status = 75
+
+
+class Locked(TryAgain):
+    """Another run works on the same target."""
+
+
+class Unreachable(TryAgain):
+    """S3 could not be reached, or did not answer in time."""
+
+
+class PushUnderway(TryAgain):
+    """A master has begun a push that it has not finished."""
+
+
+class Interrupted(S32sError):
+    """A signal ended the run; `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("interrupted", hint="the target is as it was")
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """The shell's convention: 128 plus the signal, 130 for SIGINT and 143 for SIGTERM."""
+        return 128 + self.number

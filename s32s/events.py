@@ -1,0 +1,98 @@
+"""Facts of a run, as frozen values.
+
+What works emits; what shows or records subscribes. A screen, a JSON line and a report are folded from the same facts, so
+they cannot disagree. Emitting costs nothing when nobody listens: `silent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from s32s.errors import S32sError
+from s32s.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class EntryStarted:
+    """Work on an entry begins; where from and where to."""
+
+    entry: str
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The entry enters a part that may take long, such as "listing" or "checking files"."""
+
+    entry: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The plan stands and has passed the guards; nothing is changed yet."""
+
+    entry: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`size` more bytes of bodies moved."""
+
+    entry: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """One file is whole at the destination, and verified."""
+
+    entry: str
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartedOver:
+    """The source moved under the run; the entry is planned again."""
+
+    entry: str
+    turn: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something people should know that stops nothing."""
+
+    entry: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFinished:
+    """The entry is done, or failed with `error`. One for each entry started.
+
+    Attributes:
+        plan: what was carried out, or would be; None when it never came to a plan.
+        changed: whether the destination was changed, or with no files to move, published anew.
+        generation: of the manifest that the destination now follows; 0 without one.
+    """
+
+    entry: str
+    plan: Plan | None
+    seconds: float
+    changed: bool = False
+    generation: int = 0
+    error: S32sError | None = None
+
+
+Event = EntryStarted | Phase | Planned | Progress | Put | StartedOver | Warned | EntryFinished
+Emit = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Subscribe nothing."""

@@ -1,0 +1,134 @@
+"""What refuses before it harms (design 4.4), as far as it can be judged from trees and plans alone.
+
+Pure checks: they raise `Refused`, or return without a trace. Checks that need the disk (mount points, links, `allow`)
+stand with the disk, in `stores/local.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from s32s import paths
+from s32s.errors import Refused
+from s32s.plan import Plan
+from s32s.tree import Item, Kind, Tree
+
+#: A percentage never refuses fewer deletions than this (design 3): small directories change wholesale every day.
+FREE_DELETIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class MaxDelete:
+    """How many files one sync may delete: a count, or a percentage of what the destination holds now."""
+
+    number: float
+    percent: bool
+
+    def allows(self, deletions: int, *, of: int) -> bool:
+        """Tell whether `deletions` of `of` files are within the limit."""
+        if self.percent:
+            return deletions < FREE_DELETIONS or deletions * 100 <= self.number * of
+        return deletions <= self.number
+
+    def __str__(self) -> str:
+        return f"{self.number:g}%" if self.percent else f"{self.number:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may do to its destination.
+
+    Attributes:
+        max_delete: more deletions are refused.
+        force: `--force-delete` was given: neither the number of deletions nor an empty source stops the run.
+    """
+
+    max_delete: MaxDelete
+    force: bool = False
+
+
+def check_plan(plan: Plan, limits: Limits) -> None:
+    """Refuse a plan that would harm the destination; touch nothing.
+
+    Raises:
+        Refused: with the numbers, the limit and the option that lifts it.
+    """
+    if limits.force:
+        return
+    if not plan.source_files:
+        raise Refused(
+            "the source holds no files" if not plan.rejected else "no file of the source is accepted",
+            hint="check the path and the rules of the entry; --force-delete is for an emptying that is meant",
+        )
+    # Of what the destination holds now, not of what it would hold: a shrinking source must not shrink the base.
+    if not limits.max_delete.allows(plan.deletions, of=plan.target_files):
+        raise Refused(
+            f"{plan.deletions:,} of {plan.target_files:,} files would be deleted, "
+            f"and max_delete allows {limits.max_delete}",
+            hint="--force-delete if they shall go",
+            paths=tuple(item.path for item in plan.extras if item.kind is not Kind.DIR),
+        )
+
+
+def check_shape(tree: Tree, *, what: str) -> None:
+    """Refuse a tree in which a file or link has something below it, as no file system can hold it.
+
+    Raises:
+        Refused: names the paths; `what` says whose tree it is.
+    """
+    above: set[str] = set()
+    for item in tree:
+        for directory in paths.ancestors(item.path):
+            if directory in above:
+                break  # its own ancestors are there already
+            above.add(directory)
+    clashes = [item.path for item in tree if item.kind is not Kind.DIR and item.path in above]
+    if clashes:
+        raise Refused(
+            f"{what} holds {paths.some(clashes)} both as a file and as a directory",
+            hint="rename or remove one of the two",
+            paths=tuple(clashes),
+        )
+
+
+def check_links(items: Iterable[Item], *, what: str) -> None:
+    """Refuse symbolic links that point out of the tree.
+
+    Raises:
+        Refused: names each link and where it points.
+    """
+    leaving = [(item.path, item.target or "") for item in items if item.kind is Kind.LINK and leaves(item)]
+    if leaving:
+        shown = ", ".join(f"{paths.quote(path)} -> {paths.quote(target)}" for path, target in leaving[:5])
+        rest = f" and {len(leaving) - 5:,} more" if len(leaving) > 5 else ""
+        raise Refused(
+            f"{what} holds symbolic links that point out of the tree: {shown}{rest}",
+            hint="make them relative and inside the tree, or ignore them",
+            paths=tuple(path for path, _ in leaving),
+        )
+
+
+def leaves(link: Item) -> bool:
+    """Tell whether a symbolic link points out of its tree, or may do so.
+
+    Only leading `..` segments are judged by counting. One behind a name (`dir/../x`) is taken as leaving: `dir` may be
+    a link itself, and the kernel follows that before it goes up.
+    """
+    target = link.target or ""
+    if not target or target.startswith("/") or "\0" in target:
+        return True
+    depth = link.path.count("/")
+    named = False
+    for segment in target.split("/"):
+        if segment in ("", "."):
+            continue
+        if segment != "..":
+            named = True
+        elif named:
+            return True
+        else:
+            depth -= 1
+            if depth < 0:
+                return True
+    return False

@@ -1,0 +1,244 @@
+"""The manifest and the head: what a push publishes, and how it is read back without trust.
+
+`.s32s/head.json` is small and replaced by a conditional write; it names `.s32s/manifest-<sha256>.jsonl.zst`, one JSON
+line a path. A head is also the master's claim: while a push runs, `push` says who is at it, and the rest of the head
+still describes the last finished generation. Every write of a head carries a nonce, so that a master can tell its own
+write from another's when an answer was lost.
+
+Pure: bytes in, values out, and back. Reading is bounded by what the head declares and by hard caps, enforced while
+the bytes are decompressed (32 KiB of zstd can hold a GiB of zeros).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+import pydantic
+import zstandard
+
+from s32s import paths, tree
+from s32s.errors import BadPath, IntegrityError
+from s32s.tree import Item, Kind, Tree
+
+FORMAT = 1
+HEAD_KEY = f"{paths.RESERVED}/head.json"
+
+MAX_HEAD = 64 * 1024
+MAX_MANIFEST = 2 * 1024**3
+MAX_LINE = 16 * 1024
+MAX_LINES = 20_000_000
+#: Of a symbolic link: PATH_MAX less the final NUL, path_resolution(7).
+MAX_LINK = 4095
+
+_CHUNK = 1024 * 1024
+_MAX_INT = 2**63 - 1
+
+Sha256 = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, pydantic.StringConstraints(max_length=256)]
+
+
+class _Model(pydantic.BaseModel):
+    # A later minor version may add fields; what this one needs is checked strictly.
+    model_config = pydantic.ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class ManifestRef(_Model):
+    """Which object holds the manifest, and what its bytes must be."""
+
+    key: Annotated[str, pydantic.StringConstraints(pattern=r"^\.s32s/manifest-[0-9a-f]{64}\.jsonl\.zst$")]
+    size: Annotated[int, pydantic.Field(ge=0, le=MAX_MANIFEST)]
+    sha256: Sha256
+
+
+class Claim(_Model):
+    """A push that has begun and has not been published: by whom, and when (UTC, ISO 8601)."""
+
+    writer: Name
+    host: Name
+    started: Name
+
+
+class Head(_Model):
+    """The one object that says which generation a prefix holds.
+
+    Attributes:
+        format: version of head and manifest.
+        generation: counts the published pushes; 0 while the first one runs.
+        writer: the master's own random id.
+        nonce: unique to this write of the head.
+        host: name of the master's machine, for people.
+        time: of the publish, UTC, ISO 8601.
+        files, bytes: of the generation.
+        manifest: None while the first push runs.
+        previous: key of the manifest before, which the next push removes.
+        push: a push that is under way, or died.
+    """
+
+    format: int = FORMAT
+    generation: Annotated[int, pydantic.Field(ge=0, le=_MAX_INT)]
+    writer: Name
+    nonce: Name
+    host: Name
+    time: Name
+    files: Annotated[int, pydantic.Field(ge=0)] = 0
+    bytes: Annotated[int, pydantic.Field(ge=0)] = 0
+    manifest: ManifestRef | None = None
+    previous: str | None = None
+    push: Claim | None = None
+
+    def to_bytes(self) -> bytes:
+        """The head as it is stored."""
+        return self.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
+
+
+def read_head(data: bytes) -> Head:
+    """Parse a head.
+
+    Raises:
+        IntegrityError: it is too large, no head, or of a format that this version does not know.
+    """
+    if len(data) > MAX_HEAD:
+        raise IntegrityError(f"{HEAD_KEY} is larger than {MAX_HEAD:,} bytes, so it is no head")
+    try:
+        head = Head.model_validate_json(data)
+    except pydantic.ValidationError as exc:
+        first = exc.errors()[0]
+        at = ".".join(map(str, first["loc"])) or "document"
+        raise IntegrityError(f"{HEAD_KEY} is damaged ({at}: {paths.escape(first['msg'])})", hint=_CURE) from exc
+    if head.format != FORMAT:
+        raise IntegrityError(
+            f"{HEAD_KEY} has format {head.format}, and this s32s reads format {FORMAT}",
+            hint="install the s32s version that the master uses",
+        )
+    return head
+
+
+def to_bytes(items: Iterable[Item]) -> tuple[bytes, ManifestRef]:
+    """Encode items as a manifest; return its bytes and the reference a head carries."""
+    compressor = zstandard.ZstdCompressor(level=6)
+    data = compressor.compress("".join(_line(item) for item in items).encode())
+    sha256 = hashlib.sha256(data).hexdigest()
+    return data, ManifestRef(key=f"{paths.RESERVED}/manifest-{sha256}.jsonl.zst", size=len(data), sha256=sha256)
+
+
+def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MAX_KEY) -> Tree:
+    """Decode a manifest into a Tree.
+
+    Args:
+        data: the object's bytes.
+        ref: what the head says of them.
+        generation: the head's, handed on to the tree.
+        room: bytes that the prefix leaves of a key.
+
+    Raises:
+        IntegrityError: other bytes than the head names, a cap exceeded, or a line that is no item.
+        BadPath: a path is not safe, is in the part that s32s keeps for itself, or appears twice.
+    """
+    if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
+        raise IntegrityError(f"{ref.key} is not what the head announces", hint=_CURE)
+    items: list[Item] = []
+    seen: set[str] = set()
+    for number, line in enumerate(_lines(data, ref.key), start=1):
+        item = _item(line, where=f"{ref.key} line {number}")
+        paths.check(item.path, room=room)
+        if paths.is_reserved(item.path) or item.path in seen:
+            raise BadPath(f"{ref.key} line {number}: {paths.quote(item.path)} may not stand there, or stands twice")
+        seen.add(item.path)
+        items.append(item)
+    return tree.make(items, generation=generation)
+
+
+_CURE = 'push again from the master with --verify, or set "manifest": false in the entry'
+
+
+def _line(item: Item) -> str:
+    facts: dict[str, Any] = {"path": item.path, "type": item.kind.value}
+    if item.kind is Kind.FILE:
+        facts["size"] = item.size
+        facts |= {
+            name: value
+            for name in ("mtime_ns", "sha256", "etag", "version")
+            if (value := getattr(item, name)) is not None
+        }
+    if item.kind is Kind.LINK:
+        facts["target"] = item.target
+    elif item.mode is not None:
+        facts["mode"] = item.mode
+    return json.dumps(facts, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def _lines(data: bytes, key: str) -> Iterator[bytes]:
+    rest = b""
+    total = count = 0
+    try:
+        for chunk in zstandard.ZstdDecompressor(max_window_size=2**27).read_to_iter(data, write_size=_CHUNK):
+            total += len(chunk)
+            *whole, rest = (rest + chunk).split(b"\n")
+            count += len(whole)
+            if total > MAX_MANIFEST or count > MAX_LINES or len(rest) > MAX_LINE:
+                raise IntegrityError(f"{key} exceeds the size of any honest manifest")
+            yield from whole
+    except zstandard.ZstdError as exc:
+        raise IntegrityError(f"{key} is damaged and cannot be decompressed", hint=_CURE) from exc
+    if rest:
+        raise IntegrityError(f"{key} ends in the middle of a line", hint=_CURE)
+
+
+def _item(line: bytes, *, where: str) -> Item:
+    def bad(why: str) -> IntegrityError:
+        return IntegrityError(f"{where}: {why}", hint=_CURE)
+
+    if len(line) > MAX_LINE:
+        raise bad("the line is too long")
+    try:
+        facts = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        raise bad("the line is no JSON") from exc
+    if not isinstance(facts, dict) or not isinstance(facts.get("path"), str):
+        raise bad("the line names no path")
+    path = facts["path"]
+    if facts.get("type") not in ("file", "link", "dir"):
+        raise bad(f"{paths.quote(path)} has the unknown type {str(facts.get('type'))[:20]!r}")
+    kind = Kind(facts["type"])
+    size = _integer(facts.get("size", 0), least=0)
+    mtime_ns = _integer(facts.get("mtime_ns"), least=-_MAX_INT)
+    mode = _integer(facts.get("mode"), least=0)
+    if size is None or (facts.get("mtime_ns") is not None and mtime_ns is None):
+        raise bad(f"{paths.quote(path)} has an impossible size or time")
+    sha256, etag, version, target = (facts.get(name) for name in ("sha256", "etag", "version", "target"))
+    if not all(value is None or isinstance(value, str) for value in (sha256, etag, version, target)):
+        raise bad(f"{paths.quote(path)} has a field of the wrong type")
+    if sha256 is not None and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
+        raise bad(f"{paths.quote(path)} has no proper SHA-256")
+    if kind is Kind.LINK and not _is_link_target(target):
+        raise bad(f"{paths.quote(path)} is a link without a usable target")
+    return Item(
+        path=path,
+        kind=kind,
+        size=size if kind is Kind.FILE else 0,
+        mtime_ns=mtime_ns if kind is Kind.FILE else None,
+        # setuid, setgid and sticky bits never travel (design 4.7).
+        mode=None if mode is None or kind is Kind.LINK else mode & 0o777,
+        sha256=sha256,
+        etag=etag,
+        version=version,
+        target=target if kind is Kind.LINK else None,
+    )
+
+
+def _integer(value: object, *, least: int) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MAX_INT:
+        return value
+    return None
+
+
+def _is_link_target(target: object) -> bool:
+    if not isinstance(target, str) or not target or "\0" in target:
+        return False
+    try:
+        return len(target.encode()) <= MAX_LINK
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,274 @@
+"""The planner: two trees and the rules in, a plan out. Pure: no disk, no network, no clock.
+
+A plan is a value. It is made, shown, checked by the guards and only then executed; a dry run is a plan that nobody
+executes. Executing `sync` leaves the destination equal to the source under the rules; `copy` never removes a path.
+
+How two items of one path are compared, first match decides:
+
+    kinds differ                                   modified: kind
+    links: targets differ                          modified: target
+    files: sizes differ                            modified: size
+    files: both SHA-256 known                      modified: content, when they differ
+    files: both ETags known and equal              same bytes
+    files: an MD5 here, an MD5-like ETag there     modified: content, when they differ
+    files: nothing to compare by                   modified: unknown (an unknown is never taken for the same)
+    modes known on both sides and different        modified: mode
+    files: times known on both sides and different modified: time
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from s32s import paths
+from s32s.rules import EVERYTHING, Rules, Verdict
+from s32s.tree import Item, Kind, Tree, is_md5
+
+
+class Verb(enum.Enum):
+    """How far a run goes; the same for every role."""
+
+    DRYRUN = "dryrun"
+    COPY = "copy"
+    SYNC = "sync"
+
+    @property
+    def changes(self) -> bool:
+        """Whether the plan is executed."""
+        return self is not Verb.DRYRUN
+
+    @property
+    def deletes(self) -> bool:
+        """Whether paths that the source lacks are removed. A dry run shows what `sync` would do."""
+        return self is not Verb.COPY
+
+
+class Reason(enum.Enum):
+    """Why an item is put."""
+
+    NEW = "new"
+    KIND = "kind"
+    TARGET = "target"
+    SIZE = "size"
+    CONTENT = "content"
+    UNKNOWN = "unknown"
+    MODE = "mode"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """An item to bring over; `old` is what stands there now."""
+
+    item: Item
+    reason: Reason
+    old: Item | None = None
+
+    @property
+    def needs_bytes(self) -> bool:
+        """Whether a body has to move: not for links, directories and changes of mode or time alone."""
+        return self.item.kind is Kind.FILE and self.reason not in (Reason.MODE, Reason.TIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """One path that is the same on both sides."""
+
+    source: Item
+    target: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A path that is not brought over, and why, for people."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do. All tuples are in path order.
+
+    Attributes:
+        puts: new and modified items.
+        keeps: what is the same.
+        extras: what the destination holds beyond the source, to be deleted.
+        carried: what the destination holds beyond the source and may keep: under `copy`, and ignored paths of a master.
+        rejected: source paths that may not travel.
+        source_files: files and links of the source that take part.
+        target_files: files and links that the destination holds now.
+    """
+
+    puts: tuple[Put, ...]
+    keeps: tuple[Keep, ...]
+    extras: tuple[Item, ...]
+    carried: tuple[Item, ...]
+    rejected: tuple[Rejection, ...]
+    source_files: int
+    target_files: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the destination already is as it should be."""
+        return not self.puts and not self.extras
+
+    @property
+    def new(self) -> tuple[Put, ...]:
+        """The puts of paths that the destination lacks."""
+        return tuple(put for put in self.puts if put.reason is Reason.NEW)
+
+    @property
+    def modified(self) -> tuple[Put, ...]:
+        """The puts of paths that the destination has otherwise."""
+        return tuple(put for put in self.puts if put.reason is not Reason.NEW)
+
+    @property
+    def deletions(self) -> int:
+        """Extras that are files or links: what `max_delete` counts."""
+        return sum(1 for item in self.extras if item.kind is not Kind.DIR)
+
+    @property
+    def size(self) -> int:
+        """Bytes whose bodies move."""
+        return sum(put.item.size for put in self.puts if put.needs_bytes)
+
+
+def make(
+    source: Tree, target: Tree, *, rules: Rules = EVERYTHING, deletes: bool = True, spare_ignored: bool = False
+) -> Plan:
+    """Plan how `target` becomes equal to `source`.
+
+    Args:
+        source: what should be.
+        target: what is.
+        rules: which source paths take part.
+        deletes: False for `copy`: extras are carried over, and nothing is put where that would remove something.
+        spare_ignored: True for masters and mirrors: ignored paths of the destination are carried over.
+    """
+    wanted: list[Item] = []
+    rejected: list[Rejection] = []
+    for item in source:
+        match rules.verdict(item.path, is_dir=item.kind is Kind.DIR):
+            case Verdict.ACCEPTED:
+                wanted.append(item)
+            case Verdict.REJECTED:
+                rejected.append(Rejection(item.path, rules.reason(item.path)))
+            case Verdict.IGNORED:
+                pass
+    if not deletes:
+        wanted, blocked = _unblocked(wanted, target)
+        rejected += blocked
+    puts: list[Put] = []
+    keeps: list[Keep] = []
+    for item in wanted:
+        old = target.get(item.path)
+        reason = Reason.NEW if old is None else difference(item, old)
+        if reason is None and old is not None:
+            keeps.append(Keep(item, old))
+        elif reason is not None:
+            puts.append(Put(item, reason, old))
+    extras, carried = _beyond(wanted, target, rules=rules, deletes=deletes, spare_ignored=spare_ignored)
+    return Plan(
+        puts=tuple(puts),
+        keeps=tuple(keeps),
+        extras=extras,
+        carried=carried,
+        rejected=tuple(rejected),
+        source_files=sum(1 for item in wanted if item.kind is not Kind.DIR),
+        target_files=target.files,
+    )
+
+
+def difference(source: Item, target: Item) -> Reason | None:
+    """Compare two items of one path by the table above; None means the same."""
+    if source.kind is not target.kind:
+        return Reason.KIND
+    if source.kind is Kind.LINK:
+        return Reason.TARGET if source.target != target.target else None
+    if source.kind is Kind.FILE and (reason := _content(source, target)):
+        return reason
+    if source.mode is not None and target.mode is not None and source.mode != target.mode:
+        return Reason.MODE
+    if source.kind is Kind.FILE and None not in (source.mtime_ns, target.mtime_ns):
+        return Reason.TIME if source.mtime_ns != target.mtime_ns else None
+    return None
+
+
+def apply_to_model(plan: Plan, target: Tree) -> Tree:
+    """What `target` is after `plan`: the executor's specification, used by tests and by previews."""
+    items = {item.path: item for item in target}
+    for extra in plan.extras:
+        del items[extra.path]
+    for put in plan.puts:
+        items[put.item.path] = put.item
+    return replace(target, items=tuple(sorted(items.values(), key=lambda item: paths.sort_key(item.path))))
+
+
+def _content(source: Item, target: Item) -> Reason | None:
+    if source.size != target.size:
+        return Reason.SIZE
+    if source.sha256 and target.sha256:
+        return Reason.CONTENT if source.sha256 != target.sha256 else None
+    if source.etag and source.etag == target.etag:
+        return None
+    for here, there in ((source, target), (target, source)):
+        if here.md5 and is_md5(there.etag):
+            return Reason.CONTENT if here.md5 != there.etag else None
+    return Reason.UNKNOWN
+
+
+def _unblocked(wanted: list[Item], target: Tree) -> tuple[list[Item], list[Rejection]]:
+    """Leave out what `copy` cannot place: a directory stands where a file should, or the other way round."""
+    above_target = {above for item in target for above in paths.ancestors(item.path)}
+    free: list[Item] = []
+    blocked: list[Rejection] = []
+    for item in wanted:
+        old = target.get(item.path)
+        has_dir = (old is not None and old.kind is Kind.DIR) or item.path in above_target
+        in_the_way = next(
+            (
+                above
+                for above in paths.ancestors(item.path)
+                if (there := target.get(above)) is not None and there.kind is not Kind.DIR
+            ),
+            None,
+        )
+        if item.kind is not Kind.DIR and has_dir:
+            blocked.append(Rejection(item.path, "a directory stands there, and copy deletes nothing"))
+        elif item.kind is Kind.DIR and old is not None and old.kind is not Kind.DIR:
+            blocked.append(Rejection(item.path, "a file stands there, and copy deletes nothing"))
+        elif in_the_way is not None:
+            blocked.append(Rejection(item.path, f"{paths.quote(in_the_way)} is no directory, and copy deletes nothing"))
+        else:
+            free.append(item)
+    return free, blocked
+
+
+def _beyond(
+    wanted: Iterable[Item], target: Tree, *, rules: Rules, deletes: bool, spare_ignored: bool
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Split what the destination holds beyond `wanted` into extras and carried items."""
+    named = {item.path: item.kind for item in wanted}
+    dirs = {above for path in named for above in paths.ancestors(path)}
+    extras: list[Item] = []
+    carried: list[Item] = []
+    for item in target:
+        if item.path in named:
+            # A directory that gives way to a file is an extra in name only: the put replaces it.
+            continue
+        if item.kind is Kind.DIR and item.path in dirs:
+            continue  # not named by the source, but something of the source lies in it
+        if not deletes or (spare_ignored and rules.ignores(item.path) and item.path not in dirs):
+            carried.append(item)
+        else:
+            extras.append(item)
+    if carried:
+        # A directory that still holds a carried item is not empty, so it is carried too.
+        holding = {above for item in carried for above in paths.ancestors(item.path)}
+        carried += [item for item in extras if item.kind is Kind.DIR and item.path in holding]
+        extras = [item for item in extras if not (item.kind is Kind.DIR and item.path in holding)]
+        carried.sort(key=lambda item: paths.sort_key(item.path))
+    return tuple(extras), tuple(carried)

@@ -1,0 +1,1 @@
+"""Subscribers: the same events for eyes, for machines, and as files."""

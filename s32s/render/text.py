@@ -1,0 +1,280 @@
+"""Events for eyes: one summary line an entry, progress where a run takes longer than a second, errors on the way.
+
+Summaries go to standard output; progress, warnings and errors to standard error. Without a terminal there is no colour
+and no progress; NO_COLOR is honoured.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TextIO
+
+from s32s import events, paths
+from s32s.errors import Interrupted
+from s32s.events import Event
+from s32s.plan import Plan, Reason
+from s32s.runs import summary
+from s32s.tree import Item, Kind
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_PATIENCE_S = 1.0
+_SHOWN = 20  # paths of each kind in a dry run
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
+
+
+class Screen:
+    """Shows a run to a person; pass `on_event` as `emit`. Thread-safe.
+
+    Args:
+        quiet: errors only.
+        dryrun: show plans instead of results.
+        environment: for NO_COLOR and TERM.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        quiet: bool = False,
+        dryrun: bool = False,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+    ) -> None:
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._quiet = quiet
+        self._dryrun = dryrun
+        self._colour_out = can_colour(self._out, environment)
+        self._colour_err = can_colour(self._err, environment)
+        self._animated = not quiet and self._err.isatty() and environment.get("TERM") != "dumb"
+        self._guard = threading.RLock()
+        self._bar: _Bar | None = None
+
+    def on_event(self, event: Event) -> None:
+        """Show one event."""
+        with self._guard:
+            match event:
+                case events.EntryStarted():
+                    if self._animated:
+                        self._bar = _Bar(event.entry, self._err)
+                case events.Phase() if self._bar:
+                    self._bar.describe(event.what)
+                case events.Planned() if self._bar:
+                    self._bar.expect(event.plan)
+                case events.Progress() if self._bar:
+                    self._bar.moved(event.size)
+                case events.Put() if self._bar:
+                    self._bar.put()
+                case events.StartedOver() if not self._quiet:
+                    self._print_err(event.entry, f"starting over (turn {event.turn}): {event.reason}", "yellow")
+                case events.Warned() if not self._quiet:
+                    self._print_err(event.entry, event.text, "yellow")
+                case events.EntryFinished():
+                    self._close()
+                    self._finish(event)
+                case _:
+                    pass
+
+    def close(self) -> None:
+        """Take the progress from the screen, whatever happened."""
+        with self._guard:
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar:
+            self._bar.close()
+            self._bar = None
+
+    def _finish(self, event: events.EntryFinished) -> None:
+        name = paths.escape(event.entry)
+        if event.error is not None:
+            if not isinstance(event.error, Interrupted):
+                self._print_err(event.entry, f"FAILED: {event.error}", "red")
+        elif not self._quiet and event.plan is not None:
+            if self._dryrun:
+                self._print_plan(name, event.plan)
+            else:
+                text = f"{summary(event)}  ({_traffic(event.plan, event.seconds)})"
+                self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
+
+    def _print_plan(self, name: str, plan: Plan) -> None:
+        counts = f"{len(plan.new):,} new, {len(plan.modified):,} modified, {len(plan.extras):,} to delete"
+        text = f"in step, {plan.source_files:,} files" if plan.is_empty else f"{counts}, {amount(plan.size)} to move"
+        self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
+        lines = [("+ new", put.item, "") for put in plan.new]
+        lines += [("~ modified", put.item, _WORDS[put.reason]) for put in plan.modified]
+        lines += [("- deleted", item, "") for item in plan.extras]
+        for kind in ("+ new", "~ modified", "- deleted"):
+            of_kind = [(item, note) for label, item, note in lines if label == kind]
+            for item, note in of_kind[:_SHOWN]:
+                self._print_out(f"  {kind:<10} {shown(item)}{f'  ({note})' if note else ''}")
+            if len(of_kind) > _SHOWN:
+                self._print_out(f"  {kind:<10} … and {len(of_kind) - _SHOWN:,} more")
+        for rejection in plan.rejected[:_SHOWN]:
+            self._print_out(f"  ! rejected {paths.escape(rejection.path)}  ({rejection.reason})")
+        if len(plan.rejected) > _SHOWN:
+            self._print_out(f"  ! rejected … and {len(plan.rejected) - _SHOWN:,} more")
+
+    def _print_out(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
+
+    def _print_err(self, entry: str, text: str, colour: str) -> None:
+        line = f"{paths.escape(entry)}: {text}"
+        if self._bar:
+            self._bar.print(paint(line, colour, on=self._colour_err))
+        else:
+            print(paint(line, colour, on=self._colour_err), file=self._err, flush=True)
+
+
+class _Bar:
+    """One entry's progress: nothing in the first second, then one line that is drawn again in place."""
+
+    def __init__(self, entry: str, err: TextIO) -> None:
+        self._entry = paths.escape(entry)
+        self._err = err
+        self._what = "starting"
+        self._files = self._expected_files = self._moved = self._expected = 0
+        self._guard = threading.Lock()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._timer = threading.Timer(_PATIENCE_S, self._show)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def describe(self, what: str) -> None:
+        self._what = what
+        self._update()
+
+    def expect(self, plan: Plan) -> None:
+        self._moved = self._files = 0
+        self._expected = plan.size
+        self._expected_files = sum(1 for put in plan.puts if put.needs_bytes)
+        self._update()
+
+    def moved(self, size: int) -> None:
+        self._moved += size
+        self._update()
+
+    def put(self) -> None:
+        self._files += 1
+        self._update()
+
+    def print(self, line: str) -> None:
+        with self._guard:
+            if self._progress is not None:
+                from rich.text import Text
+
+                self._progress.console.print(Text.from_ansi(line))
+            else:
+                print(line, file=self._err, flush=True)
+
+    def close(self) -> None:
+        self._timer.cancel()
+        with self._guard:
+            if self._progress is not None:
+                self._progress.stop()
+                self._progress = None
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        with self._guard:
+            if self._timer.finished.is_set() and self._progress is not None:
+                return
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[files]}", markup=False),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=Console(file=self._err),
+                transient=True,
+            )
+            self._task = self._progress.add_task(self._entry, total=None, files="")
+            self._progress.start()
+        self._update()
+
+    def _update(self) -> None:
+        with self._guard:
+            if self._progress is None or self._task is None:
+                return
+            files = f"{self._files:,}/{self._expected_files:,} files" if self._expected_files else ""
+            self._progress.update(
+                self._task,
+                description=f"{self._entry}: {self._what}",
+                completed=self._moved,
+                total=self._expected or None,
+                files=files,
+            )
+
+
+_WORDS = {
+    Reason.KIND: "another kind of thing",
+    Reason.TARGET: "the link points elsewhere",
+    Reason.SIZE: "size",
+    Reason.CONTENT: "content",
+    Reason.UNKNOWN: "content cannot be compared",
+    Reason.MODE: "permissions",
+    Reason.TIME: "modification time",
+}
+
+
+def can_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether colour belongs on a stream: a terminal that knows it, and nobody objects (no-color.org)."""
+    return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str, *, on: bool) -> str:
+    """`text` in a colour, where there are colours."""
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if on else text
+
+
+def amount(size: int) -> str:
+    """Bytes for people, in powers of ten as disks and networks are sold."""
+    number = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def shown(item: Item) -> str:
+    """A path for people; directories end in a slash."""
+    return paths.escape(item.path) + ("/" if item.kind is Kind.DIR else "")
+
+
+def table(rows: Iterable[Iterable[str]], *, headers: Iterable[str]) -> str:
+    """Rows in aligned columns, as wide as their content (wide characters count as two)."""
+    lines = [list(headers), *(list(row) for row in rows)]
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(lines[0]))]
+    padded = (
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+    return "\n".join(padded)
+
+
+def _traffic(plan: Plan, seconds: float) -> str:
+    return f"{amount(plan.size)} in {seconds:.1f} s" if plan.size else f"{seconds:.1f} s"
+
+
+def _width(text: str) -> int:
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )

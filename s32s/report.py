@@ -1,0 +1,47 @@
+"""What a run came to, folded from its events: per entry the plan and the error, for all the exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from s32s.errors import MapError
+from s32s.events import EntryFinished, Event
+from s32s.maps import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the entries of a run ended.
+
+    Attributes:
+        finished: one a chosen entry, in order.
+        problems: of map files that could not be loaded.
+    """
+
+    finished: tuple[EntryFinished, ...] = field(default=())
+    problems: tuple[Problem, ...] = field(default=())
+
+    @property
+    def exit_status(self) -> int:
+        """0 when all is well; the common status of the failures, or 1 when they differ (design 6)."""
+        failures = {end.error.exit_status for end in self.finished if end.error is not None}
+        if len(failures) == 1:
+            return failures.pop()
+        if failures:
+            return 1
+        return MapError.exit_status if self.problems else 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any entry has, or had, something to do."""
+        return any(end.plan is not None and not end.plan.is_empty for end in self.finished)
+
+
+def fold(events: Iterable[Event], *, problems: Iterable[Problem] = ()) -> Report:
+    """Make the report of a run from its events."""
+    return Report(tuple(_finished(events)), tuple(problems))
+
+
+def _finished(events: Iterable[Event]) -> Iterator[EntryFinished]:
+    return (event for event in events if isinstance(event, EntryFinished))

@@ -1,0 +1,134 @@
+"""Role master: from a local directory to an S3 prefix.
+
+The prefix is listed first, so that only files which it could already hold are hashed before their upload. Uploads come
+first, then manifest and head, then deletions: no reader misses a file that its manifest names.
+"""
+
+from __future__ import annotations
+
+import time
+
+from s32s import events, paths, tree
+from s32s.errors import Refused, Unreadable
+from s32s.maps import S3Path
+from s32s.replicate import Work, apply, make_plan, until_still
+from s32s.roles.base import Done, Machine, Task, check_listed
+from s32s.stores.local import LocalSource
+from s32s.stores.s3 import ManifestCache, S3Change, S3Prefix, Writer
+from s32s.tree import Kind, Tree
+
+
+def push(root: str, task: Task, machine: Machine, work: Work) -> Done:
+    """Make the entry's prefix what the directory `root` holds, or plan it.
+
+    Raises:
+        S32sError: what was uploaded so far is there, but no manifest names it and nothing was deleted.
+    """
+    entry, state = task.entry, machine.state
+    _check_prefix(entry.s3_path, task, machine)
+    if not root.startswith("/"):
+        raise Refused(f"{paths.escape(root)} is a path of another system", hint="run this entry on its own machine")
+    index = {} if task.options.verify else state.index(root)
+    prefix = S3Prefix(
+        machine.engine,
+        entry.s3_path,
+        rules=entry.rules(),
+        has_manifest=entry.manifest,
+        cache=ManifestCache(state.cached_manifest, state.cache_manifest),
+    )
+    with state.lock(f"the push to {entry.s3}", hold=task.verb.changes):
+
+        def turn(number: int) -> Done:
+            # A fresh source each time: what was found the last time may be what has changed.
+            with LocalSource(root, rules=entry.rules(), index=index, room=entry.s3_path.room) as source:
+                return _turn(source, prefix, task, machine, work)
+
+        return until_still(turn, work=work)
+
+
+def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, work: Work) -> Done:
+    entry, state = task.entry, machine.state
+    work.phase("listing")
+    target_tree = prefix.target_tree()
+    _warn_of_other_master(prefix, machine, work)
+    work.phase("checking files")
+    source_tree = source.tree(target_tree, progress=work.heartbeat)
+    check_listed(entry.files, source.missing(entry.files or []))
+    if not entry.manifest:
+        source_tree = _without_manifest(source_tree)
+    plan = make_plan(
+        source_tree,
+        target_tree,
+        rules=entry.rules(),
+        limits=task.options.limits(machine.settings),
+        verb=task.verb,
+        spare_ignored=True,
+        work=work,
+    )
+    changed = task.verb.changes and (not plan.is_empty or not target_tree.published)
+    generation = target_tree.generation
+    etags = {keep.source.path: keep.target.etag for keep in plan.keeps}
+    if changed:
+        writer = Writer(id=state.writer_id(), host=machine.host, now=_now, take_over=task.options.take_over)
+
+        def done(change: S3Change) -> None:
+            etags.update(change.etags())
+
+        generation = apply(source, prefix.change(plan, writer), work=work, done=done)
+    if task.verb.changes:
+        state.save_index(source.root, source.seen(etags))
+    note = "" if target_tree.published or changed else "the manifest will be published anew"
+    return Done(plan, changed, generation, time.time(), note)
+
+
+def _check_prefix(place: S3Path, task: Task, machine: Machine) -> None:
+    """Refuse a prefix whose exact sync would delete other things that live there.
+
+    Raises:
+        Refused: it holds, or lies in, the maps or another entry's prefix.
+    """
+    if place.overlaps(machine.settings.maps):
+        raise Refused(
+            f"{place} and the maps at {machine.settings.maps} lie in one another, and a push would delete the maps",
+            hint="give the entry a prefix of its own",
+        )
+    for name, other in task.others.items():
+        if place.overlaps(S3Path.parse(other)):
+            raise Refused(
+                f"{place} and the prefix of entry {paths.quote(name)}, {other}, lie in one another, "
+                "and each push would delete the other's files",
+                hint="give every entry a prefix of its own",
+            )
+
+
+def _without_manifest(source: Tree) -> Tree:
+    """What plain objects can carry: files, and a marker for each empty directory.
+
+    Raises:
+        Unreadable: there are symbolic links.
+    """
+    links = [item.path for item in source if item.kind is Kind.LINK]
+    if links:
+        raise Unreadable(
+            f"symbolic links cannot travel without a manifest: {paths.some(links)}",
+            hint='set "manifest": true in the entry, or leave them out with a rule of ignore',
+            paths=tuple(links),
+        )
+    holding = {above for item in source for above in paths.ancestors(item.path)}
+    return tree.make(item for item in source if item.kind is not Kind.DIR or item.path not in holding)
+
+
+def _warn_of_other_master(prefix: S3Prefix, machine: Machine, work: Work) -> None:
+    head = prefix.head
+    if head is not None and head.generation and head.writer != machine.state.writer_id():
+        work.emit(
+            events.Warned(
+                work.entry,
+                f"{prefix.place} was last pushed from {paths.escape(head.host)} ({paths.escape(head.time)}); "
+                "let one machine push to a prefix",
+            )
+        )
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,153 @@
+"""Which paths take part: an entry's `files`, `ignore` and `accept`, compiled once, asked per path.
+
+`ignore` rules are wildcards on the whole relative path, case-sensitive: `*` stands for any run of characters, slashes
+too, and nothing else is special. `accept` patterns are paths with placeholders (`{slug}`, `{number}`, `{name}`,
+`{a|b}`), `*` within a segment and `**` for any depth. No I/O here; the same rules serve both sides of a plan.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from s32s import paths
+
+
+class Verdict(enum.Enum):
+    """What the rules say of a path."""
+
+    ACCEPTED = "accepted"
+    IGNORED = "ignored"
+    REJECTED = "rejected"
+
+
+_PLACEHOLDERS = {"slug": r"[a-z0-9-]+", "number": r"[0-9]+", "name": r"[^/]+"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Compiled rules of one entry; build it with `compile_rules`.
+
+    Attributes:
+        files: the only paths that take part, or None for all.
+        accept: the patterns as written, for messages.
+    """
+
+    files: frozenset[str] | None = None
+    accept: tuple[str, ...] = ()
+    _ignore: re.Pattern[str] | None = None
+    _ignore_below: re.Pattern[str] | None = None
+    _accept: re.Pattern[str] | None = None
+    _file_parents: frozenset[str] = field(default=frozenset())
+
+    def verdict(self, path: str, *, is_dir: bool = False) -> Verdict:
+        """Judge a path of either side.
+
+        A directory takes part when something may lie in it, so `accept` never rejects one; with `files` only the
+        parents of the listed files do.
+        """
+        if self.files is not None:
+            listed = path in self._file_parents if is_dir else path in self.files
+            return Verdict.ACCEPTED if listed and not self.ignores(path) else Verdict.IGNORED
+        if self.ignores(path):
+            return Verdict.IGNORED
+        if self._accept is None or is_dir or self._accept.fullmatch(path):
+            return Verdict.ACCEPTED
+        return Verdict.REJECTED
+
+    def ignores(self, path: str) -> bool:
+        """Tell whether an `ignore` rule names `path`."""
+        return self._ignore is not None and self._ignore.fullmatch(path) is not None
+
+    def prunes(self, directory: str) -> bool:
+        """Tell whether everything below `directory` is ignored too, so that nobody need look.
+
+        True where a rule that ends in `*` matches the directory: its star swallows whatever follows.
+        """
+        if self.files is not None:
+            return directory not in self._file_parents
+        return self._ignore_below is not None and self._ignore_below.fullmatch(directory) is not None
+
+    def reason(self, path: str) -> str:
+        """Say to a person why `path` was rejected."""
+        return f"it fits no accept pattern ({', '.join(self.accept)})"
+
+
+#: Rules that let everything take part.
+EVERYTHING = Rules()
+
+
+def compile_rules(
+    *, files: Iterable[str] | None = None, ignore: Iterable[str] = (), accept: Iterable[str] = ()
+) -> Rules:
+    """Compile an entry's rules.
+
+    Raises:
+        ValueError: an `accept` pattern cannot be understood; the message points into it.
+    """
+    rules = tuple(ignore)
+    patterns = tuple(accept)
+    listed = None if files is None else frozenset(files)
+    return Rules(
+        files=listed,
+        accept=patterns,
+        _ignore=_any_of(map(_wildcard, rules)),
+        _ignore_below=_any_of(_wildcard(rule) for rule in rules if rule.endswith("*")),
+        _accept=_any_of(map(accept_regex, patterns)),
+        _file_parents=frozenset(above for path in listed or () for above in paths.ancestors(path)),
+    )
+
+
+def accept_regex(pattern: str) -> str:
+    """Translate an `accept` pattern into a regular expression.
+
+    Raises:
+        ValueError: unknown placeholder, unclosed brace, empty alternative; with the column.
+    """
+    done: list[str] = []
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        if char == "{":
+            end = pattern.find("}", at)
+            if end < 0:
+                raise ValueError(f"the brace at column {at + 1} is not closed")
+            done.append(_placeholder(pattern[at + 1 : end], column=at + 1))
+            at = end + 1
+        elif char == "}":
+            raise ValueError(f"the brace at column {at + 1} closes nothing")
+        elif pattern.startswith("**/", at):
+            done.append("(?:.*/)?")
+            at += 3
+        elif pattern.startswith("**", at):
+            done.append(".*")
+            at += 2
+        else:
+            done.append("[^/]*" if char == "*" else re.escape(char))
+            at += 1
+    return "".join(done)
+
+
+def _placeholder(text: str, *, column: int) -> str:
+    if "|" in text:
+        words = text.split("|")
+        if not all(words):
+            raise ValueError(f"an alternative is empty in the braces at column {column}")
+        return "(?:" + "|".join(map(re.escape, words)) + ")"
+    known = _PLACEHOLDERS.get(text)
+    if known is None:
+        raise ValueError(
+            f"unknown placeholder {{{text}}} at column {column}; there are {{slug}}, {{number}}, {{name}} and {{a|b}}"
+        )
+    return known
+
+
+def _wildcard(rule: str) -> str:
+    return ".*".join(map(re.escape, rule.split("*")))
+
+
+def _any_of(expressions: Iterable[str]) -> re.Pattern[str] | None:
+    joined = "|".join(f"(?:{expression})" for expression in expressions)
+    return re.compile(joined, re.DOTALL) if joined else None

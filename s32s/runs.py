@@ -1,0 +1,281 @@
+"""Chosen entries by verb: the one function behind every front end.
+
+An entry's failure stays its own: the next entry is done all the same, and the report says so. A signal ends the run.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from s32s import catalog, events, paths, settings
+from s32s.errors import ConfigError, EntryFailed, Interrupted, Refused, S32sError, UsageError
+from s32s.events import Emit
+from s32s.maps import Entry, MapSet, Role
+from s32s.plan import Verb
+from s32s.replicate import Work
+from s32s.report import Report, fold
+from s32s.roles.base import Done, Machine, Options, Task
+from s32s.roles.pull import pull
+from s32s.roles.push import push
+from s32s.settings import Settings
+from s32s.state import Result, State
+from s32s.stores._engine import Engine
+
+#: How long an `after` command may take.
+_AFTER_TIMEOUT_S = 600
+
+
+def open_machine(configuration: Settings, where: settings.Places, *, writable: bool = True) -> Machine:
+    """This machine, ready to run; close its `state` afterwards.
+
+    Raises:
+        ConfigError: the state cannot be used.
+    """
+    return Machine(
+        settings=configuration,
+        state=State.open(where, writable=writable),
+        engine=Engine(configuration.s3),
+        host=socket.gethostname(),
+        homes=settings.homes(),
+    )
+
+
+def run(
+    machine: Machine,
+    *,
+    verb: Verb,
+    names: Sequence[str] = (),
+    role: Role | None = None,
+    options: Options | None = None,
+    update_maps: bool = False,
+    emit: Emit = events.silent,
+    stop: threading.Event | None = None,
+) -> Report:
+    """Do `verb` for the named entries, or for all that have this machine's role.
+
+    Args:
+        machine: see `open_machine`.
+        names: of entries; each must exist and have the role.
+        role: instead of the configuration's.
+        options: see `Options`.
+        update_maps: fetch the maps first.
+        emit: is told every fact of the run; may be called from several threads.
+        stop: set by whoever wants the run to end; see `Interrupted`.
+
+    Returns:
+        How each entry ended. Failures are in there, not raised.
+
+    Raises:
+        UsageError: a name that no map has.
+        ConfigError, MapError, StoreError, Unreachable: there are no maps to work from.
+        Interrupted: raised by a signal handler; the entry's destination is as its promise says.
+    """
+    chosen_role = role or machine.settings.role
+    if update_maps:
+        loaded = catalog.update(machine.settings.maps, machine.state, machine.engine).maps
+    else:
+        loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
+    chosen = choose(loaded, names, chosen_role)
+    _check_commands(chosen, machine.settings, chosen_role)
+    ended: list[events.EntryFinished] = []
+    for entry in chosen:
+        others = {
+            other.name: _exclusive_place(other, chosen_role)
+            for other in loaded.entries
+            if other.name != entry.name and other.place(chosen_role) is not None
+        }
+        task = Task(entry, verb, options or Options(), others)
+        ended.append(_run_entry(task, chosen_role, machine, emit, stop or threading.Event()))
+    return fold(ended, problems=loaded.problems)
+
+
+def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
+    """The entries to do, in the order of the maps, or of `names`.
+
+    Raises:
+        UsageError: a name that no entry has, or whose entry is not meant for this role.
+    """
+    mine = {entry.name: entry for entry in loaded.entries if entry.place(role) is not None}
+    if not names:
+        return list(mine.values())
+    known = {entry.name for entry in loaded.entries}
+    chosen: list[Entry] = []
+    for name in dict.fromkeys(names):
+        if name in mine:
+            chosen.append(mine[name])
+        elif name in known:
+            raise UsageError(f"the entry {paths.quote(name)} has no {role.value}, so it is meant for other machines")
+        else:
+            near = _nearest(name, mine)
+            raise UsageError(f"there is no entry {paths.quote(name)} in the maps{near}", hint="see s32s maps list")
+    return chosen
+
+
+def _run_entry(task: Task, role: Role, machine: Machine, emit: Emit, stop: threading.Event) -> events.EntryFinished:
+    entry = task.entry
+    place = entry.place(role) or ""
+    work = Work(entry.name, task.options.jobs or machine.settings.jobs, emit, stop)
+    source, target = (place, entry.s3) if role is Role.MASTER else (entry.s3, place)
+    emit(events.EntryStarted(entry.name, source, target))
+    began = time.monotonic()
+    done: Done | None = None
+    error: S32sError | None = None
+    try:
+        done = _do(place, task, role, machine, work)
+        if task.verb.changes:
+            _run_after(done, task, role, machine, work)
+    except Interrupted as exc:
+        # 0: a worker or a pause noticed the stop; whoever set it knows the signal and raises on its own.
+        if not stop.is_set():
+            raise
+        error = exc
+    except S32sError as exc:
+        error = exc
+    except OSError as exc:
+        name = f" ({paths.escape(str(exc.filename))})" if exc.filename else ""
+        error = EntryFailed(f"{exc.strerror or exc}{name}")
+        error.__cause__ = exc
+    except Exception as exc:
+        # The next entries shall still be done. What comes here is a mistake of ours, and says so.
+        error = EntryFailed(f"unexpected {type(exc).__name__}: {paths.escape(str(exc))}", hint=_REPORT_IT)
+        error.__cause__ = exc
+    seconds = time.monotonic() - began
+    finished = events.EntryFinished(
+        entry.name,
+        plan=done.plan if done else None,
+        seconds=seconds,
+        changed=bool(done and done.changed),
+        generation=done.generation if done else 0,
+        error=error,
+    )
+    if task.verb.changes:
+        _save(finished, done, role, machine)
+    if done and done.note and error is None:
+        emit(events.Warned(entry.name, done.note))
+    emit(finished)
+    if isinstance(error, Interrupted):
+        raise error
+    return finished
+
+
+_REPORT_IT = "please report it with the output of S32S_DEBUG=1"
+
+
+def _do(place: str, task: Task, role: Role, machine: Machine, work: Work) -> Done:
+    match role:
+        case Role.MASTER:
+            return push(place, task, machine, work)
+        case Role.SLAVE:
+            return pull(place, task, machine, work)
+        case Role.MIRROR:
+            raise Refused("this version does not mirror buckets yet", hint="use the roles master and slave")
+
+
+def _save(finished: events.EntryFinished, done: Done | None, role: Role, machine: Machine) -> None:
+    last = machine.state.result(finished.entry, role.value)
+    now = time.time()
+    ok = finished.error is None
+    machine.state.save_result(
+        finished.entry,
+        role.value,
+        Result(
+            time_s=now,
+            ok=ok,
+            status=finished.error.exit_status if finished.error else 0,
+            text=str(finished.error) if finished.error else summary(finished),
+            success_s=now if ok else (last.success_s if last else None),
+            generation=finished.generation if done else (last.generation if last else 0),
+            listed_s=done.listed_s if done else (last.listed_s if last else None),
+            # Still owed when the command failed, or when the run died after the change.
+            pending=bool(last and last.pending and not ok),
+        ),
+    )
+
+
+def summary(finished: events.EntryFinished) -> str:
+    """One line on how an entry went, without its name."""
+    plan = finished.plan
+    if finished.error is not None:
+        return str(finished.error)
+    if plan is None:
+        return ""
+    if plan.is_empty:
+        text = "in step" if not finished.changed else "manifest published"
+        return f"{text}, {plan.source_files:,} files"
+    new, modified = len(plan.new), len(plan.modified)
+    extras = len(plan.extras)
+    parts = [
+        f"{count:,} {word}" for count, word in ((new, "new"), (modified, "modified"), (extras, "deleted")) if count
+    ]
+    return f"{', '.join(parts)}; {plan.source_files:,} files"
+
+
+def _run_after(done: Done, task: Task, role: Role, machine: Machine, work: Work) -> None:
+    """Run the entry's own command after a change, or after an earlier change whose command did not succeed.
+
+    Raises:
+        EntryFailed: it failed; the tree stays.
+    """
+    name = task.entry.after
+    last = machine.state.result(task.entry.name, role.value)
+    if role is not Role.SLAVE or name is None or not (done.changed or (last and last.pending)):
+        return
+    work.phase(f"running {name}")
+    command = machine.settings.commands[name]
+    place = task.entry.place(role) or ""
+    environment = {**_environment(), "S32S_ENTRY": task.entry.name, "S32S_TARGET": place}
+    try:
+        ended = subprocess.run(
+            ["/bin/sh", "-c", command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_AFTER_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise EntryFailed(
+            f"the files are up to date, but the command {name} was stopped after {_AFTER_TIMEOUT_S} s"
+        ) from exc
+    if ended.returncode:
+        said = paths.escape((ended.stderr or ended.stdout).decode("utf-8", "replace").strip()[-500:])
+        raise EntryFailed(
+            f"the files are up to date, but the command {name} ended with status {ended.returncode}: {said}",
+            hint="the next sync runs it again",
+        )
+
+
+def _environment() -> dict[str, str]:
+    """What a command of the configuration may see: no credentials."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+
+def _check_commands(chosen: Iterable[Entry], configuration: Settings, role: Role) -> None:
+    missing = sorted(
+        {entry.after for entry in chosen if entry.after and entry.after not in configuration.commands}
+        if role is Role.SLAVE
+        else ()
+    )
+    if missing:
+        raise ConfigError(
+            f"the maps name commands that this configuration lacks: {paths.some(missing)}",
+            hint='add them to [commands], or take "after" out of the map',
+        )
+
+
+def _exclusive_place(entry: Entry, role: Role) -> str:
+    """What no other entry of this role may touch: a prefix for a master, a directory for a slave."""
+    return entry.s3 if role is Role.MASTER else entry.place(role) or ""
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {paths.quote(close[0])}?" if close else ""

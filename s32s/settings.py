@@ -1,0 +1,290 @@
+"""This machine's configuration: `s32s.toml`, and where state and cache live (design 3).
+
+The only module that reads the environment. A configuration is found, parsed and checked once, by the front end; what
+works gets the values it needs. Unknown keys are refused by name, with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic_core import PydanticCustomError
+
+from s32s import disk, paths
+from s32s.errors import ConfigError
+from s32s.guards import MaxDelete
+from s32s.maps import Role, S3Path, suggestion
+
+NAME = "s32s.toml"
+#: Enough to hide the round trips of small files; more only adds memory.
+DEFAULT_JOBS = 32
+
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?) ?(s|sec|min|m|h|d)$")
+_UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+class S3Settings(pydantic.BaseModel):
+    """How S3 is reached. All optional: what is missing comes from where boto3 looks."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    endpoint_url: Annotated[str, pydantic.StringConstraints(pattern=r"^https?://[^/\s]+(/.*)?$")] | None = None
+    profile: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
+    region: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
+    retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 8
+
+
+class Settings(pydantic.BaseModel):
+    """The content of `s32s.toml`."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+    role: Role
+    maps: S3Path
+    allow: tuple[str, ...] = ()
+    max_delete: MaxDelete = MaxDelete(50, percent=True)
+    list_every_s: Annotated[float, pydantic.Field(alias="list_every")] = 3600.0
+    jobs: Annotated[int, pydantic.Field(ge=1, le=512)] = DEFAULT_JOBS
+    s3: S3Settings = S3Settings()
+    commands: Mapping[str, Annotated[str, pydantic.StringConstraints(min_length=1)]] = {}
+
+    @pydantic.field_validator("role", mode="before")
+    @classmethod
+    def _role(cls, value: object) -> Role:
+        try:
+            return Role(value)
+        except ValueError:
+            known = ", ".join(role.value for role in Role)
+            close = suggestion(value, [role.value for role in Role]) if isinstance(value, str) else ""
+            raise _fail(f"{_shown(value)} is no role; the roles are {known}", close) from None
+
+    @pydantic.field_validator("maps", mode="before")
+    @classmethod
+    def _maps(cls, value: object) -> S3Path:
+        if not isinstance(value, str) or not value:
+            raise _fail("it must be the S3 path of the maps, such as bucket/prefix")
+        try:
+            return S3Path.parse(value)
+        except ValueError as exc:
+            raise _fail(str(exc)) from exc
+
+    @pydantic.field_validator("allow", mode="before")
+    @classmethod
+    def _allow(cls, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            raise _fail("it must be a list of directories")
+        return tuple(_directory(path) for path in value)
+
+    @pydantic.field_validator("max_delete", mode="before")
+    @classmethod
+    def _max_delete(cls, value: object) -> MaxDelete:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return MaxDelete(value, percent=False)
+        if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", value.strip())):
+            number, percent = float(match[1]), bool(match[2])
+            if not percent or number <= 100:
+                return MaxDelete(number, percent=percent)
+        raise _fail(f'{_shown(value)} is neither a count, such as 500, nor a percentage up to 100, such as "50%"')
+
+    @pydantic.field_validator("list_every_s", mode="before")
+    @classmethod
+    def _list_every(cls, value: object) -> float:
+        if value == "never":
+            return float("inf")
+        try:
+            return duration_s(value)
+        except ValueError as exc:
+            raise _fail(f'{exc}; or "never"') from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where this machine keeps what it remembers.
+
+    Attributes:
+        state: index, locks, results.
+        cache: maps and manifests; deleting it is always safe.
+    """
+
+    state: Path
+    cache: Path
+
+
+def duration_s(value: object) -> float:
+    """Read "90s", "30min", "1h" or "2d" as seconds.
+
+    Raises:
+        ValueError: for people.
+    """
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f'{_shown(value)} is no duration, such as "90s", "30min", "1h" or "2d"')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def find(explicit: str | None, environment: Mapping[str, str]) -> Path:
+    """The configuration file to use: `--config`, $S32S_CONFIG, ./s32s.toml, then the system's or the user's own.
+
+    The file need not exist: `configure` makes it where `load` would look for it.
+    """
+    if explicit:
+        return Path(explicit)
+    if environment.get("S32S_CONFIG"):
+        return Path(environment["S32S_CONFIG"])
+    if os.path.lexists(NAME):
+        return Path(NAME)
+    if os.geteuid() == 0:
+        return Path("/etc/s32s") / NAME
+    return _xdg(environment, "XDG_CONFIG_HOME", ".config") / NAME
+
+
+def places(environment: Mapping[str, str]) -> Places:
+    """State and cache: systemd's directories, else the system's for root, else XDG's."""
+    state, cache = environment.get("STATE_DIRECTORY"), environment.get("CACHE_DIRECTORY")
+    if os.geteuid() == 0:
+        default_state, default_cache = Path("/var/lib/s32s"), Path("/var/cache/s32s")
+    else:
+        default_state = _xdg(environment, "XDG_STATE_HOME", ".local/state")
+        default_cache = _xdg(environment, "XDG_CACHE_HOME", ".cache")
+    # systemd separates several directories by colons (systemd.exec(5)); the first is ours.
+    return Places(
+        state=Path(state.split(":")[0]) if state else default_state,
+        cache=Path(cache.split(":")[0]) if cache else default_cache,
+    )
+
+
+def load(path: Path) -> Settings:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: missing, unreadable, unsafe, no TOML, or wrong; every wrong key at once.
+    """
+    try:
+        with path.open("rb") as file:
+            _check_owner(os.fstat(file.fileno()), path)
+            document = tomllib.load(file)
+    except FileNotFoundError as exc:
+        raise ConfigError(
+            f"there is no configuration at {path}",
+            hint="write one with: s32s configure --role slave --maps BUCKET/PREFIX --allow DIRECTORY",
+        ) from exc
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path} is not UTF-8") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path} is no valid TOML: {exc}") from exc
+    return check(document, where=str(path))
+
+
+def check(document: Mapping[str, Any], *, where: str) -> Settings:
+    """Check the content of a configuration.
+
+    Raises:
+        ConfigError: every wrong key at once.
+    """
+    try:
+        settings = Settings.model_validate(document)
+    except pydantic.ValidationError as exc:
+        raise ConfigError("\n  ".join(["", *map(_wrong, exc.errors())]), where=f"{where} is wrong") from exc
+    if settings.role is Role.SLAVE and not settings.allow:
+        raise ConfigError(
+            'a slave needs "allow": the directories it may write below, such as allow = ["/srv"]', where=where
+        )
+    return settings
+
+
+def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
+    """Write a configuration, or change the named keys of one that is there; comments and order stay.
+
+    Args:
+        path: the file; its directory is made.
+        changes: top-level keys, and "s3" with a table of its own keys; None leaves a key as it is.
+
+    Raises:
+        ConfigError: the result would be wrong (nothing is written), or the file cannot be written.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    except (OSError, UnicodeDecodeError, TOMLKitError) as exc:
+        raise ConfigError(f"{path} is there and cannot be changed: {exc}", hint="mend or move it first") from exc
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            given = {key: inner for key, inner in value.items() if inner is not None}
+            if given:
+                document.setdefault(name, tomlkit.table()).update(given)
+        elif value is not None:
+            document[name] = value
+    settings = check(document.unwrap(), where=str(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # An existing file keeps its bits: an administrator may have narrowed them.
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+        disk.write_atomic(path, tomlkit.dumps(document).encode(), mode=mode)
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be written: {exc.strerror}") from exc
+    return settings
+
+
+def homes() -> frozenset[str]:
+    """The home directories of this machine's users, none of which is ever a target."""
+    return frozenset(user.pw_dir.rstrip("/") for user in pwd.getpwall() if user.pw_dir.startswith("/"))
+
+
+def _check_owner(status: os.stat_result, path: Path) -> None:
+    """The file names directories to replace and commands to run, so only its owner and root may write it."""
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigError(f"{path} belongs to another user", hint="it must belong to you or to root")
+    if status.st_mode & stat.S_IWOTH:
+        raise ConfigError(f"every user may write {path}", hint=f"chmod o-w {path}")
+
+
+def _xdg(environment: Mapping[str, str], variable: str, fallback: str) -> Path:
+    base = environment.get(variable, "")
+    # The XDG base directory specification: a relative value is invalid and ignored.
+    if not base.startswith("/"):
+        base = str(Path(environment.get("HOME") or os.path.expanduser("~")) / fallback)
+    return Path(base) / "s32s"
+
+
+def _directory(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise _fail(f"{_shown(value)} is not an absolute directory")
+    if ".." in value.split("/"):
+        raise _fail(f'{_shown(value)} holds ".."')
+    return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
+
+
+def _fail(*texts: str) -> PydanticCustomError:
+    return PydanticCustomError("s32s", "{text}", {"text": "".join(texts)})
+
+
+def _shown(value: object) -> str:
+    return paths.quote(value) if isinstance(value, str) else paths.escape(repr(value))
+
+
+def _wrong(error: Any) -> str:
+    names = [str(part) for part in error["loc"]]
+    where = ".".join(names)
+    if error["type"] == "extra_forbidden":
+        known = S3Settings.model_fields if names[0] == "s3" and len(names) > 1 else _known()
+        return f"{paths.escape(where)}: unknown key{suggestion(names[-1], known)}"
+    if error["type"] == "missing":
+        return f"{where}: it is mandatory and missing"
+    return f"{where}: {error['ctx']['text'] if error['type'] == 's32s' else error['msg']}"
+
+
+def _known() -> list[str]:
+    return [field.alias or name for name, field in Settings.model_fields.items()]

@@ -1,0 +1,373 @@
+"""What this machine remembers: cached maps and manifests, the index, results, locks.
+
+Everything here but the results is a cache. A damaged index is thrown away and built again; a cached manifest is only
+used after its hash has been checked; the cached maps are one file that is replaced as a whole, so an update that fails
+half-way leaves them as they were.
+
+The index spares hashing: it says which bytes a file had when it was last read, for as long as device, inode, size,
+modification and change time are the same. A row made too soon after the file's time stamps is not believed (git calls
+this "racily clean"): the file could have changed again within one tick of the clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import socket
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from s32s import disk
+from s32s.errors import ConfigError
+from s32s.settings import Places
+
+_SCHEMA = 1
+#: Two edits within this time may leave one mtime: whole seconds on old file systems, doubled.
+_RACY_MTIME_NS = 2_000_000_000
+#: Two changes within this time may leave one ctime: a tick of the kernel's clock, 10 ms at HZ=100, doubled.
+_RACY_CTIME_NS = 20_000_000
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS file (
+    root TEXT NOT NULL, path TEXT NOT NULL,
+    dev INTEGER NOT NULL, ino INTEGER NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, seen_ns INTEGER NOT NULL,
+    sha256 TEXT, md5 TEXT, etag TEXT,
+    PRIMARY KEY (root, path)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS result (
+    entry TEXT NOT NULL, role TEXT NOT NULL, facts TEXT NOT NULL,
+    PRIMARY KEY (entry, role)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file as it was when its content was known.
+
+    Attributes:
+        stamp: (device, inode, size, mtime_ns, ctime_ns) of stat(2).
+        seen_ns: when that was, in ns since the epoch.
+        sha256, md5: of its bytes, as far as they were needed.
+        etag: of the S3 object that it was last known equal to.
+    """
+
+    stamp: tuple[int, int, int, int, int]
+    seen_ns: int
+    sha256: str | None = None
+    md5: str | None = None
+    etag: str | None = None
+
+    def holds_for(self, now: tuple[int, int, int, int, int]) -> bool:
+        """Tell whether a file with the stamp `now` certainly has the same bytes."""
+        _, _, _, mtime_ns, ctime_ns = self.stamp
+        return (
+            self.stamp == now
+            and abs(self.seen_ns - mtime_ns) > _RACY_MTIME_NS
+            and self.seen_ns - ctime_ns > _RACY_CTIME_NS
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How the last run of an entry in a role ended.
+
+    Attributes:
+        time_s: when it ended, in seconds since the epoch.
+        ok: whether it succeeded.
+        status: the exit status it would have had alone.
+        text: what it did, or what went wrong.
+        success_s: when it last succeeded; None if never.
+        generation: the manifest generation that the destination follows; 0 without one.
+        listed_s: when manifest and LIST were last compared; None if never.
+        pending: an `after` command that still has to run.
+    """
+
+    time_s: float
+    ok: bool
+    status: int
+    text: str
+    success_s: float | None = None
+    generation: int = 0
+    listed_s: float | None = None
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CachedMaps:
+    """Map files as they were fetched last."""
+
+    source: str
+    fetched_s: float
+    files: tuple[tuple[str, bytes], ...]
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    """The facts of a file that change when its bytes do."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+class State:
+    """This machine's memory; open it with `State.open`, close it with `close`.
+
+    Used by one thread. Several processes may have it open: SQLite orders their transactions.
+    """
+
+    def __init__(self, places: Places, database: sqlite3.Connection, *, writable: bool) -> None:
+        self._places = places
+        self._database = database
+        self._writable = writable
+
+    @classmethod
+    def open(cls, places: Places, *, writable: bool = True) -> State:
+        """Open the state, making or healing it; with `writable=False` nothing is made, written or healed.
+
+        Raises:
+            ConfigError: the directories cannot be made or written.
+        """
+        if not writable:
+            return cls(places, _open_for_reading(places.state / "state.db"), writable=False)
+        try:
+            for place in (places.state, places.cache):
+                place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return cls(places, _open_for_writing(places.state / "state.db"), writable=True)
+        except (OSError, sqlite3.Error) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+            raise ConfigError(
+                f"the state directory {places.state} or the cache {places.cache} cannot be used: {reason}",
+                hint="set STATE_DIRECTORY and CACHE_DIRECTORY to directories that this user may write",
+            ) from exc
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    # -- who we are
+
+    def writer_id(self) -> str:
+        """This machine's own random id as a master, made at first use and kept."""
+        row = self._database.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
+        if row:
+            return str(row[0])
+        made = secrets.token_hex(16)
+        if self._writable:
+            with self._transaction():
+                self._database.execute("INSERT OR IGNORE INTO meta VALUES ('writer', ?)", (made,))
+            return str(self._database.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()[0])
+        return made
+
+    # -- the index
+
+    def index(self, root: str) -> dict[str, Seen]:
+        """What is known of the files below `root`, by relative path."""
+        try:
+            rows = self._database.execute(
+                "SELECT path, dev, ino, size, mtime_ns, ctime_ns, seen_ns, sha256, md5, etag FROM file WHERE root = ?",
+                (root,),
+            )
+            return {row[0]: Seen((row[1], row[2], row[3], row[4], row[5]), *row[6:]) for row in rows}
+        except sqlite3.DatabaseError:
+            return {}  # only a cache: without it every file is read
+
+    def save_index(self, root: str, files: Iterable[tuple[str, Seen]]) -> None:
+        """Replace what is known of `root`, in one transaction."""
+        if not self._writable:
+            return
+        rows = ((root, path, *seen.stamp, seen.seen_ns, seen.sha256, seen.md5, seen.etag) for path, seen in files)
+        with contextlib.suppress(sqlite3.DatabaseError), self._transaction():
+            self._database.execute("DELETE FROM file WHERE root = ?", (root,))
+            self._database.executemany("INSERT INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    # -- results
+
+    def result(self, entry: str, role: str) -> Result | None:
+        """How the entry's last run ended, or None when it never ran."""
+        try:
+            row = self._database.execute(
+                "SELECT facts FROM result WHERE entry = ? AND role = ?", (entry, role)
+            ).fetchone()
+            return Result(**json.loads(row[0])) if row else None
+        except (sqlite3.DatabaseError, ValueError, TypeError):
+            return None
+
+    def save_result(self, entry: str, role: str, result: Result) -> None:
+        """Remember how a run ended."""
+        if not self._writable:
+            return
+        facts = json.dumps({name: getattr(result, name) for name in Result.__dataclass_fields__})
+        with contextlib.suppress(sqlite3.DatabaseError), self._transaction():
+            self._database.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", (entry, role, facts))
+
+    def mark_pending(self, entry: str, role: str, *, needed: bool) -> None:
+        """Note that a command is owed after the change that begins now, so that a kill cannot make it forgotten."""
+        last = self.result(entry, role)
+        if needed and not (last and last.pending):
+            base = last or Result(time_s=time.time(), ok=False, status=1, text="the first run was not finished")
+            self.save_result(entry, role, replace(base, pending=True))
+
+    # -- cached maps and manifests
+
+    def cached_maps(self, source: str) -> CachedMaps | None:
+        """The maps that were fetched last from `source`, or None when there are none."""
+        try:
+            facts = json.loads(self._maps_file.read_bytes())
+            if facts["source"] != source:
+                return None
+            files = tuple((str(name), str(text).encode()) for name, text in facts["files"])
+            return CachedMaps(source, float(facts["fetched_s"]), files)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def cache_maps(self, maps: CachedMaps) -> None:
+        """Replace the cached maps in one step."""
+        facts = {
+            "source": maps.source,
+            "fetched_s": maps.fetched_s,
+            "files": [(name, data.decode("utf-8-sig")) for name, data in maps.files],
+        }
+        try:
+            disk.write_atomic(self._maps_file, json.dumps(facts, indent=1).encode(), mode=0o600)
+        except OSError as exc:
+            raise ConfigError(f"the maps cannot be cached in {self._places.cache}: {exc.strerror}") from exc
+
+    def cached_manifest(self, source: str, sha256: str) -> bytes | None:
+        """The manifest of a prefix, if exactly these bytes are cached."""
+        with contextlib.suppress(OSError):
+            data = self._manifest_file(source).read_bytes()
+            if hashlib.sha256(data).hexdigest() == sha256:
+                return data
+        return None
+
+    def cache_manifest(self, source: str, data: bytes) -> None:
+        """Keep the newest manifest of a prefix."""
+        if not self._writable:
+            return
+        file = self._manifest_file(source)
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+            disk.write_atomic(file, data, mode=0o600)
+
+    # -- locks
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, hold: bool) -> Iterator[None]:
+        """Hold this machine's lock on `name`, for work that has no target directory to lock.
+
+        With `hold=False` nothing is locked or written.
+
+        Raises:
+            Locked: another run holds it.
+        """
+        if not hold:
+            yield
+            return
+        directory = self._places.state / "locks"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with disk.lock(fd, digest(name) + ".lock", what=name, holder=holder()):
+                yield
+        finally:
+            os.close(fd)
+
+    @property
+    def directories(self) -> Sequence[Path]:
+        """State and cache, which no target may hold or lie in."""
+        return self._places.state, self._places.cache
+
+    @property
+    def _maps_file(self) -> Path:
+        return self._places.cache / "maps.json"
+
+    def _manifest_file(self, source: str) -> Path:
+        return self._places.cache / "manifests" / f"{digest(source)}.jsonl.zst"
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+
+def digest(text: str) -> str:
+    """A short, safe file name for any text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def holder() -> dict[str, str]:
+    """What a lock file says of its holder."""
+    since = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
+    return {"process": str(os.getpid()), "on": socket.gethostname(), "since": since}
+
+
+def _open_for_writing(file: Path) -> sqlite3.Connection:
+    for _ in range(2):
+        database: sqlite3.Connection | None = None
+        try:
+            database = _connect(str(file))
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                _make(database)
+                return database
+            if version == _SCHEMA and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
+                return database
+        except sqlite3.OperationalError:
+            if database is not None:
+                database.close()
+            raise  # locked, read-only, no space: nothing that a new file would cure
+        except sqlite3.DatabaseError:
+            pass
+        # Damaged, or of another version: it is a cache, so it starts anew.
+        if database is not None:
+            database.close()
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            file.with_name(file.name + suffix).unlink(missing_ok=True)
+    database = _connect(str(file))
+    _make(database)
+    return database
+
+
+def _open_for_reading(file: Path) -> sqlite3.Connection:
+    try:
+        database = _connect(f"file:{_uri(file)}?mode=ro")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version == _SCHEMA:
+            return database
+        database.close()
+    except sqlite3.Error:
+        pass
+    database = _connect(":memory:")
+    _make(database)
+    return database
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    database = sqlite3.connect(name, timeout=30, isolation_level=None, uri=name.startswith("file:"))
+    database.execute("PRAGMA synchronous = NORMAL")
+    return database
+
+
+def _make(database: sqlite3.Connection) -> None:
+    database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")
+
+
+def _uri(file: Path) -> str:
+    return "".join(char if char not in "?#%" else f"%{ord(char):02X}" for char in str(file.absolute()))
+
+
+def facts_of(result: Result) -> dict[str, Any]:
+    """A result as JSON-ready facts."""
+    return {name: getattr(result, name) for name in Result.__dataclass_fields__}

@@ -1,0 +1,94 @@
+"""How things stand: per entry the last run, the generation here and on S3, and what has drifted.
+
+Reads only: this machine's memory, the directories by stat(2), and one small object per entry from S3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s32s import paths
+from s32s.errors import NotFound, S32sError
+from s32s.maps import Entry, MapSet, Role
+from s32s.roles.base import Machine
+from s32s.state import Result
+from s32s.stores.local import LocalTarget
+from s32s.stores.s3 import S3Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class EntryStatus:
+    """One entry as this machine sees it.
+
+    Attributes:
+        name, source, target: of the entry.
+        last: how the last run ended, or None.
+        generation: that S3 holds now; 0 without a manifest, None when S3 was not asked or did not answer.
+        push: who has a push under way or unfinished, or None.
+        drift: names of the target that differ from what the last run left; None when that is not known.
+        trouble: why S3 did not answer; may be empty.
+    """
+
+    name: str
+    source: str
+    target: str
+    last: Result | None
+    generation: int | None
+    push: str | None
+    drift: int | None
+    trouble: str
+
+    @property
+    def state(self) -> str:
+        """The short word for the list."""
+        if self.push:
+            return f"unfinished push by {self.push}"
+        if self.last is None or self.last.success_s is None:
+            return "never run" if self.last is None else "failed"
+        if not self.last.ok:
+            return "failed"
+        if self.trouble:
+            return "S3 not reached"
+        behind = (self.generation or 0) - self.last.generation
+        if behind > 0:
+            return f"{behind:,} generation{'s' if behind > 1 else ''} behind"
+        if self.drift:
+            return f"{self.drift:,} drifted"
+        return "in step"
+
+
+def status(machine: Machine, loaded: MapSet, *, ask_s3: bool = True) -> list[EntryStatus]:
+    """Status of every entry that this machine's role has."""
+    role = machine.settings.role
+    return [_entry(entry, role, machine, ask_s3=ask_s3) for entry in loaded.entries if entry.place(role) is not None]
+
+
+def _entry(entry: Entry, role: Role, machine: Machine, *, ask_s3: bool) -> EntryStatus:
+    place = entry.place(role) or ""
+    generation, push, trouble = _ask(entry, machine) if ask_s3 and entry.manifest else (None, None, "")
+    drift = None
+    if role is Role.SLAVE:
+        drift = LocalTarget(place, in_place=False, index=machine.state.index(place)).drift()
+    return EntryStatus(
+        name=entry.name,
+        source=place if role is Role.MASTER else entry.s3,
+        target=entry.s3 if role is Role.MASTER else place,
+        last=machine.state.result(entry.name, role.value),
+        generation=generation,
+        push=push,
+        drift=drift,
+        trouble=trouble,
+    )
+
+
+def _ask(entry: Entry, machine: Machine) -> tuple[int | None, str | None, str]:
+    try:
+        head = S3Prefix(machine.engine, entry.s3_path).read_head()
+    except NotFound:
+        return 0, None, ""
+    except S32sError as exc:
+        return None, None, str(exc)
+    if head is None:
+        return 0, None, ""
+    push = f"{paths.escape(head.push.host)}, begun {paths.escape(head.push.started)}" if head.push else None
+    return head.generation, push, ""

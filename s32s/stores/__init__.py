@@ -1,0 +1,1 @@
+"""Places that hold a tree: a local directory, a prefix on S3."""

@@ -1,0 +1,92 @@
+"""What a place is, for the code that moves trees between places.
+
+A source lists a tree and hands out bodies; a target lists a tree and offers a change. A change is a context manager:
+left without `publish`, nothing happened. Two places cannot hold that fully, and say so: on S3 an overwritten object is
+visible to whoever reads the prefix by LIST before the head moves (who reads the manifest notices by the ETag), and a
+directory changed in place shows each file as soon as it is replaced.
+
+Batches come first, because a store may hold many files in one object; nothing above this line assumes otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from s32s.plan import Plan
+from s32s.tree import Item, Tree
+
+#: Told how many more bytes moved; raises `Interrupted` when the run is being stopped.
+Progress = Callable[[int], None]
+
+
+class Body(Protocol):
+    """The bytes of one item, read as often as needed."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes from the start.
+
+        Raises:
+            SourceChanged: they are no longer those that were listed, or changed while they were read.
+        """
+        ...
+
+    @property
+    def item(self) -> Item:
+        """The item; after `chunks` is exhausted, with all that the reading has shown (hash, time, size)."""
+        ...
+
+
+#: What one worker moves in one go.
+Batch = Sequence[Body]
+
+
+class Source(Protocol):
+    """A place that is read."""
+
+    def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
+        """Bodies of the items, grouped as the place serves them best."""
+        ...
+
+
+class Change(Protocol):
+    """A destination between two states."""
+
+    @property
+    def wanted(self) -> Sequence[Item]:
+        """The items whose bytes must be brought; the change has found the others nearby."""
+        ...
+
+    def put(self, body: Body, progress: Progress) -> None:
+        """Bring one item over and verify it. Thread-safe.
+
+        Raises:
+            IntegrityError: the bytes are wrong, also after a fresh try.
+            SourceChanged: from the body.
+        """
+        ...
+
+    def publish(self) -> int:
+        """Make the new state the state, in one step where the place can; return its generation, 0 without one."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove what the new state no longer names. May be repeated by the next run."""
+        ...
+
+
+class Target(Protocol):
+    """A place that is changed."""
+
+    def change(self, plan: Plan) -> AbstractContextManager[Change]:
+        """Open a change that carries out `plan`. Left without `publish`, nothing happened (but see the module)."""
+        ...
+
+
+class Place(Protocol):
+    """What sources and targets have in common."""
+
+    def tree(self) -> Tree:
+        """What the place holds."""
+        ...

@@ -1,0 +1,559 @@
+"""A local directory, as the source of a push and as the target of a pull.
+
+As a source it must be readable whole: what cannot travel is an error with its name, never a gap. As a target it is
+checked before any network is touched: where it lies, what is mounted, who else works on it. How it is changed stands in
+`stores/staging.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from s32s import disk, guards, paths, tree
+from s32s.errors import EntryFailed, Refused, S32sError, SourceChanged, Unreadable
+from s32s.plan import Plan
+from s32s.rules import EVERYTHING, Rules, Verdict
+from s32s.state import Seen, holder, stamp
+from s32s.stores import base, scan, staging
+from s32s.stores.scan import Found
+from s32s.tree import Item, Kind, Tree
+from s32s.workers import each
+
+#: Hashing is bound by cores and disks, not by round trips.
+_HASHERS = 4
+
+# Not a directory to replace on any Linux system, whatever `allow` says: file-hierarchy(7).
+_SYSTEM = frozenset(
+    "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /libx32 /lost+found /media /mnt /opt /proc /root /run /sbin /srv "
+    "/sys /tmp /usr /usr/bin /usr/lib /usr/local /usr/sbin /usr/share /var /var/lib /var/log /var/run /var/tmp".split()
+)
+
+_KINDS = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a character device",
+}
+
+_Progress = Callable[[int], None]
+
+
+def _no_progress(size: int) -> None:
+    pass
+
+
+class LocalSource:
+    """The directory with the originals.
+
+    Args:
+        root: absolute path of the directory.
+        rules: what takes part; the rest is not even looked at.
+        index: what is known of the files; empty to read every file.
+        room: bytes that the prefix leaves of a key.
+    """
+
+    def __init__(self, root: str, *, rules: Rules = EVERYTHING, index: Mapping[str, Seen], room: int) -> None:
+        self.root = root
+        self._rules = rules
+        self._index = index
+        self._room = room
+        self._found: dict[str, Found] = {}
+        self._seen: dict[str, Seen] = {}
+        self._guard = threading.Lock()
+        self._fd = -1
+
+    def __enter__(self) -> LocalSource:
+        try:
+            self._fd = disk.open_dir(self.root)
+        except FileNotFoundError as exc:
+            raise Refused(
+                f"the source directory {paths.escape(self.root)} does not exist",
+                hint="check the path, or whether its disk is mounted",
+            ) from exc
+        except OSError as exc:
+            raise Refused(f"the source directory {paths.escape(self.root)} cannot be read: {exc.strerror}") from exc
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._fd)
+
+    def tree(self, beside: Tree | None = None, *, progress: _Progress = _no_progress) -> Tree:
+        """List the directory.
+
+        Args:
+            beside: the destination's tree; only files that it could hold equal are hashed now, as the others are read
+                for their upload anyway.
+            progress: told how many bytes were read for hashing.
+
+        Raises:
+            Unreadable: with every name that cannot travel, and why.
+            SourceChanged: a file does not stand still.
+        """
+        problems: dict[str, str] = {}
+        items: list[Item] = []
+        for found in scan.walk(self._fd, prunes=self._rules.prunes):
+            path = found.item.path
+            is_dir = found.item.kind is Kind.DIR
+            if self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED:
+                continue
+            if why := self._problem(found):
+                problems[path] = why
+                continue
+            if found.item.kind is Kind.FILE:
+                self._found[path] = found
+                items.append(scan.recall(found, self._index.get(path)))
+            else:
+                items.append(found.item)
+        if problems:
+            raise _unreadable(self.root, problems)
+        return tree.make(self._hashed(items, beside, progress))
+
+    def batches(self, items: Sequence[Item]) -> Iterator[base.Batch]:
+        """One file a batch: uploads do not gain from company."""
+        for item in items:
+            yield (FileBody(self, item),)
+
+    def missing(self, files: Sequence[str]) -> list[str]:
+        """Those of `files` that the last listing did not find as files or links."""
+        return [path for path in files if path not in self._found]
+
+    def seen(self, etags: Mapping[str, str | None]) -> Iterator[tuple[str, Seen]]:
+        """What to remember of the files: their hashes, and the ETags that their objects have now."""
+        for path, found in self._found.items():
+            known = self._seen.get(path)
+            if known is None:
+                old = self._index.get(path)
+                known = old if old is not None and old.holds_for(found.stamp) else None
+            if known is not None:
+                yield path, replace(known, etag=etags.get(path) or known.etag)
+
+    def _problem(self, found: Found) -> str | None:
+        item = found.item
+        if found.error is not None:
+            return f"it cannot be read: {found.error.strerror}"
+        if why := paths.problem(item.path, room=self._room):
+            return why
+        if paths.is_reserved(item.path):
+            return "the name belongs to s32s itself"
+        if item.kind is Kind.OTHER:
+            status = os.stat(item.path, dir_fd=self._fd, follow_symlinks=False)
+            return f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no file')}"
+        if item.kind is Kind.LINK:
+            try:
+                (item.target or "").encode()
+            except UnicodeEncodeError:
+                return "its target is not valid UTF-8"
+            if guards.leaves(item):
+                return f"it is a symbolic link that points out of the tree, to {paths.quote(item.target or '')}"
+        return None
+
+    def _hashed(self, items: list[Item], other: Tree | None, progress: _Progress) -> list[Item]:
+        hashed: dict[str, Item] = {}
+        problems: dict[str, str] = {}
+
+        def read(wanted: tuple[Found, bool]) -> None:
+            found, md5 = wanted
+            try:
+                done = scan.read_hashes(self._fd, found, md5=md5, progress=progress)
+            except OSError as exc:
+                problems[found.item.path] = f"it cannot be read: {exc.strerror}"
+                return
+            if done is None:
+                raise SourceChanged(f"{paths.quote(found.item.path)} changed while it was read")
+            hashed[found.item.path], self._seen[found.item.path] = done
+
+        each(_to_hash(items, self._found, other), read, jobs=_HASHERS)
+        if problems:
+            raise _unreadable(self.root, problems)
+        return [hashed.get(item.path, item) for item in items]
+
+    def _remember(self, path: str, found: Found, seen: Seen) -> None:
+        with self._guard:
+            self._found[path] = found
+            self._seen[path] = seen
+
+
+class FileBody:
+    """The bytes of one file of a LocalSource."""
+
+    def __init__(self, source: LocalSource, item: Item) -> None:
+        self._source = source
+        self._item = item
+
+    @property
+    def item(self) -> Item:
+        """See `stores.base.Body`."""
+        return self._item
+
+    def chunks(self) -> Iterator[bytes]:
+        """Read the file, and make sure that it stood still meanwhile.
+
+        A writer through a shared mapping can dodge the time stamps; the SHA-256 is of the bytes that were sent, so
+        readers of the manifest still get one consistent file.
+        """
+        import hashlib
+
+        path = self._item.path
+        try:
+            fd = scan.open_file(self._source._fd, path)
+        except FileNotFoundError as exc:
+            raise SourceChanged(f"{paths.quote(path)} disappeared while it was uploaded") from exc
+        except OSError as exc:
+            raise _unreadable(self._source.root, {path: f"it cannot be read: {exc.strerror}"}) from exc
+        try:
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode):
+                raise SourceChanged(f"{paths.quote(path)} is no file any more")
+            sha256 = hashlib.sha256()
+            for chunk in disk.read_chunks(fd):
+                sha256.update(chunk)
+                yield chunk
+            seen_ns = time.time_ns()
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if stamp(before) != stamp(after):
+            raise SourceChanged(f"{paths.quote(path)} changed while it was read")
+        self._item = replace(
+            self._item,
+            size=after.st_size,
+            mtime_ns=after.st_mtime_ns,
+            mode=stat.S_IMODE(after.st_mode) & 0o777,
+            sha256=sha256.hexdigest(),
+            md5=None,
+        )
+        seen = Seen(stamp(after), seen_ns, sha256=self._item.sha256)
+        self._source._remember(path, Found(self._item, stamp(after)), seen)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRules:
+    """Where a slave may write, and what it must never replace.
+
+    Attributes:
+        allow: a target lies strictly below one of these.
+        kept: directories that no target may be, hold or lie in: state and cache.
+        homes: home directories, which no target may be or hold.
+        others: targets of the other entries, none of which may nest with this one.
+    """
+
+    allow: Sequence[str]
+    kept: Sequence[str] = ()
+    homes: frozenset[str] = frozenset()
+    others: Mapping[str, str] | None = None
+
+
+def check_target(root: str, rules: TargetRules) -> None:
+    """Refuse a target by its path alone; nothing is opened.
+
+    Raises:
+        Refused: with the rule that it breaks.
+    """
+    shown = paths.escape(root)
+    if root in _SYSTEM:
+        raise Refused(f"{shown} is a directory of the system and is never replaced", hint="name one below it")
+    for home in sorted(rules.homes):
+        if home == root or home.startswith(root + "/"):
+            raise Refused(f"{shown} is or holds the home directory {home} and is never replaced")
+    for kept in rules.kept:
+        if _nest(root, kept):
+            raise Refused(f"{shown} and {kept}, where s32s keeps its state, lie in one another")
+    for name, other in (rules.others or {}).items():
+        if _nest(root, other):
+            raise Refused(
+                f"{shown} and the target of entry {paths.quote(name)}, {paths.escape(other)}, lie in one another",
+                hint="give every entry a directory of its own",
+            )
+    if not any(root.startswith(allowed.rstrip("/") + "/") and root != allowed for allowed in rules.allow):
+        listed = ", ".join(rules.allow) or "nothing"
+        raise Refused(
+            f"{shown} does not lie below a directory that this machine allows ({listed})",
+            hint='add its parent directory to "allow" in the configuration if the map is right',
+        )
+
+
+class LocalTarget:
+    """The directory that a slave rebuilds.
+
+    Args:
+        root: absolute path; its parent must exist.
+        in_place: change file by file instead of by exchange.
+        index: what is known of the files; empty to read every file.
+    """
+
+    def __init__(self, root: str, *, in_place: bool, index: Mapping[str, Seen]) -> None:
+        self.root = root
+        self._in_place = in_place
+        self._index = index
+        self._found: dict[str, Found] = {}
+        self._known: dict[str, Seen] = {}
+        self._salvage: staging.Salvage = staging.Salvage()
+        self._exists = False
+        self._hashed = False
+        self._parent = -1
+        self._name = root.rpartition("/")[2]
+
+    @contextlib.contextmanager
+    def held(self, *, changing: bool) -> Iterator[LocalTarget]:
+        """Hold the target: check the way to it, take its lock, remove what a killed run has left.
+
+        With `changing=False` it is only opened: nothing is locked, removed or written.
+
+        The lock and the staging directory are siblings of the target, so that every configuration, user and container
+        that reaches the target agrees on them. In place they lie in the target itself, whose parent may be out of
+        reach.
+
+        Raises:
+            Refused: a link on the way, an unsafe parent, a target that cannot be changed this way.
+            Locked: another run works on it.
+        """
+        # What is not there yet is made in one step either way.
+        self._in_place = self._in_place and os.path.isdir(self.root)
+        base_path = self.root if self._in_place else self.root.rpartition("/")[0] or "/"
+        self._parent = self._open_base(base_path)
+        try:
+            self._check_kind()
+            if not changing:
+                yield self
+                return
+            with contextlib.ExitStack() as held:
+                try:
+                    name = staging.lock_name(self._name)
+                    held.enter_context(disk.lock(self._parent, name, what=self.root, holder=holder()))
+                except OSError as exc:
+                    raise Refused(
+                        f"{paths.escape(base_path)} cannot be written: {exc.strerror}",
+                        hint="the user that runs s32s must be able to write there",
+                    ) from exc
+                staging.tidy(self._parent, self._name)
+                try:
+                    yield self
+                finally:
+                    self._salvage.drop()
+        finally:
+            os.close(self._parent)
+
+    def tree(self, beside: Tree | None = None, *, progress: _Progress = _no_progress) -> Tree:
+        """List the target; an absent one is an empty tree. Files are hashed where `beside` may hold them equal.
+
+        Raises:
+            EntryFailed: part of it cannot be read.
+        """
+        self._found.clear()
+        self._known.clear()
+        fd = self._open_root()
+        self._exists = fd is not None
+        if fd is None:
+            return tree.make(())
+        items: list[Item] = []
+        try:
+            for found in scan.walk(fd):
+                if staging.is_ours(found.item.path, self._name):
+                    continue
+                if found.error is not None:
+                    raise EntryFailed(
+                        f"{paths.quote(found.item.path)} in {self.root} cannot be read: {found.error.strerror}"
+                    )
+                self._found[found.item.path] = found
+                items.append(
+                    scan.recall(found, self._index.get(found.item.path)) if found.item.kind is Kind.FILE else found.item
+                )
+            hashed = self._hash(fd, items, beside, progress)
+        finally:
+            os.close(fd)
+        made = tree.make(hashed.get(item.path, item) for item in items)
+        for item in made:
+            if item.kind is Kind.FILE and (item.sha256 or item.md5 or item.etag):
+                self._known[item.path] = Seen(
+                    self._found[item.path].stamp, 0, sha256=item.sha256, md5=item.md5, etag=item.etag
+                )
+        return made
+
+    def check_changeable(self) -> None:
+        """Find out before anything is fetched whether the target can be changed the way the entry says.
+
+        Raises:
+            Refused: a mount point, a bind mount, or a file system without exchange; names the option.
+        """
+        if self._in_place:
+            return
+        real = self._real_path()
+        way_out = 'set "apply": "in-place" in the map'
+        if mounted := disk.mounted_at_or_below(real):
+            what = "is a mount point" if mounted == real else f"has a mount point in it, {mounted},"
+            raise Refused(f"{paths.escape(self.root)} {what} and cannot be swapped", hint=way_out)
+        if bound := disk.bound_elsewhere(real):
+            raise Refused(
+                f"{paths.escape(self.root)} is bind-mounted at {bound}, which would keep showing the old files",
+                hint=way_out,
+            )
+        staging.probe(self._parent, self._name, shown=self.root, way_out=way_out)
+
+    def change(self, plan: Plan) -> contextlib.AbstractContextManager[base.Change]:
+        """Open the change that carries out `plan`; see `stores/staging.py`."""
+        opened = staging.Opened(
+            parent=self._parent,
+            name=self._name,
+            shown=self.root,
+            found=self._found,
+            salvage=self._salvage,
+        )
+        return staging.in_place(plan, opened) if self._in_place else staging.swap(plan, opened)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the last listing found the directory."""
+        return self._exists
+
+    def remember(self, plan: Plan, *, changed: bool, save: Callable[[Iterator[tuple[str, Seen]]], None]) -> None:
+        """Save the index, when there is something new to save."""
+        if changed or self._hashed or len(self._index) != len(self._known):
+            save(self._seen(plan))
+
+    def _seen(self, plan: Plan) -> Iterator[tuple[str, Seen]]:
+        """What to remember of the files that are there now, after `plan` was carried out (or was empty).
+
+        A file whose identity is not that of the file we wrote or compared was changed by somebody since; it is left
+        out, and read by the next run.
+        """
+        content: dict[str, tuple[Item, bool]] = {}
+        for put in plan.puts:
+            content[put.item.path] = (put.item, True)
+        for keep in plan.keeps:
+            merged = replace(keep.target, etag=keep.source.etag or keep.target.etag)
+            content[keep.source.path] = (replace(merged, sha256=merged.sha256 or keep.source.sha256), False)
+        fd = self._open_root()
+        if fd is None:
+            return
+        try:
+            seen_ns = time.time_ns()
+            for found in scan.walk(fd):
+                item, written = content.get(found.item.path, (None, False))
+                if item is None or found.item.kind is not Kind.FILE or found.item.size != item.size:
+                    continue
+                before = self._found.get(found.item.path)
+                if written:
+                    same = item.mtime_ns is None or found.item.mtime_ns == item.mtime_ns
+                else:
+                    same = before is not None and before.stamp[:4] == found.stamp[:4]
+                if same:
+                    yield (
+                        found.item.path,
+                        Seen(found.stamp, seen_ns, sha256=item.sha256, md5=item.md5, etag=item.etag),
+                    )
+        finally:
+            os.close(fd)
+
+    def drift(self) -> int | None:
+        """How many names differ from what the last run left, by stat(2) alone; None when nothing is known."""
+        if not self._index:
+            return None
+        known = dict(self._index)
+        drifted = 0
+        try:
+            fd = disk.open_dir(self.root)
+        except (OSError, S32sError):
+            return len(known)
+        try:
+            for found in scan.walk(fd):
+                if found.item.kind is Kind.FILE and not staging.is_ours(found.item.path, self._name):
+                    seen = known.pop(found.item.path, None)
+                    # Size, time and inode: the change time also moves when a link to the file comes or goes.
+                    drifted += seen is None or seen.stamp[:4] != found.stamp[:4]
+        finally:
+            os.close(fd)
+        return drifted + len(known)
+
+    def _hash(self, fd: int, items: list[Item], other: Tree | None, progress: _Progress) -> dict[str, Item]:
+        hashed: dict[str, Item] = {}
+
+        def read(wanted: tuple[Found, bool]) -> None:
+            found, md5 = wanted
+            # A file that changes or cannot be read stays unknown, and an unknown file is replaced.
+            with contextlib.suppress(OSError):
+                if done := scan.read_hashes(fd, found, md5=md5, progress=progress):
+                    hashed[found.item.path] = done[0]
+
+        each(_to_hash(items, self._found, other), read, jobs=_HASHERS)
+        self._hashed = self._hashed or bool(hashed)
+        return hashed
+
+    def _open_base(self, path: str) -> int:
+        try:
+            fd = disk.open_dir(path)
+        except FileNotFoundError as exc:
+            raise Refused(
+                f"the directory {paths.escape(path)} does not exist", hint=f"create it: mkdir -p {paths.escape(path)}"
+            ) from exc
+        except NotADirectoryError as exc:
+            raise Refused(f"{paths.escape(path)} is no directory") from exc
+        except OSError as exc:
+            raise Refused(f"{paths.escape(path)} cannot be opened: {exc.strerror}") from exc
+        try:
+            disk.check_ancestors(path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _check_kind(self) -> None:
+        """Refuse a target that is there and is no plain directory."""
+        if self._in_place:
+            return
+        try:
+            status = os.stat(self._name, dir_fd=self._parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if stat.S_ISLNK(status.st_mode):
+            raise Refused(
+                f"{paths.escape(self.root)} is a symbolic link",
+                hint=f"name the real path in the map, {paths.escape(os.path.realpath(self.root))}",
+            )
+        if not stat.S_ISDIR(status.st_mode):
+            raise Refused(f"{paths.escape(self.root)} is a file, not a directory", hint="move it away")
+
+    def _open_root(self) -> int | None:
+        if self._in_place:
+            return os.dup(self._parent)
+        try:
+            return disk.open_below(self._parent, self._name)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            if exc.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise Refused(f"{paths.escape(self.root)} is no directory any more") from exc
+            raise EntryFailed(f"{paths.escape(self.root)} cannot be read: {exc.strerror}") from exc
+
+    def _real_path(self) -> str:
+        parent = os.readlink(f"/proc/self/fd/{self._parent}")
+        return f"{parent.rstrip('/')}/{self._name}"
+
+
+def _to_hash(items: list[Item], found: Mapping[str, Found], other: Tree | None) -> Iterator[tuple[Found, bool]]:
+    for item in items:
+        if item.kind is Kind.FILE:
+            sha256, md5 = scan.needs(item, scan.beside(other, item.path))
+            if sha256 or md5:
+                yield found[item.path], md5
+
+
+def _nest(one: str, other: str) -> bool:
+    return one == other or one.startswith(other.rstrip("/") + "/") or other.startswith(one.rstrip("/") + "/")
+
+
+def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:
+    lines = [f"{paths.quote(path)}: {why}" for path, why in sorted(problems.items())]
+    shown = "\n  ".join(lines[:20])
+    rest = f"\n  and {len(lines) - 20:,} more" if len(lines) > 20 else ""
+    return Unreadable(
+        f"{len(lines):,} of the names in {paths.escape(root)} cannot travel:\n  {shown}{rest}\n",
+        hint="remove or rename them, or leave them out with a rule of ignore",
+        paths=tuple(problems),
+    )

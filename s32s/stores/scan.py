@@ -1,0 +1,162 @@
+"""Walking a local directory, and knowing what its files hold.
+
+The walk goes by descriptors and never through a symbolic link. It reports everything it meets; whether that may travel
+is for the caller to say. Contents are hashed only where a comparison needs them and the index cannot answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from s32s import disk
+from s32s.state import Seen, stamp
+from s32s.tree import Item, Kind, Tree, is_md5
+
+_OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One name met by the walk.
+
+    Attributes:
+        item: kind, size, time, mode and link target; OTHER for what is no file, link or directory.
+        stamp: see `state.stamp`.
+        links: how many names the inode has.
+        error: why a directory or link could not be read, or None.
+    """
+
+    item: Item
+    stamp: tuple[int, int, int, int, int]
+    links: int = 1
+    error: OSError | None = None
+
+
+def walk(root: int, *, prunes: Callable[[str], bool] = lambda directory: False) -> Iterator[Found]:
+    """Every name below the directory `root`, depth first, without the root itself.
+
+    Args:
+        root: descriptor of the directory.
+        prunes: tells of a directory that neither it nor anything below it is wanted.
+    """
+    return _walk(root, "", prunes)
+
+
+def _walk(fd: int, prefix: str, prunes: Callable[[str], bool]) -> Iterator[Found]:
+    with os.scandir(fd) as entries:
+        inside = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    for entry in inside:
+        path = prefix + entry.name
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # gone since the directory was read
+        kind = _kind(status.st_mode)
+        found = Found(
+            Item(
+                path,
+                kind,
+                size=status.st_size if kind is Kind.FILE else 0,
+                mtime_ns=status.st_mtime_ns if kind is Kind.FILE else None,
+                mode=stat.S_IMODE(status.st_mode) & 0o777 if kind in (Kind.FILE, Kind.DIR) else None,
+            ),
+            stamp(status),
+            status.st_nlink,
+        )
+        if kind is Kind.LINK:
+            try:
+                target = os.readlink(entry.name, dir_fd=fd)
+                yield replace(found, item=replace(found.item, target=target))
+            except OSError as exc:
+                yield replace(found, error=exc)
+        elif kind is not Kind.DIR:
+            yield found
+        elif not prunes(path):
+            try:
+                below = os.open(entry.name, _OPEN_DIR, dir_fd=fd)
+            except OSError as exc:
+                yield replace(found, error=exc)
+                continue
+            try:
+                yield found
+                yield from _walk(below, path + "/", prunes)
+            finally:
+                os.close(below)
+
+
+def open_file(root: int, path: str) -> int:
+    """Open the regular file at `path` below `root` for reading, never through a symbolic link.
+
+    Raises:
+        OSError: it is gone, not readable, or no regular file any more.
+    """
+    above, _, name = path.rpartition("/")
+    with disk.directory(root, above) as parent:
+        return os.open(name, _OPEN_FILE, dir_fd=parent)
+
+
+def recall(found: Found, seen: Seen | None) -> Item:
+    """The item of a file with what the index knows of it, when that is still true."""
+    if seen is None or not seen.holds_for(found.stamp):
+        return found.item
+    return replace(found.item, sha256=seen.sha256, md5=seen.md5, etag=seen.etag)
+
+
+def needs(item: Item, beside: Item | None) -> tuple[bool, bool]:
+    """Which hashes of a local file decide whether it equals `beside`: (SHA-256, MD5).
+
+    None, where size or kind decide already, or where an ETag that we know to be this content's is the same.
+    """
+    if beside is None or beside.kind is not Kind.FILE or beside.size != item.size:
+        return False, False
+    if beside.sha256:
+        return item.sha256 is None, False
+    if item.etag is not None and item.etag == beside.etag:
+        return False, False
+    return False, item.md5 is None and is_md5(beside.etag)
+
+
+def read_hashes(root: int, found: Found, *, md5: bool, progress: Callable[[int], None]) -> tuple[Item, Seen] | None:
+    """Read a file for its hashes; None when it changed meanwhile.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    fd = open_file(root, found.item.path)
+    try:
+        if stamp(os.fstat(fd)) != found.stamp:
+            return None
+        digest = hashlib.sha256()
+        other = hashlib.md5(usedforsecurity=False) if md5 else None
+        for chunk in disk.read_chunks(fd):
+            digest.update(chunk)
+            if other is not None:
+                other.update(chunk)
+            progress(len(chunk))
+        seen_ns = time.time_ns()
+        if stamp(os.fstat(fd)) != found.stamp:
+            return None
+    finally:
+        os.close(fd)
+    hashes = digest.hexdigest(), other.hexdigest() if other is not None else None
+    item = replace(found.item, sha256=hashes[0], md5=hashes[1])
+    return item, Seen(found.stamp, seen_ns, sha256=hashes[0], md5=hashes[1])
+
+
+def beside(tree: Tree | None, path: str) -> Item | None:
+    """The item of the other side at `path`, if there is another side."""
+    return tree.get(path) if tree is not None else None
+
+
+def _kind(mode: int) -> Kind:
+    if stat.S_ISREG(mode):
+        return Kind.FILE
+    if stat.S_ISDIR(mode):
+        return Kind.DIR
+    return Kind.LINK if stat.S_ISLNK(mode) else Kind.OTHER

