@@ -70,7 +70,7 @@ def fetch(source: S3Path, engine: Engine) -> Iterator[tuple[str, bytes]]:
     if source.prefix.endswith(".json"):
         keys = [source.prefix]
     else:
-        listed = engine.list(source.bucket, source.prefix)
+        listed = engine.objects(source.bucket, source.prefix)
         keys = sorted(found.key for found in listed if found.key.endswith(".json"))
     if not keys:
         raise MapError(f"there are no map files (*.json) below {source}", hint="upload one, or check the maps path")

@@ -1,8 +1,8 @@
 """Every error that s32s raises on purpose, by who is at fault.
 
 The class carries the exit status of the command (design, section 6), the instance carries what went wrong, where, and
-what to do about it. Front ends print `str(error)`; nothing else formats an error. Exceptions of libraries end where they
-are called: the store engine, the disk verbs and the parsers turn them into one of these.
+what to do about it. Front ends print `str(error)`; nothing else formats an error. Exceptions of libraries end where
+they are called: the store engine, the disk verbs and the parsers turn them into one of these.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Facts of a run, as frozen values.
 
-What works emits; what shows or records subscribes. A screen, a JSON line and a report are folded from the same facts, so
-they cannot disagree. Emitting costs nothing when nobody listens: `silent`.
+What works emits; what shows or records subscribes. A screen, a JSON line and a report are folded from the same facts,
+so they cannot disagree. Emitting costs nothing when nobody listens: `silent`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ Name = Annotated[str, pydantic.StringConstraints(max_length=256)]
 
 class _Model(pydantic.BaseModel):
     # A later minor version may add fields; what this one needs is checked strictly.
-    model_config = pydantic.ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = pydantic.ConfigDict(extra="ignore", frozen=True, strict=True, populate_by_name=True)
 
 
 class ManifestRef(_Model):
@@ -71,7 +71,8 @@ class Head(_Model):
         nonce: unique to this write of the head.
         host: name of the master's machine, for people.
         time: of the publish, UTC, ISO 8601.
-        files, bytes: of the generation.
+        files: of the generation: files and links.
+        size: bytes of all its files; "bytes" in the stored head.
         manifest: None while the first push runs.
         previous: key of the manifest before, which the next push removes.
         push: a push that is under way, or died.
@@ -84,14 +85,14 @@ class Head(_Model):
     host: Name
     time: Name
     files: Annotated[int, pydantic.Field(ge=0)] = 0
-    bytes: Annotated[int, pydantic.Field(ge=0)] = 0
+    size: Annotated[int, pydantic.Field(ge=0, alias="bytes")] = 0
     manifest: ManifestRef | None = None
     previous: str | None = None
     push: Claim | None = None
 
     def to_bytes(self) -> bytes:
         """The head as it is stored."""
-        return self.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
+        return self.model_dump_json(indent=1, exclude_none=True, by_alias=True).encode() + b"\n"
 
 
 def read_head(data: bytes) -> Head:

@@ -11,13 +11,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from s32s import catalog, events, paths, settings
 from s32s.errors import ConfigError, EntryFailed, Interrupted, Refused, S32sError, UsageError
 from s32s.events import Emit
 from s32s.maps import Entry, MapSet, Role
-from s32s.plan import Verb
+from s32s.plan import Plan, Verb
 from s32s.replicate import Work
 from s32s.report import Report, fold
 from s32s.roles.base import Done, Machine, Options, Task
@@ -26,6 +25,7 @@ from s32s.roles.push import push
 from s32s.settings import Settings
 from s32s.state import Result, State
 from s32s.stores._engine import Engine
+from s32s.tree import Kind
 
 #: How long an `after` command may take.
 _AFTER_TIMEOUT_S = 600
@@ -208,12 +208,19 @@ def summary(finished: events.EntryFinished) -> str:
     if plan.is_empty:
         text = "in step" if not finished.changed else "manifest published"
         return f"{text}, {plan.source_files:,} files"
-    new, modified = len(plan.new), len(plan.modified)
-    extras = len(plan.extras)
-    parts = [
-        f"{count:,} {word}" for count, word in ((new, "new"), (modified, "modified"), (extras, "deleted")) if count
-    ]
-    return f"{', '.join(parts)}; {plan.source_files:,} files"
+    return f"{', '.join(counts(plan))}; {plan.source_files:,} files"
+
+
+def counts(plan: Plan) -> list[str]:
+    """What a plan changes, as people count: files and links by kind of change, directories only where alone."""
+    kinds = {
+        "new": [put.item for put in plan.new],
+        "modified": [put.item for put in plan.modified],
+        "deleted": list(plan.extras),
+    }
+    files = {word: sum(item.kind is not Kind.DIR for item in items) for word, items in kinds.items()}
+    found = [f"{count:,} {word}" for word, count in files.items() if count]
+    return found or [f"{len(items):,} directories {word}" for word, items in kinds.items() if items]
 
 
 def _run_after(done: Done, task: Task, role: Role, machine: Machine, work: Work) -> None:

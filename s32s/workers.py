@@ -1,8 +1,8 @@
 """A bounded crew of threads that can be left behind.
 
 `concurrent.futures` joins its threads when the interpreter ends, so one request that hangs in a library would keep a
-stopped run alive. These threads are daemons: after an interruption the caller goes on at once, and workers stop at their
-next look at the flag. The first error ends the crew; what is under way is finished, what waits is dropped.
+stopped run alive. These threads are daemons: after an interruption the caller goes on at once, and workers stop at
+their next look at the flag. The first error ends the crew: what is under way is finished, what waits is dropped.
 """
 
 from __future__ import annotations

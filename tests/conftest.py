@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.faultproxy import FaultProxy, fault_proxy
+from support.machine import Loop, make_loop
 from support.servers import S3Server, make_bucket, start_moto, start_rclone
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--long` for the tests that take minutes."""
+    parser.addoption("--long", action="store_true", help="also run the tests that take minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests out unless they are asked for."""
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; ask for it with --long"))
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +60,15 @@ def proxy(server: S3Server) -> Iterator[FaultProxy]:
     """A proxy before `server` that has no rules yet."""
     with fault_proxy(server.endpoint_url) as running:
         yield running
+
+
+@pytest.fixture
+def loop(tmp_path: Path, server: S3Server, bucket: str) -> Loop:
+    """A master and a slave on `server`, each talking to it directly."""
+    return make_loop(tmp_path, server, bucket)
+
+
+@pytest.fixture
+def proxied(tmp_path: Path, server: S3Server, bucket: str, proxy: FaultProxy) -> Loop:
+    """A master and a slave whose requests all pass through `proxy`."""
+    return make_loop(tmp_path, server, bucket, endpoint_url=proxy.endpoint_url)

@@ -15,7 +15,7 @@ from s32s import events, paths
 from s32s.errors import Interrupted
 from s32s.events import Event
 from s32s.plan import Plan, Reason
-from s32s.runs import summary
+from s32s.runs import counts, summary
 from s32s.tree import Item, Kind
 
 if TYPE_CHECKING:
@@ -102,8 +102,9 @@ class Screen:
                 self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
 
     def _print_plan(self, name: str, plan: Plan) -> None:
-        counts = f"{len(plan.new):,} new, {len(plan.modified):,} modified, {len(plan.extras):,} to delete"
-        text = f"in step, {plan.source_files:,} files" if plan.is_empty else f"{counts}, {amount(plan.size)} to move"
+        text = f"{', '.join(counts(plan))}; {amount(plan.size)} to move"
+        if plan.is_empty:
+            text = f"in step, {plan.source_files:,} files"
         self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
         lines = [("+ new", put.item, "") for put in plan.new]
         lines += [("~ modified", put.item, _WORDS[put.reason]) for put in plan.modified]

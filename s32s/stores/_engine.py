@@ -1,6 +1,7 @@
-"""S3 by two libraries behind a few verbs: boto3 for credentials and rare operations, obstore for listing and moving.
+"""S3 by two libraries behind a few verbs: boto3 for credentials, listings and rare operations, obstore for bodies.
 
-boto3 spends about 3 ms of CPU on an object where obstore spends a tenth; boto3 alone knows every way to credentials.
+boto3 spends about 3 ms of CPU on an object where obstore spends a tenth; boto3 alone knows every way to credentials,
+and reads a listing strictly.
 Their exceptions end here, as those of `errors.py`. obstore retries by itself (503, resets, time-outs, with backoff and
 jitter), boto3 does too; nobody above retries a request, so attempts never multiply. The one exception is a token that
 has expired in the middle of a run: credentials are resolved afresh, once, and the request is sent again.
@@ -14,7 +15,7 @@ import contextlib
 import datetime
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,14 +37,15 @@ from s32s.workers import aside
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, ListObjectsV2RequestTypeDef
     from obstore import GetResult
     from obstore.store import S3Store
 
 R = TypeVar("R")
 
-#: botocore renews credentials up to 10 minutes before they expire (botocore.credentials, mandatory refresh); what
-#: obstore caches must be younger than that.
-_CREDENTIAL_TTL = datetime.timedelta(minutes=5)
+#: botocore hands out credentials that are good for at least 10 minutes (botocore.credentials, mandatory refresh), so
+#: what obstore keeps must be younger; and obstore asks for new ones 5 minutes before it thinks that they expire.
+_CREDENTIAL_TTL = datetime.timedelta(minutes=9)
 _CONNECT_TIMEOUT_S = 5
 #: A server that is silent for so long is taken for dead; it bounds a stalled body too.
 _READ_TIMEOUT_S = 30
@@ -103,35 +105,31 @@ class Engine:
 
     # -- reading
 
-    def list(self, bucket: str, prefix: str) -> list[Listed]:
-        """Every object below `prefix/`, in any order; keys as S3 has them.
+    def objects(self, bucket: str, prefix: str) -> list[Listed]:
+        """Every object below `prefix/`, in any order; keys as S3 has them, all of them or an error.
 
-        obstore leaves out a final slash and stops at keys that it cannot address. Both matter here (a directory marker,
-        a key to be refused by name), so such a listing is made again by boto3.
+        By boto3: obstore takes an answer 200 with an error inside for an empty page, drops a final slash (a directory
+        marker) and stops at keys that it cannot address, which here are to be refused by name.
+
+        Raises:
+            StoreError: a page is no listing, or the pages do not come to an end.
         """
-
-        def work() -> list[Listed]:
-            import obstore
-            from obstore.exceptions import BaseError
-
-            listed: list[Listed] = []
-            try:
-                starts: set[str] = set()
-                for chunk in obstore.list(self._store(bucket), prefix or None, chunk_size=1000):
-                    if chunk and chunk[0]["path"] in starts:
-                        raise StoreError(f"the listing of {_shown(bucket, prefix)} repeats itself")
-                    starts.update(meta["path"] for meta in chunk[:1])
-                    listed += [Listed(meta["path"], meta["size"], _bare(meta["e_tag"])) for meta in chunk]
-            except BaseError as exc:
-                if _is_unaddressable(exc):
-                    return self._list_by_boto(bucket, prefix)
-                raise
-            # An empty object may be the directory marker of its name plus "/".
-            if any(not found.size for found in listed) or len({found.key for found in listed}) != len(listed):
-                return self._list_by_boto(bucket, prefix)
-            return listed
-
-        return self._call(work, bucket=bucket, key=prefix)
+        listed: list[Listed] = []
+        token = ""
+        while True:
+            page = self._page(bucket, prefix, token)
+            listed += [
+                Listed(entry["Key"], entry["Size"], _bare(entry.get("ETag"))) for entry in page.get("Contents", [])
+            ]
+            if page.get("IsTruncated") is False:
+                break
+            following = page.get("NextContinuationToken")
+            if not following or following == token:
+                raise StoreError(f"the listing of {_shown(bucket, prefix)} breaks off before its end")
+            token = following
+        if len({found.key for found in listed}) != len(listed):
+            raise StoreError(f"the listing of {_shown(bucket, prefix)} names a key twice")
+        return listed
 
     def get(self, bucket: str, key: str, *, etag: str | None = None, version: str | None = None) -> Got:
         """Open an object for reading.
@@ -159,7 +157,7 @@ class Engine:
         return Got(
             size=meta["size"],
             etag=_bare(meta["e_tag"]),
-            version=meta["version"],
+            version=_version(meta["version"]),
             modified_ns=int(meta["last_modified"].timestamp()) * 1_000_000_000,
             chunks=self._chunks(result, bucket=bucket, key=key),
         )
@@ -216,7 +214,7 @@ class Engine:
                 result = obstore.put(
                     store, key, guarded(), use_multipart=True, chunk_size=part, max_concurrency=_PARTS_AT_ONCE
                 )
-            return Stored(_bare(result["e_tag"]), result["version"])
+            return Stored(_bare(result["e_tag"]), _version(result["version"]))
 
         try:
             return self._call(work, bucket=bucket, key=key)
@@ -238,7 +236,7 @@ class Engine:
 
             mode: Any = "create" if etag is None else {"e_tag": f'"{etag}"'}
             result = obstore.put(self._store(bucket), key, data, mode=mode, use_multipart=False)
-            return Stored(_bare(result["e_tag"]), result["version"])
+            return Stored(_bare(result["e_tag"]), _version(result["version"]))
 
         return self._call(work, bucket=bucket, key=key)
 
@@ -394,24 +392,11 @@ class Engine:
                 )
             return self._client
 
-    def _list_by_boto(self, bucket: str, prefix: str) -> list[Listed]:
-        from urllib.parse import unquote
-
-        listed: list[Listed] = []
-        token: dict[str, str] = {}
-        while True:
-            page = self._boto().list_objects_v2(
-                Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", EncodingType="url", **token
-            )
-            # botocore decodes the names only when it has asked for the encoding itself.
-            for entry in page.get("Contents", []):
-                listed.append(Listed(unquote(entry["Key"]), entry["Size"], _bare(entry.get("ETag"))))
-            if not page.get("IsTruncated"):
-                return listed
-            following = page.get("NextContinuationToken", "")
-            if not following or following == token.get("ContinuationToken"):
-                raise StoreError(f"the listing of {_shown(bucket, prefix)} breaks off before its end")
-            token = {"ContinuationToken": following}
+    def _page(self, bucket: str, prefix: str, token: str) -> ListObjectsV2OutputTypeDef:
+        asked: ListObjectsV2RequestTypeDef = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
+        if token:
+            asked["ContinuationToken"] = token
+        return self._call(lambda: self._boto().list_objects_v2(**asked), bucket=bucket, key=prefix)
 
 
 _WAYS = (
@@ -521,13 +506,9 @@ def _reason(text: str) -> str:
     return text.splitlines()[0] if text else "no reason given"
 
 
-def _is_unaddressable(exc: Exception) -> bool:
-    from obstore.exceptions import GenericError, InvalidPathError
-
-    if isinstance(exc, InvalidPathError):
-        return True
-    text = str(exc)
-    return isinstance(exc, GenericError) and ("path segment" in text or "InvalidPath" in text or "Path " in text)
+def _version(version: str | None) -> str | None:
+    """A version id that names one version: buckets without versioning may answer "null"."""
+    return version if version != "null" else None
 
 
 def _bare(etag: str | None) -> str | None:

@@ -30,10 +30,13 @@ from s32s.workers import each
 _HASHERS = 4
 
 # Not a directory to replace on any Linux system, whatever `allow` says: file-hierarchy(7).
-_SYSTEM = frozenset(
-    "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /libx32 /lost+found /media /mnt /opt /proc /root /run /sbin /srv "
-    "/sys /tmp /usr /usr/bin /usr/lib /usr/local /usr/sbin /usr/share /var /var/lib /var/log /var/run /var/tmp".split()
-)
+# fmt: off
+_SYSTEM = frozenset([
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/media",
+    "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib",  # noqa: S108
+    "/usr/local", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log", "/var/run", "/var/tmp",  # noqa: S108
+])
+# fmt: on
 
 _KINDS = {
     stat.S_IFSOCK: "a socket",

@@ -223,7 +223,7 @@ class S3Prefix:
     def _list_items(self) -> tuple[Item, ...]:
         items: dict[str, Item] = {}
         bad: dict[str, str] = {}
-        for found in self._engine.list(self.place.bucket, self.place.prefix):
+        for found in self._engine.objects(self.place.bucket, self.place.prefix):
             path = found.key.removeprefix(self.place.prefix + "/") if self.place.prefix else found.key
             if paths.is_reserved(path) or not path:
                 continue
@@ -297,11 +297,9 @@ class ObjectBody:
             if md5 is not None:
                 md5.update(chunk)
             yield chunk
-        if md5 is not None and md5.hexdigest() != item.etag:
-            if self._engine.is_md5_etag(self._place.bucket, self._place.key(item.path)):
-                raise IntegrityError(
-                    f"{paths.quote(item.path)} arrived with wrong bytes: its MD5 is not the object's ETag"
-                )
+        is_wrong = md5 is not None and md5.hexdigest() != item.etag
+        if is_wrong and self._engine.is_md5_etag(self._place.bucket, self._place.key(item.path)):
+            raise IntegrityError(f"{paths.quote(item.path)} arrived with wrong bytes: its MD5 is not the object's ETag")
         if item.mtime_ns is None:
             self._item = replace(item, mtime_ns=got.modified_ns)
 
@@ -475,7 +473,7 @@ class _Publisher:
             host=self._writer.host,
             time=self._writer.now(),
             files=ordered.files,
-            bytes=ordered.size,
+            size=ordered.size,
             manifest=ref,
             previous=held.manifest.key if held.manifest else None,
         )
@@ -488,7 +486,7 @@ class _Publisher:
         kept = {head.manifest.key if head.manifest else None, head.previous}
         # Tidying only: what stays costs a few bytes, and the next push tries again.
         with contextlib.suppress(StoreError):
-            listed = self._engine.list(self._place.bucket, self._place.key(paths.RESERVED))
+            listed = self._engine.objects(self._place.bucket, self._place.key(paths.RESERVED))
             mine = {found.key.removeprefix(self._place.key("")) for found in listed}
             old = [key for key in mine if key.startswith(f"{paths.RESERVED}/manifest-") and key not in kept]
             self._engine.delete(self._place.bucket, [self._place.key(key) for key in old])
@@ -537,7 +535,7 @@ class _Publisher:
 
 
 def _differences(known: Tree, listed: Tree) -> list[str]:
-    """Paths at which a manifest and a LIST disagree; directory markers of directories that the manifest names do not."""
+    """Paths at which a manifest and a LIST disagree; the marker of a directory that both name is no difference."""
     different = []
     for item in listed:
         told = known.get(item.path)

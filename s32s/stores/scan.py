@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from s32s import disk
+from s32s.rules import EVERYTHING
 from s32s.state import Seen, stamp
 from s32s.tree import Item, Kind, Tree, is_md5
 
@@ -38,7 +39,7 @@ class Found:
     error: OSError | None = None
 
 
-def walk(root: int, *, prunes: Callable[[str], bool] = lambda directory: False) -> Iterator[Found]:
+def walk(root: int, *, prunes: Callable[[str], bool] = EVERYTHING.prunes) -> Iterator[Found]:
     """Every name below the directory `root`, depth first, without the root itself.
 
     Args:

@@ -598,7 +598,7 @@ def _make_outer(parent: int, name: str, *, shown: str) -> str:
         if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise Refused(
                 f"the directory that holds {paths.escape(shown)} cannot be written: {exc.strerror}",
-                hint="the new files are built beside the target, so the user that runs s32s must be able to write there",
+                hint="new files are built beside the target, so the user that runs s32s must be able to write there",
             ) from exc
         raise _out_of_space(exc, shown) from exc
     return outer

@@ -397,7 +397,8 @@ class _Connection(BaseHTTPRequestHandler):
         finally:
             claim.settle()
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = do_any
+    # http.server looks the methods up by these names.
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = do_any  # noqa: N815
 
     def _request(self) -> Request:
         # self.path is not what was sent: http.server folds leading slashes.

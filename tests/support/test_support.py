@@ -494,10 +494,13 @@ class TestRules:
         def broken(_: Request) -> bool:
             raise ZeroDivisionError
 
-        with pytest.raises(ExceptionGroup) as caught, fault_proxy(moto.endpoint_url) as proxy:
+        def use(proxy: FaultProxy) -> None:
             proxy.add(Rule(broken, DropAnswer()))
             with pytest.raises(FAILURES):
                 make_client(moto.at(proxy.endpoint_url), "bucket").keys()
+
+        with pytest.raises(ExceptionGroup) as caught, fault_proxy(moto.endpoint_url) as proxy:
+            use(proxy)
 
         assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError]
 
