@@ -54,7 +54,7 @@ def run_command(arguments: list[str]) -> int:
     except SystemExit as exc:  # argparse, on --help, --version and bad usage
         return exc.code if isinstance(exc.code, int) else 2
     except Interrupted as exc:
-        print("interrupted: the target is as it was", file=sys.stderr)
+        print(f"s32s: {exc}", file=sys.stderr)
         return 128 + (exc.number or (caught[0] if caught else signal.SIGINT))
     except S32sError as exc:
         if _debugging():

@@ -146,11 +146,6 @@ class PushUnderway(TryAgain):
 class Interrupted(S32sError):
     """A signal ended the run; `number` is the signal's."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__("interrupted", hint="the target is as it was")
+    def __init__(self, number: int, *, hint: str = "") -> None:
+        super().__init__("interrupted", hint=hint)
         self.number = number
-
-    @property
-    def status(self) -> int:
-        """The shell's convention: 128 plus the signal, 130 for SIGINT and 143 for SIGTERM."""
-        return 128 + self.number

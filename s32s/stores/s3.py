@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from s32s import manifest, paths, tree
 from s32s.errors import (
+    AccessDenied,
     BadPath,
     Conflict,
     EntryFailed,
@@ -248,6 +249,7 @@ class S3Prefix:
         different = [path for path in _differences(made, self._list()) if not self._rules.ignores(path)]
         if not different:
             return
+        self._check_same_head()
         if self.head is not None and self.head.push is not None:
             if all((item := made.get(path)) is not None and item.version for path in different):
                 return  # a versioned bucket: the old generation is whole, by its version ids
@@ -257,6 +259,13 @@ class S3Prefix:
             hint=self._cures(),
             paths=tuple(different),
         )
+
+    def _check_same_head(self) -> None:
+        """A push that began or ended between our look at the head and the LIST is no stale manifest."""
+        before = self.head.nonce if self.head else None
+        after = self.read_head()
+        if (after.nonce if after else None) != before:
+            raise SourceChanged(f"a push to {self.place} began or ended during the listing")
 
     def _cures(self) -> str:
         return 'run "s32s sync" on the master, or set "manifest": false in the entry if another tool writes there'
@@ -290,8 +299,6 @@ class ObjectBody:
         """
         item = self._item
         got = self._open()
-        if (item.etag and got.etag and got.etag != item.etag) or got.size != item.size:
-            raise SourceChanged(f"{paths.quote(item.path)} was replaced on S3 during the run", paths=(item.path,))
         md5 = hashlib.md5(usedforsecurity=False) if not item.sha256 and is_md5(item.etag) else None
         for chunk in got.chunks:
             if md5 is not None:
@@ -304,15 +311,28 @@ class ObjectBody:
             self._item = replace(item, mtime_ns=got.modified_ns)
 
     def _open(self) -> Got:
+        """The object as it was listed: the current one, or in a versioned bucket the version of that time.
+
+        The current one first, because reading versions needs a permission of its own (s3:GetObjectVersion).
+        """
         item = self._item
-        try:
-            return self._engine.get(
-                self._place.bucket, self._place.key(item.path), etag=item.etag, version=item.version
-            )
-        except (NotFound, PreconditionFailed) as exc:
-            raise SourceChanged(
-                f"{paths.quote(item.path)} was replaced or deleted on S3 during the run", paths=(item.path,)
-            ) from exc
+        bucket, key = self._place.bucket, self._place.key(item.path)
+        with contextlib.suppress(NotFound, PreconditionFailed):
+            got = self._engine.get(bucket, key, etag=item.etag)
+            if self._is_listed(got):
+                return got
+        if item.version:
+            with contextlib.suppress(NotFound, AccessDenied):
+                got = self._engine.get(bucket, key, version=item.version)
+                if self._is_listed(got):
+                    return got
+        raise SourceChanged(
+            f"{paths.quote(item.path)} was replaced or deleted on S3 during the run", paths=(item.path,)
+        )
+
+    def _is_listed(self, got: Got) -> bool:
+        item = self._item
+        return got.size == item.size and (item.etag is None or got.etag is None or got.etag == item.etag)
 
 
 class S3Change:

@@ -17,6 +17,7 @@ Order for a power cut: data on the disk (one syncfs), exchange, parent directory
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import hashlib
 import os
@@ -46,6 +47,14 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TREE = "tree"
 
 _Kind = TypeVar("_Kind", bound="_Staging")
+
+
+class Stage(enum.Enum):
+    """How far a change has come, as a clause for the administrator who reads that it failed."""
+
+    FILLING = "it is as it was"
+    CHANGING = "some of its files are new already, each of them whole, and the next run goes on"
+    PUBLISHED = "but all its files are up to date"
 
 
 @dataclass(slots=True)
@@ -137,7 +146,7 @@ def probe(parent: int, name: str, *, shown: str, way_out: str) -> None:
                 f"the file system of {paths.escape(shown)} cannot exchange two directories ({exc.strerror})",
                 hint=way_out,
             ) from exc
-        raise _out_of_space(exc, shown) from exc
+        raise _unwritable(exc, shown) from exc
     finally:
         os.close(fd)
         disk.remove_tree(parent, outer)
@@ -153,7 +162,7 @@ def _staged(change: _Kind) -> Iterator[_Kind]:
         change.keep_for_next_turn()
         raise
     except OSError as exc:
-        raise _out_of_space(exc, change.shown) from exc
+        raise _unwritable(exc, change.shown, change.stage) from exc
     finally:
         change.close()
 
@@ -164,6 +173,7 @@ class _Staging:
     def __init__(self, plan: Plan, opened: Opened) -> None:
         self.plan = plan
         self.shown = opened.shown
+        self.stage = Stage.FILLING
         self.wanted: Sequence[Item] = ()
         self._opened = opened
         self._outer = ""
@@ -483,6 +493,7 @@ class _Swap(_Staging):
                     f"{paths.escape(self.shown)} was replaced by somebody else during the run; nothing was changed"
                 )
             disk.exchange(self._outer_fd, _TREE, parent, name)
+        self.stage = Stage.PUBLISHED
         os.fsync(parent)
         return 0
 
@@ -514,6 +525,7 @@ class _InPlace(_Staging):
         root = self._opened.parent
         modes = self._dir_modes()
         disk.sync_filesystem(self._tree)
+        self.stage = Stage.CHANGING
         made: list[str] = []
         for put in self.plan.puts:
             path = put.item.path
@@ -531,6 +543,7 @@ class _InPlace(_Staging):
         for path in sorted({*made, *named}, key=len, reverse=True):
             with disk.directory(root, path) as fd:
                 os.fchmod(fd, modes.get(path, _DIR_MODE))
+        self.stage = Stage.PUBLISHED
         return 0
 
     def sweep(self) -> None:
@@ -547,8 +560,9 @@ class _InPlace(_Staging):
             except FileNotFoundError:
                 continue
             except OSError as exc:
-                # Its parent may have become a file in this very change.
-                if exc.errno in (errno.ENOTDIR, errno.ELOOP):
+                # Its parent may have become a file in this very change; and somebody may have put a new file into a
+                # directory since it was listed, which the next run sees.
+                if exc.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY):
                     continue
                 raise
         disk.sync_filesystem(root)
@@ -600,7 +614,7 @@ def _make_outer(parent: int, name: str, *, shown: str) -> str:
                 f"the directory that holds {paths.escape(shown)} cannot be written: {exc.strerror}",
                 hint="new files are built beside the target, so the user that runs s32s must be able to write there",
             ) from exc
-        raise _out_of_space(exc, shown) from exc
+        raise _unwritable(exc, shown) from exc
     return outer
 
 
@@ -630,10 +644,11 @@ def _is_same_file(status: os.stat_result, found: Found) -> bool:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) == found.stamp[:4]
 
 
-def _out_of_space(exc: OSError, shown: str) -> EntryFailed:
-    what = "the disk is full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else (exc.strerror or str(exc))
+def _unwritable(exc: OSError, shown: str, stage: Stage = Stage.FILLING) -> EntryFailed:
+    is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    what = "the disk is full" if is_full else (exc.strerror or str(exc))
     at = f" ({paths.escape(str(exc.filename))})" if exc.filename else ""
     return EntryFailed(
-        f"the new files of {paths.escape(shown)} could not be written: {what}{at}; it is as it was",
-        hint="make room and run it again" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "",
+        f"the new files of {paths.escape(shown)} could not be written: {what}{at}; {stage.value}",
+        hint="make room and run it again" if is_full else "",
     )
