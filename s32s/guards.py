@@ -1,7 +1,7 @@
 """What refuses before it harms (design 4.4), as far as it can be judged from trees and plans alone.
 
 Pure checks: they raise `Refused`, or return without a trace. Checks that need the disk (mount points, links, `allow`)
-stand with the disk, in `stores/local.py`.
+stand with the disk, in `stores/local_target.py`.
 """
 
 from __future__ import annotations

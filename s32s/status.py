@@ -12,7 +12,7 @@ from s32s.errors import NotFound, S32sError
 from s32s.maps import Entry, MapSet, Role
 from s32s.roles.base import Machine
 from s32s.state import Result
-from s32s.stores.local import LocalTarget
+from s32s.stores.local_target import LocalTarget
 from s32s.stores.s3 import S3Prefix
 
 

@@ -12,7 +12,7 @@ from s32s import guards
 from s32s.maps import Entry, Role
 from s32s.replicate import Work, apply, make_plan, until_still
 from s32s.roles.base import Done, Machine, Task, check_listed
-from s32s.stores.local import LocalTarget, TargetRules, check_target
+from s32s.stores.local_target import LocalTarget, TargetRules, check_target
 from s32s.stores.s3 import ManifestCache, S3Prefix
 from s32s.tree import Kind, Tree
 

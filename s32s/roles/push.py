@@ -13,8 +13,9 @@ from s32s.errors import Refused, Unreadable
 from s32s.maps import S3Path
 from s32s.replicate import Work, apply, make_plan, until_still
 from s32s.roles.base import Done, Machine, Task, check_listed
-from s32s.stores.local import LocalSource
-from s32s.stores.s3 import ManifestCache, S3Change, S3Prefix, Writer
+from s32s.stores.local_source import LocalSource
+from s32s.stores.s3 import ManifestCache, S3Prefix
+from s32s.stores.s3_change import S3Change, Writer
 from s32s.tree import Kind, Tree
 
 

@@ -10,13 +10,16 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from s32s import disk
 from s32s.rules import EVERYTHING
 from s32s.state import Seen, stamp
 from s32s.tree import Item, Kind, Tree, is_md5
+
+#: Files hashed at once: bound by cores and disks, not by round trips.
+HASHERS = 4
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -148,6 +151,15 @@ def read_hashes(root: int, found: Found, *, md5: bool, progress: Callable[[int],
     hashes = digest.hexdigest(), other.hexdigest() if other is not None else None
     item = replace(found.item, sha256=hashes[0], md5=hashes[1])
     return item, Seen(found.stamp, seen_ns, sha256=hashes[0], md5=hashes[1])
+
+
+def to_hash(items: Iterable[Item], found: Mapping[str, Found], other: Tree | None) -> Iterator[tuple[Found, bool]]:
+    """The files whose content must be read to compare them with the other side, and whether by MD5 too."""
+    for item in items:
+        if item.kind is Kind.FILE:
+            sha256, md5 = needs(item, beside(other, item.path))
+            if sha256 or md5:
+                yield found[item.path], md5
 
 
 def beside(tree: Tree | None, path: str) -> Item | None:

@@ -1,17 +1,10 @@
-"""How a slave's directory changes: built beside, then exchanged; or file by file where it cannot be.
+"""Staging: what both ways of changing a slave's directory (`swap.py`, `in_place.py`) do first.
 
-Both ways fill a private directory first, mode 0700 and with a random name, so that nobody else can look in or plant a
-link. Every byte is verified while it is written there. Only when all of it is there does the target change:
-
-    swap       the staging directory holds the whole new tree: what is the same is a hard link to the live file, the
-               rest is new. One exchange makes it the target; the old tree is removed afterwards.
-    in place   the staging directory holds only what is new, inside the target. Each file is renamed over its old one;
-               deletions come last.
+A private directory is filled, mode 0700 and with a random name, so that nobody else can look in or plant a link. Every
+byte is verified while it is written there. Only when all of it is there does the target change.
 
 A hard link *is* the live file. What shall change its mode or time is therefore copied (sharing blocks where the file
-system can), never linked and re-stamped: the old tree must not change before the exchange.
-
-Order for a power cut: data on the disk (one syncfs), exchange, parent directory on the disk.
+system can), never linked and re-stamped: the old tree must not change before the new one is published.
 """
 
 from __future__ import annotations
@@ -22,7 +15,6 @@ import errno
 import hashlib
 import os
 import secrets
-import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +22,7 @@ from typing import TypeVar
 
 from s32s import disk, paths
 from s32s.errors import EntryFailed, IntegrityError, Refused, SourceChanged
-from s32s.plan import Plan, Put, Reason
+from s32s.plan import Plan, Put
 from s32s.state import digest
 from s32s.stores.base import Body, Progress
 from s32s.stores.scan import Found, open_file
@@ -39,14 +31,14 @@ from s32s.tree import Item, Kind
 #: What new files and directories get where nobody recorded a mode: readable, as a web server needs it. A umask does
 #: not count, since a service's own umask says nothing of the files it delivers.
 _FILE_MODE = 0o644
-_DIR_MODE = 0o755
-#: Room to leave on the disk: for the file system's own bookkeeping and for everybody else.
+DIR_MODE = 0o755
+#: Room to leave on the disk, for the file system's own bookkeeping and for everybody else: this, or 1 % of a small one.
 _SPARE = 16 * 1024 * 1024
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_TREE = "tree"
+TREE = "tree"
 
-_Kind = TypeVar("_Kind", bound="_Staging")
+_Kind = TypeVar("_Kind", bound="Staging")
 
 
 class Stage(enum.Enum):
@@ -95,16 +87,6 @@ class Opened:
     salvage: Salvage
 
 
-def swap(plan: Plan, opened: Opened) -> contextlib.AbstractContextManager[_Swap]:
-    """A change by exchange of the whole directory."""
-    return _staged(_Swap(plan, opened))
-
-
-def in_place(plan: Plan, opened: Opened) -> contextlib.AbstractContextManager[_InPlace]:
-    """A change file by file."""
-    return _staged(_InPlace(plan, opened))
-
-
 def is_ours(path: str, name: str) -> bool:
     """Tell whether a path in a target belongs to s32s: its lock and its staging, when it is changed in place."""
     first = path.split("/", 1)[0]
@@ -128,32 +110,8 @@ def tidy(parent: int, name: str) -> None:
             disk.remove_tree(parent, entry)
 
 
-def probe(parent: int, name: str, *, shown: str, way_out: str) -> None:
-    """Exchange two empty directories where the staging will be, to learn that it works.
-
-    Raises:
-        Refused: the place cannot be written, or cannot exchange.
-    """
-    outer = _make_outer(parent, name, shown=shown)
-    fd = os.open(outer, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        os.mkdir("a", dir_fd=fd)
-        os.mkdir("b", dir_fd=fd)
-        disk.exchange(fd, "a", fd, "b")
-    except OSError as exc:
-        if exc.errno in (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP):
-            raise Refused(
-                f"the file system of {paths.escape(shown)} cannot exchange two directories ({exc.strerror})",
-                hint=way_out,
-            ) from exc
-        raise _unwritable(exc, shown) from exc
-    finally:
-        os.close(fd)
-        disk.remove_tree(parent, outer)
-
-
 @contextlib.contextmanager
-def _staged(change: _Kind) -> Iterator[_Kind]:
+def staged(change: _Kind) -> Iterator[_Kind]:
     """Open a change; remove its staging however it ends, keeping verified files when the source has moved."""
     try:
         change.open()
@@ -162,12 +120,12 @@ def _staged(change: _Kind) -> Iterator[_Kind]:
         change.keep_for_next_turn()
         raise
     except OSError as exc:
-        raise _unwritable(exc, change.shown, change.stage) from exc
+        raise unwritable(exc, change.shown, change.stage) from exc
     finally:
         change.close()
 
 
-class _Staging:
+class Staging:
     """A private directory that fills with verified files."""
 
     def __init__(self, plan: Plan, opened: Opened) -> None:
@@ -175,52 +133,53 @@ class _Staging:
         self.shown = opened.shown
         self.stage = Stage.FILLING
         self.wanted: Sequence[Item] = ()
-        self._opened = opened
-        self._outer = ""
-        self._outer_fd = -1
-        self._tree = -1  # descriptor of the new tree, below the staging directory
-        self._old = -1  # descriptor of the live target, or -1 when there is none
-        self._old_status: os.stat_result | None = None
-        self._owner: tuple[int, int] | None = None
-        self._dirs: set[str] = set()
+        self.opened = opened
+        self.outer = ""
+        self.outer_fd = -1
+        self.tree = -1  # descriptor of the new tree, below the staging directory
+        self.old = -1  # descriptor of the live target, or -1 when there is none
+        self.old_status: os.stat_result | None = None
+        self.owner: tuple[int, int] | None = None
+        self.dirs: set[str] = set()
         self._done: dict[str, str] = {}
         self._guard = threading.Lock()
 
     # -- the life of the directory
 
     def open(self) -> None:
-        self._old = self._open_old()
-        if self._old >= 0:
-            self._old_status = os.fstat(self._old)
-            if os.geteuid() == 0:
+        self.old = self.open_old()
+        if self.old >= 0:
+            self.old_status = os.fstat(self.old)
+            owner = self.old_status.st_uid, self.old_status.st_gid
+            if os.geteuid() == 0 and owner != (os.geteuid(), os.getegid()):
                 # What root writes belongs to whom the directory belongs to, or a service could not read its files.
-                self._owner = self._old_status.st_uid, self._old_status.st_gid
+                self.owner = owner
         self._check_space()
-        self._outer = _make_outer(self._opened.parent, self._opened.name, shown=self.shown)
+        self.outer = make_outer(self.opened.parent, self.opened.name, shown=self.shown)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._outer_fd = os.open(self._outer, flags, dir_fd=self._opened.parent)
-        os.mkdir(_TREE, 0o700, dir_fd=self._outer_fd)
-        self._tree = os.open(_TREE, flags, dir_fd=self._outer_fd)
-        self._fill()
+        self.outer_fd = os.open(self.outer, flags, dir_fd=self.opened.parent)
+        os.mkdir(TREE, 0o700, dir_fd=self.outer_fd)
+        self.tree = os.open(TREE, flags, dir_fd=self.outer_fd)
+        self.fill()
 
     def close(self) -> None:
-        for fd in (self._tree, self._old, self._outer_fd):
+        for fd in (self.tree, self.old, self.outer_fd):
             if fd >= 0:
                 os.close(fd)
-        self._tree = self._old = self._outer_fd = -1
-        if self._outer:
+        self.tree = self.old = self.outer_fd = -1
+        if self.outer:
             # The next run removes what does not go now; a failure to tidy must not hide how the change ended.
             with contextlib.suppress(OSError, EntryFailed):
-                disk.remove_tree(self._opened.parent, self._outer)
+                disk.remove_tree(self.opened.parent, self.outer)
 
     def keep_for_next_turn(self) -> None:
-        salvage = self._opened.salvage
+        salvage = self.opened.salvage
         if not self._done:
             return
         salvage.drop()
-        salvage.fd, salvage.name, salvage.parent = os.dup(self._tree), self._outer, self._opened.parent
+        salvage.fd, salvage.name, salvage.parent = os.dup(self.tree), self.outer, self.opened.parent
         salvage.files = dict(self._done)
-        self._outer = ""
+        self.outer = ""
 
     # -- filling it
 
@@ -241,13 +200,13 @@ class _Staging:
             for content in _contents(item):
                 self._done[content] = item.path
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         raise NotImplementedError
 
-    def _open_old(self) -> int:
+    def open_old(self) -> int:
         raise NotImplementedError
 
-    def _place_nearby(self, puts: Iterable[Put]) -> list[Item]:
+    def place_nearby(self, puts: Iterable[Put]) -> list[Item]:
         """Stage what needs no network: links, changes of mode or time, bytes that lie in the old tree already.
 
         Returns the items that must be fetched.
@@ -260,16 +219,16 @@ class _Staging:
             if item.kind is Kind.LINK:
                 links.append(item)
             elif item.kind is Kind.FILE:
-                self._make_dirs(paths.parent(item.path))
+                self.make_dirs(paths.parent(item.path))
                 nearby = put.old if not put.needs_bytes else at_hand.get(item.sha256) if item.sha256 else None
-                if nearby is not None and self._copy_old(nearby, put):
+                if nearby is not None and self.copy_old(nearby, put):
                     continue
                 if not self._take_salvaged(item):
                     wanted.append(item)
         for item in links:
-            self._make_dirs(paths.parent(item.path))
-            os.symlink(item.target or "", item.path, dir_fd=self._tree)
-            if self._owner:
+            self.make_dirs(paths.parent(item.path))
+            os.symlink(item.target or "", item.path, dir_fd=self.tree)
+            if self.owner:
                 self._chown(item.path)
         return wanted
 
@@ -286,7 +245,7 @@ class _Staging:
         sha256 = hashlib.sha256()
         size = 0
         # One step from the staging root: nobody but us can plant a link in there.
-        fd = os.open(announced.path, _NEW_FILE, 0o600, dir_fd=self._tree)
+        fd = os.open(announced.path, _NEW_FILE, 0o600, dir_fd=self.tree)
         try:
             for chunk in body.chunks():
                 size += len(chunk)
@@ -301,23 +260,23 @@ class _Staging:
             os.close(fd)
         return item
 
-    def _copy_old(self, old: Item, put: Put) -> bool:
+    def copy_old(self, old: Item, put: Put) -> bool:
         """Stage a file from the old tree's bytes; False when they are not what the listing found."""
-        found = self._opened.found.get(old.path)
-        if found is None or self._old < 0:
+        found = self.opened.found.get(old.path)
+        if found is None or self.old < 0:
             return False
         try:
-            source = open_file(self._old, old.path)
+            source = open_file(self.old, old.path)
         except OSError:
             return False
         item = replace(put.item, sha256=put.item.sha256 or old.sha256)
-        fd = os.open(item.path, _NEW_FILE, 0o600, dir_fd=self._tree)
+        fd = os.open(item.path, _NEW_FILE, 0o600, dir_fd=self.tree)
         try:
             if not disk.reflink(source, fd):
                 for chunk in disk.read_chunks(source):
                     disk.write_all(fd, chunk)
-            if not _is_same_file(os.fstat(source), found):
-                os.unlink(item.path, dir_fd=self._tree)
+            if not is_same_file(os.fstat(source), found):
+                os.unlink(item.path, dir_fd=self.tree)
                 return False
             self._stamp(fd, item, like=old)
         finally:
@@ -326,14 +285,14 @@ class _Staging:
         return True
 
     def _take_salvaged(self, item: Item) -> bool:
-        salvage = self._opened.salvage
+        salvage = self.opened.salvage
         for content in _contents(item):
             there = salvage.files.pop(content, None)
             if there is None:
                 continue
             with contextlib.suppress(OSError):
-                os.rename(there, item.path, src_dir_fd=salvage.fd, dst_dir_fd=self._tree)
-                fd = os.open(item.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._tree)
+                os.rename(there, item.path, src_dir_fd=salvage.fd, dst_dir_fd=self.tree)
+                fd = os.open(item.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.tree)
                 try:
                     self._stamp(fd, item)
                 finally:
@@ -344,9 +303,9 @@ class _Staging:
 
     def _stamp(self, fd: int, item: Item, *, like: Item | None = None) -> None:
         """Give an open staged file its owner, mode and time."""
-        if self._owner:
+        if self.owner:
             with contextlib.suppress(PermissionError):
-                os.fchown(fd, *self._owner)
+                os.fchown(fd, *self.owner)
         mode = item.mode if item.mode is not None else self._old_mode(item.path, like)
         os.fchmod(fd, mode & 0o777)
         mtime_ns = item.mtime_ns if item.mtime_ns is not None else (like.mtime_ns if like else None)
@@ -356,33 +315,33 @@ class _Staging:
     def _old_mode(self, path: str, old: Item | None) -> int:
         if old is not None and old.mode is not None:
             return old.mode
-        found = self._opened.found.get(path)
+        found = self.opened.found.get(path)
         if found is not None and found.item.kind is Kind.FILE and found.item.mode is not None:
             return found.item.mode
         return _FILE_MODE
 
-    def _make_dirs(self, path: str) -> None:
+    def make_dirs(self, path: str) -> None:
         """Make a directory of the staged tree and those above it, private until the end."""
-        if not path or path in self._dirs:
+        if not path or path in self.dirs:
             return
-        self._make_dirs(paths.parent(path))
-        os.mkdir(path, 0o700, dir_fd=self._tree)
-        self._dirs.add(path)
-        if self._owner:
+        self.make_dirs(paths.parent(path))
+        os.mkdir(path, 0o700, dir_fd=self.tree)
+        self.dirs.add(path)
+        if self.owner:
             self._chown(path)
 
     def _chown(self, path: str) -> None:
         with contextlib.suppress(PermissionError):
-            os.chown(path, *(self._owner or (-1, -1)), dir_fd=self._tree, follow_symlinks=False)
+            os.chown(path, *(self.owner or (-1, -1)), dir_fd=self.tree, follow_symlinks=False)
 
     def _unlink(self, path: str) -> None:
         with contextlib.suppress(OSError):
-            os.unlink(path, dir_fd=self._tree)
+            os.unlink(path, dir_fd=self.tree)
 
     def _check_space(self) -> None:
         """Refuse before the first byte what the disk certainly cannot hold: statvfs(3)."""
-        disk_room = os.fstatvfs(self._opened.parent)
-        bytes_needed = self.plan.size + _SPARE
+        disk_room = os.fstatvfs(self.opened.parent)
+        bytes_needed = self.plan.size + min(_SPARE, disk_room.f_blocks * disk_room.f_frsize // 100)
         bytes_free = disk_room.f_bavail * disk_room.f_frsize
         files_needed = sum(1 for put in self.plan.puts)
         if self.plan.size and bytes_needed > bytes_free:
@@ -398,11 +357,11 @@ class _Staging:
                 hint="make room and run it again",
             )
 
-    def _dir_modes(self) -> dict[str, int]:
+    def dir_modes(self) -> dict[str, int]:
         """The mode of every directory that the new tree names."""
         modes = {
             found.item.path: found.item.mode
-            for found in self._opened.found.values()
+            for found in self.opened.found.values()
             if found.item.kind is Kind.DIR and found.item.mode is not None
         }
         for item in (*(put.item for put in self.plan.puts), *(keep.source for keep in self.plan.keeps)):
@@ -411,200 +370,11 @@ class _Staging:
         return modes
 
 
-class _Swap(_Staging):
-    """The whole new tree, exchanged with the old one."""
-
-    def _open_old(self) -> int:
-        try:
-            return disk.open_below(self._opened.parent, self._opened.name)
-        except FileNotFoundError:
-            return -1
-
-    def _fill(self) -> None:
-        for put in self.plan.puts:
-            if put.item.kind is Kind.DIR:
-                self._make_dirs(put.item.path)
-        for item in (*(keep.target for keep in self.plan.keeps), *self.plan.carried):
-            if item.kind is Kind.DIR:
-                self._make_dirs(item.path)
-        self._link_kept()
-        self.wanted = self._place_nearby(self.plan.puts)
-
-    def _link_kept(self) -> None:
-        """Hard-link what stays from the live tree, one open directory at a time."""
-        kept = sorted(
-            item.path
-            for item in (*(keep.target for keep in self.plan.keeps), *self.plan.carried)
-            if item.kind is not Kind.DIR
-        )
-        above, fd = None, -1
-        try:
-            for path in kept:
-                directory, _, name = path.rpartition("/")
-                if directory != above:
-                    if fd >= 0:
-                        os.close(fd)
-                    fd = disk.open_below(self._old, directory)
-                    above = directory
-                    self._make_dirs(directory)
-                self._link(fd, name, path)
-        except OSError as exc:
-            if exc.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
-                raise SourceChanged(f"{paths.quote(path)} in {self.shown} changed during the run") from exc
-            raise
-        finally:
-            if fd >= 0:
-                os.close(fd)
-
-    def _link(self, directory: int, name: str, path: str) -> None:
-        found = self._opened.found[path]
-        try:
-            os.link(name, path, src_dir_fd=directory, dst_dir_fd=self._tree, follow_symlinks=False)
-        except OSError as exc:
-            # Too many names, or an immutable file, which may not get another one (link(2), chattr(1)).
-            if exc.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV) or found.item.kind is not Kind.FILE:
-                raise
-            if not self._copy_old(found.item, Put(found.item, Reason.MODE)):
-                raise SourceChanged(f"{paths.quote(path)} in {self.shown} changed during the run") from exc
-            return
-        status = os.stat(path, dir_fd=self._tree, follow_symlinks=False)
-        if not _is_same_file(status, found):
-            raise SourceChanged(f"{paths.quote(path)} in {self.shown} changed during the run")
-
-    def publish(self) -> int:
-        """Exchange the new tree with the target."""
-        parent, name = self._opened.parent, self._opened.name
-        modes = self._dir_modes()
-        for path in sorted(self._dirs, key=len, reverse=True):
-            os.chmod(path, modes.get(path, _DIR_MODE), dir_fd=self._tree)
-        old = self._old_status
-        os.fchmod(self._tree, stat.S_IMODE(old.st_mode) if old else _DIR_MODE)
-        if self._owner:
-            with contextlib.suppress(PermissionError):
-                os.fchown(self._tree, *self._owner)
-        disk.sync_filesystem(self._tree)
-        if old is None:
-            disk.rename_new(self._outer_fd, _TREE, parent, name)
-        else:
-            # A link or another directory under the name would be exchanged as gladly, so look once more.
-            now = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if not os.path.samestat(now, old):
-                raise EntryFailed(
-                    f"{paths.escape(self.shown)} was replaced by somebody else during the run; nothing was changed"
-                )
-            disk.exchange(self._outer_fd, _TREE, parent, name)
-        self.stage = Stage.PUBLISHED
-        os.fsync(parent)
-        return 0
-
-    def sweep(self) -> None:
-        """Remove the old tree, which now lies in the staging directory."""
-        os.close(self._tree)
-        self._tree = -1
-        try:
-            if self._old_status is not None:
-                disk.remove_tree(self._outer_fd, _TREE)
-        except OSError as exc:
-            raise EntryFailed(
-                f"{paths.escape(self.shown)} is up to date, but its old files could not all be removed: {exc.strerror}",
-                hint=f"they lie beside it in {self._outer}, and the next run tries again",
-            ) from exc
-
-
-class _InPlace(_Staging):
-    """Only what is new, renamed over the old files one by one."""
-
-    def _open_old(self) -> int:
-        return os.dup(self._opened.parent)
-
-    def _fill(self) -> None:
-        self.wanted = self._place_nearby(self.plan.puts)
-
-    def publish(self) -> int:
-        """Rename each staged file over its old one."""
-        root = self._opened.parent
-        modes = self._dir_modes()
-        disk.sync_filesystem(self._tree)
-        self.stage = Stage.CHANGING
-        made: list[str] = []
-        for put in self.plan.puts:
-            path = put.item.path
-            self._clear_way(root, path)
-            if put.item.kind is Kind.DIR:
-                self._ensure_dir(root, path, made)
-                continue
-            directory, _, name = path.rpartition("/")
-            self._ensure_dir(root, directory, made)
-            with disk.directory(root, directory) as parent:
-                if put.old is not None and put.old.kind is Kind.DIR:
-                    disk.remove_tree(parent, name)
-                os.rename(path, name, src_dir_fd=self._tree, dst_dir_fd=parent)
-        named = [put.item.path for put in self.plan.puts if put.item.kind is Kind.DIR]
-        for path in sorted({*made, *named}, key=len, reverse=True):
-            with disk.directory(root, path) as fd:
-                os.fchmod(fd, modes.get(path, _DIR_MODE))
-        self.stage = Stage.PUBLISHED
-        return 0
-
-    def sweep(self) -> None:
-        """Delete what the source no longer has, deepest first."""
-        root = self._opened.parent
-        for item in reversed(self.plan.extras):
-            directory, _, name = item.path.rpartition("/")
-            try:
-                with disk.directory(root, directory) as parent:
-                    if item.kind is Kind.DIR:
-                        os.rmdir(name, dir_fd=parent)
-                    else:
-                        os.unlink(name, dir_fd=parent)
-            except FileNotFoundError:
-                continue
-            except OSError as exc:
-                # Its parent may have become a file in this very change; and somebody may have put a new file into a
-                # directory since it was listed, which the next run sees.
-                if exc.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY):
-                    continue
-                raise
-        disk.sync_filesystem(root)
-
-    def _clear_way(self, root: int, path: str) -> None:
-        """Remove a file or link that stands where one of the path's directories must be."""
-        for above in reversed(list(paths.ancestors(path))):
-            found = self._opened.found.get(above)
-            if found is not None and found.item.kind is not Kind.DIR:
-                directory, _, name = above.rpartition("/")
-                with disk.directory(root, directory) as parent:
-                    status = None
-                    with contextlib.suppress(FileNotFoundError):
-                        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                    if status is not None and not stat.S_ISDIR(status.st_mode):
-                        os.unlink(name, dir_fd=parent)
-
-    def _ensure_dir(self, root: int, path: str, made: list[str]) -> None:
-        if not path:
-            return
-        directory, _, name = path.rpartition("/")
-        self._ensure_dir(root, directory, made)
-        with disk.directory(root, directory) as parent:
-            try:
-                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    return
-                os.unlink(name, dir_fd=parent)
-            except FileNotFoundError:
-                pass
-            os.mkdir(name, 0o755, dir_fd=parent)
-            if self._owner:
-                with contextlib.suppress(PermissionError):
-                    os.chown(name, *self._owner, dir_fd=parent, follow_symlinks=False)
-            made.append(path)
-
-
 def _prefix(name: str) -> str:
     return f".s32s-new-{digest(name)}-"
 
 
-def _make_outer(parent: int, name: str, *, shown: str) -> str:
+def make_outer(parent: int, name: str, *, shown: str) -> str:
     outer = _prefix(name) + secrets.token_hex(8)
     try:
         os.mkdir(outer, 0o700, dir_fd=parent)
@@ -614,7 +384,7 @@ def _make_outer(parent: int, name: str, *, shown: str) -> str:
                 f"the directory that holds {paths.escape(shown)} cannot be written: {exc.strerror}",
                 hint="new files are built beside the target, so the user that runs s32s must be able to write there",
             ) from exc
-        raise _unwritable(exc, shown) from exc
+        raise unwritable(exc, shown) from exc
     return outer
 
 
@@ -639,12 +409,12 @@ def _contents(item: Item) -> Iterator[str]:
         yield f"etag:{item.etag}:{item.size}"
 
 
-def _is_same_file(status: os.stat_result, found: Found) -> bool:
+def is_same_file(status: os.stat_result, found: Found) -> bool:
     """Device, inode, size and time are those of the listing; the change time moves with every new link."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) == found.stamp[:4]
 
 
-def _unwritable(exc: OSError, shown: str, stage: Stage = Stage.FILLING) -> EntryFailed:
+def unwritable(exc: OSError, shown: str, stage: Stage = Stage.FILLING) -> EntryFailed:
     is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
     what = "the disk is full" if is_full else (exc.strerror or str(exc))
     at = f" ({paths.escape(str(exc.filename))})" if exc.filename else ""

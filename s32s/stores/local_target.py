@@ -1,8 +1,7 @@
-"""A local directory, as the source of a push and as the target of a pull.
+"""A local directory as the target of a pull.
 
-As a source it must be readable whole: what cannot travel is an error with its name, never a gap. As a target it is
-checked before any network is touched: where it lies, what is mounted, who else works on it. How it is changed stands in
-`stores/staging.py`.
+It is checked before any network is touched: where it lies, what is mounted, who else works on it. Then it is held: the
+way to it opened by descriptors, its lock taken. How it is changed stands in `staging.py`, `swap.py` and `in_place.py`.
 """
 
 from __future__ import annotations
@@ -11,23 +10,19 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from s32s import disk, guards, paths, tree
-from s32s.errors import EntryFailed, Refused, S32sError, SourceChanged, Unreadable
+from s32s import disk, paths, tree
+from s32s.errors import EntryFailed, Refused, S32sError
 from s32s.plan import Plan
-from s32s.rules import EVERYTHING, Rules, Verdict
-from s32s.state import Seen, holder, stamp
-from s32s.stores import base, scan, staging
+from s32s.state import Seen, holder
+from s32s.stores import in_place, scan, staging, swap
+from s32s.stores.base import Change, Progress
 from s32s.stores.scan import Found
 from s32s.tree import Item, Kind, Tree
 from s32s.workers import each
-
-#: Hashing is bound by cores and disks, not by round trips.
-_HASHERS = 4
 
 # Not a directory to replace on any Linux system, whatever `allow` says: file-hierarchy(7).
 # fmt: off
@@ -37,203 +32,6 @@ _SYSTEM = frozenset([
     "/usr/local", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log", "/var/run", "/var/tmp",  # noqa: S108
 ])
 # fmt: on
-
-_KINDS = {
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFBLK: "a block device",
-    stat.S_IFCHR: "a character device",
-}
-
-_Progress = Callable[[int], None]
-
-
-def _no_progress(size: int) -> None:
-    pass
-
-
-class LocalSource:
-    """The directory with the originals.
-
-    Args:
-        root: absolute path of the directory.
-        rules: what takes part; the rest is not even looked at.
-        index: what is known of the files; empty to read every file.
-        room: bytes that the prefix leaves of a key.
-    """
-
-    def __init__(self, root: str, *, rules: Rules = EVERYTHING, index: Mapping[str, Seen], room: int) -> None:
-        self.root = root
-        self._rules = rules
-        self._index = index
-        self._room = room
-        self._found: dict[str, Found] = {}
-        self._seen: dict[str, Seen] = {}
-        self._guard = threading.Lock()
-        self._fd = -1
-
-    def __enter__(self) -> LocalSource:
-        try:
-            self._fd = disk.open_dir(self.root)
-        except FileNotFoundError as exc:
-            raise Refused(
-                f"the source directory {paths.escape(self.root)} does not exist",
-                hint="check the path, or whether its disk is mounted",
-            ) from exc
-        except OSError as exc:
-            raise Refused(f"the source directory {paths.escape(self.root)} cannot be read: {exc.strerror}") from exc
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        os.close(self._fd)
-
-    def tree(self, beside: Tree | None = None, *, progress: _Progress = _no_progress) -> Tree:
-        """List the directory.
-
-        Args:
-            beside: the destination's tree; only files that it could hold equal are hashed now, as the others are read
-                for their upload anyway.
-            progress: told how many bytes were read for hashing.
-
-        Raises:
-            Unreadable: with every name that cannot travel, and why.
-            SourceChanged: a file does not stand still.
-        """
-        problems: dict[str, str] = {}
-        items: list[Item] = []
-        for found in scan.walk(self._fd, prunes=self._rules.prunes):
-            path = found.item.path
-            is_dir = found.item.kind is Kind.DIR
-            if self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED:
-                continue
-            if why := self._problem(found):
-                problems[path] = why
-                continue
-            if found.item.kind is Kind.FILE:
-                self._found[path] = found
-                items.append(scan.recall(found, self._index.get(path)))
-            else:
-                items.append(found.item)
-        if problems:
-            raise _unreadable(self.root, problems)
-        return tree.make(self._hashed(items, beside, progress))
-
-    def batches(self, items: Sequence[Item]) -> Iterator[base.Batch]:
-        """One file a batch: uploads do not gain from company."""
-        for item in items:
-            yield (FileBody(self, item),)
-
-    def missing(self, files: Sequence[str]) -> list[str]:
-        """Those of `files` that the last listing did not find as files or links."""
-        return [path for path in files if path not in self._found]
-
-    def seen(self, etags: Mapping[str, str | None]) -> Iterator[tuple[str, Seen]]:
-        """What to remember of the files: their hashes, and the ETags that their objects have now."""
-        for path, found in self._found.items():
-            known = self._seen.get(path)
-            if known is None:
-                old = self._index.get(path)
-                known = old if old is not None and old.holds_for(found.stamp) else None
-            if known is not None:
-                yield path, replace(known, etag=etags.get(path) or known.etag)
-
-    def _problem(self, found: Found) -> str | None:
-        item = found.item
-        if found.error is not None:
-            return f"it cannot be read: {found.error.strerror}"
-        if why := paths.problem(item.path, room=self._room):
-            return why
-        if paths.is_reserved(item.path):
-            return "the name belongs to s32s itself"
-        if item.kind is Kind.OTHER:
-            status = os.stat(item.path, dir_fd=self._fd, follow_symlinks=False)
-            return f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no file')}"
-        if item.kind is Kind.LINK:
-            try:
-                (item.target or "").encode()
-            except UnicodeEncodeError:
-                return "its target is not valid UTF-8"
-            if guards.leaves(item):
-                return f"it is a symbolic link that points out of the tree, to {paths.quote(item.target or '')}"
-        return None
-
-    def _hashed(self, items: list[Item], other: Tree | None, progress: _Progress) -> list[Item]:
-        hashed: dict[str, Item] = {}
-        problems: dict[str, str] = {}
-
-        def read(wanted: tuple[Found, bool]) -> None:
-            found, md5 = wanted
-            try:
-                done = scan.read_hashes(self._fd, found, md5=md5, progress=progress)
-            except OSError as exc:
-                problems[found.item.path] = f"it cannot be read: {exc.strerror}"
-                return
-            if done is None:
-                raise SourceChanged(f"{paths.quote(found.item.path)} changed while it was read")
-            hashed[found.item.path], self._seen[found.item.path] = done
-
-        each(_to_hash(items, self._found, other), read, jobs=_HASHERS)
-        if problems:
-            raise _unreadable(self.root, problems)
-        return [hashed.get(item.path, item) for item in items]
-
-    def _remember(self, path: str, found: Found, seen: Seen) -> None:
-        with self._guard:
-            self._found[path] = found
-            self._seen[path] = seen
-
-
-class FileBody:
-    """The bytes of one file of a LocalSource."""
-
-    def __init__(self, source: LocalSource, item: Item) -> None:
-        self._source = source
-        self._item = item
-
-    @property
-    def item(self) -> Item:
-        """See `stores.base.Body`."""
-        return self._item
-
-    def chunks(self) -> Iterator[bytes]:
-        """Read the file, and make sure that it stood still meanwhile.
-
-        A writer through a shared mapping can dodge the time stamps; the SHA-256 is of the bytes that were sent, so
-        readers of the manifest still get one consistent file.
-        """
-        import hashlib
-
-        path = self._item.path
-        try:
-            fd = scan.open_file(self._source._fd, path)
-        except FileNotFoundError as exc:
-            raise SourceChanged(f"{paths.quote(path)} disappeared while it was uploaded") from exc
-        except OSError as exc:
-            raise _unreadable(self._source.root, {path: f"it cannot be read: {exc.strerror}"}) from exc
-        try:
-            before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode):
-                raise SourceChanged(f"{paths.quote(path)} is no file any more")
-            sha256 = hashlib.sha256()
-            for chunk in disk.read_chunks(fd):
-                sha256.update(chunk)
-                yield chunk
-            seen_ns = time.time_ns()
-            after = os.fstat(fd)
-        finally:
-            os.close(fd)
-        if stamp(before) != stamp(after):
-            raise SourceChanged(f"{paths.quote(path)} changed while it was read")
-        self._item = replace(
-            self._item,
-            size=after.st_size,
-            mtime_ns=after.st_mtime_ns,
-            mode=stat.S_IMODE(after.st_mode) & 0o777,
-            sha256=sha256.hexdigest(),
-            md5=None,
-        )
-        seen = Seen(stamp(after), seen_ns, sha256=self._item.sha256)
-        self._source._remember(path, Found(self._item, stamp(after)), seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +141,7 @@ class LocalTarget:
         finally:
             os.close(self._parent)
 
-    def tree(self, beside: Tree | None = None, *, progress: _Progress = _no_progress) -> Tree:
+    def tree(self, beside: Tree | None = None, *, progress: Progress) -> Tree:
         """List the target; an absent one is an empty tree. Files are hashed where `beside` may hold them equal.
 
         Raises:
@@ -397,10 +195,10 @@ class LocalTarget:
                 f"{paths.escape(self.root)} is bind-mounted at {bound}, which would keep showing the old files",
                 hint=way_out,
             )
-        staging.probe(self._parent, self._name, shown=self.root, way_out=way_out)
+        swap.probe(self._parent, self._name, shown=self.root, way_out=way_out)
 
-    def change(self, plan: Plan) -> contextlib.AbstractContextManager[base.Change]:
-        """Open the change that carries out `plan`; see `stores/staging.py`."""
+    def change(self, plan: Plan) -> contextlib.AbstractContextManager[Change]:
+        """Open the change that carries out `plan`; see `staging.py`."""
         opened = staging.Opened(
             parent=self._parent,
             name=self._name,
@@ -408,7 +206,7 @@ class LocalTarget:
             found=self._found,
             salvage=self._salvage,
         )
-        return staging.in_place(plan, opened) if self._in_place else staging.swap(plan, opened)
+        return in_place.change(plan, opened) if self._in_place else swap.change(plan, opened)
 
     @property
     def exists(self) -> bool:
@@ -474,7 +272,7 @@ class LocalTarget:
             os.close(fd)
         return drifted + len(known)
 
-    def _hash(self, fd: int, items: list[Item], other: Tree | None, progress: _Progress) -> dict[str, Item]:
+    def _hash(self, fd: int, items: list[Item], other: Tree | None, progress: Progress) -> dict[str, Item]:
         hashed: dict[str, Item] = {}
 
         def read(wanted: tuple[Found, bool]) -> None:
@@ -484,7 +282,7 @@ class LocalTarget:
                 if done := scan.read_hashes(fd, found, md5=md5, progress=progress):
                     hashed[found.item.path] = done[0]
 
-        each(_to_hash(items, self._found, other), read, jobs=_HASHERS)
+        each(scan.to_hash(items, self._found, other), read, jobs=scan.HASHERS)
         self._hashed = self._hashed or bool(hashed)
         return hashed
 
@@ -539,24 +337,5 @@ class LocalTarget:
         return f"{parent.rstrip('/')}/{self._name}"
 
 
-def _to_hash(items: list[Item], found: Mapping[str, Found], other: Tree | None) -> Iterator[tuple[Found, bool]]:
-    for item in items:
-        if item.kind is Kind.FILE:
-            sha256, md5 = scan.needs(item, scan.beside(other, item.path))
-            if sha256 or md5:
-                yield found[item.path], md5
-
-
 def _nest(one: str, other: str) -> bool:
     return one == other or one.startswith(other.rstrip("/") + "/") or other.startswith(one.rstrip("/") + "/")
-
-
-def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:
-    lines = [f"{paths.quote(path)}: {why}" for path, why in sorted(problems.items())]
-    shown = "\n  ".join(lines[:20])
-    rest = f"\n  and {len(lines) - 20:,} more" if len(lines) > 20 else ""
-    return Unreadable(
-        f"{len(lines):,} of the names in {paths.escape(root)} cannot travel:\n  {shown}{rest}\n",
-        hint="remove or rename them, or leave them out with a rule of ignore",
-        paths=tuple(problems),
-    )

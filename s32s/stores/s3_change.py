@@ -1,0 +1,261 @@
+"""A prefix on S3 between two generations: claim, put, publish, sweep.
+
+The claim and the publish are conditional writes of the head, and both are read back: an endpoint that ignores
+conditions is found out by the nonce that the head then holds. Deletions come after the publish, so no reader misses a
+file that its manifest names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from s32s import manifest, paths, tree
+from s32s.errors import Conflict, EntryFailed, NotFound, PreconditionFailed, SourceChanged, StoreError
+from s32s.manifest import HEAD_KEY, Claim, Head
+from s32s.maps import S3Path
+from s32s.plan import Plan
+from s32s.stores._engine import Engine, Stored
+from s32s.stores.base import Body, Progress
+from s32s.tree import Item, Kind
+
+_READS = 3  # of a file that does not stand still while it is uploaded
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who pushes.
+
+    Attributes:
+        id: this machine's own random id.
+        host: its name, for people.
+        now: the time as UTC in ISO 8601.
+        take_over: whether a claim of another master is set aside.
+    """
+
+    id: str
+    host: str
+    now: Callable[[], str]
+    take_over: bool = False
+
+
+class S3Change:
+    """A push between its claim and its last deletion; see `stores.base.Change`."""
+
+    def __init__(self, engine: Engine, place: S3Path, plan: Plan, publisher: Publisher | None) -> None:
+        self.wanted: Sequence[Item] = tuple(put.item for put in plan.puts if put.needs_bytes)
+        self.stored: dict[str, Item] = {}
+        self._engine = engine
+        self._place = place
+        self._plan = plan
+        self._publisher = publisher
+        self._guard = threading.Lock()
+
+    def claim(self) -> None:
+        """Take the head, and clear what a push that died has left."""
+        if self._publisher is not None:
+            healing = self._publisher.claim()
+            if healing:
+                self._engine.abort_uploads(self._place.bucket, self._place.prefix)
+
+    def put(self, body: Body, progress: Progress) -> None:
+        """Upload one file, again from the start when it changes under the reading."""
+
+        def chunks() -> Iterator[bytes]:
+            for chunk in body.chunks():
+                progress(len(chunk))
+                yield chunk
+
+        for turn in range(1, _READS + 1):
+            try:
+                stored = self._upload(body, chunks)
+                break
+            except SourceChanged as exc:
+                if turn == _READS:
+                    raise EntryFailed(
+                        f"{paths.quote(body.item.path)} does not stand still: it changed during each of {_READS} reads",
+                        hint="push when nobody writes to it, or leave it out with a rule of ignore",
+                        paths=(body.item.path,),
+                    ) from exc
+        with self._guard:
+            self.stored[body.item.path] = replace(body.item, etag=stored.etag, version=stored.version)
+
+    def publish(self) -> int:
+        """Write the manifest, then the head; from then on readers see the new generation."""
+        self._put_markers()
+        if self._publisher is None:
+            return 0
+        return self._publisher.publish(self._published_items())
+
+    def sweep(self) -> None:
+        """Delete the objects that the new state no longer names."""
+        keys = [self._place.key(item.path) for item in self._plan.extras if item.kind is Kind.FILE]
+        keys += [self._place.key(item.path) + "/" for item in self._plan.extras if item.kind is Kind.DIR and item.etag]
+        keys += self._replaced_keys()
+        failed = self._engine.delete(self._place.bucket, keys)
+        if failed:
+            lines = "\n  ".join(f"{paths.quote(key)}: {paths.escape(why)}" for key, why in sorted(failed.items())[:20])
+            raise EntryFailed(
+                f"{len(failed):,} objects could not be deleted; all else is published:\n  {lines}\n",
+                hint="the next push tries again",
+                paths=tuple(failed),
+            )
+        if self._publisher is not None:
+            self._publisher.forget_old_manifests()
+
+    def etags(self) -> dict[str, str | None]:
+        """The ETag of every object that the prefix now holds for us, by path."""
+        known = {keep.source.path: keep.target.etag for keep in self._plan.keeps}
+        known |= {put.item.path: put.old.etag for put in self._plan.puts if put.old is not None and not put.needs_bytes}
+        return known | {path: item.etag for path, item in self.stored.items()}
+
+    def _upload(self, body: Body, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+        item = body.item
+        return self._engine.put(self._place.bucket, self._place.key(item.path), chunks, size=item.size)
+
+    def _put_markers(self) -> None:
+        """Without a manifest an empty directory travels as an empty object whose key ends in a slash."""
+        if self._publisher is None:
+            for put in self._plan.puts:
+                if put.item.kind is Kind.DIR:
+                    self._engine.put_marker(self._place.bucket, self._place.key(put.item.path) + "/")
+
+    def _replaced_keys(self) -> list[str]:
+        """Objects whose path is now a link or a directory."""
+        return [
+            self._place.key(put.item.path) + ("/" if put.old.kind is Kind.DIR else "")
+            for put in self._plan.puts
+            if put.old is not None and put.old.kind is not put.item.kind and put.old.etag
+        ]
+
+    def _published_items(self) -> Iterator[Item]:
+        for keep in self._plan.keeps:
+            yield replace(
+                keep.source,
+                sha256=keep.source.sha256 or keep.target.sha256,
+                etag=keep.target.etag,
+                version=keep.target.version,
+            )
+        for put in self._plan.puts:
+            if put.needs_bytes:
+                yield self.stored[put.item.path]
+            elif put.item.kind is Kind.FILE and put.old is not None:
+                yield replace(
+                    put.item,
+                    sha256=put.item.sha256 or put.old.sha256,
+                    etag=put.old.etag,
+                    version=put.old.version,
+                )
+            else:
+                yield put.item
+        yield from self._plan.carried
+
+
+class Publisher:
+    """One master's hold on a head."""
+
+    def __init__(self, engine: Engine, place: S3Path, writer: Writer, head: Head | None, head_etag: str | None) -> None:
+        self._engine = engine
+        self._place = place
+        self._writer = writer
+        self._head = head
+        self._etag = head_etag
+
+    def claim(self) -> bool:
+        """Write a head with our claim; return whether a push that died is being healed.
+
+        Raises:
+            Conflict: another master has a claim, or was quicker.
+        """
+        before = self._head
+        claim = before.push if before else None
+        if claim is not None and claim.writer != self._writer.id and not self._writer.take_over:
+            raise Conflict(
+                f"another master, {paths.escape(claim.host)}, began a push to {self._place} "
+                f"at {paths.escape(claim.started)} and has not finished it",
+                hint="wait for it; if it died, push from there again, or take over here with --take-over",
+            )
+        base = before or Head(generation=0, writer=self._writer.id, nonce="", host=self._writer.host, time="")
+        mine = Claim(writer=self._writer.id, host=self._writer.host, started=self._writer.now())
+        self._write(base.model_copy(update={"push": mine}), what="begin the push")
+        return claim is not None
+
+    def publish(self, items: Iterable[Item]) -> int:
+        """Write the manifest and the head of the next generation; return its number.
+
+        Raises:
+            Conflict: the head is no longer ours.
+        """
+        held = self._held()
+        ordered = tree.make(items)
+        data, ref = manifest.to_bytes(ordered)
+        self._engine.put(self._place.bucket, self._place.key(ref.key), lambda: iter([data]), size=len(data))
+        head = Head(
+            generation=held.generation + 1,
+            writer=self._writer.id,
+            nonce="",
+            host=self._writer.host,
+            time=self._writer.now(),
+            files=ordered.files,
+            size=ordered.size,
+            manifest=ref,
+            previous=held.manifest.key if held.manifest else None,
+        )
+        self._write(head, what="publish")
+        return head.generation
+
+    def forget_old_manifests(self) -> None:
+        """Delete manifests that neither this generation nor the one before names; readers may still be at that one."""
+        head = self._held()
+        kept = {head.manifest.key if head.manifest else None, head.previous}
+        # Tidying only: what stays costs a few bytes, and the next push tries again.
+        with contextlib.suppress(StoreError):
+            listed = self._engine.objects(self._place.bucket, self._place.key(paths.RESERVED))
+            mine = {found.key.removeprefix(self._place.key("")) for found in listed}
+            old = [key for key in mine if key.startswith(f"{paths.RESERVED}/manifest-") and key not in kept]
+            self._engine.delete(self._place.bucket, [self._place.key(key) for key in old])
+
+    def _held(self) -> Head:
+        if self._head is None:
+            raise AssertionError("publish without a claim")
+        return self._head
+
+    def _write(self, head: Head, *, what: str) -> None:
+        """Replace the head by a conditional write, and believe only what is then there.
+
+        An answer may be lost after the write was done, and the repeated request then meets its own result as a
+        conflict; a server may ignore the condition; so the head is read back and its nonce decides.
+        """
+        if self._etag is not None:
+            self._check_still_held(what)
+        mine = head.model_copy(update={"nonce": secrets.token_hex(16)})
+        with contextlib.suppress(PreconditionFailed):
+            self._engine.put_if(self._place.bucket, self._place.key(HEAD_KEY), mine.to_bytes(), etag=self._etag)
+        there, etag = self._read()
+        if there is None or there.nonce != mine.nonce:
+            raise self._lost(there, what)
+        self._head, self._etag = there, etag
+
+    def _check_still_held(self, what: str) -> None:
+        """Where conditions are ignored, the last look before writing is what keeps two masters apart."""
+        there, etag = self._read()
+        if there is None or self._head is None or there.nonce != self._head.nonce:
+            raise self._lost(there, what)
+        self._etag = etag
+
+    def _read(self) -> tuple[Head | None, str | None]:
+        try:
+            data, etag = self._engine.get_small(self._place.bucket, self._place.key(HEAD_KEY), limit=manifest.MAX_HEAD)
+        except NotFound:
+            return None, None
+        return manifest.read_head(data), etag
+
+    def _lost(self, there: Head | None, what: str) -> Conflict:
+        host = paths.escape((there.push.host if there.push else there.host) if there else "somebody")
+        return Conflict(
+            f"could not {what}: {host} changed the head of {self._place} at the same time; nothing was deleted",
+            hint="let one machine push to a prefix, and run the one that shall win again",
+        )
