@@ -31,6 +31,8 @@ class S32sError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
+        if text.endswith("\n"):  # a list of problems, a line each
+            return f"{text}{self.hint}".rstrip("\n")
         return f"{text}; {self.hint}" if self.hint else text
 
 

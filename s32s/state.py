@@ -229,6 +229,8 @@ class State:
 
     def cache_maps(self, maps: CachedMaps) -> None:
         """Replace the cached maps in one step."""
+        if not self._writable:
+            return
         facts = {
             "source": maps.source,
             "fetched_s": maps.fetched_s,

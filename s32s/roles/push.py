@@ -76,7 +76,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
             etags.update(change.etags())
 
         generation = apply(source, prefix.change(plan, writer), work=work, done=done)
-    if task.verb.changes:
+    if task.verb.changes and (changed or source.has_news):
         state.save_index(source.root, source.seen(etags))
     note = "" if target_tree.published or changed else "the manifest will be published anew"
     return Done(plan, changed, generation, time.time(), note)

@@ -418,10 +418,13 @@ _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "T
 
 def _translated(work: Callable[[], R], *, bucket: str, key: str) -> R:
     import botocore.exceptions
+    from botocore.parsers import ResponseParserError
     from obstore.exceptions import BaseError
 
     try:
         return work()
+    except ResponseParserError as exc:
+        raise StoreError(f"the answer for {_shown(bucket, key)} is none of S3's", hint="check the endpoint") from exc
     except (BaseError, OSError) as exc:
         # obstore raises FileNotFoundError and other built-in errors of that family where they fit.
         raise _of_obstore(exc, bucket=bucket, key=key) from exc
@@ -434,8 +437,8 @@ def _translated(work: Callable[[], R], *, bucket: str, key: str) -> R:
     except botocore.exceptions.BotoCoreError as exc:
         if isinstance(exc, botocore.exceptions.NoCredentialsError | botocore.exceptions.PartialCredentialsError):
             raise CredentialsError("there are no AWS credentials", hint=_WAYS) from exc
-        if isinstance(exc, botocore.exceptions.HTTPClientError | botocore.exceptions.ResponseStreamingError):
-            raise _unreachable(bucket, str(exc)) from exc
+        if isinstance(exc, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError):
+            raise _unreachable(bucket, _reason(f"{exc} {exc.kwargs.get('error', '')}")) from exc
         raise StoreError(paths.escape(str(exc)), where=_shown(bucket, key)) from exc
 
 

@@ -107,6 +107,11 @@ class LocalSource:
         """Those of `files` that the last listing did not find as files or links."""
         return [path for path in files if path not in self._found]
 
+    @property
+    def has_news(self) -> bool:
+        """Whether files were read, so that there is something new to remember."""
+        return bool(self._seen)
+
     def seen(self, etags: Mapping[str, str | None]) -> Iterator[tuple[str, Seen]]:
         """What to remember of the files: their hashes, and the ETags that their objects have now."""
         for path, found in self._found.items():
