@@ -106,21 +106,3 @@ def is_md5(etag: str | None) -> bool:
     like one, so a difference proves nothing while equality does.
     """
     return etag is not None and len(etag) == 32 and all(char in "0123456789abcdef" for char in etag)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """Bytes that lie in a local directory, at the item's own path."""
-
-
-@dataclass(frozen=True, slots=True)
-class S3Object:
-    """Bytes that lie in one object of a prefix, at the item's own path."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoBytes:
-    """Nothing to move: a directory or a link, whole in its item."""
-
-
-Body = LocalFile | S3Object | NoBytes

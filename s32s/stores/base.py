@@ -1,7 +1,7 @@
 """What a place is, for the code that moves trees between places.
 
-A source lists a tree and hands out bodies; a target lists a tree and offers a change. A change is a context manager:
-left without `publish`, nothing happened. Two places cannot hold that fully, and say so: on S3 an overwritten object is
+A source lists a tree and hands out bodies; a target lists a tree and opens a change, a context manager: left without
+`publish`, nothing happened. Two places cannot hold that fully, and say so: on S3 an overwritten object is
 visible to whoever reads the prefix by LIST before the head moves (who reads the manifest notices by the ETag), and a
 directory changed in place shows each file as soon as it is replaced.
 
@@ -11,11 +11,9 @@ Batches come first, because a store may hold many files in one object; nothing a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol
 
-from s32s.plan import Plan
-from s32s.tree import Item, Tree
+from s32s.tree import Item
 
 #: Told how many more bytes moved; raises `Interrupted` when the run is being stopped.
 Progress = Callable[[int], None]
@@ -73,20 +71,4 @@ class Change(Protocol):
 
     def sweep(self) -> None:
         """Remove what the new state no longer names. May be repeated by the next run."""
-        ...
-
-
-class Target(Protocol):
-    """A place that is changed."""
-
-    def change(self, plan: Plan) -> AbstractContextManager[Change]:
-        """Open a change that carries out `plan`. Left without `publish`, nothing happened (but see the module)."""
-        ...
-
-
-class Place(Protocol):
-    """What sources and targets have in common."""
-
-    def tree(self) -> Tree:
-        """What the place holds."""
         ...

@@ -96,6 +96,7 @@ class LocalTarget:
         self._found: dict[str, Found] = {}
         self._known: dict[str, Seen] = {}
         self._salvage: staging.Salvage = staging.Salvage()
+        self._written: dict[str, tuple[int, ...]] = {}
         self._exists = False
         self._hashed = False
         self._parent = -1
@@ -147,8 +148,8 @@ class LocalTarget:
         Raises:
             EntryFailed: part of it cannot be read.
         """
-        self._found.clear()
-        self._known.clear()
+        for memory in (self._found, self._known, self._written):
+            memory.clear()
         fd = self._open_root()
         self._exists = fd is not None
         if fd is None:
@@ -205,6 +206,7 @@ class LocalTarget:
             shown=self.root,
             found=self._found,
             salvage=self._salvage,
+            written=self._written,
         )
         return in_place.change(plan, opened) if self._in_place else swap.change(plan, opened)
 
@@ -224,31 +226,23 @@ class LocalTarget:
         A file whose identity is not that of the file we wrote or compared was changed by somebody since; it is left
         out, and read by the next run.
         """
-        content: dict[str, tuple[Item, bool]] = {}
-        for put in plan.puts:
-            content[put.item.path] = (put.item, True)
+        content = {put.item.path: put.item for put in plan.puts}
         for keep in plan.keeps:
-            merged = replace(keep.target, etag=keep.source.etag or keep.target.etag)
-            content[keep.source.path] = (replace(merged, sha256=merged.sha256 or keep.source.sha256), False)
+            content[keep.source.path] = replace(
+                keep.target,
+                sha256=keep.target.sha256 or keep.source.sha256,
+                etag=keep.source.etag or keep.target.etag,
+            )
+        known = {path: found.stamp[:4] for path, found in self._found.items()} | self._written
         fd = self._open_root()
         if fd is None:
             return
         try:
             seen_ns = time.time_ns()
             for found in scan.walk(fd):
-                item, written = content.get(found.item.path, (None, False))
-                if item is None or found.item.kind is not Kind.FILE or found.item.size != item.size:
-                    continue
-                before = self._found.get(found.item.path)
-                if written:
-                    same = item.mtime_ns is None or found.item.mtime_ns == item.mtime_ns
-                else:
-                    same = before is not None and before.stamp[:4] == found.stamp[:4]
-                if same:
-                    yield (
-                        found.item.path,
-                        Seen(found.stamp, seen_ns, sha256=item.sha256, md5=item.md5, etag=item.etag),
-                    )
+                item = content.get(found.item.path)
+                if item is not None and known.get(item.path) == found.stamp[:4]:
+                    yield item.path, Seen(found.stamp, seen_ns, sha256=item.sha256, md5=item.md5, etag=item.etag)
         finally:
             os.close(fd)
 

@@ -23,7 +23,7 @@ from typing import TypeVar
 from s32s import disk, paths
 from s32s.errors import EntryFailed, IntegrityError, Refused, SourceChanged
 from s32s.plan import Plan, Put
-from s32s.state import digest
+from s32s.state import digest, stamp
 from s32s.stores.base import Body, Progress
 from s32s.stores.scan import Found, open_file
 from s32s.tree import Item, Kind
@@ -78,6 +78,7 @@ class Opened:
         shown: the target's path, for messages.
         found: what the last listing found, by path.
         salvage: see `Salvage`.
+        written: filled by the change: (device, inode, size, mtime_ns) of each file that it wrote, by path.
     """
 
     parent: int
@@ -85,6 +86,7 @@ class Opened:
     shown: str
     found: Mapping[str, Found]
     salvage: Salvage
+    written: dict[str, tuple[int, ...]]
 
 
 def is_ours(path: str, name: str) -> bool:
@@ -311,6 +313,7 @@ class Staging:
         mtime_ns = item.mtime_ns if item.mtime_ns is not None else (like.mtime_ns if like else None)
         if mtime_ns is not None:
             os.utime(fd, ns=(mtime_ns, mtime_ns))
+        self.opened.written[item.path] = stamp(os.fstat(fd))[:4]
 
     def _old_mode(self, path: str, old: Item | None) -> int:
         if old is not None and old.mode is not None:
