@@ -240,14 +240,17 @@ class Engine:
 
         return self._call(work, bucket=bucket, key=key)
 
-    def put_marker(self, bucket: str, key: str) -> Stored:
+    def put_marker(self, bucket: str, key: str) -> None:
         """Write an empty object whose key ends in a slash; obstore cannot name one."""
+        self._call(lambda: self._boto().put_object(Bucket=bucket, Key=key, Body=b""), bucket=bucket, key=key)
 
-        def work() -> Stored:
-            answer = self._boto().put_object(Bucket=bucket, Key=key, Body=b"")
-            return Stored(_bare(answer.get("ETag")), answer.get("VersionId"))
-
-        return self._call(work, bucket=bucket, key=key)
+    def exists(self, bucket: str, key: str) -> bool:
+        """Tell whether there is an object of exactly this key."""
+        try:
+            self._call(lambda: self._boto().head_object(Bucket=bucket, Key=key), bucket=bucket, key=key)
+        except NotFound:
+            return False
+        return True
 
     def delete(self, bucket: str, keys: Sequence[str]) -> dict[str, str]:
         """Delete objects, a thousand a request; return why each of those that are still there is."""
@@ -432,7 +435,7 @@ def _translated(work: Callable[[], R], *, bucket: str, key: str) -> R:
         facts = exc.response.get("Error", {})
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         raise _of_code(
-            str(facts.get("Code", "")), str(facts.get("Message", "")), status=status, bucket=bucket, key=key
+            facts.get("Code") or "", facts.get("Message") or "", status=status, bucket=bucket, key=key
         ) from exc
     except botocore.exceptions.BotoCoreError as exc:
         if isinstance(exc, botocore.exceptions.NoCredentialsError | botocore.exceptions.PartialCredentialsError):

@@ -283,7 +283,11 @@ class ObjectBody:
             yield chunk
         is_wrong = md5 is not None and md5.hexdigest() != item.etag
         if is_wrong and self._engine.is_md5_etag(self._place.bucket, self._place.key(item.path)):
-            raise IntegrityError(f"{paths.quote(item.path)} arrived with wrong bytes: its MD5 is not the object's ETag")
+            raise IntegrityError(
+                f"{paths.quote(item.path)} arrived with wrong bytes: its MD5 is not the object's ETag",
+                hint="run it again",
+                paths=(item.path,),
+            )
         if item.mtime_ns is None:
             self._item = replace(item, mtime_ns=got.modified_ns)
 

@@ -55,11 +55,11 @@ class S3Change:
         self._guard = threading.Lock()
 
     def claim(self) -> None:
-        """Take the head, and clear what a push that died has left."""
-        if self._publisher is not None:
-            healing = self._publisher.claim()
-            if healing:
-                self._engine.abort_uploads(self._place.bucket, self._place.prefix)
+        """Take the head, and clear what a push that died has left; without a manifest, only see what can travel."""
+        if self._publisher is None:
+            self._put_markers()
+        elif self._publisher.claim():
+            self._engine.abort_uploads(self._place.bucket, self._place.prefix)
 
     def put(self, body: Body, progress: Progress) -> None:
         """Upload one file, again from the start when it changes under the reading."""
@@ -85,7 +85,6 @@ class S3Change:
 
     def publish(self) -> int:
         """Write the manifest, then the head; from then on readers see the new generation."""
-        self._put_markers()
         if self._publisher is None:
             return 0
         return self._publisher.publish(self._published_items())
@@ -117,11 +116,26 @@ class S3Change:
         return self._engine.put(self._place.bucket, self._place.key(item.path), chunks, size=item.size)
 
     def _put_markers(self) -> None:
-        """Without a manifest an empty directory travels as an empty object whose key ends in a slash."""
-        if self._publisher is None:
-            for put in self._plan.puts:
-                if put.item.kind is Kind.DIR:
-                    self._engine.put_marker(self._place.bucket, self._place.key(put.item.path) + "/")
+        """Without a manifest an empty directory travels as an empty object whose key ends in a slash.
+
+        Some servers drop the slash, which leaves an empty file of the directory's name.
+
+        Raises:
+            EntryFailed: this one does.
+        """
+        bucket = self._place.bucket
+        for put in self._plan.puts:
+            if put.item.kind is not Kind.DIR:
+                continue
+            key = self._place.key(put.item.path)
+            self._engine.put_marker(bucket, key + "/")
+            if put.old is None and self._engine.exists(bucket, key):
+                self._engine.delete(bucket, [key])
+                raise EntryFailed(
+                    f"this S3 server keeps no empty directories such as {paths.quote(put.item.path)}",
+                    hint='set "manifest": true in the entry, or leave them out with a rule of ignore',
+                    paths=(put.item.path,),
+                )
 
     def _replaced_keys(self) -> list[str]:
         """Objects whose path is now a link or a directory."""

@@ -399,9 +399,17 @@ def _verified(item: Item, *, size: int, sha256: str) -> Item:
     """
     shown = paths.quote(item.path)
     if size != item.size:
-        raise IntegrityError(f"{shown} arrived with other bytes than announced ({size:,} instead of {item.size:,})")
+        raise IntegrityError(
+            f"{shown} arrived with another size than announced ({size:,} instead of {item.size:,} bytes)",
+            hint="run it again",
+            paths=(item.path,),
+        )
     if item.sha256 and sha256 != item.sha256:
-        raise IntegrityError(f"{shown} arrived with wrong bytes: its SHA-256 is not the manifest's")
+        raise IntegrityError(
+            f"{shown} arrived with wrong bytes: its SHA-256 is not the manifest's",
+            hint="run it again; if that does not help, push from the master with --verify",
+            paths=(item.path,),
+        )
     return replace(item, sha256=sha256)
 
 
