@@ -1,6 +1,6 @@
 """Draw the picture of the README: what the demo really prints, as an SVG.
 
-    python packaging/picture.py > packaging/demo.svg
+python packaging/picture.py > packaging/demo.svg
 """
 
 from __future__ import annotations

@@ -118,6 +118,9 @@ class Engine:
         token = ""
         while True:
             page = self._page(bucket, prefix, token)
+            if token and not page.get("Contents"):
+                # The page before has promised more keys.
+                raise StoreError(f"the listing of {_shown(bucket, prefix)} breaks off before its end", hint="try again")
             listed += [
                 Listed(entry["Key"], entry["Size"], _bare(entry.get("ETag"))) for entry in page.get("Contents", [])
             ]
@@ -125,7 +128,7 @@ class Engine:
                 break
             following = page.get("NextContinuationToken")
             if not following or following == token:
-                raise StoreError(f"the listing of {_shown(bucket, prefix)} breaks off before its end")
+                raise StoreError(f"the listing of {_shown(bucket, prefix)} breaks off before its end", hint="try again")
             token = following
         if len({found.key for found in listed}) != len(listed):
             raise StoreError(f"the listing of {_shown(bucket, prefix)} names a key twice")
@@ -214,6 +217,9 @@ class Engine:
                 result = obstore.put(
                     store, key, guarded(), use_multipart=True, chunk_size=part, max_concurrency=_PARTS_AT_ONCE
                 )
+                # Some servers name another ETag in the answer than they list afterwards.
+                meta = obstore.head(store, key)
+                return Stored(_bare(meta["e_tag"]), _version(result["version"]))
             return Stored(_bare(result["e_tag"]), _version(result["version"]))
 
         try:

@@ -157,7 +157,7 @@ class LocalSource:
                 raise SourceChanged(f"{paths.quote(found.item.path)} changed while it was read")
             hashed[found.item.path], self._seen[found.item.path] = done
 
-        each(scan.to_hash(items, self._found, other), read, jobs=scan.HASHERS)
+        each(scan.to_hash(items, self._found, other, strays=False), read, jobs=scan.HASHERS)
         if problems:
             raise _unreadable(self.root, problems)
         return [hashed.get(item.path, item) for item in items]

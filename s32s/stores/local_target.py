@@ -276,7 +276,7 @@ class LocalTarget:
                 if done := scan.read_hashes(fd, found, md5=md5, progress=progress):
                     hashed[found.item.path] = done[0]
 
-        each(scan.to_hash(items, self._found, other), read, jobs=scan.HASHERS)
+        each(scan.to_hash(items, self._found, other, strays=True), read, jobs=scan.HASHERS)
         self._hashed = self._hashed or bool(hashed)
         return hashed
 

@@ -153,12 +153,22 @@ def read_hashes(root: int, found: Found, *, md5: bool, progress: Callable[[int],
     return item, Seen(found.stamp, seen_ns, sha256=hashes[0], md5=hashes[1])
 
 
-def to_hash(items: Iterable[Item], found: Mapping[str, Found], other: Tree | None) -> Iterator[tuple[Found, bool]]:
-    """The files whose content must be read to compare them with the other side, and whether by MD5 too."""
+def to_hash(
+    items: Iterable[Item], found: Mapping[str, Found], other: Tree | None, *, strays: bool
+) -> Iterator[tuple[Found, bool]]:
+    """The files whose content must be read to compare them with the other side, and whether by MD5 too.
+
+    Args:
+        strays: also files that the other side lacks where it has a new one of the same size: they may be that file,
+            renamed, and reading is cheaper than fetching.
+    """
+    wanted = _sizes_of_new(found, other) if strays and other is not None else frozenset()
     for item in items:
         if item.kind is Kind.FILE:
-            sha256, md5 = needs(item, beside(other, item.path))
-            if sha256 or md5:
+            there = beside(other, item.path)
+            sha256, md5 = needs(item, there)
+            is_stray = there is None and item.sha256 is None and item.size in wanted
+            if sha256 or md5 or is_stray:
                 yield found[item.path], md5
 
 
@@ -173,3 +183,8 @@ def _kind(mode: int) -> Kind:
     if stat.S_ISDIR(mode):
         return Kind.DIR
     return Kind.LINK if stat.S_ISLNK(mode) else Kind.OTHER
+
+
+def _sizes_of_new(found: Mapping[str, Found], other: Tree) -> frozenset[int]:
+    """Sizes of the other side's files whose path we lack and whose hash we could compare."""
+    return frozenset(item.size for item in other if item.sha256 and item.size and item.path not in found)
