@@ -1,0 +1,34 @@
+"""The public interface as a program uses it; checked by the type checker, never run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import s32s
+
+
+def sync_everything(configuration: Path) -> int:
+    """Sync all entries of this machine's role and print what failed."""
+    settings = s32s.load_settings(configuration)
+    machine = s32s.open_machine(settings, s32s.places(os.environ))
+    maps = s32s.load_maps(settings.maps, machine.state, machine.engine)
+    names = [entry.name for entry in maps.entries if entry.place(s32s.Role.SLAVE) is not None]
+
+    def on_event(event: object) -> None:
+        if isinstance(event, s32s.EntryFinished) and event.error is not None:
+            print(event.entry, event.error.what, event.error.exit_status)
+
+    report: s32s.Report = s32s.run(
+        machine,
+        verb=s32s.Verb.SYNC,
+        names=names,
+        role=s32s.Role.SLAVE,
+        options=s32s.Options(verify=True, jobs=4),
+        emit=on_event,
+    )
+    for end in report.finished:
+        plan: s32s.Plan | None = end.plan
+        if plan is not None and not plan.is_empty:
+            print(len(plan.puts), plan.deletions, plan.size)
+    return report.exit_status
