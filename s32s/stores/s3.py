@@ -99,7 +99,13 @@ class S3Prefix:
             return self._list()
         if self.head.manifest is None:
             raise self._underway("its first push is not finished")
-        made = self._manifest_tree(self.head, self.head.manifest)
+        try:
+            made = self._manifest_tree(self.head, self.head.manifest)
+        except NotFound as exc:
+            self._check_same_head()
+            raise StaleManifest(
+                f"the head of {self.place} names a manifest that is not there", hint=self._cures()
+            ) from exc
         if compare:
             self._compare(made)
         note = f"unfinished push by {paths.escape(self.head.push.host)}" if self.head.push else ""

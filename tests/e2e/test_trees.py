@@ -551,3 +551,14 @@ def test_two_masters_never_publish_unseen(loop: Loop) -> None:
         assert loop.push("--take-over").status == 0
         assert loop.pull("--verify").status == 0
         assert snapshot(loop.target) == snapshot(loop.source)
+
+
+def test_a_manifest_that_is_gone_is_an_alarm(loop: Loop) -> None:
+    """The head names it, so it must be there; a push writes it again."""
+    make_tree(loop.source, {"a": b"a"})
+    assert loop.push().status == 0
+    key = next(key for key in keys(loop.server, loop.bucket, "data/") if "manifest-" in key)
+    loop.server.client().delete_object(Bucket=loop.bucket, Key=key)
+
+    assert_failed(loop.pull(), 1, says="names a manifest that is not there")
+    assert not loop.target.exists()
