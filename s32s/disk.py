@@ -31,6 +31,8 @@ _FICLONE = 0x40049409  # ioctl_ficlonerange(2)
 _COPY_CHUNK = 1024 * 1024
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# On the way a directory need only be searchable, like the /home/* of others; O_PATH asks for no more (open(2)).
+_PASS_DIR = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 # -- directories by descriptor ---------------------------------------------------------------------------------------
@@ -45,12 +47,12 @@ def open_dir(path: str) -> int:
     """
     fd = os.open("/", _OPEN_DIR)
     done = ""
+    parts = [part for part in path.split("/") if part]
     try:
-        for part in path.strip("/").split("/"):
-            if not part:
-                continue
+        for number, part in enumerate(parts, start=1):
             done += "/" + part
-            fd, above = _open_part(part, fd, shown=done), fd
+            flags = _OPEN_DIR if number == len(parts) else _PASS_DIR
+            fd, above = _open_part(part, fd, flags, shown=done), fd
             os.close(above)
     except BaseException:
         os.close(fd)
@@ -65,9 +67,11 @@ def open_below(root: int, path: str) -> int:
         OSError: a component is missing, a link (ELOOP or ENOTDIR), or no directory.
     """
     fd = os.dup(root)
+    parts = path.split("/") if path else []
     try:
-        for part in path.split("/") if path else ():
-            fd, above = os.open(part, _OPEN_DIR, dir_fd=fd), fd
+        for number, part in enumerate(parts, start=1):
+            flags = _OPEN_DIR if number == len(parts) else _PASS_DIR
+            fd, above = os.open(part, flags, dir_fd=fd), fd
             os.close(above)
     except BaseException:
         os.close(fd)
@@ -103,9 +107,9 @@ def check_ancestors(path: str) -> None:
             )
 
 
-def _open_part(part: str, above: int, *, shown: str) -> int:
+def _open_part(part: str, above: int, flags: int, *, shown: str) -> int:
     try:
-        return os.open(part, _OPEN_DIR, dir_fd=above)
+        return os.open(part, flags, dir_fd=above)
     except OSError as exc:
         with contextlib.suppress(OSError):
             if stat.S_ISLNK(os.stat(part, dir_fd=above, follow_symlinks=False).st_mode):

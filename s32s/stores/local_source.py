@@ -224,7 +224,7 @@ def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:
     shown = "\n  ".join(lines[:20])
     rest = f"\n  and {len(lines) - 20:,} more" if len(lines) > 20 else ""
     return Unreadable(
-        f"{len(lines):,} of the names in {paths.escape(root)} cannot travel:\n  {shown}{rest}\n",
+        f"{len(lines):,} name{'s' if len(lines) > 1 else ''} in {paths.escape(root)} cannot travel:\n  {shown}{rest}\n",
         hint="remove or rename them, or leave them out with a rule of ignore",
         paths=tuple(problems),
     )
