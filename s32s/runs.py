@@ -218,8 +218,13 @@ def summary(finished: events.EntryFinished) -> str:
         return ""
     if plan.is_empty:
         text = "in step" if not finished.changed else "manifest published"
-        return f"{text}, {plan.source_files:,} files"
-    return f"{', '.join(counts(plan))}; {plan.source_files:,} files"
+        return f"{text}, {files(plan)}"
+    return f"{', '.join(counts(plan))}; {files(plan)}"
+
+
+def files(plan: Plan) -> str:
+    """How many files and links take part."""
+    return f"{plan.source_files:,} file{'' if plan.source_files == 1 else 's'}"
 
 
 def counts(plan: Plan) -> list[str]:
@@ -229,8 +234,8 @@ def counts(plan: Plan) -> list[str]:
         "modified": [put.item for put in plan.modified],
         "deleted": list(plan.extras),
     }
-    files = {word: sum(item.kind is not Kind.DIR for item in items) for word, items in kinds.items()}
-    found = [f"{count:,} {word}" for word, count in files.items() if count]
+    numbers = {word: sum(item.kind is not Kind.DIR for item in items) for word, items in kinds.items()}
+    found = [f"{count:,} {word}" for word, count in numbers.items() if count]
     return found or [f"{len(items):,} directories {word}" for word, items in kinds.items() if items]
 
 

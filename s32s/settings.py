@@ -195,7 +195,8 @@ def check(document: Mapping[str, Any], *, where: str) -> Settings:
     try:
         settings = Settings.model_validate(document)
     except pydantic.ValidationError as exc:
-        raise ConfigError("\n  ".join(["", *map(_wrong, exc.errors())]), where=f"{where} is wrong") from exc
+        lines = "\n  ".join(map(_wrong, exc.errors()))
+        raise ConfigError(f"{where} is wrong:\n  {lines}\n") from exc
     if settings.role is Role.SLAVE and not settings.allow:
         raise ConfigError(
             'a slave needs "allow": the directories it may write below, such as allow = ["/srv"]', where=where

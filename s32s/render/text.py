@@ -15,7 +15,7 @@ from s32s import events, paths
 from s32s.errors import Interrupted
 from s32s.events import Event
 from s32s.plan import Plan, Reason
-from s32s.runs import counts, summary
+from s32s.runs import counts, files, summary
 from s32s.tree import Item, Kind
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Screen:
     def _print_plan(self, name: str, plan: Plan) -> None:
         text = f"{', '.join(counts(plan))}; {amount(plan.size)} to move"
         if plan.is_empty:
-            text = f"in step, {plan.source_files:,} files"
+            text = f"in step, {files(plan)}"
         self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
         lines = [("+ new", put.item, "") for put in plan.new]
         lines += [("~ modified", put.item, _WORDS[put.reason]) for put in plan.modified]

@@ -78,7 +78,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
         generation = apply(source, prefix.change(plan, writer), work=work, done=done)
     if task.verb.changes and (changed or source.has_news):
         state.save_index(source.root, source.seen(etags))
-    note = "" if target_tree.published or changed else "the manifest will be published anew"
+    note = "" if target_tree.published or changed else "a sync will publish the manifest"
     return Done(plan, changed, generation, time.time(), note)
 
 
