@@ -562,3 +562,36 @@ def test_a_manifest_that_is_gone_is_an_alarm(loop: Loop) -> None:
 
     assert_failed(loop.pull(), 1, says="names a manifest that is not there")
     assert not loop.target.exists()
+
+
+def test_rejected_files_stay_behind_and_are_reported(loop: Loop, tmp_path: Path) -> None:
+    """With `accept` only what fits a pattern is uploaded."""
+    loop.write_map(accept=["stores/{slug}/{number}.jpg"])
+    make_tree(loop.source, {"stores/rome/1.jpg": b"1", "stores/rome/x.jpg": b"x", "notes.txt": b"n"})
+
+    assert loop.push("--report", str(tmp_path / "report")).status == 0
+
+    assert {key for key in keys(loop.server, loop.bucket, "data/") if ".s32s" not in key} == {
+        "data/web/stores/rome/1.jpg"
+    }
+    rejected = [line.split("\t")[0] for line in (tmp_path / "report/error.txt").read_text().splitlines()]
+    assert rejected == ["notes.txt", "stores/rome/x.jpg"]
+
+
+def test_odd_things_in_the_target_are_extras(loop: Loop) -> None:
+    """Sockets, FIFOs and names that are not UTF-8: `copy` keeps them, `sync` removes them."""
+    make_tree(loop.source, {"a": b"a"})
+    both(loop)
+    os.mkfifo(loop.target / "pipe")
+    (loop.target / os.fsdecode(b"\xff\xfe")).write_bytes(b"?")
+    (loop.target / "line\nbreak").write_bytes(b"?")
+    make_tree(loop.source, {"b": b"b"})
+    assert loop.push().status == 0
+
+    assert loop.slave.run("copy").status == 0
+    assert len(os.listdir(loop.target)) == 5
+    shown = loop.slave.run("dryrun")
+    assert "line\\nbreak" in shown.out
+    assert "\\xff\\xfe" in shown.out
+    assert loop.pull().status == 0
+    assert snapshot(loop.target) == snapshot(loop.source)
