@@ -353,10 +353,12 @@ class Engine:
             retry_config={
                 "max_retries": self._settings.retries,
                 "retry_timeout": datetime.timedelta(minutes=3),
+                # Each pause is drawn between the first one and `base` times the last; ten of them outlast a busy
+                # half minute in most cases.
                 "backoff": {
-                    "init_backoff": datetime.timedelta(milliseconds=200),
-                    "max_backoff": datetime.timedelta(seconds=8),
-                    "base": 2,
+                    "init_backoff": datetime.timedelta(milliseconds=500),
+                    "max_backoff": datetime.timedelta(seconds=10),
+                    "base": 3,
                 },
             },
             credential_provider=Boto3CredentialProvider(session, ttl=_CREDENTIAL_TTL),
