@@ -7,11 +7,12 @@ for `--version`, `--help` and mistakes on the command line is imported in the co
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from s32s import __version__
@@ -213,11 +214,8 @@ def _maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s import catalog
     from s32s.paths import escape
 
-    machine = _machine(options)
-    try:
+    with _machine(options) as machine:
         update = catalog.update(machine.settings.maps, machine.state, machine.engine)
-    finally:
-        machine.state.close()
     if options.json:
         _print_json({"event": "maps", "new": update.new, "changed": update.changed, "gone": update.gone})
         return 0
@@ -234,11 +232,8 @@ def _maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.paths import escape
     from s32s.render.text import table
 
-    machine = _machine(options)
-    try:
+    with _machine(options) as machine:
         loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
-    finally:
-        machine.state.close()
     if options.json:
         for entry in loaded.entries:
             _print_json(entry.model_dump(exclude_none=True))
@@ -287,10 +282,8 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     role = _role(options.role)
     if options.report:
         files.check_directory(Path(options.report))
-    machine = _machine(options, writable=verb.changes)
     screen = Screen(os.environ, quiet=options.quiet, dryrun=verb is Verb.DRYRUN)
-    emit = Lines(plan=verb is Verb.DRYRUN).on_event if options.json else screen.on_event
-    try:
+    with _machine(options, writable=verb.changes) as machine, contextlib.closing(screen):
         report = run(
             machine,
             verb=verb,
@@ -303,12 +296,9 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
                 jobs=options.jobs,
             ),
             update_maps=options.update_maps,
-            emit=emit,
+            emit=Lines(plan=verb is Verb.DRYRUN).on_event if options.json else screen.on_event,
             stop=stop,
         )
-    finally:
-        screen.close()
-        machine.state.close()
     if options.json:
         for end in report.finished:
             if end.error is not None:
@@ -326,21 +316,17 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def _status(options: argparse.Namespace, stop: threading.Event) -> int:
-    from s32s import catalog
+    from s32s import catalog, maps
     from s32s.status import status
 
-    machine = _machine(options, writable=False)
-    try:
+    with _machine(options, writable=False) as machine:
+        source = machine.settings.maps
         if options.offline:
-            from s32s import maps
-
-            cached = machine.state.cached_maps(str(machine.settings.maps))
+            cached = machine.state.cached_maps(str(source))
             loaded = maps.load(cached.files if cached else ())
         else:
-            loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
+            loaded = catalog.load(source, machine.state, machine.engine)
         entries = status(machine, loaded, ask_s3=not options.offline)
-    finally:
-        machine.state.close()
     if options.json:
         for entry in entries:
             _print_json(_status_facts(entry))
@@ -398,12 +384,15 @@ def _demo(options: argparse.Namespace, stop: threading.Event) -> int:
 # -- shared ------------------------------------------------------------------------------------------------------------
 
 
-def _machine(options: argparse.Namespace, *, writable: bool = True) -> Machine:
+@contextlib.contextmanager
+def _machine(options: argparse.Namespace, *, writable: bool = True) -> Iterator[Machine]:
     from s32s import settings
     from s32s.runs import open_machine
 
     configuration = settings.load(settings.find(options.config, os.environ))
-    return open_machine(configuration, settings.places(os.environ), writable=writable)
+    machine = open_machine(configuration, settings.places(os.environ), writable=writable)
+    with contextlib.closing(machine.state):
+        yield machine
 
 
 def _role(text: str | None) -> Any:

@@ -40,7 +40,7 @@ class S3Settings(pydantic.BaseModel):
     endpoint_url: Annotated[str, pydantic.StringConstraints(pattern=r"^https?://[^/\s]+(/.*)?$")] | None = None
     profile: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
     region: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
-    retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 10
+    retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 8
 
 
 class Settings(pydantic.BaseModel):

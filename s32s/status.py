@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from s32s import paths
 from s32s.errors import NotFound, S32sError
 from s32s.maps import Entry, MapSet, Role
-from s32s.roles.base import Machine
+from s32s.roles.base import Machine, prefix_of
 from s32s.state import Result
 from s32s.stores.local_target import LocalTarget
-from s32s.stores.s3 import S3Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def _entry(entry: Entry, role: Role, machine: Machine, *, ask_s3: bool) -> Entry
 
 def _ask(entry: Entry, machine: Machine) -> tuple[int | None, str | None, str]:
     try:
-        head = S3Prefix(machine.engine, entry.s3_path).read_head()
+        head = prefix_of(entry, machine).read_head()
     except NotFound:
         return 0, None, ""
     except S32sError as exc:

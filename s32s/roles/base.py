@@ -13,6 +13,7 @@ from s32s.plan import Plan, Verb
 from s32s.settings import Settings
 from s32s.state import State
 from s32s.stores._engine import Engine
+from s32s.stores.s3 import ManifestCache, S3Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,17 @@ class Done:
     generation: int = 0
     listed_s: float | None = None
     note: str = ""
+
+
+def prefix_of(entry: Entry, machine: Machine) -> S3Prefix:
+    """The entry's place on S3, with this machine's connection and cache."""
+    return S3Prefix(
+        machine.engine,
+        entry.s3_path,
+        rules=entry.rules(),
+        has_manifest=entry.manifest,
+        cache=ManifestCache(machine.state.cached_manifest, machine.state.cache_manifest),
+    )
 
 
 def check_listed(files: list[str] | None, missing: list[str]) -> None:

@@ -11,9 +11,9 @@ import time
 from s32s import guards
 from s32s.maps import Entry, Role
 from s32s.replicate import Work, apply, make_plan, until_still
-from s32s.roles.base import Done, Machine, Task, check_listed
+from s32s.roles.base import Done, Machine, Task, check_listed, prefix_of
 from s32s.stores.local_target import LocalTarget, TargetRules, check_target
-from s32s.stores.s3 import ManifestCache, S3Prefix
+from s32s.stores.s3 import S3Prefix
 from s32s.tree import Kind, Tree
 
 
@@ -28,13 +28,7 @@ def pull(root: str, task: Task, machine: Machine, work: Work) -> Done:
     check_target(root, TargetRules(allow=machine.settings.allow, kept=kept, homes=machine.homes, others=task.others))
     index = {} if task.options.verify else state.index(root)
     target = LocalTarget(root, in_place=entry.apply == "in-place", index=index)
-    prefix = S3Prefix(
-        machine.engine,
-        entry.s3_path,
-        rules=entry.rules(),
-        has_manifest=entry.manifest,
-        cache=ManifestCache(state.cached_manifest, state.cache_manifest),
-    )
+    prefix = prefix_of(entry, machine)
     with target.held(changing=task.verb.changes):
         return until_still(lambda turn: _turn(turn, prefix, target, task, machine, work), work=work)
 

@@ -12,9 +12,9 @@ from s32s import events, paths, tree
 from s32s.errors import Refused, Unreadable
 from s32s.maps import S3Path
 from s32s.replicate import Work, apply, make_plan, until_still
-from s32s.roles.base import Done, Machine, Task, check_listed
+from s32s.roles.base import Done, Machine, Task, check_listed, prefix_of
 from s32s.stores.local_source import LocalSource
-from s32s.stores.s3 import ManifestCache, S3Prefix
+from s32s.stores.s3 import S3Prefix
 from s32s.stores.s3_change import S3Change, Writer
 from s32s.tree import Kind, Tree
 
@@ -30,13 +30,7 @@ def push(root: str, task: Task, machine: Machine, work: Work) -> Done:
     if not root.startswith("/"):
         raise Refused(f"{paths.escape(root)} is a path of another system", hint="run this entry on its own machine")
     index = {} if task.options.verify else state.index(root)
-    prefix = S3Prefix(
-        machine.engine,
-        entry.s3_path,
-        rules=entry.rules(),
-        has_manifest=entry.manifest,
-        cache=ManifestCache(state.cached_manifest, state.cache_manifest),
-    )
+    prefix = prefix_of(entry, machine)
     with state.lock(f"the push to {entry.s3}", hold=task.verb.changes):
 
         def turn(number: int) -> Done:

@@ -353,8 +353,8 @@ class Engine:
             retry_config={
                 "max_retries": self._settings.retries,
                 "retry_timeout": datetime.timedelta(minutes=3),
-                # Each pause is drawn between the first one and `base` times the last; ten of them outlast a busy
-                # half minute in most cases.
+                # Each pause is drawn between the first one and `base` times the last; eight of them outlast
+                # a busy quarter of a minute in most cases.
                 "backoff": {
                     "init_backoff": datetime.timedelta(milliseconds=500),
                     "max_backoff": datetime.timedelta(seconds=10),
