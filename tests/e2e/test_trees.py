@@ -595,3 +595,33 @@ def test_odd_things_in_the_target_are_extras(loop: Loop) -> None:
     assert "\\xff\\xfe" in shown.out
     assert loop.pull().status == 0
     assert snapshot(loop.target) == snapshot(loop.source)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("apply", ["swap", "in-place"])
+def test_what_root_writes_belongs_to_the_owner_of_the_target(loop: Loop, apply: str) -> None:
+    """A web server that runs as another user can read and change its files."""
+    loop.write_map(apply=apply)
+    make_tree(loop.source, {"a": b"a", "d/b": b"b", "ln": Link("a")})
+    loop.target.mkdir()
+    os.chown(loop.target, 1234, 2345)
+
+    both(loop)
+    make_tree(loop.source, {"a": b"aa", "new/c": b"c"})
+    both(loop)
+
+    owners = {(path.lstat().st_uid, path.lstat().st_gid) for path in (loop.target, *loop.target.rglob("*"))}
+    assert owners == {(1234, 2345)}
+
+
+def test_a_new_target_is_readable_by_others(loop: Loop) -> None:
+    """Where nobody recorded a mode, files get 0644 and directories 0755, whatever the umask of the service."""
+    put(loop.server, loop.bucket, "data/web/d/f", b"f")
+    before = os.umask(0o077)
+    try:
+        assert loop.pull().status == 0
+    finally:
+        os.umask(before)
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (loop.target, *loop.target.rglob("*"))}
+    assert modes == {"site": 0o755, "d": 0o755, "f": 0o644}
