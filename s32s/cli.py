@@ -57,15 +57,20 @@ def run_command(arguments: list[str]) -> int:
     except Interrupted as exc:
         print(f"s32s: {exc}", file=sys.stderr)
         return 128 + (exc.number or (caught[0] if caught else signal.SIGINT))
-    except S32sError as exc:
-        if _debugging():
-            raise
-        print(f"s32s: {exc}", file=sys.stderr)
-        return exc.exit_status
     except BrokenPipeError:
         # The reader of our output has gone; nobody is left to be told.
         _devnull(sys.stdout)
         return 141
+    except S32sError as exc:
+        print(f"s32s: {exc}", file=sys.stderr)
+        _debug(exc)
+        return exc.exit_status
+    except Exception as exc:
+        # A mistake of ours. The administrator gets a sentence; the traceback is there for who asks.
+        text = f"unexpected {type(exc).__name__}: {exc}; please report it with the output of S32S_DEBUG=1"
+        print(f"s32s: {text}", file=sys.stderr)
+        _debug(exc)
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -299,10 +304,11 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
             emit=Lines(plan=verb is Verb.DRYRUN).on_event if options.json else screen.on_event,
             stop=stop,
         )
-    if options.json:
-        for end in report.finished:
-            if end.error is not None:
+    for end in report.finished:
+        if end.error is not None:
+            if options.json:
                 print(f"{end.entry}: {end.error}", file=sys.stderr)
+            _debug(end.error)
     if options.report:
         files.write(report, Path(options.report))
     for problem in report.problems:
@@ -430,8 +436,11 @@ def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _debugging() -> bool:
-    return bool(os.environ.get("S32S_DEBUG"))
+def _debug(error: BaseException) -> None:
+    if os.environ.get("S32S_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
 
 
 def _watch_signals(stop: threading.Event, caught: list[int]) -> None:

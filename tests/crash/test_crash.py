@@ -262,3 +262,42 @@ def test_kill_at_a_system_call(changing: Loop, call: str, when: int, apply: str)
     assert changing.pull().status == 0
     assert snapshot(changing.target) == after
     assert left_overs(changing) == []
+
+
+def can_mount_images(root: Path) -> bool:
+    """Whether an ext4 image can be made and mounted here."""
+    probe = "truncate -s 8m i; mkfs.ext4 -q i; mkdir m; mount -o loop i m; umount m; rm -r i m"
+    tried = subprocess.run(["unshare", "-m", "sh", "-ec", probe], cwd=root, capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+def test_a_power_cut_after_the_exchange_loses_nothing(changing: Loop, tmp_path: Path) -> None:
+    """The disk as it is at the moment when the run ends, without what the kernel still holds: a whole new tree.
+
+    The image file of a mounted file system is copied as it lies on its disk; mounting the copy replays the journal, as
+    after a power cut. Writing back is put off (commit=600), so that only what s32s itself has forced out is there.
+    """
+    if not can_mount_images(tmp_path):
+        pytest.skip("no ext4 image can be mounted here")
+    mutate(changing.source, random.Random(1))
+    assert changing.push().status == 0
+    script = f"""
+        truncate -s 64m image; mkfs.ext4 -q image; mkdir -p copy
+        mount -o loop,commit=600 image $P; mkdir $P/site; echo old >$P/site/old
+        sync; {" ".join(changing.slave.command("sync", "--force-delete"))}
+        cp --sparse=always image image2
+        mount -o loop image2 copy; cp -a copy/site found; umount copy
+    """
+
+    ended = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", script],
+        env={**changing.slave.environment(), "P": str(changing.target.parent)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert snapshot(tmp_path / "found") == snapshot(changing.source)

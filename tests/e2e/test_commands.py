@@ -482,3 +482,11 @@ def test_two_maps_may_share_a_bucket(moto: S3Server, tmp_path: Path) -> None:
 
     assert ended.status == 0
     assert "nothing to do on this machine" in ended.out
+
+
+def test_a_traceback_is_for_those_who_ask(ready: Loop) -> None:
+    """`S32S_DEBUG=1` shows where an error comes from; otherwise nobody sees one."""
+    ready.slave.write_config("slave", "no-such-bucket/maps", allow=[ready.target.parent])
+
+    assert_failed(ready.pull(), 1)
+    assert "Traceback" in ready.slave.run("sync", environment={"S32S_DEBUG": "1"}).err
