@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -35,7 +36,8 @@ class Lines:
         """Write one object."""
         # ASCII only: a reader with another locale gets the same text, and no control character can slip through.
         line = json.dumps(facts)
-        with self._guard:
+        # A reader that has gone must not stop the work.
+        with self._guard, contextlib.suppress(BrokenPipeError):
             print(line, file=self._out, flush=True)
 
     def _facts(self, event: Event) -> dict[str, Any] | None:

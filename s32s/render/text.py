@@ -6,6 +6,7 @@ and no progress; NO_COLOR is honoured.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -121,7 +122,9 @@ class Screen:
             self._print_out(f"  ! rejected … and {len(plan.rejected) - _SHOWN:,} more")
 
     def _print_out(self, text: str) -> None:
-        print(text, file=self._out, flush=True)
+        # A reader that has gone (`| head`) must not stop the work.
+        with contextlib.suppress(BrokenPipeError):
+            print(text, file=self._out, flush=True)
 
     def _print_err(self, entry: str, text: str, colour: str) -> None:
         line = f"{paths.escape(entry)}: {text}"

@@ -490,3 +490,23 @@ def test_a_traceback_is_for_those_who_ask(ready: Loop) -> None:
 
     assert_failed(ready.pull(), 1)
     assert "Traceback" in ready.slave.run("sync", environment={"S32S_DEBUG": "1"}).err
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_work(ready: Loop) -> None:
+    """`s32s sync | head -0`: every entry is still done."""
+
+    text = json.dumps(
+        [
+            {"name": name, "s3": f"{ready.bucket}/data/web", "slave": f"{ready.target.parent}/{name}"}
+            for name in ("one", "two", "three")
+        ]
+    )
+    put(ready.server, ready.bucket, "maps/web.json", text.encode())
+    process = ready.slave.start("sync", "--update-maps")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, errors = process.communicate(timeout=60)
+
+    assert "Traceback" not in errors
+    assert sorted(os.listdir(ready.target.parent)) == ["one", "site", "three", "two"]
