@@ -134,7 +134,7 @@ def _run_entry(task: Task, role: Role, machine: Machine, emit: Emit, stop: threa
         # 0: a worker or a pause noticed the stop; whoever set it knows the signal and raises on its own.
         if not stop.is_set():
             raise
-        error = Interrupted(exc.number, hint=_after_interruption(task, role))
+        error = Interrupted(exc.number, hint=exc.hint or _when_stopped(task, role))
     except S32sError as exc:
         error = exc
     except OSError as exc:
@@ -164,15 +164,11 @@ def _run_entry(task: Task, role: Role, machine: Machine, emit: Emit, stop: threa
     return finished
 
 
-def _after_interruption(task: Task, role: Role) -> str:
-    """How things stand when a run was stopped, as a clause."""
-    if not task.verb.changes:
-        return "nothing was changed"
-    if role is Role.MASTER:
-        return "slaves still see the last published generation, and the next run goes on"
-    if task.entry.apply == "swap":
-        return "the target is as it was"
-    return "every file of the target is whole, old or new, and the next run goes on"
+def _when_stopped(task: Task, role: Role) -> str:
+    """How things stand when a run was stopped before or outside of a change, as a clause."""
+    if role is Role.MASTER and task.verb.changes:
+        return "slaves follow the last published generation, and the next run goes on"
+    return "the target is as it was"
 
 
 _REPORT_IT = "please report it with the output of S32S_DEBUG=1"

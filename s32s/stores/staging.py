@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from s32s import disk, paths
-from s32s.errors import EntryFailed, IntegrityError, Refused, SourceChanged
+from s32s.errors import EntryFailed, IntegrityError, Interrupted, Refused, SourceChanged
 from s32s.plan import Plan, Put
 from s32s.state import digest, stamp
 from s32s.stores.base import Body, Progress
@@ -42,11 +42,11 @@ _Kind = TypeVar("_Kind", bound="Staging")
 
 
 class Stage(enum.Enum):
-    """How far a change has come, as a clause for the administrator who reads that it failed."""
+    """How far a change has come, as a clause for the administrator who reads that it failed or was stopped."""
 
-    FILLING = "it is as it was"
-    CHANGING = "some of its files are new already, each of them whole, and the next run goes on"
-    PUBLISHED = "but all its files are up to date"
+    FILLING = "the target is as it was"
+    CHANGING = "some files of the target are new already, each of them whole, and the next run goes on"
+    PUBLISHED = "the target is up to date, and the next run tidies up"
 
 
 @dataclass(slots=True)
@@ -121,6 +121,8 @@ def staged(change: _Kind) -> Iterator[_Kind]:
     except SourceChanged:
         change.keep_for_next_turn()
         raise
+    except Interrupted as exc:
+        raise Interrupted(exc.number, hint=change.stage.value) from exc
     except OSError as exc:
         raise unwritable(exc, change.shown, change.stage) from exc
     finally:
