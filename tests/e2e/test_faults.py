@@ -300,3 +300,21 @@ def test_credentials_that_expire_in_the_run_are_renewed_once(proxied: Loop, prox
     assert ended.status == 0, ended.err
     assert snapshot(proxied.target) == snapshot(proxied.source)
     assert time.monotonic() - began < 60
+
+
+def test_an_object_that_is_listed_without_its_etag_is_no_difference(proxied: Loop, proxy: FaultProxy) -> None:
+    """Some servers leave it out now and then: the manifest is not stale, and nothing is uploaded again."""
+    import re
+
+    make_tree(proxied.source, FIRST)
+    assert proxied.push().status == 0
+    without = Rewrite(
+        lambda status, headers, data: (status, headers, re.sub(rb"<ETag>.*?</ETag>", b"<ETag></ETag>", data))
+    )
+    rule = proxy.add(Rule(of_listing, without))
+
+    pulled, pushed = proxied.pull(), proxied.push()
+
+    assert rule.fired >= 2
+    assert pulled.status == 0, pulled.err
+    assert "in step" in pushed.out
