@@ -54,6 +54,8 @@ def check_plan(plan: Plan, limits: Limits) -> None:
     Raises:
         Refused: with the numbers, the limit and the option that lifts it.
     """
+    if plan.carried:
+        _check_carried(plan)
     if limits.force:
         return
     if not plan.source_files:
@@ -68,6 +70,20 @@ def check_plan(plan: Plan, limits: Limits) -> None:
             f"and max_delete allows {limits.max_delete}",
             hint="--force-delete if they shall go",
             paths=tuple(item.path for item in plan.extras if item.kind is not Kind.DIR),
+        )
+
+
+def _check_carried(plan: Plan) -> None:
+    """Refuse what would stand on or below an ignored path that stays: no file system could hold the result."""
+    stays = [*(put.item for put in plan.puts), *(keep.source for keep in plan.keeps), *plan.carried]
+    above = {directory for item in stays for directory in paths.ancestors(item.path)}
+    clashes = sorted({item.path for item in stays if item.kind is not Kind.DIR and item.path in above})
+    if clashes:
+        raise Refused(
+            f"{paths.some(clashes)} would be a file and a directory at once: the source has one of them, "
+            "and ignored files of the destination the other",
+            hint="remove it from the destination by hand, or change the rules of ignore",
+            paths=tuple(clashes),
         )
 
 

@@ -175,6 +175,7 @@ def _lines(data: bytes, key: str) -> Iterator[bytes]:
     rest = b""
     total = count = 0
     try:
+        announced = zstandard.frame_content_size(data)
         for chunk in zstandard.ZstdDecompressor(max_window_size=2**27).read_to_iter(data, write_size=_CHUNK):
             total += len(chunk)
             *whole, rest = (rest + chunk).split(b"\n")
@@ -184,7 +185,7 @@ def _lines(data: bytes, key: str) -> Iterator[bytes]:
             yield from whole
     except zstandard.ZstdError as exc:
         raise IntegrityError(f"{key} is damaged and cannot be decompressed", hint=_CURE) from exc
-    if rest:
+    if rest or total != announced:  # a frame that is cut off ends without an error of its own
         raise IntegrityError(f"{key} ends in the middle of a line", hint=_CURE)
 
 
@@ -207,13 +208,17 @@ def _item(line: bytes, *, where: str) -> Item:
     size = _integer(facts.get("size", 0), least=0)
     mtime_ns = _integer(facts.get("mtime_ns"), least=-_MAX_INT)
     mode = _integer(facts.get("mode"), least=0)
-    if size is None or (facts.get("mtime_ns") is not None and mtime_ns is None):
-        raise bad(f"{paths.quote(path)} has an impossible size or time")
+    if size is None or any(
+        facts.get(name) is not None and value is None for name, value in (("mtime_ns", mtime_ns), ("mode", mode))
+    ):
+        raise bad(f"{paths.quote(path)} has an impossible size, time or mode")
     sha256, etag, version, target = (facts.get(name) for name in ("sha256", "etag", "version", "target"))
     if not all(value is None or isinstance(value, str) for value in (sha256, etag, version, target)):
         raise bad(f"{paths.quote(path)} has a field of the wrong type")
     if sha256 is not None and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
         raise bad(f"{paths.quote(path)} has no proper SHA-256")
+    if any(value is not None and paths.escape(value) != value for value in (etag, version)):
+        raise bad(f"{paths.quote(path)} has an ETag or version that S3 never gives")
     if kind is Kind.LINK and not _is_link_target(target):
         raise bad(f"{paths.quote(path)} is a link without a usable target")
     return Item(
@@ -223,9 +228,9 @@ def _item(line: bytes, *, where: str) -> Item:
         mtime_ns=mtime_ns if kind is Kind.FILE else None,
         # setuid, setgid and sticky bits never travel (design 4.7).
         mode=None if mode is None or kind is Kind.LINK else mode & 0o777,
-        sha256=sha256,
-        etag=etag,
-        version=version,
+        sha256=sha256 if kind is Kind.FILE else None,
+        etag=etag if kind is Kind.FILE else None,
+        version=version if kind is Kind.FILE else None,
         target=target if kind is Kind.LINK else None,
     )
 

@@ -11,6 +11,7 @@ import difflib
 import enum
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -26,7 +27,7 @@ MAX_JSON_DEPTH = 32
 #: What a pattern list may cost: far above honest use, it bounds the compiled expression.
 MAX_RULES = 1000
 
-_BUCKET = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}$")
+_BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}")
 _DRIVE = re.compile(r"^[A-Za-z]:/")
 
 
@@ -75,7 +76,7 @@ class S3Path:
         """
         bare = text.removeprefix("s3://")
         bucket, _, prefix = bare.rstrip("/").partition("/")
-        if not _BUCKET.match(bucket):
+        if not _BUCKET.fullmatch(bucket):
             raise ValueError(f"{paths.quote(bucket)} is no bucket name; write bucket/prefix")
         if prefix and (reason := paths.problem(prefix, room=paths.MAX_KEY - 100)):
             raise ValueError(f"the prefix {paths.quote(prefix)} cannot be used: {reason}")
@@ -356,7 +357,7 @@ def _integer(text: str) -> int:
 def _depth(text: str) -> int:
     """Nesting of brackets outside strings: Python's parser recurses, so it is bounded before."""
     depth = deepest = 0
-    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', text, re.DOTALL):
+    for token in re.finditer(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[{\]}]', text, re.DOTALL):
         char = token[0]
         if char in "[{":
             depth += 1
@@ -438,7 +439,7 @@ def _contradictions(entry: Entry) -> Iterator[tuple[str, str]]:
     for path in entry.files or ():
         if rules.ignores(path):
             yield "files", f"{paths.quote(path)} is listed, and a rule of ignore leaves it out"
-    for path in sorted({path for path in entry.files or () if (entry.files or []).count(path) > 1}):
+    for path in sorted(path for path, times in Counter(entry.files or ()).items() if times > 1):
         yield "files", f"{paths.quote(path)} is listed twice"
     if entry.files and entry.accept:
         yield "accept", "an entry has files or accept, not both"

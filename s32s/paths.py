@@ -26,7 +26,7 @@ MAX_DEPTH = 128
 
 # Not printable, or able to turn the reading direction of what follows on the line.
 _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
-_BIDI = set("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # XML 1.0 cannot hold these two, so an S3 listing cannot either.
 _NOT_XML = {"\ufffe", "\uffff"}
 

@@ -261,7 +261,7 @@ def _beyond(
             continue
         if item.kind is Kind.DIR and item.path in dirs:
             continue  # not named by the source, but something of the source lies in it
-        if not deletes or (spare_ignored and rules.ignores(item.path) and item.path not in dirs):
+        if not deletes or (spare_ignored and rules.ignores(item.path)):
             carried.append(item)
         else:
             extras.append(item)

@@ -23,6 +23,10 @@ class Verdict(enum.Enum):
     REJECTED = "rejected"
 
 
+#: Wildcards in a segment of an `accept` pattern, and `**` in the whole.
+MAX_WILDCARDS = 3
+MAX_DEPTHS = 2
+
 _PLACEHOLDERS = {"slug": r"[a-z0-9-]+", "number": r"[0-9]+", "name": r"[^/]+"}
 
 
@@ -106,6 +110,7 @@ def accept_regex(pattern: str) -> str:
     Raises:
         ValueError: unknown placeholder, unclosed brace, empty alternative; with the column.
     """
+    _check_cost(pattern)
     done: list[str] = []
     at = 0
     while at < len(pattern):
@@ -130,6 +135,17 @@ def accept_regex(pattern: str) -> str:
     return "".join(done)
 
 
+def _check_cost(pattern: str) -> None:
+    """Bound what matching may cost: each wildcard of a segment multiplies it by the length of a name."""
+    if pattern.count("**") > MAX_DEPTHS:
+        raise ValueError(f"there is a ** too many at column {pattern.rfind('**') + 1}; {MAX_DEPTHS} are allowed")
+    column = 1
+    for segment in pattern.split("/"):
+        if len(re.findall(r"\*+|\{[a-z]*\}", segment)) > MAX_WILDCARDS:
+            raise ValueError(f"the segment at column {column} holds more than {MAX_WILDCARDS} wildcards")
+        column += len(segment) + 1
+
+
 def _placeholder(text: str, *, column: int) -> str:
     if "|" in text:
         words = text.split("|")
@@ -145,7 +161,16 @@ def _placeholder(text: str, *, column: int) -> str:
 
 
 def _wildcard(rule: str) -> str:
-    return ".*".join(map(re.escape, rule.split("*")))
+    """Each piece between stars is taken where it first fits, and never looked for again.
+
+    The first fit is always good enough, and without the atomic groups a rule with many stars, which a hostile map may
+    hold, would take exponential time.
+    """
+    first, *pieces = map(re.escape, rule.split("*"))
+    if not pieces:
+        return first
+    *middle, last = pieces
+    return first + "".join(f"(?>.*?{piece})" for piece in middle if piece) + ".*" + last
 
 
 def _any_of(expressions: Iterable[str]) -> re.Pattern[str] | None:

@@ -28,7 +28,7 @@ NAME = "s32s.toml"
 #: Enough to hide the round trips of small files; more only adds memory.
 DEFAULT_JOBS = 32
 
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?) ?(s|sec|min|m|h|d)$")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|sec|min|m|h|d)")
 _UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -125,7 +125,7 @@ def duration_s(value: object) -> float:
     Raises:
         ValueError: for people.
     """
-    match = _DURATION.match(value) if isinstance(value, str) else None
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ValueError(f'{_shown(value)} is no duration, such as "90s", "30min", "1h" or "2d"')
     return float(match[1]) * _UNITS[match[2]]
