@@ -278,6 +278,11 @@ def lock(parent: int, name: str, *, what: str, holder: dict[str, str]) -> Iterat
 def _locked_file(parent: int, name: str, *, what: str) -> int:
     while True:
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink > 1:
+            os.close(fd)
+            # Its name can be guessed; what is written into it must not land in a file that somebody has linked there.
+            raise Refused(f"{name}, where the lock of {paths.escape(what)} belongs, is not ours", hint="remove it")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:

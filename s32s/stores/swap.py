@@ -130,6 +130,13 @@ class _Swap(Staging):
                     f"{paths.escape(self.shown)} was replaced by somebody else during the run; nothing was changed"
                 )
             disk.exchange(self.outer_fd, TREE, parent, name)
+            # Between that look and the exchange somebody may have been quicker; what came out would be deleted.
+            came_out = os.stat(TREE, dir_fd=self.outer_fd, follow_symlinks=False)
+            if not os.path.samestat(came_out, old):
+                disk.exchange(self.outer_fd, TREE, parent, name)
+                raise EntryFailed(
+                    f"{paths.escape(self.shown)} was replaced by somebody else during the run, and is left to them"
+                )
         self.stage = Stage.PUBLISHED
         os.fsync(parent)
         return 0

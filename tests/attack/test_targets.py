@@ -368,3 +368,19 @@ def test_links_that_were_planted_before_are_not_followed(ready: Loop, tmp_path: 
 
     assert snapshot(canary) == before
     assert snapshot(ready.target) == snapshot(ready.source)
+
+
+def test_a_hard_link_planted_as_lock_file_is_not_written(ready: Loop, tmp_path: Path) -> None:
+    """The name of a lock can be guessed; a file of root's that somebody has linked there keeps its bytes."""
+    from s32s.stores.staging import lock_name
+
+    canary = tmp_path / "canary"
+    canary.write_text("precious")
+    before = snapshot(ready.target)
+    (ready.target.parent / lock_name(ready.target.name)).hardlink_to(canary)
+
+    ended = ready.pull()
+
+    assert_failed(ended, 3, says="is not ours")
+    assert canary.read_text() == "precious"
+    assert snapshot(ready.target) == before
