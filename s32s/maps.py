@@ -20,7 +20,8 @@ import pydantic
 from pydantic_core import PydanticCustomError
 
 from s32s import paths
-from s32s.rules import Rules, accept_regex, compile_rules
+from s32s.accept import Pattern
+from s32s.rules import Rules, compile_rules
 
 MAX_MAP = 1024 * 1024
 MAX_JSON_DEPTH = 32
@@ -162,7 +163,7 @@ def _listed_file(text: str) -> str:
 
 def _accept_pattern(text: str) -> str:
     try:
-        re.compile(accept_regex(text))
+        Pattern(text)
     except ValueError as exc:
         raise _fail(f"{paths.quote(text)}: {exc}") from exc
     return text
@@ -192,7 +193,7 @@ class Entry(pydantic.BaseModel):
     """Directory on the servers. Absolute, and strictly below a directory that the server's `allow` names."""
 
     mirror: Annotated[_Path, pydantic.AfterValidator(_s3_path)] | None = None
-    """Another `bucket/prefix`, for the role mirror."""
+    """Another `bucket/prefix`, for the role mirror: its copy, made within S3."""
 
     files: Annotated[
         list[Annotated[_Path, pydantic.AfterValidator(_listed_file)]] | None,
@@ -443,8 +444,6 @@ def _contradictions(entry: Entry) -> Iterator[tuple[str, str]]:
         yield "files", f"{paths.quote(path)} is listed twice"
     if entry.files and entry.accept:
         yield "accept", "an entry has files or accept, not both"
-    if entry.mirror and S3Path.parse(entry.mirror).overlaps(entry.s3_path):
-        yield "mirror", f"{paths.quote(entry.mirror)} and s3 lie in one another; a mirror would feed on itself"
 
 
 def _duplicates(named: Iterable[tuple[str, str]]) -> list[Problem]:

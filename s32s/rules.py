@@ -1,8 +1,8 @@
 """Which paths take part: an entry's `files`, `ignore` and `accept`, compiled once, asked per path.
 
 `ignore` rules are wildcards on the whole relative path, case-sensitive: `*` stands for any run of characters, slashes
-too, and nothing else is special. `accept` patterns are paths with placeholders (`{slug}`, `{number}`, `{name}`,
-`{a|b}`), `*` within a segment and `**` for any depth. No I/O here; the same rules serve both sides of a plan.
+too, and nothing else is special. `accept` patterns are those of `accept.py`. No I/O here; the same rules serve both
+sides of a plan.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from s32s import accept as accepting
 from s32s import paths
+from s32s.accept import Pattern
 
 
 class Verdict(enum.Enum):
@@ -23,24 +25,17 @@ class Verdict(enum.Enum):
     REJECTED = "rejected"
 
 
-#: Wildcards in a segment of an `accept` pattern, and `**` in the whole.
-MAX_WILDCARDS = 3
-MAX_DEPTHS = 2
-
-_PLACEHOLDERS = {"slug": r"[a-z0-9-]+", "number": r"[0-9]+", "name": r"[^/]+"}
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Compiled rules of one entry; build it with `compile_rules`.
 
     Attributes:
         files: the only paths that take part, or None for all.
-        accept: the patterns as written, for messages.
+        accept: the patterns, one of which a file must fit; none means that all do.
     """
 
     files: frozenset[str] | None = None
-    accept: tuple[str, ...] = ()
+    accept: tuple[Pattern, ...] = ()
     _ignore: re.Pattern[str] | None = None
     _ignore_below: re.Pattern[str] | None = None
     _accept: re.Pattern[str] | None = None
@@ -76,7 +71,7 @@ class Rules:
 
     def reason(self, path: str) -> str:
         """Say to a person why `path` was rejected."""
-        return f"it fits no accept pattern ({', '.join(self.accept)})"
+        return accepting.reason(path, self.accept)
 
 
 #: Rules that let everything take part.
@@ -92,72 +87,16 @@ def compile_rules(
         ValueError: an `accept` pattern cannot be understood; the message points into it.
     """
     rules = tuple(ignore)
-    patterns = tuple(accept)
+    patterns = accepting.compile_patterns(accept)
     listed = None if files is None else frozenset(files)
     return Rules(
         files=listed,
         accept=patterns,
         _ignore=_any_of(map(_wildcard, rules)),
         _ignore_below=_any_of(_wildcard(rule) for rule in rules if rule.endswith("*")),
-        _accept=_any_of(map(accept_regex, patterns)),
+        _accept=_any_of(pattern.expression for pattern in patterns),
         _file_parents=frozenset(above for path in listed or () for above in paths.ancestors(path)),
     )
-
-
-def accept_regex(pattern: str) -> str:
-    """Translate an `accept` pattern into a regular expression.
-
-    Raises:
-        ValueError: unknown placeholder, unclosed brace, empty alternative; with the column.
-    """
-    _check_cost(pattern)
-    done: list[str] = []
-    at = 0
-    while at < len(pattern):
-        char = pattern[at]
-        if char == "{":
-            end = pattern.find("}", at)
-            if end < 0:
-                raise ValueError(f"the brace at column {at + 1} is not closed")
-            done.append(_placeholder(pattern[at + 1 : end], column=at + 1))
-            at = end + 1
-        elif char == "}":
-            raise ValueError(f"the brace at column {at + 1} closes nothing")
-        elif pattern.startswith("**/", at):
-            done.append("(?:.*/)?")
-            at += 3
-        elif pattern.startswith("**", at):
-            done.append(".*")
-            at += 2
-        else:
-            done.append("[^/]*" if char == "*" else re.escape(char))
-            at += 1
-    return "".join(done)
-
-
-def _check_cost(pattern: str) -> None:
-    """Bound what matching may cost: each wildcard of a segment multiplies it by the length of a name."""
-    if pattern.count("**") > MAX_DEPTHS:
-        raise ValueError(f"there is a ** too many at column {pattern.rfind('**') + 1}; {MAX_DEPTHS} are allowed")
-    column = 1
-    for segment in pattern.split("/"):
-        if len(re.findall(r"\*+|\{[a-z]*\}", segment)) > MAX_WILDCARDS:
-            raise ValueError(f"the segment at column {column} holds more than {MAX_WILDCARDS} wildcards")
-        column += len(segment) + 1
-
-
-def _placeholder(text: str, *, column: int) -> str:
-    if "|" in text:
-        words = text.split("|")
-        if not all(words):
-            raise ValueError(f"an alternative is empty in the braces at column {column}")
-        return "(?:" + "|".join(map(re.escape, words)) + ")"
-    known = _PLACEHOLDERS.get(text)
-    if known is None:
-        raise ValueError(
-            f"unknown placeholder {{{text}}} at column {column}; there are {{slug}}, {{number}}, {{name}} and {{a|b}}"
-        )
-    return known
 
 
 def _wildcard(rule: str) -> str:

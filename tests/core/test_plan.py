@@ -243,8 +243,8 @@ def test_what_accept_rejects_stays_behind_with_the_reason() -> None:
 
     assert listed(made)["puts"] == ["a.jpg"]
     assert made.rejected == (
-        Rejection("B.jpg", "it fits no accept pattern ({slug}.jpg)"),
-        Rejection("c.txt", "it fits no accept pattern ({slug}.jpg)"),
+        Rejection("B.jpg", 'file name holds "B"; only lower-case letters, digits and hyphens are allowed'),
+        Rejection("c.txt", "extension is txt, not jpg"),
     )
     assert listed(made)["extras"] == ["c.txt"]
     assert made.source_files == 1
