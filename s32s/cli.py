@@ -166,6 +166,7 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once (default: 32)")
     made.add_argument("--force-delete", action="store_true", help="set max_delete and the empty-source guard aside")
     if name == "dryrun":
+        made.add_argument("--all", action="store_true", help="cut no list of paths, however long")
         made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")
     else:
         made.add_argument("--take-over", action="store_true", help="set another master's unfinished push aside")
@@ -235,7 +236,7 @@ def _maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s import catalog
     from s32s.maps import Role
     from s32s.paths import escape
-    from s32s.render.text import table
+    from s32s.render.words import table
 
     with _machine(options) as machine:
         loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
@@ -247,7 +248,7 @@ def _maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
             [escape(entry.name), escape(entry.s3), *(escape(entry.place(role) or "-") for role in Role)]
             for entry in loaded.entries
         ]
-        print(table(rows, headers=["NAME", "S3", "MASTER", "SLAVE", "MIRROR"]))
+        print(*table([["NAME", "S3", "MASTER", "SLAVE", "MIRROR"], *rows]), sep="\n")
     return _report_problems(loaded)
 
 
@@ -276,6 +277,7 @@ def _maps_schema(options: argparse.Namespace, stop: threading.Event) -> int:
 def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     from pathlib import Path
 
+    from s32s import settings
     from s32s.plan import Verb
     from s32s.render import files
     from s32s.render.jsonl import Lines
@@ -285,10 +287,19 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
 
     verb = Verb(options.verb)
     role = _role(options.role)
-    if options.report:
-        files.check_directory(Path(options.report))
-    screen = Screen(os.environ, quiet=options.quiet, dryrun=verb is Verb.DRYRUN)
-    with _machine(options, writable=verb.changes) as machine, contextlib.closing(screen):
+    where = settings.places(os.environ)
+    directory = Path(options.report) if options.report else None
+    if directory is None and verb.changes and not (sys.stdout.isatty() or sys.stderr.isatty()):
+        directory = where.report  # a timer's run: nobody sees the screen
+    screen = Screen(
+        os.environ, quiet=options.quiet, dryrun=verb is Verb.DRYRUN, all_paths=getattr(options, "all", False)
+    )
+    show = Lines(plan=verb is Verb.DRYRUN).on_event if options.json else screen.on_event
+    with (
+        _machine(options, writable=verb.changes) as machine,
+        contextlib.closing(screen),
+        files.recorded(show, directory) as emit,
+    ):
         report = run(
             machine,
             verb=verb,
@@ -301,7 +312,7 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
                 jobs=options.jobs,
             ),
             update_maps=options.update_maps,
-            emit=Lines(plan=verb is Verb.DRYRUN).on_event if options.json else screen.on_event,
+            emit=emit,
             stop=stop,
         )
     for end in report.finished:
@@ -309,8 +320,6 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
             if options.json:
                 print(f"{end.entry}: {end.error}", file=sys.stderr)
             _debug(end.error)
-    if options.report:
-        files.write(report, Path(options.report))
     for problem in report.problems:
         print(f"s32s: {problem}", file=sys.stderr)
     if not report.finished and not options.quiet and not options.json:
@@ -343,7 +352,7 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
 
 def _print_status(machine: Machine, entries: Sequence[EntryStatus]) -> None:
     from s32s.paths import escape
-    from s32s.render.text import table
+    from s32s.render.words import table
 
     print(f"role {machine.settings.role.value}, maps {machine.settings.maps}")
     rows = [
@@ -356,7 +365,7 @@ def _print_status(machine: Machine, entries: Sequence[EntryStatus]) -> None:
         ]
         for entry in entries
     ]
-    print(table(rows, headers=["NAME", "DIRECTION", "LAST RUN", "GEN", "STATE"]))
+    print(*table([["NAME", "DIRECTION", "LAST RUN", "GEN", "STATE"], *rows]), sep="\n")
     for entry in entries:
         if entry.last is not None and not entry.last.ok:
             print(f"{escape(entry.name)}: {entry.last.text}")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from s32s.errors import EntryFailed, UsageError
 from s32s.paths import escape
-from s32s.render.text import can_colour, paint
+from s32s.render.words import can_colour, paint
 
 _BUCKET = "demo-bucket"
 _NAME = "WEBSITE"

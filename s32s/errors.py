@@ -7,6 +7,7 @@ they are called: the store engine, the disk verbs and the parsers turn them into
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -18,16 +19,26 @@ class S32sError(Exception):
         where: the entry, file or path it happened at; may be empty.
         hint: what to do next; may be empty.
         paths: relative paths the error is about, for reports; may be empty.
+        reasons: why each of them is, where that differs; may be empty.
     """
 
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, where: str = "", hint: str = "", paths: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        hint: str = "",
+        paths: tuple[str, ...] = (),
+        reasons: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.hint = hint
-        self.paths = paths
+        self.paths = paths or tuple(reasons or ())
+        self.reasons: Mapping[str, str] = reasons or {}
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

@@ -78,6 +78,7 @@ class EntryFinished:
 
     Attributes:
         plan: what was carried out, or would be; None when it never came to a plan.
+        due: whether there is, or was, anything to change or to publish.
         changed: whether the destination was changed, or with no files to move, published anew.
         generation: of the manifest that the destination now follows; 0 without one.
     """
@@ -85,6 +86,7 @@ class EntryFinished:
     entry: str
     plan: Plan | None
     seconds: float
+    due: bool = False
     changed: bool = False
     generation: int = 0
     error: S32sError | None = None

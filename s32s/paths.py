@@ -10,7 +10,7 @@ Also here: how a name is shown. `escape` makes any string safe for a terminal an
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from s32s.errors import BadPath
 
@@ -115,6 +115,13 @@ def some(names: Iterable[str], *, most: int = 5) -> str:
     listed = list(names)
     text = ", ".join(quote(name) for name in listed[:most])
     return text if len(listed) <= most else f"{text} and {len(listed) - most:,} more"
+
+
+def listed(reasons: Mapping[str, str], *, most: int = 20) -> str:
+    """Names and what is wrong with each, a line a name, for the end of a message."""
+    lines = [f"{quote(name)}: {escape(why)}" for name, why in sorted(reasons.items())]
+    rest = [f"and {len(lines) - most:,} more"] if len(lines) > most else []
+    return "\n  ".join(["", *lines[:most], *rest]) + "\n"
 
 
 def _escaped(char: str) -> str:

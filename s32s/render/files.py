@@ -1,64 +1,120 @@
-"""A run as files for people and scripts: one path a line (design 6), replaced together or not at all by name."""
+"""A run as files for people and scripts: one path a line (design 6), each replaced in one step.
+
+A report says how the last run ended, also when it ended early: what is not known of it is empty, and `error.txt` says
+why. With several entries each line is led by the entry's name and a colon.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from s32s import disk, paths
-from s32s.errors import UsageError
-from s32s.events import EntryFinished
-from s32s.report import Report
+from s32s.errors import EntryFailed, S32sError, UsageError
+from s32s.events import Emit, EntryFinished, Event
+from s32s.plan import Plan
+from s32s.report import Report, fold
 
 NAMES = ("new.txt", "modified.txt", "deleted.txt", "unchanged.txt", "success.txt", "error.txt")
 
 
-def check_directory(directory: Path) -> None:
-    """Make sure before the run that its report can be written.
+@contextlib.contextmanager
+def recorded(emit: Emit, directory: Path | None) -> Iterator[Emit]:
+    """Hand on events to `emit`, and write the report of the run when the block ends, however it ends.
+
+    Args:
+        directory: where to; it is made. None for no report.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot be written, before the block begins.
+        EntryFailed: it cannot be written any more, after the run.
     """
+    if directory is None:
+        yield emit
+        return
+    _check(directory)
+    ended: list[EntryFinished] = []
+
+    def record(event: Event) -> None:
+        if isinstance(event, EntryFinished):
+            ended.append(event)
+        emit(event)
+
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        disk.write_atomic(directory / "error.txt", b"")
-    except OSError as exc:
-        raise UsageError(
-            f"the report directory {directory} cannot be written: {exc.strerror}", hint="the run has not begun"
-        ) from exc
+        yield record
+    except S32sError as exc:
+        # An entry that was interrupted has said so itself.
+        told = any(end.error is exc for end in ended)
+        write(fold(ended, error=None if told else exc), directory)
+        raise
+    write(fold(ended), directory)
 
 
 def write(report: Report, directory: Path) -> None:
-    """Write the report; every file is replaced in one step.
+    """Write the report; a file that would not change is left alone.
 
-    With several entries each path is led by the entry's name and a colon.
+    Raises:
+        EntryFailed: the disk is full, or the directory has gone.
     """
-    for name in NAMES:
-        lines = [
-            f"{paths.escape(end.entry)}: {line}" if len(report.finished) > 1 else line
-            for end in report.finished
-            for line in _lines(end, name)
-        ]
-        data = "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace")
-        disk.write_atomic(directory / name, data)
+    try:
+        for name in NAMES:
+            lines = [
+                f"{paths.escape(end.entry)}: {line}" if len(report.finished) > 1 else line
+                for end in report.finished
+                for line in (_errors(end) if name == "error.txt" else _paths(end.plan, name))
+            ]
+            if name == "error.txt" and report.error is not None:
+                lines += _of(report.error)
+            _replace(directory / name, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
+    except OSError as exc:
+        raise EntryFailed(
+            f"the report in {paths.escape(str(directory))} could not be written: {exc.strerror}",
+            hint="the run itself came to its end",
+        ) from exc
 
 
-def _lines(end: EntryFinished, name: str) -> Iterable[str]:
-    plan = end.plan
-    if name == "error.txt":
-        rejected = [f"{paths.escape(gone.path)}\t{gone.reason}" for gone in plan.rejected] if plan else []
-        error = end.error
-        if error is None:
-            return rejected
-        said = paths.escape(" ".join(error.what.split()))
-        return [*rejected, *(f"{paths.escape(path)}\t{said}" for path in error.paths or ("",))]
+def _check(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+        if taken := next((name for name in NAMES if (directory / name).is_dir()), None):
+            raise IsADirectoryError(0, f"{taken} in it is a directory")
+    except OSError as exc:
+        raise UsageError(
+            f"the report directory {paths.escape(str(directory))} cannot be written: {exc.strerror}",
+            hint="the run has not begun",
+        ) from exc
+
+
+def _replace(file: Path, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        if file.stat().st_size == len(data) and file.read_bytes() == data:
+            return
+    disk.write_atomic(file, data)
+
+
+def _paths(plan: Plan | None, name: str) -> Iterable[str]:
     if plan is None:
         return []
-    named = {
-        "new.txt": [put.item.path for put in plan.new],
-        "modified.txt": [put.item.path for put in plan.modified],
-        "deleted.txt": [item.path for item in plan.extras],
-        "unchanged.txt": [keep.source.path for keep in plan.keeps],
-        "success.txt": sorted([put.item.path for put in plan.puts] + [keep.source.path for keep in plan.keeps]),
-    }[name]
-    return map(paths.escape, named)
+    named: dict[str, Iterable[str]] = {
+        "new.txt": (put.item.path for put in plan.new),
+        "modified.txt": (put.item.path for put in plan.modified),
+        "deleted.txt": (item.path for item in plan.extras),
+        "unchanged.txt": (keep.source.path for keep in plan.keeps),
+        "success.txt": sorted([*(put.item.path for put in plan.puts), *(keep.source.path for keep in plan.keeps)]),
+    }
+    return map(paths.escape, named[name])
+
+
+def _errors(end: EntryFinished) -> list[str]:
+    rejected = end.plan.rejected if end.plan else ()
+    lines = [f"{paths.escape(gone.path)}\t{paths.escape(gone.reason)}" for gone in rejected]
+    return lines + (_of(end.error) if end.error is not None else [])
+
+
+def _of(error: S32sError) -> list[str]:
+    said = " ".join(error.what.split())
+    return [f"{paths.escape(path)}\t{paths.escape(error.reasons.get(path, said))}" for path in error.paths or ("",)]

@@ -71,8 +71,12 @@ def plan_facts(plan: Plan, *, paths: bool) -> dict[str, Any]:
         "modified": len(plan.modified),
         "deleted": len(plan.extras),
         "rejected": len(plan.rejected),
+        "unchanged": len(plan.keeps),
         "files": plan.source_files,
         "bytes": plan.size,
+        "new_bytes": sum(put.item.size for put in plan.new),
+        "modified_bytes": sum(put.item.size for put in plan.modified if put.needs_bytes),
+        "deleted_bytes": sum(item.size for item in plan.extras),
     }
     if paths:
         facts["paths"] = {

@@ -7,24 +7,26 @@ and no progress; NO_COLOR is honoured.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from s32s import events, paths
 from s32s.errors import Interrupted
-from s32s.events import Event
-from s32s.plan import Plan, Reason
-from s32s.runs import counts, files, summary
-from s32s.tree import Item, Kind
+from s32s.events import EntryFinished, Event
+from s32s.plan import Plan
+from s32s.render.plans import plan_lines
+from s32s.render.words import amount, can_colour, paint
+from s32s.runs import summary
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _PATIENCE_S = 1.0
-_SHOWN = 20  # paths of each kind in a dry run
-_COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
+_REJECTIONS = 10  # shown after a copy or sync
+_OVERVIEW = 9  # lines of a plan that are not paths, and the prompt below it
 
 
 class Screen:
@@ -33,6 +35,7 @@ class Screen:
     Args:
         quiet: errors only.
         dryrun: show plans instead of results.
+        all_paths: cut no list of paths.
         environment: for NO_COLOR and TERM.
     """
 
@@ -42,6 +45,7 @@ class Screen:
         *,
         quiet: bool = False,
         dryrun: bool = False,
+        all_paths: bool = False,
         out: TextIO | None = None,
         err: TextIO | None = None,
     ) -> None:
@@ -49,6 +53,8 @@ class Screen:
         self._err = err or sys.stderr
         self._quiet = quiet
         self._dryrun = dryrun
+        self._all = all_paths
+        self._direction = ""
         self._colour_out = can_colour(self._out, environment)
         self._colour_err = can_colour(self._err, environment)
         self._animated = not quiet and self._err.isatty() and environment.get("TERM") != "dumb"
@@ -60,6 +66,7 @@ class Screen:
         with self._guard:
             match event:
                 case events.EntryStarted():
+                    self._direction = f"{paths.escape(event.source)} > {paths.escape(event.target)}"
                     if self._animated:
                         self._bar = _Bar(event.entry, self._err)
                 case events.Phase() if self._bar:
@@ -74,7 +81,7 @@ class Screen:
                     self._print_err(event.entry, f"starting over (turn {event.turn}): {event.reason}", "yellow")
                 case events.Warned() if not self._quiet:
                     self._print_err(event.entry, event.text, "yellow")
-                case events.EntryFinished():
+                case EntryFinished():
                     self._close()
                     self._finish(event)
                 case _:
@@ -90,36 +97,41 @@ class Screen:
             self._bar.close()
             self._bar = None
 
-    def _finish(self, event: events.EntryFinished) -> None:
+    def _finish(self, event: EntryFinished) -> None:
         name = paths.escape(event.entry)
         if event.error is not None:
             if not isinstance(event.error, Interrupted):
                 self._print_err(event.entry, f"FAILED: {event.error}", "red")
         elif not self._quiet and event.plan is not None:
             if self._dryrun:
-                self._print_plan(name, event.plan)
+                self._print_plan(event, event.plan)
             else:
                 text = f"{summary(event)}  ({_traffic(event.plan, event.seconds)})"
                 self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
+                self._print_rejections(event.plan)
 
-    def _print_plan(self, name: str, plan: Plan) -> None:
-        text = f"{', '.join(counts(plan))}; {amount(plan.size)} to move"
+    def _print_plan(self, event: EntryFinished, plan: Plan) -> None:
+        name = paint(paths.escape(event.entry), "bold", on=self._colour_out)
         if plan.is_empty:
-            text = f"in step, {files(plan)}"
-        self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
-        lines = [("+ new", put.item, "") for put in plan.new]
-        lines += [("~ modified", put.item, _WORDS[put.reason]) for put in plan.modified]
-        lines += [("- deleted", item, "") for item in plan.extras]
-        for kind in ("+ new", "~ modified", "- deleted"):
-            of_kind = [(item, note) for label, item, note in lines if label == kind]
-            for item, note in of_kind[:_SHOWN]:
-                self._print_out(f"  {kind:<10} {shown(item)}{f'  ({note})' if note else ''}")
-            if len(of_kind) > _SHOWN:
-                self._print_out(f"  {kind:<10} … and {len(of_kind) - _SHOWN:,} more")
-        for rejection in plan.rejected[:_SHOWN]:
-            self._print_out(f"  ! rejected {paths.escape(rejection.path)}  ({rejection.reason})")
-        if len(plan.rejected) > _SHOWN:
-            self._print_out(f"  ! rejected … and {len(plan.rejected) - _SHOWN:,} more")
+            self._print_out(f"{name}: {summary(event)}")
+        else:
+            self._print_out(f"{name}  {self._direction}")
+        if not plan.is_empty or plan.rejected:
+            most = self._most() if self._out.isatty() else None
+            for line in plan_lines(plan, most=most, colour=self._colour_out):
+                self._print_out(line)
+
+    def _most(self) -> int | None:
+        """How many paths fit a screen below the overview of a plan."""
+        return None if self._all else max(5, shutil.get_terminal_size().lines - _OVERVIEW)
+
+    def _print_rejections(self, plan: Plan) -> None:
+        for rejection in plan.rejected[:_REJECTIONS]:
+            why = paths.escape(rejection.reason)
+            self._print_out(f"  ! rejected  {paths.escape(rejection.path)}  ({why})")
+        if len(plan.rejected) > _REJECTIONS:
+            more = len(plan.rejected) - _REJECTIONS
+            self._print_out(f"  ! rejected  … and {more:,} more (a dryrun or --report shows them)")
 
     def _print_out(self, text: str) -> None:
         # A reader that has gone (`| head`) must not stop the work.
@@ -225,60 +237,5 @@ class _Bar:
             )
 
 
-_WORDS = {
-    Reason.KIND: "another kind of thing",
-    Reason.TARGET: "the link points elsewhere",
-    Reason.SIZE: "size",
-    Reason.CONTENT: "content",
-    Reason.UNKNOWN: "content cannot be compared",
-    Reason.MODE: "permissions",
-    Reason.TIME: "modification time",
-}
-
-
-def can_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether colour belongs on a stream: a terminal that knows it, and nobody objects (no-color.org)."""
-    return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
-
-
-def paint(text: str, colour: str, *, on: bool) -> str:
-    """`text` in a colour, where there are colours."""
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if on else text
-
-
-def amount(size: int) -> str:
-    """Bytes for people, in powers of ten as disks and networks are sold."""
-    number = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
-
-
-def shown(item: Item) -> str:
-    """A path for people; directories end in a slash."""
-    return paths.escape(item.path) + ("/" if item.kind is Kind.DIR else "")
-
-
-def table(rows: Iterable[Iterable[str]], *, headers: Iterable[str]) -> str:
-    """Rows in aligned columns, as wide as their content (wide characters count as two)."""
-    lines = [list(headers), *(list(row) for row in rows)]
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(lines[0]))]
-    padded = (
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-    return "\n".join(padded)
-
-
 def _traffic(plan: Plan, seconds: float) -> str:
     return f"{amount(plan.size)} in {seconds:.1f} s" if plan.size else f"{seconds:.1f} s"
-
-
-def _width(text: str) -> int:
-    import unicodedata
-
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )

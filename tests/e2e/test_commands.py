@@ -241,7 +241,11 @@ def test_dryrun_changes_nothing_anywhere(ready: Loop) -> None:
     quiet = ready.slave.run("dryrun", "--exit-code")
 
     assert (shown.status, coded.status, quiet.status) == (0, 4, 0)
-    assert [line.split() for line in shown.out.splitlines()[1:]] == [
+    assert [line.split() for line in shown.out.splitlines()[1:] if line] == [
+        ["+", "new", "1", "file", "1", "B"],
+        ["~", "modified", "1", "file", "2", "B"],
+        ["-", "deleted", "1", "file", "1", "B"],
+        ["=", "unchanged", "1", "file", "1", "B"],
         ["+", "new", "new"],
         ["~", "modified", "a", "(size)"],
         ["-", "deleted", "b"],

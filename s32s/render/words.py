@@ -1,0 +1,64 @@
+"""Small words of every screen: amounts, counts, colours, columns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TextIO
+
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
+_PLURALS = {"directory": "directories", "entry": "entries"}
+
+
+def can_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether colour belongs on a stream: a terminal that knows it, and nobody objects (no-color.org)."""
+    return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str, *, on: bool) -> str:
+    """`text` in a colour, where there are colours."""
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if on else text
+
+
+def amount(size: int) -> str:
+    """Bytes for people, in powers of ten as disks and networks are sold."""
+    number = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 file`, `1,024 files`."""
+    return f"{number:,} {noun if number == 1 else _PLURALS.get(noun, noun + 's')}"
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+    """Rows in aligned columns, as wide as their content (wide characters count as two).
+
+    Args:
+        right: columns whose cells end at the same place.
+    """
+    if not rows:
+        return []
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
+
+    def padded(row: Sequence[str]) -> str:
+        cells = []
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - _width(cell))
+            cells.append(space + cell if column in right else cell + space)
+        return "  ".join(cells).rstrip()
+
+    return [padded(row) for row in rows]
+
+
+def _width(text: str) -> int:
+    import re
+    import unicodedata
+
+    bare = re.sub(r"\x1b\[\d+m", "", text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in bare
+    )
