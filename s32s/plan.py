@@ -9,8 +9,10 @@ How two items of one path are compared, first match decides:
     links: targets differ                          modified: target
     files: sizes differ                            modified: size
     files: both SHA-256 known                      modified: content, when they differ
-    files: both ETags known and equal              same bytes
-    files: an MD5 here, an MD5-like ETag there     modified: content, when they differ
+    files: ETags equal, or target a copy of it     same bytes
+    files: an MD5 here, an MD5-like ETag there     modified: content (etag for two objects), when they differ
+    files: both are objects, source stored later   modified: etag where both look like MD5, else newer
+    files: both are objects, target stored later   same bytes
     files: nothing to compare by                   modified: unknown (an unknown is never taken for the same)
     modes known on both sides and different        modified: mode
     files: times known on both sides and different modified: time
@@ -53,6 +55,8 @@ class Reason(enum.Enum):
     TARGET = "target"
     SIZE = "size"
     CONTENT = "content"
+    ETAG = "etag"
+    NEWER = "newer"
     UNKNOWN = "unknown"
     MODE = "mode"
     TIME = "time"
@@ -212,12 +216,18 @@ def _content(source: Item, target: Item) -> Reason | None:
         return Reason.SIZE
     if source.sha256 and target.sha256:
         return Reason.CONTENT if source.sha256 != target.sha256 else None
-    if source.etag and source.etag == target.etag:
+    if source.etag and source.etag in (target.etag, target.copy_of):
         return None
+    are_objects = None not in (source.stored_ns, target.stored_ns)
     for here, there in ((source, target), (target, source)):
         if here.md5 and is_md5(there.etag):
-            return Reason.CONTENT if here.md5 != there.etag else None
-    return Reason.UNKNOWN
+            return None if here.md5 == there.etag else Reason.ETAG if are_objects else Reason.CONTENT
+    if source.stored_ns is None or target.stored_ns is None:
+        return Reason.UNKNOWN
+    if source.stored_ns < target.stored_ns:
+        return None
+    # Stored in the same second: the source may have been replaced after the copy was made.
+    return Reason.ETAG if is_md5(source.etag) and is_md5(target.etag) else Reason.NEWER
 
 
 def _unblocked(wanted: list[Item], target: Tree) -> tuple[list[Item], list[Rejection]]:

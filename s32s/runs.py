@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterable, Sequence
 
 from s32s import catalog, events, paths, settings
-from s32s.errors import ConfigError, EntryFailed, Interrupted, Refused, S32sError, UsageError
+from s32s.errors import ConfigError, EntryFailed, Interrupted, S32sError, UsageError
 from s32s.events import Emit
 from s32s.maps import Entry, MapSet, Role
 from s32s.plan import Plan, Verb
 from s32s.replicate import Work
 from s32s.report import Report, fold
 from s32s.roles.base import Done, Machine, Options, Task
+from s32s.roles.mirror import mirror
 from s32s.roles.pull import pull
 from s32s.roles.push import push
 from s32s.settings import Settings
@@ -37,10 +38,12 @@ def open_machine(configuration: Settings, where: settings.Places, *, writable: b
     Raises:
         ConfigError: the state cannot be used.
     """
+    engine = Engine(configuration.s3)
     return Machine(
         settings=configuration,
         state=State.open(where, writable=writable),
-        engine=Engine(configuration.s3),
+        engine=engine,
+        mirror_engine=Engine(configuration.s3.mirror) if configuration.s3.mirror else engine,
         host=socket.gethostname(),
         homes=settings.homes(),
     )
@@ -85,12 +88,18 @@ def run(
     _check_commands(chosen, machine.settings, chosen_role)
     ended: list[events.EntryFinished] = []
     for entry in chosen:
-        others = {
-            other.name: _exclusive_place(other, chosen_role)
-            for other in loaded.entries
-            if other.name != entry.name and other.place(chosen_role) is not None
-        }
-        task = Task(entry, verb, options or Options(), others)
+        others = [other for other in loaded.entries if other.name != entry.name]
+        task = Task(
+            entry,
+            verb,
+            options or Options(),
+            others={
+                other.name: _exclusive_place(other, chosen_role)
+                for other in others
+                if other.place(chosen_role) is not None
+            },
+            pushed={other.name: other.s3 for other in others if other.master is not None},
+        )
         ended.append(_run_entry(task, chosen_role, machine, emit, stop or threading.Event()))
     return fold(ended, problems=loaded.problems)
 
@@ -150,6 +159,7 @@ def _run_entry(task: Task, role: Role, machine: Machine, emit: Emit, stop: threa
         entry.name,
         plan=done.plan if done else None,
         seconds=seconds,
+        due=bool(done and done.due),
         changed=bool(done and done.changed),
         generation=done.generation if done else 0,
         error=error,
@@ -168,6 +178,8 @@ def _when_stopped(task: Task, role: Role) -> str:
     """How things stand when a run was stopped before or outside of a change, as a clause."""
     if role is Role.MASTER and task.verb.changes:
         return "slaves follow the last published generation, and the next run goes on"
+    if role is Role.MIRROR and task.verb.changes:
+        return "what was copied stays, nothing was deleted, and the next run goes on"
     return "the target is as it was"
 
 
@@ -181,7 +193,7 @@ def _do(place: str, task: Task, role: Role, machine: Machine, work: Work) -> Don
         case Role.SLAVE:
             return pull(place, task, machine, work)
         case Role.MIRROR:
-            raise Refused("this version does not mirror buckets yet", hint="use the roles master and slave")
+            return mirror(place, task, machine, work)
 
 
 def _save(finished: events.EntryFinished, done: Done | None, role: Role, machine: Machine) -> None:
@@ -212,10 +224,11 @@ def summary(finished: events.EntryFinished) -> str:
         return str(finished.error)
     if plan is None:
         return ""
+    rejected = f", {len(plan.rejected):,} rejected" if plan.rejected else ""
     if plan.is_empty:
         text = "in step" if not finished.changed else "manifest published"
-        return f"{text}, {files(plan)}"
-    return f"{', '.join(counts(plan))}; {files(plan)}"
+        return f"{text}, {files(plan)}{rejected}"
+    return f"{', '.join(counts(plan))}; {files(plan)}{rejected}"
 
 
 def files(plan: Plan) -> str:
@@ -289,7 +302,7 @@ def _check_commands(chosen: Iterable[Entry], configuration: Settings, role: Role
 
 
 def _exclusive_place(entry: Entry, role: Role) -> str:
-    """What no other entry of this role may touch: a prefix for a master, a directory for a slave."""
+    """What no other entry of this role may touch: a prefix for master and mirror, a directory for a slave."""
     return entry.s3 if role is Role.MASTER else entry.place(role) or ""
 
 

@@ -11,7 +11,7 @@ import pwd
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,13 +27,14 @@ from s32s.maps import Role, S3Path, suggestion
 NAME = "s32s.toml"
 #: Enough to hide the round trips of small files; more only adds memory.
 DEFAULT_JOBS = 32
+MAX_JOBS = 512
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|sec|min|m|h|d)")
 _UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
-class S3Settings(pydantic.BaseModel):
-    """How S3 is reached. All optional: what is missing comes from where boto3 looks."""
+class S3Connection(pydantic.BaseModel):
+    """How an S3 endpoint is reached. All optional: what is missing comes from where boto3 looks."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -41,6 +42,15 @@ class S3Settings(pydantic.BaseModel):
     profile: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
     region: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
     retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 8
+
+
+class S3Settings(S3Connection):
+    """The table [s3], and in it [s3.mirror]: where a mirror's copies go, when that is another endpoint or account.
+
+    The two share nothing, so that a mirror from a server of one's own to AWS needs no way to say "no endpoint".
+    """
+
+    mirror: S3Connection | None = None
 
 
 class Settings(pydantic.BaseModel):
@@ -53,7 +63,7 @@ class Settings(pydantic.BaseModel):
     allow: tuple[str, ...] = ()
     max_delete: MaxDelete = MaxDelete(50, percent=True)
     list_every_s: Annotated[float, pydantic.Field(alias="list_every")] = 3600.0
-    jobs: Annotated[int, pydantic.Field(ge=1, le=512)] = DEFAULT_JOBS
+    jobs: Annotated[int, pydantic.Field(ge=1, le=MAX_JOBS)] = DEFAULT_JOBS
     s3: S3Settings = S3Settings()
     commands: Mapping[str, Annotated[str, pydantic.StringConstraints(min_length=1)]] = {}
 
@@ -117,6 +127,11 @@ class Places:
 
     state: Path
     cache: Path
+
+    @property
+    def report(self) -> Path:
+        """Where a run that nobody watches leaves its report; of the last run only."""
+        return self.state / "report"
 
 
 def duration_s(value: object) -> float:
@@ -280,12 +295,13 @@ def _wrong(error: Any) -> str:
     names = [str(part) for part in error["loc"]]
     where = ".".join(names)
     if error["type"] == "extra_forbidden":
-        known = S3Settings.model_fields if names[0] == "s3" and len(names) > 1 else _known()
+        tables = {"s3": S3Settings.model_fields, "s3.mirror": S3Connection.model_fields}
+        known = list(tables.get(".".join(names[:-1]), _known()))
         return f"{paths.escape(where)}: unknown key{suggestion(names[-1], known)}"
     if error["type"] == "missing":
         return f"{where}: it is mandatory and missing"
     return f"{where}: {error['ctx']['text'] if error['type'] == 's32s' else error['msg']}"
 
 
-def _known() -> list[str]:
+def _known() -> Iterable[str]:
     return [field.alias or name for name, field in Settings.model_fields.items()]

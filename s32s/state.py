@@ -19,7 +19,7 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from s32s import disk
 from s32s.errors import ConfigError
 from s32s.settings import Places
 
-_SCHEMA = 1
+_SCHEMA = 2
 #: Two edits within this time may leave one mtime: whole seconds on old file systems, doubled.
 _RACY_MTIME_NS = 2_000_000_000
 #: Two changes within this time may leave one ctime: a tick of the kernel's clock, 10 ms at HZ=100, doubled.
@@ -42,6 +42,10 @@ CREATE TABLE IF NOT EXISTS file (
     mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, seen_ns INTEGER NOT NULL,
     sha256 TEXT, md5 TEXT, etag TEXT,
     PRIMARY KEY (root, path)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS copy (
+    mirror TEXT NOT NULL, path TEXT NOT NULL, original TEXT NOT NULL, copy TEXT NOT NULL,
+    PRIMARY KEY (mirror, path)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS result (
     entry TEXT NOT NULL, role TEXT NOT NULL, facts TEXT NOT NULL,
@@ -186,6 +190,25 @@ class State:
         with contextlib.suppress(sqlite3.DatabaseError), self._transaction():
             self._database.execute("DELETE FROM file WHERE root = ?", (root,))
             self._database.executemany("INSERT INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    # -- copies
+
+    def copies(self, mirror: str) -> dict[str, tuple[str, str]]:
+        """The ETags of originals and of their copies in `mirror`, by path, where the two differ."""
+        try:
+            rows = self._database.execute("SELECT path, original, copy FROM copy WHERE mirror = ?", (mirror,))
+            return {path: (original, copy) for path, original, copy in rows}
+        except sqlite3.DatabaseError:
+            return {}  # only a cache: without it the times decide
+
+    def save_copies(self, mirror: str, copies: Mapping[str, tuple[str, str]]) -> None:
+        """Replace what is known of `mirror`, in one transaction."""
+        if not self._writable:
+            return
+        with contextlib.suppress(sqlite3.DatabaseError), self._transaction():
+            self._database.execute("DELETE FROM copy WHERE mirror = ?", (mirror,))
+            rows = ((mirror, path, original, copy) for path, (original, copy) in copies.items())
+            self._database.executemany("INSERT INTO copy VALUES (?, ?, ?, ?)", rows)
 
     # -- results
 

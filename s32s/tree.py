@@ -37,6 +37,8 @@ class Item:
         etag: of the S3 object, without quotes. On a local file: of the object it was last known equal to.
         version: S3 version id of the object.
         target: where a symbolic link points, verbatim.
+        stored_ns: when S3 stored the object, by its own clock, in ns since the epoch.
+        copy_of: ETag of the object that this one was copied from, where that is remembered.
     """
 
     path: str
@@ -49,6 +51,8 @@ class Item:
     etag: str | None = None
     version: str | None = None
     target: str | None = None
+    stored_ns: int | None = None
+    copy_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ their next look at the flag. The first error ends the crew: what is under way is
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -70,6 +71,71 @@ def aside(do: Callable[[], R]) -> R:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def together(first: Callable[[], R], second: Callable[[], T]) -> tuple[R, T]:
+    """Call both at the same time; return both results.
+
+    Raises:
+        BaseException: the first error of either, at once, or whatever interrupts the waiting thread.
+    """
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    firsts: list[R] = []
+    seconds: list[T] = []
+
+    def run(do: Callable[[], object]) -> None:
+        try:
+            do()
+        except BaseException as exc:
+            ended.put(exc)
+        else:
+            ended.put(None)
+
+    for do in (lambda: firsts.append(first()), lambda: seconds.append(second())):
+        threading.Thread(target=run, args=(do,), daemon=True).start()
+    for _ in range(2):
+        error = ended.get()
+        if error is not None:
+            raise error
+    return firsts[0], seconds[0]
+
+
+def ahead(things: Callable[[], Iterator[T]], *, most: int) -> Iterator[T]:
+    """Yield what `things` yields, read on a thread of its own, `most` pieces ahead of who takes them.
+
+    A consumer that leaves early ends the thread at its next piece.
+    """
+    ready: queue.Queue[T | BaseException | _End] = queue.Queue(maxsize=most)
+    left = threading.Event()
+
+    def offer(piece: T | BaseException | _End) -> bool:
+        while not left.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(piece, timeout=0.5)
+                return True
+        return False
+
+    def run() -> None:
+        try:
+            for thing in things():
+                if not offer(thing):
+                    return
+        except BaseException as exc:
+            offer(exc)
+        else:
+            offer(_END)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        while True:
+            piece = ready.get()
+            if isinstance(piece, _End):
+                return
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        left.set()
 
 
 class _End:

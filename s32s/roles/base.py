@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from s32s import events, paths
 from s32s.errors import EntryFailed
 from s32s.guards import Limits
 from s32s.maps import Entry
 from s32s.paths import some
 from s32s.plan import Plan, Verb
+from s32s.replicate import Work
 from s32s.settings import Settings
 from s32s.state import State
 from s32s.stores._engine import Engine
 from s32s.stores.s3 import ManifestCache, S3Prefix
+from s32s.stores.s3_change import Writer
+from s32s.tree import Kind, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,7 @@ class Machine:
     """This machine: its configuration, its memory, its connection.
 
     Attributes:
+        mirror_engine: the connection to where mirrors go; `engine` itself when that is the same.
         host: its name, for people.
         homes: home directories of its users.
     """
@@ -28,6 +34,7 @@ class Machine:
     settings: Settings
     state: State
     engine: Engine
+    mirror_engine: Engine
     host: str
     homes: frozenset[str] = frozenset()
 
@@ -59,12 +66,14 @@ class Task:
 
     Attributes:
         others: this role's places of the other entries, by name; none may nest with this one's.
+        pushed: prefixes that masters push to, of the other entries.
     """
 
     entry: Entry
     verb: Verb
     options: Options
     others: Mapping[str, str]
+    pushed: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ class Done:
     """How an entry went.
 
     Attributes:
+        due: whether there is, or was, anything to change or to publish.
         changed: whether the destination was changed.
         generation: that it now follows; 0 without a manifest.
         listed_s: when manifest and LIST were last compared.
@@ -79,6 +89,7 @@ class Done:
     """
 
     plan: Plan
+    due: bool
     changed: bool
     generation: int = 0
     listed_s: float | None = None
@@ -96,6 +107,29 @@ def prefix_of(entry: Entry, machine: Machine) -> S3Prefix:
     )
 
 
+def writer(task: Task, machine: Machine) -> Writer:
+    """This machine as one that publishes."""
+    return Writer(id=machine.state.writer_id(), host=machine.host, now=_now, take_over=task.options.take_over)
+
+
+def warn_of_other_writer(prefix: S3Prefix, machine: Machine, work: Work) -> None:
+    """Say so when another machine has published to `prefix` last."""
+    head = prefix.head
+    if head is not None and head.generation and head.writer != machine.state.writer_id():
+        work.emit(
+            events.Warned(
+                work.entry,
+                f"{prefix.place} was last pushed from {paths.escape(head.host)} ({paths.escape(head.time)}); "
+                "let one machine push to a prefix",
+            )
+        )
+
+
+def missing(entry: Entry, source: Tree) -> list[str]:
+    """The listed files that a source lacks."""
+    return [path for path in entry.files or () if (item := source.get(path)) is None or item.kind is Kind.DIR]
+
+
 def check_listed(files: list[str] | None, missing: list[str]) -> None:
     """Fail an entry whose `files` are not all at the source.
 
@@ -108,3 +142,7 @@ def check_listed(files: list[str] | None, missing: list[str]) -> None:
             hint='bring them there or take them out of "files"; nothing was changed',
             paths=tuple(missing),
         )
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

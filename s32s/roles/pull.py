@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 
 from s32s import guards
-from s32s.maps import Entry, Role
+from s32s.maps import Role
 from s32s.replicate import Work, apply, make_plan, until_still
-from s32s.roles.base import Done, Machine, Task, check_listed, prefix_of
+from s32s.roles.base import Done, Machine, Task, check_listed, missing, prefix_of
 from s32s.stores.local_target import LocalTarget, TargetRules, check_target
 from s32s.stores.s3 import S3Prefix
-from s32s.tree import Kind, Tree
 
 
 def pull(root: str, task: Task, machine: Machine, work: Work) -> Done:
@@ -48,7 +47,7 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
     source_tree = prefix.tree(compare=compare, known=last is not None and last.generation > 0)
     guards.check_shape(source_tree, what=f"the prefix {entry.s3}")
     guards.check_links(source_tree, what="the manifest")
-    check_listed(entry.files, _missing(entry, source_tree))
+    check_listed(entry.files, missing(entry, source_tree))
     work.phase("checking files")
     target_tree = target.tree(source_tree, progress=work.heartbeat)
     plan = make_plan(
@@ -62,15 +61,12 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
     )
     if compare or prefix.head is None:
         listed_s = now
-    changed = task.verb.changes and (not plan.is_empty or not target.exists)
+    due = not plan.is_empty or not target.exists
+    changed = task.verb.changes and due
     if changed:
         target.check_changeable()
         state.mark_pending(entry.name, Role.SLAVE.value, needed=entry.after is not None)
         apply(prefix, target.change(plan), work=work, before_publish=prefix.check_unchanged)
     if task.verb.changes:
         target.remember(plan, changed=changed, save=lambda rows: state.save_index(target.root, rows))
-    return Done(plan, changed, source_tree.generation, listed_s, source_tree.note)
-
-
-def _missing(entry: Entry, source: Tree) -> list[str]:
-    return [path for path in entry.files or () if (item := source.get(path)) is None or item.kind is Kind.DIR]
+    return Done(plan, due, changed, source_tree.generation, listed_s, source_tree.note)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 
-from s32s import events, paths, tree
+from s32s import paths, tree
 from s32s.errors import Refused, Unreadable
 from s32s.maps import S3Path
 from s32s.replicate import Work, apply, make_plan, until_still
-from s32s.roles.base import Done, Machine, Task, check_listed, prefix_of
+from s32s.roles.base import Done, Machine, Task, check_listed, prefix_of, warn_of_other_writer, writer
 from s32s.stores.local_source import LocalSource
 from s32s.stores.s3 import S3Prefix
-from s32s.stores.s3_change import S3Change, Writer
+from s32s.stores.s3_change import S3Change
 from s32s.tree import Kind, Tree
 
 
@@ -45,7 +45,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
     entry, state = task.entry, machine.state
     work.phase("listing")
     target_tree = prefix.target_tree()
-    _warn_of_other_master(prefix, machine, work)
+    warn_of_other_writer(prefix, machine, work)
     work.phase("checking files")
     source_tree = source.tree(target_tree, progress=work.heartbeat)
     check_listed(entry.files, source.missing(entry.files or []))
@@ -60,20 +60,20 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
         spare_ignored=True,
         work=work,
     )
-    changed = task.verb.changes and (not plan.is_empty or not target_tree.published)
+    due = not plan.is_empty or not target_tree.published
+    changed = task.verb.changes and due
     generation = target_tree.generation
     etags = {keep.source.path: keep.target.etag for keep in plan.keeps}
     if changed:
-        writer = Writer(id=state.writer_id(), host=machine.host, now=_now, take_over=task.options.take_over)
 
         def done(change: S3Change) -> None:
             etags.update(change.etags())
 
-        generation = apply(source, prefix.change(plan, writer), work=work, done=done)
+        generation = apply(source, prefix.change(plan, writer(task, machine)), work=work, done=done)
     if task.verb.changes and (changed or source.has_news):
         state.save_index(source.root, source.seen(etags))
     note = "" if target_tree.published or changed else "a sync will publish the manifest"
-    return Done(plan, changed, generation, time.time(), note)
+    return Done(plan, due, changed, generation, time.time(), note)
 
 
 def _check_prefix(place: S3Path, task: Task, machine: Machine) -> None:
@@ -111,19 +111,3 @@ def _without_manifest(source: Tree) -> Tree:
         )
     holding = {above for item in source for above in paths.ancestors(item.path)}
     return tree.make(item for item in source if item.kind is not Kind.DIR or item.path not in holding)
-
-
-def _warn_of_other_master(prefix: S3Prefix, machine: Machine, work: Work) -> None:
-    head = prefix.head
-    if head is not None and head.generation and head.writer != machine.state.writer_id():
-        work.emit(
-            events.Warned(
-                work.entry,
-                f"{prefix.place} was last pushed from {paths.escape(head.host)} ({paths.escape(head.time)}); "
-                "let one machine push to a prefix",
-            )
-        )
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

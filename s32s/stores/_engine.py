@@ -1,10 +1,7 @@
-"""S3 by two libraries behind a few verbs: boto3 for credentials, listings and rare operations, obstore for bodies.
+"""S3 behind a few verbs: boto3 for listings, copies and rare operations, obstore for bodies.
 
-boto3 spends about 3 ms of CPU on an object where obstore spends a tenth; boto3 alone knows every way to credentials,
-and reads a listing strictly.
-Their exceptions end here, as those of `errors.py`. obstore retries by itself (503, resets, time-outs, with backoff and
-jitter), boto3 does too; nobody above retries a request, so attempts never multiply. The one exception is a token that
-has expired in the middle of a run: credentials are resolved afresh, once, and the request is sent again.
+boto3 spends about 3 ms of CPU on an object where obstore spends a tenth; boto3 alone reads a listing strictly, and
+knows copies, tags and markers. Their exceptions end in `_answers`; retries and credentials are `_connection`'s.
 
 obstore checks no content: it takes wrong bytes of the right length for good. Whoever reads a body verifies it.
 """
@@ -13,49 +10,37 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from s32s import paths
-from s32s.errors import (
-    AccessDenied,
-    BucketMissing,
-    CredentialsError,
-    NotFound,
-    PreconditionFailed,
-    S32sError,
-    StoreError,
-    TryAgain,
-    Unreachable,
-)
-from s32s.settings import S3Settings
-from s32s.workers import aside
+from s32s.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged, StoreError
+from s32s.settings import S3Connection
+from s32s.stores._answers import shown, translated
+from s32s.stores._connection import Connection
+from s32s.tree import is_md5
+from s32s.workers import aside, each
 
 if TYPE_CHECKING:
-    import boto3
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, ListObjectsV2RequestTypeDef
+    from mypy_boto3_s3.type_defs import (
+        CompletedPartTypeDef,
+        CopySourceTypeDef,
+        ListObjectsV2OutputTypeDef,
+        ListObjectsV2RequestTypeDef,
+    )
     from obstore import GetResult
-    from obstore.store import S3Store
-
-R = TypeVar("R")
-
-#: botocore hands out credentials that are good for at least 10 minutes (botocore.credentials, mandatory refresh), so
-#: what obstore keeps must be younger; and obstore asks for new ones 5 minutes before it thinks that they expire.
-_CREDENTIAL_TTL = datetime.timedelta(minutes=9)
-_CONNECT_TIMEOUT_S = 5
-#: A server that is silent for so long is taken for dead; it bounds a stalled body too.
-_READ_TIMEOUT_S = 30
-#: Of a whole request: generous, since a part of a large file may take its time on a thin line.
-_REQUEST_TIMEOUT = datetime.timedelta(hours=1)
 
 #: Larger bodies are sent in parts. S3 takes 5 MiB to 5 GiB a part, and at most 10,000 of them.
 PART_SIZE = 8 * 1024 * 1024
 _MAX_PARTS = 10_000
 _PARTS_AT_ONCE = 4
+
+#: CopyObject takes no larger source (S3 API); what is larger is copied in parts of this size or more.
+COPY_LIMIT = 5 * 1024**3
+_COPY_PART = 512 * 1024**2
+_COPIED_AT_ONCE = 8
 
 _BATCH = 1000  # DeleteObjects takes no more keys (S3 API)
 
@@ -67,6 +52,37 @@ class Listed:
     key: str
     size: int
     etag: str | None
+    stored_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an object is and carries beside its bytes (S3 API, HeadObject).
+
+    Attributes:
+        has_md5: whether its ETag may be an MD5 at all: not with KMS or customer keys.
+        headers: Content-Type, Cache-Control and their like, by their HTTP names.
+        metadata: the user's own, without `x-amz-meta-`.
+        tags: asked for only where there are any.
+    """
+
+    size: int
+    etag: str | None
+    has_md5: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The object that a copy is made of, as it was listed."""
+
+    bucket: str
+    key: str
+    size: int
+    etag: str | None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +105,18 @@ class Got:
 
 
 class Engine:
-    """A connection to one endpoint with one set of credentials. Thread-safe.
+    """One endpoint with one set of credentials. Thread-safe.
 
     Args:
-        settings: the [s3] table of the configuration.
+        settings: the [s3] table of the configuration, or [s3.mirror].
+        copy_limit: larger objects are copied in parts.
+        copy_part: how large these are at least.
     """
 
-    def __init__(self, settings: S3Settings) -> None:
-        self._settings = settings
-        self._guard = threading.RLock()
-        self._session: boto3.session.Session | None = None
-        self._client: S3Client | None = None
-        self._stores: dict[str, S3Store] = {}
-        self._renewals = 0
+    def __init__(self, settings: S3Connection, *, copy_limit: int = COPY_LIMIT, copy_part: int = _COPY_PART) -> None:
+        self._connection = Connection(settings)
+        self._copy_limit = copy_limit
+        self._copy_part = copy_part
 
     # -- reading
 
@@ -120,18 +135,19 @@ class Engine:
             page = self._page(bucket, prefix, token)
             if token and not page.get("Contents"):
                 # The page before has promised more keys.
-                raise StoreError(f"the listing of {_shown(bucket, prefix)} breaks off before its end", hint="try again")
+                raise StoreError(f"the listing of {shown(bucket, prefix)} breaks off before its end", hint="try again")
             listed += [
-                Listed(entry["Key"], entry["Size"], _bare(entry.get("ETag"))) for entry in page.get("Contents", [])
+                Listed(entry["Key"], entry["Size"], _bare(entry.get("ETag")), _ns(entry.get("LastModified")))
+                for entry in page.get("Contents", [])
             ]
             if page.get("IsTruncated") is False:
                 break
             following = page.get("NextContinuationToken")
             if not following or following == token:
-                raise StoreError(f"the listing of {_shown(bucket, prefix)} breaks off before its end", hint="try again")
+                raise StoreError(f"the listing of {shown(bucket, prefix)} breaks off before its end", hint="try again")
             token = following
         if len({found.key for found in listed}) != len(listed):
-            raise StoreError(f"the listing of {_shown(bucket, prefix)} names a key twice")
+            raise StoreError(f"the listing of {shown(bucket, prefix)} names a key twice")
         return listed
 
     def get(self, bucket: str, key: str, *, etag: str | None = None, version: str | None = None) -> Got:
@@ -153,15 +169,15 @@ class Engine:
                 options["version"] = version
             elif etag:
                 options["if_match"] = f'"{etag}"'
-            return obstore.get(self._store(bucket), key, options=options or None)  # type: ignore[arg-type] # a TypedDict made step by step
+            return obstore.get(self._connection.store(bucket), key, options=options or None)  # type: ignore[arg-type] # a TypedDict made step by step
 
-        result = self._call(work, bucket=bucket, key=key)
+        result = self._connection.call(work, bucket=bucket, key=key)
         meta = result.meta
         return Got(
             size=meta["size"],
             etag=_bare(meta["e_tag"]),
             version=_version(meta["version"]),
-            modified_ns=int(meta["last_modified"].timestamp()) * 1_000_000_000,
+            modified_ns=_ns(meta["last_modified"]) or 0,
             chunks=self._chunks(result, bucket=bucket, key=key),
         )
 
@@ -173,21 +189,46 @@ class Engine:
         """
         got = self.get(bucket, key)
         if got.size > limit:
-            raise StoreError(f"{_shown(bucket, key)} has {got.size:,} bytes, which is more than it can rightly have")
+            raise StoreError(f"{shown(bucket, key)} has {got.size:,} bytes, which is more than it can rightly have")
         return aside(lambda: b"".join(got.chunks)), got.etag
 
-    def is_md5_etag(self, bucket: str, key: str) -> bool:
-        """Ask whether the object's ETag may be an MD5 at all: not with KMS or customer keys."""
+    def about(self, bucket: str, key: str, *, version: str | None = None, tags: bool = False) -> About:
+        """What an object is and carries; its tags on demand.
 
-        def work() -> bool:
-            facts = self._boto().head_object(Bucket=bucket, Key=key)
-            return "SSECustomerAlgorithm" not in facts and "kms" not in facts.get("ServerSideEncryption", "")
+        Raises:
+            NotFound, AccessDenied, …
+        """
+        which = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
 
-        return self._call(work, bucket=bucket, key=key)
+        def work() -> About:
+            client = self._connection.boto()
+            facts: Mapping[str, Any] = client.head_object(**which)  # type: ignore[arg-type] # a TypedDict made step by step
+            found: dict[str, str] = {}
+            if tags and facts.get("TagCount"):
+                answer = client.get_object_tagging(**which)  # type: ignore[arg-type] # as above
+                found = {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+            return About(
+                size=facts["ContentLength"],
+                etag=_bare(facts.get("ETag")),
+                has_md5="SSECustomerAlgorithm" not in facts and "kms" not in facts.get("ServerSideEncryption", ""),
+                headers={header: facts[name] for name, header in _HEADERS.items() if facts.get(name)},
+                metadata=facts.get("Metadata", {}),
+                tags=found,
+            )
+
+        return self._connection.call(work, bucket=bucket, key=key)
 
     # -- writing
 
-    def put(self, bucket: str, key: str, chunks: Callable[[], Iterator[bytes]], *, size: int) -> Stored:
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        chunks: Callable[[], Iterator[bytes]],
+        *,
+        size: int,
+        about: About | None = None,
+    ) -> Stored:
         """Write an object; a large one in parts, with bounded memory.
 
         SigV4 signs the SHA-256 of every payload, so S3 itself refuses bytes that were damaged on the way.
@@ -195,7 +236,11 @@ class Engine:
         Args:
             chunks: the bytes from the start; called again for a renewed token.
             size: expected number of bytes, which decides about parts.
+            about: whose headers, metadata and tags the object gets.
         """
+        carried: dict[str, Any] = {}
+        if about is not None:
+            carried = {"attributes": {**about.metadata, **about.headers}, "tags": dict(about.tags) or None}
 
         failures: list[BaseException] = []
 
@@ -209,13 +254,19 @@ class Engine:
         def work() -> Stored:
             import obstore
 
-            store = self._store(bucket)
+            store = self._connection.store(bucket)
             if size <= PART_SIZE:
-                result = obstore.put(store, key, b"".join(guarded()), use_multipart=False)
+                result = obstore.put(store, key, b"".join(guarded()), use_multipart=False, **carried)
             else:
                 part = max(PART_SIZE, -(-size // _MAX_PARTS) + 1024 * 1024)
                 result = obstore.put(
-                    store, key, guarded(), use_multipart=True, chunk_size=part, max_concurrency=_PARTS_AT_ONCE
+                    store,
+                    key,
+                    guarded(),
+                    use_multipart=True,
+                    chunk_size=part,
+                    max_concurrency=_PARTS_AT_ONCE,
+                    **carried,
                 )
                 # Some servers name another ETag in the answer than they list afterwards.
                 meta = obstore.head(store, key)
@@ -223,7 +274,7 @@ class Engine:
             return Stored(_bare(result["e_tag"]), _version(result["version"]))
 
         try:
-            return self._call(work, bucket=bucket, key=key)
+            return self._connection.call(work, bucket=bucket, key=key)
         except Exception:
             if failures:
                 raise failures[-1] from None
@@ -241,19 +292,139 @@ class Engine:
             import obstore
 
             mode: Any = "create" if etag is None else {"e_tag": f'"{etag}"'}
-            result = obstore.put(self._store(bucket), key, data, mode=mode, use_multipart=False)
+            result = obstore.put(self._connection.store(bucket), key, data, mode=mode, use_multipart=False)
             return Stored(_bare(result["e_tag"]), _version(result["version"]))
 
-        return self._call(work, bucket=bucket, key=key)
+        return self._connection.call(work, bucket=bucket, key=key)
+
+    def copy(self, original: Original, bucket: str, key: str, *, progress: Callable[[int], None]) -> Stored:
+        """Copy an object within this endpoint; no byte of it comes here, and all that it carries travels.
+
+        Its ETag is a condition, and as some servers ignore it, the copy's own ETag is looked at, too.
+
+        Args:
+            progress: told of bytes that are copied.
+
+        Raises:
+            SourceChanged: the original is not there any more, or no longer as it was listed.
+            AccessDenied: names the one of the two that may not be reached.
+            IntegrityError: the copy is not as large as the original.
+        """
+        try:
+            if original.size > self._copy_limit:
+                stored = self._copy_parts(original, bucket, key, progress)
+            else:
+                stored = self._connection.call(lambda: self._copy_whole(original, bucket, key), bucket=bucket, key=key)
+                progress(original.size)
+        except (NotFound, PreconditionFailed) as exc:
+            raise _moved(original) from exc
+        except AccessDenied:
+            self._check_readable(original)
+            raise
+        if stored.etag is None or stored.etag != original.etag:
+            self._check_copy(original, bucket, key)
+        return stored
+
+    def _copy_whole(self, original: Original, bucket: str, key: str) -> Stored:
+        condition = {"CopySourceIfMatch": f'"{original.etag}"'} if original.etag else {}
+        answer = self._connection.patient_boto().copy_object(
+            Bucket=bucket,
+            Key=key,
+            CopySource=_copy_source(original),
+            **condition,  # type: ignore[arg-type] # an optional condition
+        )
+        return Stored(_bare(answer["CopyObjectResult"].get("ETag")), _version(answer.get("VersionId")))
+
+    def _copy_parts(self, original: Original, bucket: str, key: str, progress: Callable[[int], None]) -> Stored:
+        about = self.about(original.bucket, original.key, version=original.version, tags=True)
+        boto = self._connection.patient_boto  # asked for anew each time: an expired token makes a new client
+        wanted: dict[str, Any] = {
+            name: about.headers[header] for name, header in _HEADERS.items() if header in about.headers
+        }
+        if about.tags:
+            wanted["Tagging"] = urllib.parse.urlencode(about.tags)
+        begun = self._connection.call(
+            lambda: boto().create_multipart_upload(Bucket=bucket, Key=key, Metadata=dict(about.metadata), **wanted),
+            bucket=bucket,
+            key=key,
+        )
+        upload = begun["UploadId"]
+        parts: dict[int, str] = {}
+        condition: dict[str, Any] = {"CopySourceIfMatch": f'"{original.etag}"'} if original.etag else {}
+
+        def copy_part(part: tuple[int, int, int]) -> None:
+            number, first, last = part
+            answer = self._connection.call(
+                lambda: boto().upload_part_copy(
+                    Bucket=bucket,
+                    Key=key,
+                    UploadId=upload,
+                    PartNumber=number,
+                    CopySource=_copy_source(original),
+                    CopySourceRange=f"bytes={first}-{last}",
+                    **condition,
+                ),
+                bucket=bucket,
+                key=key,
+            )
+            etag = answer.get("CopyPartResult", {}).get("ETag")
+            if not etag:
+                raise StoreError(
+                    f"this S3 server cannot copy {shown(bucket, key)} in parts",
+                    hint="it is too large for one copy; leave it out with a rule of ignore",
+                )
+            parts[number] = etag
+            progress(last - first + 1)
+
+        try:
+            each(copy_ranges(original.size, part=self._copy_part), copy_part, jobs=_COPIED_AT_ONCE)
+            ended: list[CompletedPartTypeDef] = [
+                {"PartNumber": number, "ETag": etag} for number, etag in sorted(parts.items())
+            ]
+            answer = self._connection.call(
+                lambda: boto().complete_multipart_upload(
+                    Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": ended}
+                ),
+                bucket=bucket,
+                key=key,
+            )
+        except BaseException:
+            with contextlib.suppress(Exception):  # what remains costs money and is never seen; the error is the news
+                boto().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+            raise
+        return Stored(self.about(bucket, key).etag, _version(answer.get("VersionId")))
+
+    def _check_readable(self, original: Original) -> None:
+        """Raises AccessDenied for the original, where it is that which may not be read."""
+        with contextlib.suppress(NotFound):
+            self.about(original.bucket, original.key, version=original.version)
+
+    def _check_copy(self, original: Original, bucket: str, key: str) -> None:
+        """Where ETags differ: because of parts or keys, or because the original was replaced meanwhile?"""
+        try:
+            now = self.about(original.bucket, original.key, version=original.version)
+        except NotFound as exc:
+            raise _moved(original) from exc
+        if now.size != original.size or (original.etag and now.etag and now.etag != original.etag):
+            raise _moved(original)
+        copy = self.about(bucket, key)
+        both_md5 = now.has_md5 and copy.has_md5 and is_md5(now.etag) and is_md5(copy.etag)
+        if copy.size != now.size or (both_md5 and copy.etag != now.etag):
+            raise IntegrityError(
+                f"{shown(bucket, key)} is not what {shown(original.bucket, original.key)} is, although it was copied",
+                hint="run it again",
+            )
 
     def put_marker(self, bucket: str, key: str) -> None:
         """Write an empty object whose key ends in a slash; obstore cannot name one."""
-        self._call(lambda: self._boto().put_object(Bucket=bucket, Key=key, Body=b""), bucket=bucket, key=key)
+        self._connection.call(
+            lambda: self._connection.boto().put_object(Bucket=bucket, Key=key, Body=b""), bucket=bucket, key=key
+        )
 
     def exists(self, bucket: str, key: str) -> bool:
         """Tell whether there is an object of exactly this key."""
         try:
-            self._call(lambda: self._boto().head_object(Bucket=bucket, Key=key), bucket=bucket, key=key)
+            self.about(bucket, key)
         except NotFound:
             return False
         return True
@@ -263,7 +434,7 @@ class Engine:
         failed: dict[str, str] = {}
 
         def work(batch: Sequence[str]) -> None:
-            answer = self._boto().delete_objects(
+            answer = self._connection.boto().delete_objects(
                 Bucket=bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
             )
             for error in answer.get("Errors", []):
@@ -271,14 +442,14 @@ class Engine:
 
         for start in range(0, len(keys), _BATCH):
             batch = keys[start : start + _BATCH]
-            self._call(lambda batch=batch: work(batch), bucket=bucket, key=batch[0])  # type: ignore[misc] # bound now
+            self._connection.call(lambda batch=batch: work(batch), bucket=bucket, key=batch[0])  # type: ignore[misc] # bound now
         return failed
 
     def abort_uploads(self, bucket: str, prefix: str) -> None:
         """Abort the multipart uploads that a dead run has left below `prefix/`; they cost money and are never seen."""
 
         def work() -> None:
-            client = self._boto()
+            client = self._connection.boto()
             pages = client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=bucket, Prefix=f"{prefix}/" if prefix else ""
             )
@@ -288,236 +459,24 @@ class Engine:
 
         # Cleaning up only; some servers do not offer the listing, and some policies do not allow it.
         with contextlib.suppress(StoreError):
-            self._call(work, bucket=bucket, key=prefix)
+            self._connection.call(work, bucket=bucket, key=prefix)
 
     # -- how calls are made
-
-    def _call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
-        """Run a request where signals can interrupt it; its errors become ours, an expired token is renewed once."""
-        renewals = self._renewals
-        try:
-            return aside(lambda: _translated(work, bucket=bucket, key=key))
-        except _Expired:
-            self._renew(renewals)
-        try:
-            return aside(lambda: _translated(work, bucket=bucket, key=key))
-        except _Expired as exc:
-            raise TryAgain(
-                f"the credentials for bucket {bucket} have expired", hint="renew them and run it again"
-            ) from exc
-
     def _chunks(self, result: GetResult, *, bucket: str, key: str) -> Iterator[bytes]:
         stream = iter(result.stream(min_chunk_size=1024 * 1024))
         while True:
-            chunk = _translated(lambda: next(stream, None), bucket=bucket, key=key)
+            chunk = translated(lambda: next(stream, None), bucket=bucket, key=key)
             if chunk is None:
                 return
             yield bytes(chunk)
-
-    def _renew(self, renewals: int) -> None:
-        with self._guard:
-            if self._renewals == renewals:  # else another thread has done it already
-                self._session = self._client = None
-                self._stores.clear()
-                self._renewals += 1
-
-    def _store(self, bucket: str) -> S3Store:
-        with self._guard:
-            if bucket not in self._stores:
-                self._stores[bucket] = self._open_store(bucket)
-            return self._stores[bucket]
-
-    def _open_store(self, bucket: str) -> S3Store:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-        from obstore.store import S3Store
-
-        client = self._boto()
-        session = self._open_session()
-        endpoint = client.meta.endpoint_url
-        on_aws = re.match(r"https://s3[.-]", endpoint) is not None and ".amazonaws.com" in endpoint
-        # S3 itself is addressed by virtual host, as it asks for, but for names that no certificate covers.
-        virtual = on_aws and "." not in bucket
-        settings: dict[str, Any] = {"region": client.meta.region_name, "virtual_hosted_style_request": virtual}
-        if not on_aws:
-            settings["endpoint"] = endpoint
-        return S3Store(
-            bucket,
-            config=settings,  # type: ignore[arg-type] # a TypedDict made step by step
-            client_options={
-                "allow_http": endpoint.startswith("http://"),
-                "connect_timeout": datetime.timedelta(seconds=_CONNECT_TIMEOUT_S),
-                "read_timeout": datetime.timedelta(seconds=_READ_TIMEOUT_S),
-                "timeout": _REQUEST_TIMEOUT,
-                "user_agent": "s32s",
-            },
-            retry_config={
-                "max_retries": self._settings.retries,
-                "retry_timeout": datetime.timedelta(minutes=3),
-                # Each pause is drawn between the first one and `base` times the last; eight of them outlast
-                # a busy quarter of a minute in most cases.
-                "backoff": {
-                    "init_backoff": datetime.timedelta(milliseconds=500),
-                    "max_backoff": datetime.timedelta(seconds=10),
-                    "base": 3,
-                },
-            },
-            credential_provider=Boto3CredentialProvider(session, ttl=_CREDENTIAL_TTL),
-        )
-
-    def _open_session(self) -> boto3.session.Session:
-        import boto3
-        import botocore.exceptions
-
-        with self._guard:
-            if self._session is None:
-                try:
-                    session = boto3.session.Session(
-                        profile_name=self._settings.profile, region_name=self._settings.region
-                    )
-                    found = session.get_credentials()
-                except botocore.exceptions.BotoCoreError as exc:
-                    raise CredentialsError(f"the AWS credentials cannot be used: {exc}", hint=_WAYS) from exc
-                if found is None:
-                    raise CredentialsError("there are no AWS credentials", hint=_WAYS)
-                self._session = session
-            return self._session
-
-    def _boto(self) -> S3Client:
-        with self._guard:
-            if self._client is None:
-                from botocore.config import Config
-
-                self._client = self._open_session().client(
-                    "s3",
-                    endpoint_url=self._settings.endpoint_url,
-                    region_name=self._open_session().region_name or "us-east-1",
-                    config=Config(
-                        connect_timeout=_CONNECT_TIMEOUT_S,
-                        read_timeout=_READ_TIMEOUT_S,
-                        retries={"mode": "standard", "total_max_attempts": self._settings.retries + 1},
-                        user_agent_extra="s32s",
-                        # Several servers refuse the trailers that newer clients send by default.
-                        request_checksum_calculation="when_required",
-                        response_checksum_validation="when_required",
-                    ),
-                )
-            return self._client
 
     def _page(self, bucket: str, prefix: str, token: str) -> ListObjectsV2OutputTypeDef:
         asked: ListObjectsV2RequestTypeDef = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
         if token:
             asked["ContinuationToken"] = token
-        return self._call(lambda: self._boto().list_objects_v2(**asked), bucket=bucket, key=prefix)
-
-
-_WAYS = (
-    "give them in ~/.aws/credentials (aws configure), in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-    "or by the role of this machine"
-)
-
-
-class _Expired(S32sError):
-    """The token is too old; stays within this module."""
-
-
-_CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
-_MESSAGE = re.compile(r"<Message>\s*([^<]*?)\s*</Message>")
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
-_UNKNOWN_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed"}
-_BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "TooManyRequests"}
-
-
-def _translated(work: Callable[[], R], *, bucket: str, key: str) -> R:
-    import botocore.exceptions
-    from botocore.parsers import ResponseParserError
-    from obstore.exceptions import BaseError
-
-    try:
-        return work()
-    except ResponseParserError as exc:
-        raise StoreError(f"the answer for {_shown(bucket, key)} is none of S3's", hint="check the endpoint") from exc
-    except (BaseError, OSError) as exc:
-        # obstore raises FileNotFoundError and other built-in errors of that family where they fit.
-        raise _of_obstore(exc, bucket=bucket, key=key) from exc
-    except botocore.exceptions.ClientError as exc:
-        facts = exc.response.get("Error", {})
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise _of_code(
-            facts.get("Code") or "", facts.get("Message") or "", status=status, bucket=bucket, key=key
-        ) from exc
-    except botocore.exceptions.BotoCoreError as exc:
-        if isinstance(exc, botocore.exceptions.NoCredentialsError | botocore.exceptions.PartialCredentialsError):
-            raise CredentialsError("there are no AWS credentials", hint=_WAYS) from exc
-        if isinstance(exc, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError):
-            raise _unreachable(bucket, _reason(f"{exc} {exc.kwargs.get('error', '')}")) from exc
-        raise StoreError(paths.escape(str(exc)), where=_shown(bucket, key)) from exc
-
-
-def _of_obstore(exc: Exception, *, bucket: str, key: str) -> S32sError:
-    from obstore import exceptions
-
-    text = str(exc)
-    code = found[1] if (found := _CODE.search(text)) else ""
-    message = found[1] if (found := _MESSAGE.search(text)) else ""
-    status = int(found[1]) if (found := re.search(r"status(?: code)?:? (\d{3})", text)) else 0
-    if isinstance(exc, exceptions.NotFoundError | FileNotFoundError) and not code:
-        code = "NoSuchKey"
-    elif isinstance(exc, exceptions.PreconditionError | exceptions.AlreadyExistsError):
-        code = "PreconditionFailed"
-    elif isinstance(exc, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError) and not code:
-        code = "AccessDenied"
-    if not code and not status:
-        return _unreachable(bucket, _reason(text))
-    return _of_code(code, message, status=status, bucket=bucket, key=key)
-
-
-def _of_code(code: str, message: str, *, status: int, bucket: str, key: str) -> S32sError:
-    where = _shown(bucket, key)
-    said = paths.escape(f"{code}: {message}" if message else code or f"HTTP {status}")
-    if code in _EXPIRED:
-        return _Expired(said, where=where)
-    if code == "NoSuchBucket":
-        return BucketMissing(f"the bucket {bucket} does not exist", hint="check the name and the region")
-    if code in ("NoSuchKey", "NoSuchVersion", "404", "NotFound") or (status == 404 and not code):
-        return NotFound(f"{where} does not exist")
-    if code in ("PreconditionFailed", "ConditionalRequestConflict", "412") or status in (409, 412):
-        return PreconditionFailed(f"{where} was changed by somebody else")
-    if code in _UNKNOWN_KEYS or status == 401:
-        return CredentialsError(f"S3 does not accept the credentials for bucket {bucket} ({said})", hint=_WAYS)
-    if code == "RequestTimeTooSkewed":
-        return StoreError("the clock of this machine is wrong, and S3 refuses its requests", hint="set the clock")
-    if code == "InvalidObjectState":
-        return AccessDenied(f"{where} is archived and cannot be read", hint="restore it from its storage class first")
-    if code in ("AccessDenied", "403", "Forbidden", "AllAccessDisabled") or status == 403:
-        return AccessDenied(f"S3 denies access to {where}", hint="check the policy of this user or role")
-    if code in _BUSY or status >= 500 or status == 429:
-        return Unreachable(f"S3 is too busy or failing ({said}) at {where}", hint="run it again later")
-    return StoreError(f"S3 refuses {where} ({said})")
-
-
-def _unreachable(bucket: str, reason: str) -> Unreachable:
-    return Unreachable(
-        f"S3 could not be reached for bucket {bucket}: {paths.escape(reason)[:300]}",
-        hint="check the endpoint and the network, and run it again",
-    )
-
-
-def _reason(text: str) -> str:
-    """The innermost cause in obstore's nested message."""
-    lowered = text.lower()
-    for needle, shown in (
-        ("connection refused", "connection refused"),
-        ("dns error", "the host name is not known"),
-        ("timed out", "no answer in time"),
-        ("timedout", "no answer in time"),
-        ("certificate", "the server's certificate is not trusted"),
-        ("connection reset", "the connection was cut"),
-        ("connection closed", "the connection was cut"),
-        ("incompletemessage", "the connection was cut"),
-    ):
-        if needle in lowered:
-            return shown
-    return text.splitlines()[0] if text else "no reason given"
+        return self._connection.call(
+            lambda: self._connection.boto().list_objects_v2(**asked), bucket=bucket, key=prefix
+        )
 
 
 def _version(version: str | None) -> str | None:
@@ -530,5 +489,38 @@ def _bare(etag: str | None) -> str | None:
     return etag.removeprefix("W/").strip('"') if etag else None
 
 
-def _shown(bucket: str, key: str) -> str:
-    return paths.escape(f"s3://{bucket}/{key}")
+def copy_ranges(size: int, *, part: int) -> Iterator[tuple[int, int, int]]:
+    """Cut an object for UploadPartCopy: (part number, first byte, last byte).
+
+    Parts are as large as asked for, or larger where S3's 10,000 would not do; the last one is what remains.
+    """
+    part = max(part, -(-size // _MAX_PARTS))
+    for number, first in enumerate(range(0, size, part), start=1):
+        yield number, first, min(first + part, size) - 1
+
+
+#: Arguments of boto3 by the header they stand for; all of them travel with a copy.
+_HEADERS = {
+    "ContentType": "Content-Type",
+    "CacheControl": "Cache-Control",
+    "ContentDisposition": "Content-Disposition",
+    "ContentEncoding": "Content-Encoding",
+    "ContentLanguage": "Content-Language",
+}
+
+
+def _copy_source(original: Original) -> CopySourceTypeDef:
+    named: CopySourceTypeDef = {"Bucket": original.bucket, "Key": original.key}
+    if original.version:
+        named["VersionId"] = original.version
+    return named
+
+
+def _moved(original: Original) -> SourceChanged:
+    return SourceChanged(
+        f"{paths.escape(original.key)} was replaced or deleted on S3 during the run", paths=(original.key,)
+    )
+
+
+def _ns(moment: datetime.datetime | None) -> int | None:
+    return int(moment.timestamp()) * 1_000_000_000 if moment is not None else None

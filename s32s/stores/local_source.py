@@ -220,11 +220,9 @@ class FileBody:
 
 
 def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:
-    lines = [f"{paths.quote(path)}: {why}" for path, why in sorted(problems.items())]
-    shown = "\n  ".join(lines[:20])
-    rest = f"\n  and {len(lines) - 20:,} more" if len(lines) > 20 else ""
+    count = f"{len(problems):,} name{'s' if len(problems) > 1 else ''}"
     return Unreadable(
-        f"{len(lines):,} name{'s' if len(lines) > 1 else ''} in {paths.escape(root)} cannot travel:\n  {shown}{rest}\n",
+        f"{count} in {paths.escape(root)} cannot travel:{paths.listed(problems)}",
         hint="remove or rename them, or leave them out with a rule of ignore",
-        paths=tuple(problems),
+        reasons=problems,
     )

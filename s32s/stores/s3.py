@@ -12,17 +12,14 @@ writes, and both are read back: an endpoint that ignores conditions is found out
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from s32s import manifest, paths, tree
 from s32s.errors import (
-    AccessDenied,
     BadPath,
     IntegrityError,
     NotFound,
-    PreconditionFailed,
     PushUnderway,
     SourceChanged,
     StaleManifest,
@@ -31,10 +28,11 @@ from s32s.manifest import HEAD_KEY, Head, ManifestRef
 from s32s.maps import S3Path
 from s32s.plan import Plan
 from s32s.rules import EVERYTHING, Rules
-from s32s.stores._engine import Engine, Got, Listed
+from s32s.stores._engine import Engine, Listed
 from s32s.stores.base import Batch
+from s32s.stores.object_body import ObjectBody, is_same_object
 from s32s.stores.s3_change import Publisher, S3Change, Writer
-from s32s.tree import Item, Kind, Tree, is_md5
+from s32s.tree import Item, Kind, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,18 +176,21 @@ class S3Prefix:
     # -- writing
 
     @contextlib.contextmanager
-    def change(self, plan: Plan, writer: Writer) -> Iterator[S3Change]:
+    def change(self, plan: Plan, writer: Writer | None) -> Iterator[S3Change]:
         """Open a push. Left early, the old head still names the old generation, with the claim of an unfinished push.
+
+        Args:
+            writer: who publishes; None where no manifest shall be.
 
         Raises:
             Conflict: another master is at it.
         """
-        change = S3Change(self._engine, self.place, plan, self._publisher(writer) if self._has_manifest else None)
+        publisher = None
+        if self._has_manifest and writer is not None:
+            publisher = Publisher(self._engine, self.place, writer, self.head, self._head_etag)
+        change = S3Change(self._engine, self.place, plan, publisher)
         change.claim()
         yield change
-
-    def _publisher(self, writer: Writer) -> Publisher:
-        return Publisher(self._engine, self.place, writer, self.head, self._head_etag)
 
     # -- inside
 
@@ -222,12 +223,10 @@ class S3Prefix:
                 bad[found.key] = reason
             items[item.path] = items.get(item.path, item) if item.kind is Kind.DIR else item
         if bad:
-            lines = "\n  ".join(f"{paths.quote(key)}: {why}" for key, why in sorted(bad.items())[:20])
-            rest = f"\n  and {len(bad) - 20:,} more" if len(bad) > 20 else ""
             raise BadPath(
-                f"{len(bad):,} keys below {self.place} are no safe relative paths:\n  {lines}{rest}\n",
+                f"{len(bad):,} keys below {self.place} are no safe relative paths:{paths.listed(bad)}",
                 hint="rename or delete these objects",
-                paths=tuple(bad),
+                reasons=bad,
             )
         return tree.make(items.values()).items
 
@@ -265,62 +264,6 @@ class S3Prefix:
         )
 
 
-class ObjectBody:
-    """The bytes of one object."""
-
-    def __init__(self, engine: Engine, place: S3Path, item: Item) -> None:
-        self._engine = engine
-        self._place = place
-        self._item = item
-
-    @property
-    def item(self) -> Item:
-        """See `stores.base.Body`."""
-        return self._item
-
-    def chunks(self) -> Iterator[bytes]:
-        """Read the object, if it still is the one that was listed.
-
-        Without a SHA-256 an ETag that is an MD5 is all that the endpoint vouches for, so it is checked here.
-        """
-        item = self._item
-        got = self._open()
-        md5 = hashlib.md5(usedforsecurity=False) if not item.sha256 and is_md5(item.etag) else None
-        for chunk in got.chunks:
-            if md5 is not None:
-                md5.update(chunk)
-            yield chunk
-        is_wrong = md5 is not None and md5.hexdigest() != item.etag
-        if is_wrong and self._engine.is_md5_etag(self._place.bucket, self._place.key(item.path)):
-            raise IntegrityError(
-                f"{paths.quote(item.path)} arrived with wrong bytes: its MD5 is not the object's ETag",
-                hint="run it again",
-                paths=(item.path,),
-            )
-        if item.mtime_ns is None:
-            self._item = replace(item, mtime_ns=got.modified_ns)
-
-    def _open(self) -> Got:
-        """The object as it was listed: the current one, or in a versioned bucket the version of that time.
-
-        The current one first, because reading versions needs a permission of its own (s3:GetObjectVersion).
-        """
-        item = self._item
-        bucket, key = self._place.bucket, self._place.key(item.path)
-        with contextlib.suppress(NotFound, PreconditionFailed):
-            got = self._engine.get(bucket, key, etag=item.etag)
-            if _is_same_object(item, size=got.size, etag=got.etag):
-                return got
-        if item.version:
-            with contextlib.suppress(NotFound, AccessDenied):
-                got = self._engine.get(bucket, key, version=item.version)
-                if _is_same_object(item, size=got.size, etag=got.etag):
-                    return got
-        raise SourceChanged(
-            f"{paths.quote(item.path)} was replaced or deleted on S3 during the run", paths=(item.path,)
-        )
-
-
 def _differences(known: Tree, listed: Tree) -> list[str]:
     """Paths at which a manifest and a LIST disagree; the marker of a directory that both name is no difference."""
     different = []
@@ -337,15 +280,10 @@ def _differences(known: Tree, listed: Tree) -> list[str]:
 
 
 def _agree(told: Item, listed: Item) -> bool:
-    return told.kind is not Kind.FILE or _is_same_object(told, size=listed.size, etag=listed.etag)
-
-
-def _is_same_object(item: Item, *, size: int, etag: str | None) -> bool:
-    """Size and ETag agree; an ETag that is missing proves nothing, and some servers leave it out now and then."""
-    return size == item.size and (not etag or not item.etag or etag == item.etag)
+    return told.kind is not Kind.FILE or is_same_object(told, size=listed.size, etag=listed.etag)
 
 
 def _listed_item(path: str, found: Listed) -> Item:
     if path.endswith("/"):
         return Item(path[:-1], Kind.DIR, etag=found.etag)
-    return Item(path, Kind.FILE, size=found.size, etag=found.etag)
+    return Item(path, Kind.FILE, size=found.size, etag=found.etag, stored_ns=found.stored_ns)

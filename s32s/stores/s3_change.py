@@ -20,6 +20,7 @@ from s32s.maps import S3Path
 from s32s.plan import Plan
 from s32s.stores._engine import Engine, Stored
 from s32s.stores.base import Body, Progress
+from s32s.stores.object_body import ObjectBody
 from s32s.tree import Item, Kind
 
 _READS = 3  # of a file that does not stand still while it is uploaded
@@ -62,7 +63,11 @@ class S3Change:
             self._engine.abort_uploads(self._place.bucket, self._place.prefix)
 
     def put(self, body: Body, progress: Progress) -> None:
-        """Upload one file, again from the start when it changes under the reading."""
+        """Bring one file: an object from where it lies, a local one again from the start when it changes meanwhile."""
+        if isinstance(body, ObjectBody):
+            # What another object has become is the planner's to judge: SourceChanged goes up at once.
+            self._note(body.item, body.copy_to(self._engine, self._place, progress))
+            return
 
         def chunks() -> Iterator[bytes]:
             for chunk in body.chunks():
@@ -80,8 +85,7 @@ class S3Change:
                         hint="push when nobody writes to it, or leave it out with a rule of ignore",
                         paths=(body.item.path,),
                     ) from exc
-        with self._guard:
-            self.stored[body.item.path] = replace(body.item, etag=stored.etag, version=stored.version)
+        self._note(body.item, stored)
 
     def publish(self) -> int:
         """Write the manifest, then the head; from then on readers see the new generation."""
@@ -96,11 +100,11 @@ class S3Change:
         keys += self._replaced_keys()
         failed = self._engine.delete(self._place.bucket, keys)
         if failed:
-            lines = "\n  ".join(f"{paths.quote(key)}: {paths.escape(why)}" for key, why in sorted(failed.items())[:20])
+            at = {self._path(key): why for key, why in failed.items()}
             raise EntryFailed(
-                f"{len(failed):,} objects could not be deleted; all else is published:\n  {lines}\n",
-                hint="the next push tries again",
-                paths=tuple(failed),
+                f"{len(failed):,} objects could not be deleted; all else is done:{paths.listed(at)}",
+                hint="the next run tries again",
+                reasons=at,
             )
         if self._publisher is not None:
             self._publisher.forget_old_manifests()
@@ -110,6 +114,13 @@ class S3Change:
         known = {keep.source.path: keep.target.etag for keep in self._plan.keeps}
         known |= {put.item.path: put.old.etag for put in self._plan.puts if put.old is not None and not put.needs_bytes}
         return known | {path: item.etag for path, item in self.stored.items()}
+
+    def _path(self, key: str) -> str:
+        return key.removeprefix(self._place.key(""))
+
+    def _note(self, item: Item, stored: Stored) -> None:
+        with self._guard:
+            self.stored[item.path] = replace(item, etag=stored.etag, version=stored.version)
 
     def _upload(self, body: Body, chunks: Callable[[], Iterator[bytes]]) -> Stored:
         item = body.item

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "s32s"
 
 LAYERS = [
     {"errors", "paths", "tree"},
-    {"rules", "plan", "guards", "maps", "manifest", "events", "report"},
+    {"accept", "rules", "plan", "guards", "maps", "manifest", "events", "report"},
     {"workers", "disk", "settings", "state", "stores"},
     {"replicate", "roles", "catalog", "runs", "status"},
     {"render", "cli", "demo"},
@@ -20,9 +20,9 @@ LAYERS = [
 ]
 PURE = LAYERS[0] | LAYERS[1]
 ROOMS = {
-    "boto3": {"stores/_engine.py", "demo.py"},
-    "botocore": {"stores/_engine.py"},
-    "obstore": {"stores/_engine.py"},
+    "boto3": {"stores/_connection.py", "demo.py"},
+    "botocore": {"stores/_answers.py", "stores/_connection.py"},
+    "obstore": {"stores/_answers.py", "stores/_connection.py", "stores/_engine.py"},
     "argparse": {"cli.py"},
     "rich": {"render/text.py"},
     "tomlkit": {"settings.py"},

@@ -1,0 +1,168 @@
+"""A connection to one endpoint with one set of credentials: boto3 finds them, obstore borrows them.
+
+Sessions and clients are made at their first use, one of each. obstore retries by itself (503, resets, time-outs, with
+backoff and jitter), boto3 does too; nobody above retries a request, so attempts never multiply. The one exception is a
+token that has expired in the middle of a run: credentials are resolved afresh, once, and the request is sent again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from s32s.errors import CredentialsError, TryAgain
+from s32s.settings import MAX_JOBS, S3Connection
+from s32s.stores._answers import WAYS, Expired, translated
+from s32s.workers import aside
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_s3 import S3Client
+    from obstore.store import S3Store
+
+R = TypeVar("R")
+
+#: botocore hands out credentials that are good for at least 10 minutes (botocore.credentials, mandatory refresh), so
+#: what obstore keeps must be younger; and obstore asks for new ones 5 minutes before it thinks that they expire.
+_CREDENTIAL_TTL = datetime.timedelta(minutes=9)
+_CONNECT_TIMEOUT_S = 5
+#: A server that is silent for so long is taken for dead; it bounds a stalled body too.
+_READ_TIMEOUT_S = 30
+#: Of a copy within S3: 5 GiB take minutes, and not every server sends signs of life meanwhile.
+_COPY_TIMEOUT_S = 900
+#: Of a whole request: generous, since a part of a large file may take its time on a thin line.
+_REQUEST_TIMEOUT = datetime.timedelta(hours=1)
+
+
+class Connection:
+    """Clients of both libraries for one endpoint. Thread-safe.
+
+    Args:
+        settings: where S3 is, and by which profile.
+    """
+
+    def __init__(self, settings: S3Connection) -> None:
+        self._settings = settings
+        self._guard = threading.RLock()
+        self._session: boto3.session.Session | None = None
+        self._clients: dict[int, S3Client] = {}
+        self._stores: dict[str, S3Store] = {}
+        self._renewals = 0
+
+    def call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
+        """Run a request where signals can interrupt it; its errors become ours, an expired token is renewed once."""
+        renewals = self._renewals
+        try:
+            return aside(lambda: translated(work, bucket=bucket, key=key))
+        except Expired:
+            self._renew(renewals)
+        try:
+            return aside(lambda: translated(work, bucket=bucket, key=key))
+        except Expired as exc:
+            raise TryAgain(
+                f"the credentials for bucket {bucket} have expired", hint="renew them and run it again"
+            ) from exc
+
+    def boto(self) -> S3Client:
+        """The client of boto3; shared by all threads."""
+        return self._boto(_READ_TIMEOUT_S)
+
+    def patient_boto(self) -> S3Client:
+        """One for requests that S3 answers only when it has done long work, such as the copy of a large object."""
+        return self._boto(_COPY_TIMEOUT_S)
+
+    def _boto(self, read_timeout_s: int) -> S3Client:
+        with self._guard:
+            if read_timeout_s not in self._clients:
+                from botocore.config import Config
+
+                session = self._open_session()
+                self._clients[read_timeout_s] = session.client(
+                    "s3",
+                    endpoint_url=self._settings.endpoint_url,
+                    region_name=session.region_name or "us-east-1",
+                    config=Config(
+                        connect_timeout=_CONNECT_TIMEOUT_S,
+                        read_timeout=read_timeout_s,
+                        retries={"mode": "standard", "total_max_attempts": self._settings.retries + 1},
+                        user_agent_extra="s32s",
+                        max_pool_connections=MAX_JOBS,
+                        # Several servers refuse the trailers that newer clients send by default.
+                        request_checksum_calculation="when_required",
+                        response_checksum_validation="when_required",
+                    ),
+                )
+            return self._clients[read_timeout_s]
+
+    def store(self, bucket: str) -> S3Store:
+        """The client of obstore for one bucket."""
+        with self._guard:
+            if bucket not in self._stores:
+                self._stores[bucket] = self._open_store(bucket)
+            return self._stores[bucket]
+
+    def _renew(self, renewals: int) -> None:
+        with self._guard:
+            if self._renewals == renewals:  # else another thread has done it already
+                self._session = None
+                self._clients.clear()
+                self._stores.clear()
+                self._renewals += 1
+
+    def _open_store(self, bucket: str) -> S3Store:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+        from obstore.store import S3Store
+
+        client = self.boto()
+        session = self._open_session()
+        endpoint = client.meta.endpoint_url
+        on_aws = re.match(r"https://s3[.-]", endpoint) is not None and ".amazonaws.com" in endpoint
+        # S3 itself is addressed by virtual host, as it asks for, but for names that no certificate covers.
+        virtual = on_aws and "." not in bucket
+        settings: dict[str, Any] = {"region": client.meta.region_name, "virtual_hosted_style_request": virtual}
+        if not on_aws:
+            settings["endpoint"] = endpoint
+        return S3Store(
+            bucket,
+            config=settings,  # type: ignore[arg-type] # a TypedDict made step by step
+            client_options={
+                "allow_http": endpoint.startswith("http://"),
+                "connect_timeout": datetime.timedelta(seconds=_CONNECT_TIMEOUT_S),
+                "read_timeout": datetime.timedelta(seconds=_READ_TIMEOUT_S),
+                "timeout": _REQUEST_TIMEOUT,
+                "user_agent": "s32s",
+            },
+            retry_config={
+                "max_retries": self._settings.retries,
+                "retry_timeout": datetime.timedelta(minutes=3),
+                # Each pause is drawn between the first one and `base` times the last; eight of them outlast
+                # a busy quarter of a minute in most cases.
+                "backoff": {
+                    "init_backoff": datetime.timedelta(milliseconds=500),
+                    "max_backoff": datetime.timedelta(seconds=10),
+                    "base": 3,
+                },
+            },
+            credential_provider=Boto3CredentialProvider(session, ttl=_CREDENTIAL_TTL),
+        )
+
+    def _open_session(self) -> boto3.session.Session:
+        import boto3
+        import botocore.exceptions
+
+        with self._guard:
+            if self._session is None:
+                try:
+                    session = boto3.session.Session(
+                        profile_name=self._settings.profile, region_name=self._settings.region
+                    )
+                    found = session.get_credentials()
+                except botocore.exceptions.BotoCoreError as exc:
+                    raise CredentialsError(f"the AWS credentials cannot be used: {exc}", hint=WAYS) from exc
+                if found is None:
+                    raise CredentialsError("there are no AWS credentials", hint=WAYS)
+                self._session = session
+            return self._session
