@@ -76,7 +76,7 @@ class S3Path:
             ValueError: for people.
         """
         bare = text.removeprefix("s3://")
-        bucket, _, prefix = bare.rstrip("/").partition("/")
+        bucket, _, prefix = bare.removesuffix("/").partition("/")
         if not _BUCKET.fullmatch(bucket):
             raise ValueError(f"{paths.quote(bucket)} is no bucket name; write bucket/prefix")
         if prefix and (reason := paths.problem(prefix, room=paths.MAX_KEY - 100)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ R = TypeVar("R")
 
 #: How long an interrupted crew may take to notice, before it is left behind.
 _PATIENCE_S = 2.0
+#: How often a worker without work looks whether it is still wanted.
+_LOOK_S = 0.5
 
 
 def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int) -> None:
@@ -158,7 +161,12 @@ class _Crew:
 
     def work(self) -> None:
         while True:
-            thing = self.waiting.get()
+            try:
+                thing = self.waiting.get(timeout=_LOOK_S)
+            except queue.Empty:
+                if self._stopped.is_set():
+                    return
+                continue
             if isinstance(thing, _End):
                 return
             if self.errors or self._stopped.is_set():
@@ -169,11 +177,8 @@ class _Crew:
                 self.errors.append(exc)
 
     def stop(self, threads: list[threading.Thread]) -> None:
+        # No word through the queue: a signal may have struck while this thread held its lock.
         self._stopped.set()
-        for _ in threads:
-            try:
-                self.waiting.put_nowait(_END)
-            except queue.Full:
-                break
+        until = time.monotonic() + _PATIENCE_S
         for thread in threads:
-            thread.join(_PATIENCE_S / max(1, len(threads)))
+            thread.join(max(0.0, until - time.monotonic()))

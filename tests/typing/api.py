@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import assert_type
 
 import s32s
 
@@ -12,6 +13,7 @@ def sync_everything(configuration: Path) -> int:
     """Sync all entries of this machine's role and print what failed."""
     settings = s32s.load_settings(configuration)
     machine = s32s.open_machine(settings, s32s.places(os.environ))
+    assert_type(machine, s32s.Machine)
     maps = s32s.load_maps(settings.maps, machine.state, machine.engine)
     names = [entry.name for entry in maps.entries if entry.place(s32s.Role.SLAVE) is not None]
 
@@ -32,3 +34,27 @@ def sync_everything(configuration: Path) -> int:
         if plan is not None and not plan.is_empty:
             print(len(plan.puts), plan.deletions, plan.size)
     return report.exit_status
+
+
+def look_ahead(machine: s32s.Machine) -> list[str]:
+    """Show what a sync of one entry would bring, and what it would take away."""
+    report = s32s.run(machine, verb=s32s.Verb.DRYRUN, names=["WEBSITE"])
+    changes: list[str] = []
+    for end in report.finished:
+        if end.plan is None:
+            continue
+        changes += [f"+ {put.item.path} ({put.reason.value}, {put.item.size:,} bytes)" for put in end.plan.puts]
+        changes += [f"- {extra.path}" for extra in end.plan.extras]
+        changes += [f"! {rejection.path}: {rejection.reason}" for rejection in end.plan.rejected]
+    return changes
+
+
+def renew_maps(machine: s32s.Machine) -> tuple[str, ...]:
+    """Fetch the maps; say what is new, or what is wrong and where."""
+    try:
+        update = s32s.update_maps(machine.settings.maps, machine.state, machine.engine)
+    except s32s.S32sError as exc:
+        print(exc.where, exc.what, exc.hint, exc.paths)
+        return ()
+    assert_type(update.new, tuple[str, ...])
+    return update.new
