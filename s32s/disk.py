@@ -137,12 +137,18 @@ def rename_new(a_dir: int, a: str, b_dir: int, b: str) -> None:
     _renameat2(a_dir, a, b_dir, b, _RENAME_NOREPLACE)
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace the file at `path` in one step, durably; its directory must exist."""
+def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
+    """Replace the file at `path` in one step, durably; its directory must exist.
+
+    Args:
+        mode: its permission bits, exactly; None for 0644 less the umask.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644 if mode is None else mode)
         with open(fd, "wb") as file:
+            if mode is not None:
+                os.fchmod(fd, mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

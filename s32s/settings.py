@@ -11,7 +11,7 @@ import pwd
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,7 +101,7 @@ class Settings(pydantic.BaseModel):
             return MaxDelete(value, percent=False)
         if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", value.strip())):
             number, percent = float(match[1]), bool(match[2])
-            if not percent or number <= 100:
+            if number <= 100 if percent else match[1].isdigit():
                 return MaxDelete(number, percent=percent)
         raise _fail(f'{_shown(value)} is neither a count, such as 500, nor a percentage up to 100, such as "50%"')
 
@@ -198,6 +198,8 @@ def load(path: Path) -> Settings:
         raise ConfigError(f"{path} is not UTF-8") from exc
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{path} is no valid TOML: {exc}") from exc
+    except RecursionError as exc:
+        raise ConfigError(f"{path} is no valid TOML: it is nested too deeply") from exc
     return check(document, where=str(path))
 
 
@@ -224,7 +226,7 @@ def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
 
     Args:
         path: the file; its directory is made.
-        changes: top-level keys, and "s3" with a table of its own keys; None leaves a key as it is.
+        changes: keys and tables of keys as in the file; None leaves a key as it is.
 
     Raises:
         ConfigError: the result would be wrong (nothing is written), or the file cannot be written.
@@ -234,24 +236,35 @@ def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
 
     try:
         document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
-    except (OSError, UnicodeDecodeError, TOMLKitError) as exc:
-        raise ConfigError(f"{path} is there and cannot be changed: {exc}", hint="mend or move it first") from exc
-    for name, value in changes.items():
-        if isinstance(value, Mapping):
-            given = {key: inner for key, inner in value.items() if inner is not None}
-            if given:
-                document.setdefault(name, tomlkit.table()).update(given)
-        elif value is not None:
-            document[name] = value
+    except (OSError, UnicodeDecodeError, TOMLKitError, RecursionError) as exc:
+        why = "it is nested too deeply" if isinstance(exc, RecursionError) else exc
+        raise ConfigError(f"{path} is there and cannot be changed: {why}", hint="mend or move it first") from exc
+    _change(document, changes, tomlkit.table)
     settings = check(document.unwrap(), where=str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # An existing file keeps its bits: an administrator may have narrowed them.
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+        # An existing file keeps its bits: an administrator has chosen them.
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
         disk.write_atomic(path, tomlkit.dumps(document).encode(), mode=mode)
     except OSError as exc:
         raise ConfigError(f"{path} cannot be written: {exc.strerror}") from exc
     return settings
+
+
+def _change(table: Any, changes: Mapping[str, Any], make_table: Callable[[], Any]) -> None:
+    """Set the given keys; what is no table where one is needed stays, for `check` to name it."""
+    for name, value in changes.items():
+        if not isinstance(value, Mapping):
+            if value is not None:
+                table[name] = value
+        elif _given(value):
+            inner = table.setdefault(name, make_table())
+            if isinstance(inner, Mapping):
+                _change(inner, value, make_table)
+
+
+def _given(changes: Mapping[str, Any]) -> bool:
+    return any(_given(value) if isinstance(value, Mapping) else value is not None for value in changes.values())
 
 
 def homes() -> frozenset[str]:

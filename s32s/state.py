@@ -1,8 +1,9 @@
 """What this machine remembers: cached maps and manifests, the index, results, locks.
 
-Everything here but the results is a cache. A damaged index is thrown away and built again; a cached manifest is only
-used after its hash has been checked; the cached maps are one file that is replaced as a whole, so an update that fails
-half-way leaves them as they were.
+Everything here but the results is a cache. A damaged database is thrown away and made anew, at its opening or when it
+fails later; what is only locked, read-only or out of space is reported and kept. A cached manifest is only used after
+its hash has been checked; the cached maps are one file that is replaced as a whole, so an update that fails half-way
+leaves them as they were.
 
 The index spares hashing: it says which bytes a file had when it was last read, for as long as device, inode, size,
 modification and change time are the same. A row made too soon after the file's time stamps is not believed (git calls
@@ -33,6 +34,13 @@ _SCHEMA = 2
 _RACY_MTIME_NS = 2_000_000_000
 #: Two changes within this time may leave one ctime: a tick of the kernel's clock, 10 ms at HZ=100, doubled.
 _RACY_CTIME_NS = 20_000_000
+
+#: A damaged row may hold anything; whatever is no number is no stamp.
+_INDEX = """
+SELECT path, dev, ino, size, mtime_ns, ctime_ns, seen_ns, sha256, md5, etag FROM file WHERE root = ?
+AND typeof(dev) = 'integer' AND typeof(ino) = 'integer' AND typeof(size) = 'integer'
+AND typeof(mtime_ns) = 'integer' AND typeof(ctime_ns) = 'integer' AND typeof(seen_ns) = 'integer'
+"""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -159,27 +167,24 @@ class State:
 
     def writer_id(self) -> str:
         """This machine's own random id as a master, made at first use and kept."""
-        row = self._database.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
-        if row:
-            return str(row[0])
         made = secrets.token_hex(16)
         if self._writable:
-            with self._transaction():
+            with self._saved():
                 self._database.execute("INSERT OR IGNORE INTO meta VALUES ('writer', ?)", (made,))
-            return str(self._database.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()[0])
-        return made
+        try:
+            row = self._database.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            row = None
+        return str(row[0]) if row else made
 
     # -- the index
 
     def index(self, root: str) -> dict[str, Seen]:
         """What is known of the files below `root`, by relative path."""
         try:
-            rows = self._database.execute(
-                "SELECT path, dev, ino, size, mtime_ns, ctime_ns, seen_ns, sha256, md5, etag FROM file WHERE root = ?",
-                (root,),
-            )
+            rows = self._database.execute(_INDEX, (root,))
             return {row[0]: Seen((row[1], row[2], row[3], row[4], row[5]), *row[6:]) for row in rows}
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
             return {}  # only a cache: without it every file is read
 
     def save_index(self, root: str, files: Iterable[tuple[str, Seen]]) -> None:
@@ -187,7 +192,7 @@ class State:
         if not self._writable:
             return
         rows = ((root, path, *seen.stamp, seen.seen_ns, seen.sha256, seen.md5, seen.etag) for path, seen in files)
-        with contextlib.suppress(sqlite3.DatabaseError), self._transaction():
+        with self._saved():
             self._database.execute("DELETE FROM file WHERE root = ?", (root,))
             self._database.executemany("INSERT INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -198,14 +203,14 @@ class State:
         try:
             rows = self._database.execute("SELECT path, original, copy FROM copy WHERE mirror = ?", (mirror,))
             return {path: (original, copy) for path, original, copy in rows}
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
             return {}  # only a cache: without it the times decide
 
     def save_copies(self, mirror: str, copies: Mapping[str, tuple[str, str]]) -> None:
         """Replace what is known of `mirror`, in one transaction."""
         if not self._writable:
             return
-        with contextlib.suppress(sqlite3.DatabaseError), self._transaction():
+        with self._saved():
             self._database.execute("DELETE FROM copy WHERE mirror = ?", (mirror,))
             rows = ((mirror, path, original, copy) for path, (original, copy) in copies.items())
             self._database.executemany("INSERT INTO copy VALUES (?, ?, ?, ?)", rows)
@@ -227,7 +232,7 @@ class State:
         if not self._writable:
             return
         facts = json.dumps({name: getattr(result, name) for name in Result.__dataclass_fields__})
-        with contextlib.suppress(sqlite3.DatabaseError), self._transaction():
+        with self._saved():
             self._database.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", (entry, role, facts))
 
     def mark_pending(self, entry: str, role: str, *, needed: bool) -> None:
@@ -247,7 +252,7 @@ class State:
                 return None
             files = tuple((str(name), str(text).encode()) for name, text in facts["files"])
             return CachedMaps(source, float(facts["fetched_s"]), files)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def cache_maps(self, maps: CachedMaps) -> None:
@@ -310,6 +315,10 @@ class State:
         return self._places.state, self._places.cache
 
     @property
+    def _file(self) -> Path:
+        return self._places.state / "state.db"
+
+    @property
     def _maps_file(self) -> Path:
         return self._places.cache / "maps.json"
 
@@ -317,12 +326,24 @@ class State:
         return self._places.cache / "manifests" / f"{digest(source)}.jsonl.zst"
 
     @contextlib.contextmanager
+    def _saved(self) -> Iterator[None]:
+        """A transaction for what may get lost: a failure is no reason to fail a run, damage one to start anew."""
+        try:
+            with self._transaction():
+                yield
+        except sqlite3.DatabaseError as exc:
+            if _is_damage(exc, self._file):
+                self._database.close()
+                self._database = _make_anew(self._file)
+
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # some errors have rolled back already
+                self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
 
@@ -339,41 +360,35 @@ def holder() -> dict[str, str]:
 
 
 def _open_for_writing(file: Path) -> sqlite3.Connection:
-    for _ in range(2):
-        database: sqlite3.Connection | None = None
-        try:
-            database = _connect(str(file))
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                _make(database)
-                return database
-            if version == _SCHEMA and database.execute("PRAGMA quick_check").fetchone()[0] == "ok":
-                return database
-        except sqlite3.OperationalError:
-            if database is not None:
-                database.close()
-            raise  # locked, read-only, no space: nothing that a new file would cure
-        except sqlite3.DatabaseError:
-            pass
-        # Damaged, or of another version: it is a cache, so it starts anew.
+    database: sqlite3.Connection | None = None
+    try:
+        database = _connect(str(file))
+        if _is_new(database):
+            _make(database)
+        elif not _is_sound(database):
+            raise sqlite3.DatabaseError("another version, or damaged")
+        # A header that is damaged may make the file read-only, which shows only here.
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+        return database
+    except (sqlite3.Error, UnicodeDecodeError) as exc:
         if database is not None:
             database.close()
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            file.with_name(file.name + suffix).unlink(missing_ok=True)
-    database = _connect(str(file))
-    _make(database)
-    return database
+        if not _is_damage(exc, file):
+            raise
+        return _make_anew(file)
 
 
 def _open_for_reading(file: Path) -> sqlite3.Connection:
+    database: sqlite3.Connection | None = None
     try:
         database = _connect(f"file:{_uri(file)}?mode=ro")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version == _SCHEMA:
+        if _is_sound(database):
             return database
-        database.close()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         pass
+    if database is not None:
+        database.close()
     database = _connect(":memory:")
     _make(database)
     return database
@@ -381,12 +396,59 @@ def _open_for_reading(file: Path) -> sqlite3.Connection:
 
 def _connect(name: str) -> sqlite3.Connection:
     database = sqlite3.connect(name, timeout=30, isolation_level=None, uri=name.startswith("file:"))
-    database.execute("PRAGMA synchronous = NORMAL")
+    try:
+        database.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        database.close()
+        raise
     return database
 
 
 def _make(database: sqlite3.Connection) -> None:
     database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")
+
+
+def _make_anew(file: Path) -> sqlite3.Connection:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+    database = _connect(str(file))
+    _make(database)
+    return database
+
+
+def _is_new(database: sqlite3.Connection) -> bool:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(version == 0 and tables == 0)
+
+
+def _is_sound(database: sqlite3.Connection) -> bool:
+    """Of our version, with our very tables, and readable in each of them; its rows are only read when they are used."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version != _SCHEMA:
+        return False
+    found = database.execute("SELECT sql FROM sqlite_master").fetchall()
+    wanted = [text.replace(" IF NOT EXISTS", "").strip() for text in _TABLES.split(";") if text.strip()]
+    if sorted(sql or "" for (sql,) in found) != sorted(wanted):
+        return False
+    for table in ("meta", "file", "copy", "result"):
+        database.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 # names of our own
+    return True
+
+
+#: What a new file would not cure (sqlite.org/rescode.html): permission, busy, locked, no memory, read-only, I/O error,
+#: full, cannot open.
+_NOT_DAMAGE = {3, 5, 6, 7, 8, 10, 13, 14}
+
+
+def _is_damage(error: Exception, file: Path) -> bool:
+    if not isinstance(error, sqlite3.Error):
+        return True
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF == sqlite3.SQLITE_READONLY:
+        # A damaged header says so too, of a file that may well be written.
+        return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+    return code is None or (code & 0xFF) not in _NOT_DAMAGE
 
 
 def _uri(file: Path) -> str:
