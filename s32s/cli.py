@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -31,6 +32,31 @@ _EXIT = """exit status:
   4    dryrun --exit-code found differences
   75   try again later: another run holds the lock, a push is unfinished, or S3 could not be reached
   130  interrupted (143: terminated); the target is as it was"""
+
+
+_DIRECTIONS = """
+The role of this machine is the direction:
+
+  master   its directory  >  the S3 path
+  slave    the S3 path    >  its directory
+  mirror   the S3 path    >  another S3 path"""
+
+_MORE = {
+    "dryrun": """
+It shows what is new, modified, deleted and rejected, with the reasons. On a
+terminal long lists are cut to a screen; --all shows everything.
+"""
+    + _DIRECTIONS,
+    "copy": """
+What the destination holds beyond the source stays there.
+"""
+    + _DIRECTIONS,
+    "sync": """
+What the source has not is deleted at the destination, within max_delete. Look
+before you leap: s32s dryrun.
+"""
+    + _DIRECTIONS,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -78,19 +104,23 @@ def parser() -> argparse.ArgumentParser:
     root = _Parser(
         prog="s32s",
         description="Keep directories on many servers equal to a directory on one computer, with S3 in the middle.",
-        epilog=_EXIT,
+        epilog=f"example:\n  s32s dryrun WEBSITE\n\n{_EXIT}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # `--force` must not mean whatever begins with it
     )
     root.add_argument("--version", action="version", version=f"s32s {__version__}")
     root.add_argument("--config", metavar="FILE", help="configuration file (default: see the README)")
     root.set_defaults(command=_no_command)
     commands = root.add_subparsers(metavar="COMMAND", title="commands")
 
-    def command(name: str, do: Callable[..., int], text: str, *, example: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, do: Callable[..., int], text: str, *, example: str, more: str = ""
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(
             name,
             help=text,
-            description=text[0].upper() + text[1:] + ".",
+            allow_abbrev=False,
+            description=f"{text[0].upper()}{text[1:]}.{more}",
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -116,11 +146,11 @@ def parser() -> argparse.ArgumentParser:
 
     _maps_parser(command)
     for name, text, example in (
-        ("dryrun", "show what sync would do, change nothing", "s32s dryrun WEBSITE"),
-        ("copy", "bring new and modified files over, delete nothing", "s32s copy WEBSITE"),
-        ("sync", "make the destination exactly equal to the source", "s32s sync WEBSITE"),
+        ("dryrun", "show what sync would do, change nothing", "s32s dryrun WEBSITE --exit-code"),
+        ("copy", "bring new and modified files over, delete nothing", "s32s copy WEBSITE --report /tmp/report"),
+        ("sync", "make the destination exactly equal to the source", "s32s sync WEBSITE --update-maps"),
     ):
-        _verb_parser(command(name, _verb, text, example=example), name)
+        _verb_parser(command(name, _verb, text, example=example, more=_MORE[name]), name)
 
     made = command("status", _status, "show the entries, their last runs and what has drifted", example="s32s status")
     made.add_argument("--json", action="store_true", help="JSON lines on standard output")
@@ -132,20 +162,27 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--keep", action="store_true", help="leave the directory of the demo for a look around")
 
     made = command("help", _help, "show the help of a command", example="s32s help sync")
-    made.add_argument("topic", nargs="?", metavar="COMMAND", help="which command")
+    made.add_argument("topic", nargs="*", metavar="COMMAND", help="which command, such as sync or maps update")
     return root
 
 
 def _maps_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
     made = command("maps", _maps_usage, "fetch, list and check map files", example="s32s maps update")
     actions = made.add_subparsers(metavar="ACTION", title="actions", dest="action")
-    for name, do, text in (
-        ("update", _maps_update, "fetch the maps from S3 into this machine's cache"),
-        ("list", _maps_list, "list the entries of the cached maps"),
-        ("check", _maps_check, "check local map files before they are uploaded"),
-        ("schema", _maps_schema, "print the JSON Schema of a map file"),
+    for name, do, text, example in (
+        ("update", _maps_update, "fetch the maps from S3 into this machine's cache", "s32s maps update"),
+        ("list", _maps_list, "list the entries of the cached maps", "s32s maps list --json"),
+        ("check", _maps_check, "check local map files before they are uploaded", "s32s maps check website.json"),
+        ("schema", _maps_schema, "print the JSON Schema of a map file", "s32s maps schema > map.schema.json"),
     ):
-        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action = actions.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         action.set_defaults(command=do)
         action.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
         if name == "check":
@@ -174,6 +211,13 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if wrong := re.search(r"argument (\w+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+            import difflib
+
+            known = re.findall(r"[\w-]+", wrong[3])
+            close = difflib.get_close_matches(wrong[2], known, n=1)
+            near = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(known)}"
+            message = f'there is no {wrong[1].lower()} "{wrong[2]}"; {near}'
         self.exit(2, f"s32s: {message}; see {self.prog} --help\n")
 
 
@@ -185,7 +229,7 @@ def _no_command(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def _help(options: argparse.Namespace, stop: threading.Event) -> int:
-    return run_command([options.topic, "--help"] if options.topic else ["--help"])
+    return run_command([*options.topic, "--help"])
 
 
 def _configure(options: argparse.Namespace, stop: threading.Event) -> int:
