@@ -162,6 +162,10 @@ def make(
                 rejected.append(Rejection(item.path, rules.reason(item.path)))
             case Verdict.IGNORED:
                 pass
+    if rules.accept:
+        # A pattern speaks of files: of directories only those come along that hold one.
+        holding = {above for item in wanted if item.kind is not Kind.DIR for above in paths.ancestors(item.path)}
+        wanted = [item for item in wanted if item.kind is not Kind.DIR or item.path in holding]
     if not deletes:
         wanted, blocked = _unblocked(wanted, target)
         rejected += blocked

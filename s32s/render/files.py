@@ -1,7 +1,8 @@
 """A run as files for people and scripts: one path a line (design 6), each replaced in one step.
 
 A report says how the last run ended, also when it ended early: what is not known of it is empty, and `error.txt` says
-why. With several entries each line is led by the entry's name and a colon.
+why. With several entries each line is led by the entry's name and a colon. A directory ends in a slash, and is only
+listed where nothing that lies in it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from s32s import disk, paths
 from s32s.errors import EntryFailed, S32sError, UsageError
 from s32s.events import Emit, EntryFinished, Event
 from s32s.plan import Plan
+from s32s.render.plans import shown, telling
 from s32s.report import Report, fold
+from s32s.tree import Item
 
 NAMES = ("new.txt", "modified.txt", "deleted.txt", "unchanged.txt", "success.txt", "error.txt")
 
@@ -99,14 +102,16 @@ def _replace(file: Path, data: bytes) -> None:
 def _paths(plan: Plan | None, name: str) -> Iterable[str]:
     if plan is None:
         return []
-    named: dict[str, Iterable[str]] = {
-        "new.txt": (put.item.path for put in plan.new),
-        "modified.txt": (put.item.path for put in plan.modified),
-        "deleted.txt": (item.path for item in plan.extras),
-        "unchanged.txt": (keep.source.path for keep in plan.keeps),
-        "success.txt": sorted([*(put.item.path for put in plan.puts), *(keep.source.path for keep in plan.keeps)]),
+    same = [keep.source for keep in plan.keeps]
+    puts = [put.item for put in plan.puts]
+    listed: dict[str, Iterable[Item]] = {
+        "new.txt": (put.item for put in plan.new),
+        "modified.txt": (put.item for put in plan.modified),
+        "deleted.txt": plan.extras,
+        "unchanged.txt": same,
+        "success.txt": sorted([*puts, *same], key=lambda item: paths.sort_key(item.path)),
     }
-    return map(paths.escape, named[name])
+    return map(shown, telling(listed[name]))
 
 
 def _errors(end: EntryFinished) -> list[str]:

@@ -60,6 +60,13 @@ def plan_lines(plan: Plan, *, most: int | None, colour: bool) -> Iterator[str]:
             yield f"  {mark}  … and {len(group.lines) - share:,} more (--all shows them)"
 
 
+def telling(items: Iterable[Item]) -> list[Item]:
+    """The items worth a line: files, links, and directories that hold none of the others."""
+    listed = list(items)
+    holding = {paths.parent(item.path) for item in listed}
+    return [item for item in listed if item.kind is not Kind.DIR or item.path not in holding]
+
+
 def why(put: Put) -> str:
     """The reason for a put, in a word or two."""
     return _WORDS.get(put.reason, "")
@@ -72,18 +79,18 @@ def shown(item: Item) -> str:
 
 def _groups(plan: Plan) -> Iterator[_Group]:
     new = [put.item for put in plan.new]
-    modified = [put.item for put in plan.modified]
-    yield _Group("+ new", "green", new, sum(put.item.size for put in plan.new), [shown(item) for item in new])
+    yield _Group("+ new", "green", new, sum(item.size for item in new), [shown(item) for item in telling(new)])
+    modified = {put.item.path: put for put in plan.modified}
+    told = telling(put.item for put in plan.modified)
     yield _Group(
         "~ modified",
         "yellow",
-        modified,
+        [put.item for put in plan.modified],
         sum(put.item.size for put in plan.modified if put.needs_bytes),
-        [f"{shown(put.item)}  ({why(put)})" for put in plan.modified],
+        [f"{shown(item)}  ({why(modified[item.path])})" for item in told],
     )
-    yield _Group(
-        "- deleted", "red", plan.extras, sum(item.size for item in plan.extras), [shown(item) for item in plan.extras]
-    )
+    gone = plan.extras
+    yield _Group("- deleted", "red", gone, sum(item.size for item in gone), [shown(item) for item in telling(gone)])
     rejected = [Item(rejection.path) for rejection in plan.rejected]
     lines = [f"{paths.escape(gone.path)}  ({paths.escape(gone.reason)})" for gone in plan.rejected]
     yield _Group("! rejected", "bold", rejected, -1, lines)

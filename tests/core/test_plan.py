@@ -383,9 +383,15 @@ def contents(of: Tree) -> dict[str, Item]:
 
 
 def restricted(source: Tree, rules: Rules) -> dict[str, Item]:
-    """What of the source takes part."""
+    """What of the source takes part; under `accept` a directory does where a file below it does."""
+    fit = [item for item in source if rules.verdict(item.path, is_dir=item.kind is Kind.DIR) is Verdict.ACCEPTED]
+    files = [item.path for item in fit if item.kind is not Kind.DIR]
+
+    def holds_a_file(item: Item) -> bool:
+        return any(path.startswith(f"{item.path}/") for path in files)
+
     return contents(
-        tree.make(item for item in source if rules.verdict(item.path, is_dir=item.kind is Kind.DIR) is Verdict.ACCEPTED)
+        tree.make(item for item in fit if item.kind is not Kind.DIR or not rules.accept or holds_a_file(item))
     )
 
 
