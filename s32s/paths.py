@@ -93,11 +93,6 @@ def ancestors(path: str) -> Iterator[str]:
         yield path
 
 
-def sort_key(path: str) -> bytes:
-    """Order of every listing: the bytes of the path, whatever the locale (S3's own order in general buckets)."""
-    return path.encode("utf-8", "surrogateescape")
-
-
 def escape(text: str) -> str:
     """Make `text` safe to print on one line: control, surrogate and direction characters become C escapes."""
     if text.isprintable() and text.isascii():

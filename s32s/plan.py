@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from s32s import paths
+from s32s import paths, tree
 from s32s.rules import EVERYTHING, Rules, Verdict
 from s32s.tree import Item, Kind, Tree, is_md5
 
@@ -171,14 +171,18 @@ def make(
         rejected += blocked
     puts: list[Put] = []
     keeps: list[Keep] = []
-    for item in wanted:
-        old = target.get(item.path)
-        reason = Reason.NEW if old is None else difference(item, old)
-        if reason is None and old is not None:
-            keeps.append(Keep(item, old))
-        elif reason is not None:
-            puts.append(Put(item, reason, old))
-    extras, carried = _beyond(wanted, target, rules=rules, deletes=deletes, spare_ignored=spare_ignored)
+    beyond: list[Item] = []
+    for here, there in tree.join(wanted, target):
+        if here is None:
+            if there is not None:
+                beyond.append(there)
+        elif there is None:
+            puts.append(Put(here, Reason.NEW))
+        elif reason := difference(here, there):
+            puts.append(Put(here, reason, there))
+        else:
+            keeps.append(Keep(here, there))
+    extras, carried = _split(beyond, wanted, rules=rules, deletes=deletes, spare_ignored=spare_ignored)
     return Plan(
         puts=tuple(puts),
         keeps=tuple(keeps),
@@ -212,7 +216,7 @@ def apply_to_model(plan: Plan, target: Tree) -> Tree:
         del items[extra.path]
     for put in plan.puts:
         items[put.item.path] = put.item
-    return replace(target, items=tuple(sorted(items.values(), key=lambda item: paths.sort_key(item.path))))
+    return tree.make(items.values(), published=target.published, generation=target.generation, note=target.note)
 
 
 def _content(source: Item, target: Item) -> Reason | None:
@@ -261,28 +265,23 @@ def _unblocked(wanted: list[Item], target: Tree) -> tuple[list[Item], list[Rejec
     return free, blocked
 
 
-def _beyond(
-    wanted: Iterable[Item], target: Tree, *, rules: Rules, deletes: bool, spare_ignored: bool
+def _split(
+    beyond: list[Item], wanted: Iterable[Item], *, rules: Rules, deletes: bool, spare_ignored: bool
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """Split what the destination holds beyond `wanted` into extras and carried items."""
-    named = {item.path: item.kind for item in wanted}
-    dirs = {above for path in named for above in paths.ancestors(path)}
-    extras: list[Item] = []
-    carried: list[Item] = []
-    for item in target:
-        if item.path in named:
-            # A directory that gives way to a file is an extra in name only: the put replaces it.
-            continue
-        if item.kind is Kind.DIR and item.path in dirs:
-            continue  # not named by the source, but something of the source lies in it
-        if not deletes or (spare_ignored and rules.ignores(item.path)):
-            carried.append(item)
-        else:
-            extras.append(item)
-    if carried:
-        # A directory that still holds a carried item is not empty, so it is carried too.
-        holding = {above for item in carried for above in paths.ancestors(item.path)}
-        carried += [item for item in extras if item.kind is Kind.DIR and item.path in holding]
-        extras = [item for item in extras if not (item.kind is Kind.DIR and item.path in holding)]
-        carried.sort(key=lambda item: paths.sort_key(item.path))
-    return tuple(extras), tuple(carried)
+    if any(item.kind is Kind.DIR for item in beyond):
+        # A directory that the source does not name, and in which something of the source lies, is neither.
+        holding = {above for item in wanted for above in paths.ancestors(item.path)}
+        beyond = [item for item in beyond if item.kind is not Kind.DIR or item.path not in holding]
+    if not deletes:
+        return (), tuple(beyond)
+    if not spare_ignored:
+        return tuple(beyond), ()
+    ignored = {item.path for item in beyond if rules.ignores(item.path)}
+    # A directory that still holds a carried item is not empty, so it is carried too.
+    holding = {above for path in ignored for above in paths.ancestors(path)}
+
+    def stays(item: Item) -> bool:
+        return item.path in ignored or (item.kind is Kind.DIR and item.path in holding)
+
+    return tuple(item for item in beyond if not stays(item)), tuple(item for item in beyond if stays(item))

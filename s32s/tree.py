@@ -1,4 +1,7 @@
-"""What a place holds: items by relative path, sorted by the bytes of the path.
+"""What a place holds: items by relative path, sorted by it.
+
+The order is that of the path's code points, whatever the locale; for every path that is a key it is the order of the
+UTF-8 bytes too, S3's own. Two trees are compared by walking along both.
 
 A `Tree` is what every listing returns, whatever it was made from: a directory, a LIST, a manifest. An unknown fact is
 None, never a guess: a LIST knows no SHA-256, a directory knows no ETag.
@@ -7,10 +10,9 @@ None, never a guess: a LIST knows no SHA-256, a directory knows no ETag.
 from __future__ import annotations
 
 import enum
+import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-
-from s32s import paths
 
 
 class Kind(enum.Enum):
@@ -60,7 +62,7 @@ class Tree:
     """Items in order, and what else is known of the place they were read from.
 
     Attributes:
-        items: sorted by `paths.sort_key`, each path once.
+        items: sorted by path, each path once.
         published: False where the destination's manifest does not describe `items` (none yet, or out of date), so that
             an empty plan still has to publish.
         generation: of the manifest that `items` come from; 0 without one.
@@ -71,13 +73,12 @@ class Tree:
     published: bool = True
     generation: int = 0
     note: str = ""
-    _index: dict[str, Item] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_index", {item.path: item for item in self.items})
+    _index: dict[str, Item] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def get(self, path: str) -> Item | None:
         """The item at `path`, or None."""
+        if not self._index and self.items:
+            self._index.update((item.path, item) for item in self.items)  # who only walks along it needs none
         return self._index.get(path)
 
     def __iter__(self) -> Iterator[Item]:
@@ -99,8 +100,24 @@ class Tree:
 
 def make(items: Iterable[Item], *, published: bool = True, generation: int = 0, note: str = "") -> Tree:
     """Sort `items` into a Tree; no listing is trusted to come sorted."""
-    ordered = sorted(items, key=lambda item: paths.sort_key(item.path))
+    ordered = sorted(items, key=operator.attrgetter("path"))
     return Tree(tuple(ordered), published=published, generation=generation, note=note)
+
+
+def join(source: Iterable[Item], target: Iterable[Item]) -> Iterator[tuple[Item | None, Item | None]]:
+    """Walk along two sorted runs of items at once: pairs of one path, None where a side has not got it."""
+    left, right = iter(source), iter(target)
+    here, there = next(left, None), next(right, None)
+    while here is not None or there is not None:
+        if there is None or (here is not None and here.path < there.path):
+            yield here, None
+            here = next(left, None)
+        elif here is None or there.path < here.path:
+            yield None, there
+            there = next(right, None)
+        else:
+            yield here, there
+            here, there = next(left, None), next(right, None)
 
 
 def is_md5(etag: str | None) -> bool:

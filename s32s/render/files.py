@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from s32s import disk, paths
+from s32s import disk, paths, tree
 from s32s.errors import EntryFailed, S32sError, UsageError
 from s32s.events import Emit, EntryFinished, Event
 from s32s.plan import Plan
@@ -109,7 +109,7 @@ def _paths(plan: Plan | None, name: str) -> Iterable[str]:
         "modified.txt": (put.item for put in plan.modified),
         "deleted.txt": plan.extras,
         "unchanged.txt": same,
-        "success.txt": sorted([*puts, *same], key=lambda item: paths.sort_key(item.path)),
+        "success.txt": tree.make([*puts, *same]),
     }
     return map(shown, telling(listed[name]))
 

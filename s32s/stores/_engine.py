@@ -120,8 +120,8 @@ class Engine:
 
     # -- reading
 
-    def objects(self, bucket: str, prefix: str) -> list[Listed]:
-        """Every object below `prefix/`, in any order; keys as S3 has them, all of them or an error.
+    def objects(self, bucket: str, prefix: str) -> Iterator[Listed]:
+        """Every object below `prefix/`, page by page, in any order; keys as S3 has them, all of them or an error.
 
         By boto3: obstore takes an answer 200 with an error inside for an empty page, drops a final slash (a directory
         marker) and stops at keys that it cannot address, which here are to be refused by name.
@@ -129,26 +129,20 @@ class Engine:
         Raises:
             StoreError: a page is no listing, or the pages do not come to an end.
         """
-        listed: list[Listed] = []
         token = ""
         while True:
             page = self._page(bucket, prefix, token)
             if token and not page.get("Contents"):
                 # The page before has promised more keys.
                 raise StoreError(f"the listing of {shown(bucket, prefix)} breaks off before its end", hint="try again")
-            listed += [
-                Listed(entry["Key"], entry["Size"], _bare(entry.get("ETag")), _ns(entry.get("LastModified")))
-                for entry in page.get("Contents", [])
-            ]
+            for entry in page.get("Contents", []):
+                yield Listed(entry["Key"], entry["Size"], _bare(entry.get("ETag")), _ns(entry.get("LastModified")))
             if page.get("IsTruncated") is False:
-                break
+                return
             following = page.get("NextContinuationToken")
             if not following or following == token:
                 raise StoreError(f"the listing of {shown(bucket, prefix)} breaks off before its end", hint="try again")
             token = following
-        if len({found.key for found in listed}) != len(listed):
-            raise StoreError(f"the listing of {shown(bucket, prefix)} names a key twice")
-        return listed
 
     def get(self, bucket: str, key: str, *, etag: str | None = None, version: str | None = None) -> Got:
         """Open an object for reading.

@@ -12,7 +12,8 @@ writes, and both are read back: an endpoint that ignores conditions is found out
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from s32s import manifest, paths, tree
@@ -23,6 +24,7 @@ from s32s.errors import (
     PushUnderway,
     SourceChanged,
     StaleManifest,
+    StoreError,
 )
 from s32s.manifest import HEAD_KEY, Head, ManifestRef
 from s32s.maps import S3Path
@@ -205,30 +207,8 @@ class S3Prefix:
         return manifest.read(data, ref, generation=head.generation, room=self.place.room)
 
     def _list(self) -> Tree:
-        self._listed = tree.make(self._list_items())
+        self._listed = listed_tree(self._engine.objects(self.place.bucket, self.place.prefix), self.place)
         return self._listed
-
-    def _list_items(self) -> tuple[Item, ...]:
-        items: dict[str, Item] = {}
-        bad: dict[str, str] = {}
-        for found in self._engine.objects(self.place.bucket, self.place.prefix):
-            path = found.key.removeprefix(self.place.prefix + "/") if self.place.prefix else found.key
-            if paths.is_reserved(path) or not path:
-                continue
-            item = _listed_item(path, found)
-            reason = paths.problem(item.path, room=self.place.room)
-            if item.kind is Kind.DIR and found.size:
-                reason = reason or "it ends in a slash and has content"
-            if reason:
-                bad[found.key] = reason
-            items[item.path] = items.get(item.path, item) if item.kind is Kind.DIR else item
-        if bad:
-            raise BadPath(
-                f"{len(bad):,} keys below {self.place} are no safe relative paths:{paths.listed(bad)}",
-                hint="rename or delete these objects",
-                reasons=bad,
-            )
-        return tree.make(items.values()).items
 
     def _compare(self, made: Tree) -> None:
         different = [path for path in _differences(made, self._list()) if not self._rules.ignores(path)]
@@ -276,11 +256,58 @@ def _differences(known: Tree, listed: Tree) -> list[str]:
         for item in known
         if item.kind is Kind.FILE and ((there := listed.get(item.path)) is None or there.kind is not Kind.FILE)
     ]
-    return sorted(set(different), key=paths.sort_key)
+    return sorted(set(different))
 
 
 def _agree(told: Item, listed: Item) -> bool:
     return told.kind is not Kind.FILE or is_same_object(told, size=listed.size, etag=listed.etag)
+
+
+def listed_tree(objects: Iterable[Listed], place: S3Path) -> Tree:
+    """The tree that a listing of a prefix shows, without what belongs to s32s itself.
+
+    Raises:
+        BadPath: a key is no safe relative path; every such key is named.
+        StoreError: the listing names a key twice.
+    """
+    skipped = len(place.key(""))
+    room = place.room
+    items: list[Item] = []
+    bad: dict[str, str] = {}
+    for found in objects:
+        path = found.key[skipped:]
+        if not path or paths.is_reserved(path):
+            continue
+        item = _listed_item(path, found)
+        reason = paths.problem(item.path, room=room)
+        if item.kind is Kind.DIR and found.size:
+            reason = reason or "it ends in a slash and has content"
+        if reason:
+            bad[found.key] = reason
+        items.append(item)
+    if bad:
+        raise BadPath(
+            f"{len(bad):,} keys below {place} are no safe relative paths:{paths.listed(bad)}",
+            hint="rename or delete these objects",
+            reasons=bad,
+        )
+    return _without_doubles(tree.make(items), place)
+
+
+def _without_doubles(listed: Tree, place: S3Path) -> Tree:
+    """Let an object of a directory marker's name go before the marker.
+
+    Raises:
+        StoreError: the same key stands there twice.
+    """
+    doubles = [(one, other) for one, other in itertools.pairwise(listed) if one.path == other.path]
+    if not doubles:
+        return listed
+    for one, other in doubles:
+        if one.kind is other.kind:
+            raise StoreError(f"the listing of {place} names {paths.quote(one.path)} twice", hint="check the endpoint")
+    markers = {one.path for one, _ in doubles}
+    return tree.make(item for item in listed if item.kind is not Kind.DIR or item.path not in markers)
 
 
 def _listed_item(path: str, found: Listed) -> Item:

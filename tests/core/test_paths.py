@@ -149,15 +149,6 @@ def test_ancestors_come_nearest_first_and_without_the_root() -> None:
     assert (paths.parent("a/b"), paths.parent("a")) == ("a", "")
 
 
-def test_paths_are_sorted_by_their_bytes() -> None:
-    """The order is that of the UTF-8, not of a locale, of UTF-16 or of segments."""
-    listed = ["\U0001f600", "\uffee", "a/b", "a.b", "a-b", "a0", "B", "é", "a", "\udcff"]
-
-    ordered = sorted(listed, key=paths.sort_key)
-
-    assert ordered == ["B", "a", "a-b", "a.b", "a/b", "a0", "é", "\uffee", "\U0001f600", "\udcff"]
-
-
 @checked
 @given(st.text(max_size=40))
 def test_what_is_shown_holds_nothing_hidden(text: str) -> None:

@@ -1,0 +1,73 @@
+"""What a dry run of a mirror costs beside its listings: time and memory for many keys on both sides.
+
+    .venv/bin/python tests/bench/planning.py [--keys 100000]
+
+The listings are synthetic and come page by page, as from S3, so what is measured is our own: making the trees, the
+comparison and the plan. One in a hundred keys differs, one in a thousand is new, one in a thousand is gone. Memory is
+how much the process holds at its highest above what it held before, over all keys of both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import resource
+import time
+from collections.abc import Iterator
+
+from s32s import guards, plan, tree
+from s32s.guards import Limits, MaxDelete
+from s32s.maps import S3Path
+from s32s.render.jsonl import plan_facts
+from s32s.stores import s3
+from s32s.stores._engine import Listed
+
+SECOND = 1_000_000_000
+
+
+def objects(keys: int, *, mirror: bool) -> Iterator[Listed]:
+    """The objects of one side, as a listing gives them."""
+    for number in range(keys):
+        if number % 1000 == (1 if mirror else 2):
+            continue
+        content = f"{number}{'-old' if mirror and number % 100 == 0 else ''}"
+        etag = hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()
+        key = f"photos/stores/store-{number // 50:06}/photos/{number:08}.jpg"
+        yield Listed(key, 20_000 + number, etag, (1_800_000_000 + number % 100_000) * SECOND)
+
+
+def peak() -> int:
+    """The highest resident size so far, in bytes; ru_maxrss is in KiB (getrusage(2))."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    """Measure once and print a line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--keys", type=int, default=100_000, help="on each side")
+    keys = parser.parse_args().keys
+
+    place = S3Path("bucket", "photos")
+    began_with = peak()
+    listing_s = 0.0
+    trees: list[tree.Tree] = []
+    for mirror in (False, True):
+        began = time.process_time()
+        trees.append(s3.listed_tree(objects(keys, mirror=mirror), place))
+        listing_s += time.process_time() - began
+    listed = peak() - began_with
+    began = time.process_time()
+    made = plan.make(trees[0], trees[1], spare_ignored=True)
+    guards.check_plan(made, Limits(MaxDelete(50, percent=True)))
+    facts = plan_facts(made, paths=False)
+    planning_s = time.process_time() - began
+    planned = peak() - began_with - listed
+    print(
+        f"{keys:,} keys a side: {facts['new']:,} new, {facts['modified']:,} modified, {facts['deleted']:,} deleted; "
+        f"trees {listing_s:.2f} s, {listed / (2 * keys):.0f} bytes a key; "
+        f"plan {planning_s:.2f} s, {planned / (2 * keys):.0f} bytes a key"
+    )
+
+
+if __name__ == "__main__":
+    main()
