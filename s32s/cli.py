@@ -143,6 +143,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
     made.add_argument("--profile", metavar="NAME", help="AWS profile")
     made.add_argument("--region", metavar="NAME", help="AWS region")
+    made.add_argument("--mirror-endpoint-url", metavar="URL", help="where mirrors go, if that is another S3 server")
+    made.add_argument("--mirror-profile", metavar="NAME", help="where mirrors go, if that is another account")
+    made.add_argument("--mirror-region", metavar="NAME", help="the region there")
 
     _maps_parser(command)
     for name, text, example in (
@@ -249,7 +252,16 @@ def _configure(options: argparse.Namespace, stop: threading.Event) -> int:
             "maps": options.maps,
             "allow": options.allow,
             "max_delete": int(limit) if limit and limit.isdigit() else limit,
-            "s3": {"endpoint_url": options.endpoint_url, "profile": options.profile, "region": options.region},
+            "s3": {
+                "endpoint_url": options.endpoint_url,
+                "profile": options.profile,
+                "region": options.region,
+                "mirror": {
+                    "endpoint_url": options.mirror_endpoint_url,
+                    "profile": options.mirror_profile,
+                    "region": options.mirror_region,
+                },
+            },
         },
     )
     print(f"wrote {file}")
