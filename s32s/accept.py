@@ -216,7 +216,7 @@ def _why_not(name: str, pieces: Sequence[Piece], what: str) -> str:
             return f"{what} is not a number"
         if piece.text == "{slug}":
             odd = next((char for char in name if not re.fullmatch(_PLACEHOLDERS["slug"], char)), "")
-            return f"{what} holds {quote(odd)}; only lower-case letters, digits and hyphens are allowed"
+            return f"{what} holds {quote(odd)}; allowed are a-z, 0-9 and -"
     return f"{what} does not fit {''.join(piece.text for piece in pieces)}"
 
 

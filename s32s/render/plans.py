@@ -48,7 +48,8 @@ def plan_lines(plan: Plan, *, most: int | None, colour: bool) -> Iterator[str]:
     rows = [[f"  {paint(group.mark, group.colour, on=colour)}", *_amounts(group)] for group in groups]
     if plan.keeps:
         same = [keep.source for keep in plan.keeps]
-        rows.append(["  = unchanged", _number(same), amount(sum(item.size for item in same))])
+        at = len(rows) - bool(plan.rejected)
+        rows.insert(at, ["  = unchanged", _number(same), amount(sum(item.size for item in same))])
     yield from table(rows, right={1, 2})
     if groups:
         yield ""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 1.0
 _REJECTIONS = 10  # shown after a copy or sync
-_OVERVIEW = 9  # lines of a plan that are not paths, and the prompt below it
+_OVERVIEW = 11  # lines of a plan that are not paths, a long path that takes two, and the prompt below
 
 
 class Screen:

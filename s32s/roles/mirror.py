@@ -79,7 +79,7 @@ def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work
         apply(source, target.change(plan, writer(task, machine) if published else None), work=work, done=done)
     if task.verb.changes:
         _remember(source_tree, etags, copies, name, machine)
-    note = "" if target_tree.published or changed else "a sync will publish the manifest"
+    note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
     return Done(plan, due, changed, source_tree.generation, time.time(), source_tree.note or note)
 
 

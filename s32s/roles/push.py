@@ -72,7 +72,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
         generation = apply(source, prefix.change(plan, writer(task, machine)), work=work, done=done)
     if task.verb.changes and (changed or source.has_news):
         state.save_index(source.root, source.seen(etags))
-    note = "" if target_tree.published or changed else "a sync will publish the manifest"
+    note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
     return Done(plan, due, changed, generation, time.time(), note)
 
 

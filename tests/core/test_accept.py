@@ -11,7 +11,7 @@ from s32s.rules import Verdict, compile_rules
 
 PHOTOS = "stores/{slug}/{photos|menus}/{number}.jpg"
 SEVERAL = [PHOTOS, "logos/{slug}.{png|svg}", "docs/**/{number}-{slug}.txt", "README"]
-ONLY = "only lower-case letters, digits and hyphens are allowed"
+ONLY = "allowed are a-z, 0-9 and -"
 
 
 @pytest.mark.parametrize(
