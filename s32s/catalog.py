@@ -20,8 +20,10 @@ from s32s.stores._engine import Engine
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What an update of the maps brought, by entry name."""
+    """What an update of the maps brings, by entry name."""
 
+    source: S3Path
+    files: tuple[tuple[str, bytes], ...]
     maps: MapSet
     new: tuple[str, ...]
     changed: tuple[str, ...]
@@ -45,20 +47,36 @@ def update(source: S3Path, state: State, engine: Engine) -> Update:
         MapError: a file is wrong, with every problem of every file; the cache stays as it was.
         StoreError, Unreachable: they could not be fetched; the cache stays as it was.
     """
+    cached = state.cached_maps(str(source))
+    return take(preview(source, engine, before=maps.load(cached.files) if cached else None), state)
+
+
+def preview(source: S3Path, engine: Engine, *, before: MapSet | None) -> Update:
+    """Fetch the maps and compare them with those of before; the cache stays as it is.
+
+    Raises:
+        MapError, StoreError, Unreachable: see `update`.
+    """
     files = tuple(fetch(source, engine))
     loaded = maps.load(files)
     if loaded.problems:
         raise problems_error(loaded.problems, after="the cached maps stay as they were")
-    before = state.cached_maps(str(source))
-    old = {entry.name: entry for entry in maps.load(before.files).entries} if before else {}
+    old = {entry.name: entry for entry in before.entries} if before else {}
     new = {entry.name: entry for entry in loaded.entries}
-    state.cache_maps(CachedMaps(str(source), time.time(), files))
     return Update(
+        source=source,
+        files=files,
         maps=loaded,
         new=tuple(sorted(new.keys() - old.keys())),
         changed=tuple(sorted(name for name in new.keys() & old.keys() if new[name] != old[name])),
         gone=tuple(sorted(old.keys() - new.keys())),
     )
+
+
+def take(update: Update, state: State) -> Update:
+    """Make the maps of a preview the cached ones."""
+    state.cache_maps(CachedMaps(str(update.source), time.time(), update.files))
+    return update
 
 
 def fetch(source: S3Path, engine: Engine) -> Iterator[tuple[str, bytes]]:

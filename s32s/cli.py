@@ -228,7 +228,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _no_command(options: argparse.Namespace, stop: threading.Event) -> int:
-    raise UsageError("no command was given", hint="see s32s --help")
+    from s32s.menu import start
+
+    return start.menu(options.config, os.environ)
 
 
 def _help(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -239,7 +241,12 @@ def _configure(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s import settings
 
     file = settings.find(options.config, os.environ)
-    if options.role is None and options.maps is None and not file.exists():
+    asked = {name: value for name, value in vars(options).items() if name not in ("command", "config")}
+    if not any(asked.values()):
+        from s32s.menu import start
+
+        return start.configure(file, os.environ)
+    if (options.role is None or options.maps is None) and not file.exists():
         raise UsageError(
             "configure needs --role and --maps the first time",
             hint="s32s configure --role slave --maps BUCKET/PREFIX --allow DIRECTORY",

@@ -77,6 +77,10 @@ class Refused(S32sError):
     exit_status = 3
 
 
+class Declined(Refused):
+    """Whoever was asked has said no; nothing was touched."""
+
+
 class BadPath(Refused):
     """A key or file name is no safe relative path."""
 

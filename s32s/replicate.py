@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from s32s import events, guards
 from s32s import plan as planner
-from s32s.errors import Interrupted, SourceChanged
+from s32s.errors import Declined, Interrupted, SourceChanged
 from s32s.events import Emit
 from s32s.guards import Limits
 from s32s.plan import Plan, Verb
@@ -42,15 +42,18 @@ class Work:
         jobs: how many bodies move at once.
         emit: who listens.
         stop: set when a signal asks the run to end.
+        approve: asked before a plan is carried out; its no ends the entry.
     """
 
     entry: str
     jobs: int
     emit: Emit
     stop: threading.Event = field(default_factory=threading.Event)
+    approve: Callable[[Plan], bool] = lambda plan: True
 
     def phase(self, what: str) -> None:
-        """Say what begins now."""
+        """Say what begins now, unless the run is to end."""
+        self.heartbeat(0)
         self.emit(events.Phase(self.entry, what))
 
     def heartbeat(self, size: int) -> None:
@@ -65,11 +68,13 @@ def make_plan(
     """Plan and guard; nothing is changed.
 
     Raises:
-        Refused: by a guard.
+        Refused: by a guard, or by whoever was asked.
     """
     plan = planner.make(source, target, rules=rules, deletes=verb.deletes, spare_ignored=spare_ignored)
     guards.check_plan(plan, limits)
     work.emit(events.Planned(work.entry, plan))
+    if verb.changes and not plan.is_empty and not work.approve(plan):
+        raise Declined("it was not confirmed", hint="nothing was changed")
     return plan
 
 

@@ -5,15 +5,15 @@ An entry's failure stays its own: the next entry is done all the same, and the r
 
 from __future__ import annotations
 
-import os
+import functools
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
-from s32s import catalog, events, paths, settings
-from s32s.errors import ConfigError, EntryFailed, Interrupted, S32sError, UsageError
+from s32s import catalog, commands, events, paths, settings
+from s32s.errors import ConfigError, Declined, EntryFailed, Interrupted, S32sError, UsageError
 from s32s.events import Emit
 from s32s.maps import Entry, MapSet, Role
 from s32s.plan import Plan, Verb
@@ -57,8 +57,10 @@ def run(
     role: Role | None = None,
     options: Options | None = None,
     update_maps: bool = False,
+    loaded: MapSet | None = None,
     emit: Emit = events.silent,
     stop: threading.Event | None = None,
+    approve: Callable[[str, Plan], bool] | None = None,
 ) -> Report:
     """Do `verb` for the named entries, or for all that have this machine's role.
 
@@ -68,8 +70,10 @@ def run(
         role: instead of the configuration's.
         options: see `Options`.
         update_maps: fetch the maps first.
+        loaded: maps to work from instead of the cached ones.
         emit: is told every fact of the run; may be called from several threads.
         stop: set by whoever wants the run to end; see `Interrupted`.
+        approve: asked with an entry's name and its plan before that is carried out.
 
     Returns:
         How each entry ended. Failures are in there, not raised.
@@ -82,7 +86,7 @@ def run(
     chosen_role = role or machine.settings.role
     if update_maps:
         loaded = catalog.update(machine.settings.maps, machine.state, machine.engine).maps
-    else:
+    elif loaded is None:
         loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
     chosen = choose(loaded, names, chosen_role)
     _check_commands(chosen, machine.settings, chosen_role)
@@ -100,7 +104,14 @@ def run(
             },
             pushed={other.name: other.s3 for other in others if other.master is not None},
         )
-        ended.append(_run_entry(task, chosen_role, machine, emit, stop or threading.Event()))
+        work = Work(
+            entry.name,
+            task.options.jobs or machine.settings.jobs,
+            emit,
+            stop or threading.Event(),
+            functools.partial(approve, entry.name) if approve else lambda plan: True,
+        )
+        ended.append(_run_entry(task, chosen_role, machine, work))
     return fold(ended, problems=loaded.problems)
 
 
@@ -126,12 +137,11 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
     return chosen
 
 
-def _run_entry(task: Task, role: Role, machine: Machine, emit: Emit, stop: threading.Event) -> events.EntryFinished:
+def _run_entry(task: Task, role: Role, machine: Machine, work: Work) -> events.EntryFinished:
     entry = task.entry
     place = entry.place(role) or ""
-    work = Work(entry.name, task.options.jobs or machine.settings.jobs, emit, stop)
     source, target = (place, entry.s3) if role is Role.MASTER else (entry.s3, place)
-    emit(events.EntryStarted(entry.name, source, target))
+    work.emit(events.EntryStarted(entry.name, source, target))
     began = time.monotonic()
     done: Done | None = None
     error: S32sError | None = None
@@ -141,7 +151,7 @@ def _run_entry(task: Task, role: Role, machine: Machine, emit: Emit, stop: threa
             _run_after(done, task, role, machine, work)
     except Interrupted as exc:
         # 0: a worker or a pause noticed the stop; whoever set it knows the signal and raises on its own.
-        if not stop.is_set():
+        if not work.stop.is_set():
             raise
         error = Interrupted(exc.number, hint=exc.hint or _when_stopped(task, role))
     except S32sError as exc:
@@ -164,11 +174,11 @@ def _run_entry(task: Task, role: Role, machine: Machine, emit: Emit, stop: threa
         generation=done.generation if done else 0,
         error=error,
     )
-    if task.verb.changes:
+    if task.verb.changes and not isinstance(error, Declined):
         _save(finished, done, role, machine)
     if done and done.note and error is None:
-        emit(events.Warned(entry.name, done.note))
-    emit(finished)
+        work.emit(events.Warned(entry.name, done.note))
+    work.emit(finished)
     if isinstance(error, Interrupted):
         raise error
     return finished
@@ -259,33 +269,26 @@ def _run_after(done: Done, task: Task, role: Role, machine: Machine, work: Work)
     if role is not Role.SLAVE or name is None or not (done.changed or (last and last.pending)):
         return
     work.phase(f"running {name}")
-    command = machine.settings.commands[name]
     place = task.entry.place(role) or ""
-    environment = {**_environment(), "S32S_ENTRY": task.entry.name, "S32S_TARGET": place}
+    said: deque[str] = deque(maxlen=10)
     try:
-        ended = subprocess.run(
-            ["/bin/sh", "-c", command],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_AFTER_TIMEOUT_S,
-            check=False,
+        status = commands.run(
+            machine.settings.commands[name],
+            variables={"S32S_ENTRY": task.entry.name, "S32S_TARGET": place},
+            on_line=said.append,
+            stop=work.stop,
+            timeout_s=_AFTER_TIMEOUT_S,
         )
-    except subprocess.TimeoutExpired as exc:
+    except TimeoutError as exc:
         raise EntryFailed(
             f"the files are up to date, but the command {name} was stopped after {_AFTER_TIMEOUT_S} s"
         ) from exc
-    if ended.returncode:
-        said = paths.escape((ended.stderr or ended.stdout).decode("utf-8", "replace").strip()[-500:])
+    if status:
+        last_words = paths.escape(" ".join(said)[-500:])
         raise EntryFailed(
-            f"the files are up to date, but the command {name} ended with status {ended.returncode}: {said}",
+            f"the files are up to date, but the command {name} ended with status {status}: {last_words}",
             hint="the next sync runs it again",
         )
-
-
-def _environment() -> dict[str, str]:
-    """What a command of the configuration may see: no credentials."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 
 
 def _check_commands(chosen: Iterable[Entry], configuration: Settings, role: Role) -> None:

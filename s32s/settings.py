@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic_core import PydanticCustomError
@@ -53,6 +53,16 @@ class S3Settings(S3Connection):
     mirror: S3Connection | None = None
 
 
+class MenuSettings(pydantic.BaseModel):
+    """The table [menu]: how the interactive menu behaves; it writes these itself."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    sort: Literal["map", "name", "state"] = "map"
+    ask: bool = True
+    details: bool = False
+
+
 class Settings(pydantic.BaseModel):
     """The content of `s32s.toml`."""
 
@@ -66,6 +76,7 @@ class Settings(pydantic.BaseModel):
     jobs: Annotated[int, pydantic.Field(ge=1, le=MAX_JOBS)] = DEFAULT_JOBS
     s3: S3Settings = S3Settings()
     commands: Mapping[str, Annotated[str, pydantic.StringConstraints(min_length=1)]] = {}
+    menu: MenuSettings = MenuSettings()
 
     @pydantic.field_validator("role", mode="before")
     @classmethod
@@ -226,7 +237,7 @@ def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
 
     Args:
         path: the file; its directory is made.
-        changes: keys and tables of keys as in the file; None leaves a key as it is.
+        changes: keys and tables of keys as in the file; None leaves a key as it is, an empty text removes it.
 
     Raises:
         ConfigError: the result would be wrong (nothing is written), or the file cannot be written.
@@ -254,17 +265,19 @@ def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
 def _change(table: Any, changes: Mapping[str, Any], make_table: Callable[[], Any]) -> None:
     """Set the given keys; what is no table where one is needed stays, for `check` to name it."""
     for name, value in changes.items():
-        if not isinstance(value, Mapping):
+        if value == "":
+            table.pop(name, None)
+        elif not isinstance(value, Mapping):
             if value is not None:
                 table[name] = value
-        elif _given(value):
+        elif name in table or _given(value):
             inner = table.setdefault(name, make_table())
             if isinstance(inner, Mapping):
                 _change(inner, value, make_table)
 
 
 def _given(changes: Mapping[str, Any]) -> bool:
-    return any(_given(value) if isinstance(value, Mapping) else value is not None for value in changes.values())
+    return any(_given(value) if isinstance(value, Mapping) else value not in (None, "") for value in changes.values())
 
 
 def homes() -> frozenset[str]:
@@ -308,7 +321,11 @@ def _wrong(error: Any) -> str:
     names = [str(part) for part in error["loc"]]
     where = ".".join(names)
     if error["type"] == "extra_forbidden":
-        tables = {"s3": S3Settings.model_fields, "s3.mirror": S3Connection.model_fields}
+        tables = {
+            "s3": S3Settings.model_fields,
+            "s3.mirror": S3Connection.model_fields,
+            "menu": MenuSettings.model_fields,
+        }
         known = list(tables.get(".".join(names[:-1]), _known()))
         return f"{paths.escape(where)}: unknown key{suggestion(names[-1], known)}"
     if error["type"] == "missing":

@@ -59,10 +59,13 @@ class EntryStatus:
 def status(machine: Machine, loaded: MapSet, *, ask_s3: bool = True) -> list[EntryStatus]:
     """Status of every entry that this machine's role has."""
     role = machine.settings.role
-    return [_entry(entry, role, machine, ask_s3=ask_s3) for entry in loaded.entries if entry.place(role) is not None]
+    return [
+        entry_status(entry, role, machine, ask_s3=ask_s3) for entry in loaded.entries if entry.place(role) is not None
+    ]
 
 
-def _entry(entry: Entry, role: Role, machine: Machine, *, ask_s3: bool) -> EntryStatus:
+def entry_status(entry: Entry, role: Role, machine: Machine, *, ask_s3: bool = True) -> EntryStatus:
+    """Status of one entry in a role that it has."""
     place = entry.place(role) or ""
     generation, push, trouble = _ask(entry, machine) if ask_s3 and entry.manifest else (None, None, "")
     drift = None

@@ -42,23 +42,67 @@ def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list
     """
     if not rows:
         return []
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
 
     def padded(row: Sequence[str]) -> str:
         cells = []
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            space = " " * (width - _width(cell))
+        for column, (cell, wide) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (wide - width(cell))
             cells.append(space + cell if column in right else cell + space)
         return "  ".join(cells).rstrip()
 
     return [padded(row) for row in rows]
 
 
-def _width(text: str) -> int:
+def width(text: str) -> int:
+    """Columns that a text takes: colours none, wide characters two."""
     import re
     import unicodedata
 
+    if text.isascii() and "\x1b" not in text:
+        return len(text)
     bare = re.sub(r"\x1b\[\d+m", "", text)
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in bare
     )
+
+
+def fit(text: str, columns: int, *, keep_end: bool = False) -> str:
+    """`text` in exactly so many columns: cut with an ellipsis, or filled with spaces.
+
+    Args:
+        keep_end: cut at the beginning, as of paths the end tells more.
+    """
+    taken = width(text)
+    if taken <= columns:
+        return text + " " * (columns - taken)
+    if columns <= 0:
+        return ""
+    kept = ""
+    used = 1
+    for char in reversed(text) if keep_end else text:
+        used += width(char)
+        if used > columns:
+            break
+        kept += char
+    cut = "…" + kept[::-1] if keep_end else kept + "…"
+    return cut + " " * (columns - width(cut))
+
+
+def wrap(text: str, columns: int, *, indent: str = "    ") -> list[str]:
+    """A line cut into lines of at most so many columns, at spaces where there are some."""
+    if width(text) <= columns:
+        return [text]
+    lines: list[str] = []
+    rest = text
+    while width(rest) > columns and columns > len(indent) + 8:
+        at = used = 0
+        for at, char in enumerate(rest):  # noqa: B007 # the place where it is full is what is wanted
+            used += width(char)
+            if used > columns:
+                break
+        space = rest.rfind(" ", len(indent) + 1, at + 1)
+        at = space if space > 0 else at
+        lines.append(rest[:at].rstrip())
+        rest = indent + rest[at:].lstrip()
+    return [*lines, rest]

@@ -144,6 +144,25 @@ class Engine:
                 raise StoreError(f"the listing of {shown(bucket, prefix)} breaks off before its end", hint="try again")
             token = following
 
+    def buckets(self) -> list[str]:
+        """The names of all buckets of these credentials.
+
+        Raises:
+            AccessDenied: they may not list them, which many rightly may not.
+        """
+        answer = self._connection.call(lambda: self._connection.boto().list_buckets(), bucket="", key="")
+        return [bucket.get("Name", "") for bucket in answer.get("Buckets", [])]
+
+    def below(self, bucket: str, start: str) -> list[str]:
+        """What one may type after `start`: prefixes up to the next slash, and keys; at most a hundred."""
+        answer = self._connection.call(
+            lambda: self._connection.boto().list_objects_v2(Bucket=bucket, Prefix=start, Delimiter="/", MaxKeys=100),
+            bucket=bucket,
+            key=start,
+        )
+        prefixes = [found.get("Prefix", "") for found in answer.get("CommonPrefixes", [])]
+        return prefixes + [found["Key"] for found in answer.get("Contents", [])]
+
     def get(self, bucket: str, key: str, *, etag: str | None = None, version: str | None = None) -> Got:
         """Open an object for reading.
 
