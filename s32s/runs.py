@@ -24,7 +24,7 @@ from s32s.roles.mirror import mirror
 from s32s.roles.pull import pull
 from s32s.roles.push import push
 from s32s.settings import Settings
-from s32s.state import Result, State
+from s32s.state import INTERRUPTED, Result, State
 from s32s.stores._engine import Engine
 from s32s.tree import Kind
 
@@ -216,7 +216,7 @@ def _save(finished: events.EntryFinished, done: Done | None, role: Role, machine
         Result(
             time_s=now,
             ok=ok,
-            status=finished.error.exit_status if finished.error else 0,
+            status=_status(finished.error),
             text=str(finished.error) if finished.error else summary(finished),
             success_s=now if ok else (last.success_s if last else None),
             generation=finished.generation if done else (last.generation if last else 0),
@@ -225,6 +225,12 @@ def _save(finished: events.EntryFinished, done: Done | None, role: Role, machine
             pending=bool(last and last.pending and not ok),
         ),
     )
+
+
+def _status(error: S32sError | None) -> int:
+    if isinstance(error, Interrupted):
+        return INTERRUPTED
+    return error.exit_status if error is not None else 0
 
 
 def summary(finished: events.EntryFinished) -> str:

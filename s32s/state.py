@@ -30,6 +30,8 @@ from s32s.errors import ConfigError
 from s32s.settings import Places
 
 _SCHEMA = 2
+#: Status of a result that a signal or a person has ended: as of a command that SIGINT ended.
+INTERRUPTED = 130
 #: Two edits within this time may leave one mtime: whole seconds on old file systems, doubled.
 _RACY_MTIME_NS = 2_000_000_000
 #: Two changes within this time may leave one ctime: a tick of the kernel's clock, 10 ms at HZ=100, doubled.

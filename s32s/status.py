@@ -11,7 +11,7 @@ from s32s import paths
 from s32s.errors import NotFound, S32sError
 from s32s.maps import Entry, MapSet, Role
 from s32s.roles.base import Machine, prefix_of
-from s32s.state import Result
+from s32s.state import INTERRUPTED, Result
 from s32s.stores.local_target import LocalTarget
 
 
@@ -43,9 +43,9 @@ class EntryStatus:
         if self.push:
             return f"unfinished push by {self.push}"
         if self.last is None or self.last.success_s is None:
-            return "never run" if self.last is None else "failed"
+            return "never run" if self.last is None else self._word_of_failure
         if not self.last.ok:
-            return "failed"
+            return self._word_of_failure
         if self.trouble:
             return "S3 not reached"
         behind = (self.generation or 0) - self.last.generation
@@ -54,6 +54,10 @@ class EntryStatus:
         if self.drift:
             return f"{self.drift:,} drifted"
         return "in step"
+
+    @property
+    def _word_of_failure(self) -> str:
+        return "interrupted" if self.last is not None and self.last.status == INTERRUPTED else "failed"
 
 
 def status(machine: Machine, loaded: MapSet, *, ask_s3: bool = True) -> list[EntryStatus]:

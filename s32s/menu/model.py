@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from s32s import events
+from s32s.errors import Declined, Interrupted
 from s32s.maps import Role
 from s32s.plan import Plan, Verb
 
@@ -130,6 +131,7 @@ class Progress:
     began_s: float | None = None
     outcome: str = ""
     failed: bool = False
+    stopped: bool = False
 
     def left_s(self, now_s: float) -> float | None:
         """Seconds that the rest will take at the rate so far; None while nobody can know."""
@@ -190,8 +192,9 @@ class Running:
                 self.warnings.append(f"{event.entry}: {event.text}")
             case events.EntryFinished():
                 entry.outcome = outcome or "done"
-                entry.failed = event.error is not None
-                entry.phase = "failed" if entry.failed else "done"
+                entry.stopped = isinstance(event.error, Interrupted | Declined)
+                entry.failed = event.error is not None and not entry.stopped
+                entry.phase = "ended"
                 if event.plan is not None:
                     self.plans[event.entry] = event.plan
 

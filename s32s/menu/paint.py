@@ -108,7 +108,7 @@ def run_screen(running: Running, *, now_s: float, columns: int, rows: int) -> li
         [
             (
                 "class:keys",
-                fit(stopping if running.stopping else " Ctrl-C stops; nothing is left half-done", columns),
+                fit(stopping if running.stopping else " Ctrl-C stops", columns),
                 None,
             )
         ]
@@ -119,17 +119,17 @@ def run_screen(running: Running, *, now_s: float, columns: int, rows: int) -> li
         if not entry.outcome and entry.phase != "waiting":
             at_work = len(lines)
         lines += _entry_lines(entry, now_s, columns)
-    lines += [[("class:warn", fit(f"  {line}", columns), None)] for line in running.warnings[-3:]]
+    lines += [[("class:warn", fit(f"  {_one_line(line)}", columns), None)] for line in running.warnings[-3:]]
     height = max(1, rows - len(head) - len(below))
     top = max(0, min(at_work - height // 2, len(lines) - height))
     return _filled(head, lines[top : top + height], below, columns, rows)
 
 
 def _entry_lines(entry: Progress, now_s: float, columns: int) -> list[Line]:
-    style = "class:bad" if entry.failed else "class:good" if entry.outcome else "class:dim"
+    style = "class:bad" if entry.failed else "class:warn" if entry.stopped else "class:good"
     name = fit(escape(entry.name), min(28, columns // 3))
     if entry.outcome:
-        return [[("", f"  {name}  ", None), (style, fit(entry.outcome, columns - width(name) - 4), None)]]
+        return [[("", f"  {name}  ", None), (style, fit(_one_line(entry.outcome), columns - width(name) - 4), None)]]
     if entry.phase == "waiting" or not entry.files_of:
         style = "class:dim" if entry.phase == "waiting" else "class:strong"
         return [[("", f"  {name}  ", None), (style, fit(entry.phase, columns - width(name) - 4), None)]]
@@ -208,6 +208,11 @@ def _time(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _one_line(text: str) -> str:
+    """A text of several lines as one, with nothing in it that steers the terminal."""
+    return escape(" ".join(text.split()))
 
 
 def _plain(text: str, columns: int) -> Line:

@@ -13,7 +13,7 @@ from typing import Any
 
 from s32s import events
 from s32s.catalog import Update
-from s32s.errors import ConfigError, Interrupted
+from s32s.errors import ConfigError, Declined, Interrupted
 from s32s.maps import Entry, Role
 from s32s.menu import model, paint
 from s32s.menu.desk import Desk, asked_once, entry_facts, needs_question
@@ -376,9 +376,14 @@ class Session:
             elif plan is not None:
                 self._found.pop(entry.name, None)
         lines += [f"  {line}" for line in running.warnings]
-        failed = sum(entry.failed for entry in running.entries.values())
-        done = sum(bool(entry.outcome) and not entry.failed for entry in running.entries.values())
-        self._read(f"{running.verb.value}: {done} done{f', {failed} failed' if failed else ''}", lines)
+        ended = list(running.entries.values())
+        numbers = {
+            "done": sum(bool(entry.outcome) and not entry.failed and not entry.stopped for entry in ended),
+            "failed": sum(entry.failed for entry in ended),
+            "stopped": sum(entry.stopped for entry in ended),
+        }
+        told = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
+        self._read(f"{running.verb.value}: {told or 'nothing was begun'}", lines)
         self._running = None
         self._reload()
 
@@ -505,4 +510,6 @@ def _outcome(event: events.EntryFinished) -> str:
         return summary(event)
     if isinstance(event.error, Interrupted):
         return f"stopped; {event.error.hint}"
+    if isinstance(event.error, Declined):
+        return str(event.error)
     return f"FAILED: {event.error}"

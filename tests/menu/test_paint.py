@@ -1,0 +1,126 @@
+"""The pictures of the menu: whatever is in them, they are exactly as large as the terminal."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s32s import events, plan, tree
+from s32s.errors import EntryFailed
+from s32s.menu import paint
+from s32s.menu.model import Choosing, Listing, Progress, Row, Running, Text
+from s32s.plan import Verb
+from s32s.render.words import fit, width, wrap
+from s32s.tree import Item
+
+NAMES = st.text("ab エトリ📷é\x1b\n \u202e", min_size=1, max_size=60)
+SIZES = st.tuples(st.integers(40, 200), st.integers(8, 60))
+ROWS = st.lists(
+    st.builds(
+        Row,
+        name=NAMES,
+        direction=st.tuples(NAMES, NAMES).map(" > ".join),
+        last=st.sampled_from(["-", "21 Nov 02:12"]),
+        state=st.sampled_from(["in step", "failed", "12 to do", "unfinished push by a host with a long name", "…"]),
+        details=st.lists(st.text("ab c", max_size=100), max_size=5).map(tuple),
+    ),
+    max_size=80,
+)
+
+
+def assert_fills(lines: list[paint.Line], columns: int, rows: int) -> None:
+    """As many lines as the terminal has, each as wide as it is, and nothing in them that steers it."""
+    assert len(lines) == rows
+    for line in lines:
+        text = "".join(piece for _, piece, _ in line)
+        assert width(text) == columns, text
+        assert "\x1b" not in text
+        assert "\n" not in text
+
+
+@given(
+    ROWS, SIZES, st.booleans(), st.integers(-3, 100), st.sampled_from(["", "a", "zzz"]), st.text("ab ", max_size=300)
+)
+def test_the_list_fills_the_terminal(
+    rows: list[Row], size: tuple[int, int], details: bool, cursor: int, filtered: str, notice: str
+) -> None:
+    """Any entries, any size, with and without filter, details and notice."""
+    listing = Listing(rows, filter=filtered)
+    listing.move(cursor)
+
+    lines = paint.list_screen(
+        listing, title="s32s", notice=notice, filtering=bool(filtered), details=details, columns=size[0], rows=size[1]
+    )
+
+    assert_fills(lines, *size)
+
+
+@given(st.lists(st.text("ab エ /", max_size=200), max_size=100), SIZES, st.integers(0, 300))
+def test_a_text_fills_the_terminal(texts: list[str], size: tuple[int, int], top: int) -> None:
+    """Long lines are wrapped, and one can scroll to the end and no further."""
+    columns, rows = size
+    wrapped = [part for text in texts for part in wrap(text, columns)]
+    text = Text("title", texts, top=top)
+
+    lines = paint.text_screen(text, wrapped=wrapped, footer="back", columns=columns, rows=rows)
+
+    assert_fills(lines, columns, rows)
+    assert 0 <= text.top <= max(0, len(wrapped) - (rows - 2))
+
+
+@given(st.lists(NAMES, min_size=1, max_size=60, unique=True), SIZES, st.integers(0, 10**9))
+def test_a_run_fills_the_terminal(names: list[str], size: tuple[int, int], moved: int) -> None:
+    """At every moment of it."""
+    running = Running(Verb.SYNC, {name: Progress(name) for name in names})
+    source = tree.make([Item("a", size=10**9, sha256="0" * 64)])
+    made = plan.make(source, tree.make([]))
+
+    for now, event in enumerate(
+        (
+            events.EntryStarted(names[0], "a", "b"),
+            events.Planned(names[0], made),
+            events.Phase(names[0], "moving files"),
+            events.Progress(names[0], moved),
+            events.Warned(names[0], "a warning"),
+            events.EntryFinished(names[0], made, 1.0, error=EntryFailed("it went wrong")),
+        )
+    ):
+        running.on_event(event, now, "FAILED: it went\n  wrong")
+        assert_fills(paint.run_screen(running, now_s=now + 0.5, columns=size[0], rows=size[1]), *size)
+
+    assert running.done == 1
+
+
+@given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=20), st.text("abc ", max_size=90)), max_size=20), SIZES)
+def test_a_choice_fills_the_terminal(choices: list[tuple[str, str]], size: tuple[int, int]) -> None:
+    """However much there is to choose from."""
+    lines = paint.choice_screen(Choosing("title", choices or [("a", "")]), notice="", columns=size[0], rows=size[1])
+
+    assert_fills(lines, *size)
+
+
+@given(st.text("ab エ📷é", max_size=50), st.integers(1, 60), st.booleans())
+def test_what_is_fitted_is_exactly_as_wide(text: str, columns: int, keep_end: bool) -> None:
+    """Wide characters count as two, and none is cut in half."""
+    assert width(fit(text, columns, keep_end=keep_end)) == columns
+
+
+def test_entries_with_trouble_come_first_when_sorted_by_state() -> None:
+    """What has failed, what has work, what never ran, what is in step."""
+    states = ["in step", "never run", "failed", "3 to do"]
+    listing = Listing([Row(state, "", state=state) for state in states], sort="state")
+
+    assert [row.name for row in listing.visible()] == ["failed", "3 to do", "never run", "in step"]
+
+
+def test_the_cursor_stays_on_a_row_that_is_seen() -> None:
+    """Also when the filter takes rows away."""
+    listing = Listing([Row(f"{number}", "") for number in range(100)])
+    listing.move(99)
+    listing.scroll(10)
+    listing.filter = "9"
+
+    listing.scroll(10)
+
+    assert listing.chosen is not None
+    assert listing.top <= listing.cursor < listing.top + 10
