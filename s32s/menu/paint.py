@@ -103,16 +103,8 @@ def run_screen(running: Running, *, now_s: float, columns: int, rows: int) -> li
     head = [_bar(title, f"{running.done:,} of {rows_word(of)} done", columns)]
     head += [_plain("", columns), _plain(f"  {_gauge(running.done, of, 20)}  {'   '.join(parts)}", columns)]
     head.append(_plain("", columns))
-    stopping = "  stopping: what is under way comes to its end first"
-    below: list[Line] = [
-        [
-            (
-                "class:keys",
-                fit(stopping if running.stopping else " Ctrl-C stops", columns),
-                None,
-            )
-        ]
-    ]
+    said = " stopping: what is under way comes to its end first" if running.stopping else " Ctrl-C stops"
+    below: list[Line] = [[("class:keys", fit(said, columns), None)]]
     lines: list[Line] = []
     at_work = 0
     for entry in running.entries.values():
