@@ -261,7 +261,9 @@ def counts(plan: Plan) -> list[str]:
     }
     numbers = {word: sum(item.kind is not Kind.DIR for item in items) for word, items in kinds.items()}
     found = [f"{count:,} {word}" for word, count in numbers.items() if count]
-    return found or [f"{len(items):,} directories {word}" for word, items in kinds.items() if items]
+    return found or [
+        f"{len(items):,} director{'y' if len(items) == 1 else 'ies'} {word}" for word, items in kinds.items() if items
+    ]
 
 
 def _run_after(done: Done, task: Task, role: Role, machine: Machine, work: Work) -> None:

@@ -55,6 +55,7 @@ class Lines:
                     "event": "finished",
                     "entry": event.entry,
                     "ok": event.error is None,
+                    "due": event.due,
                     "changed": event.changed,
                     "seconds": round(event.seconds, 3),
                     "generation": event.generation,
