@@ -21,8 +21,10 @@ How two items of one path are compared, first match decides:
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from s32s import paths, tree
 from s32s.rules import EVERYTHING, Rules, Verdict
@@ -84,6 +86,36 @@ class Keep:
     target: Item
 
 
+class Keeps(Sequence[Keep]):
+    """Many of them, each made when it is asked for: two trees that are nearly alike are nearly all of a plan."""
+
+    def __init__(self, source: Tree, rows: Sequence[int], target: Tree, target_rows: Sequence[int]) -> None:
+        self._source, self._rows = source, rows
+        self._target, self._target_rows = target, target_rows
+
+    @overload
+    def __getitem__(self, at: int) -> Keep: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Keep]: ...
+
+    def __getitem__(self, at: int | slice) -> Keep | Sequence[Keep]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        return Keep(self._source[self._rows[at]], self._target[self._target_rows[at]])
+
+    def __iter__(self) -> Iterator[Keep]:
+        return (self[at] for at in range(len(self._rows)))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment] # as of any sequence that compares by what it holds
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A path that is not brought over, and why, for people."""
@@ -107,7 +139,7 @@ class Plan:
     """
 
     puts: tuple[Put, ...]
-    keeps: tuple[Keep, ...]
+    keeps: Sequence[Keep]
     extras: tuple[Item, ...]
     carried: tuple[Item, ...]
     rejected: tuple[Rejection, ...]
@@ -152,44 +184,35 @@ def make(
         deletes: False for `copy`: extras are carried over, and nothing is put where that would remove something.
         spare_ignored: True for masters and mirrors: ignored paths of the destination are carried over.
     """
-    wanted: list[Item] = []
-    rejected: list[Rejection] = []
-    for item in source:
-        match rules.verdict(item.path, is_dir=item.kind is Kind.DIR):
-            case Verdict.ACCEPTED:
-                wanted.append(item)
-            case Verdict.REJECTED:
-                rejected.append(Rejection(item.path, rules.reason(item.path)))
-            case Verdict.IGNORED:
-                pass
-    if rules.accept:
-        # A pattern speaks of files: of directories only those come along that hold one.
-        holding = {above for item in wanted if item.kind is not Kind.DIR for above in paths.ancestors(item.path)}
-        wanted = [item for item in wanted if item.kind is not Kind.DIR or item.path in holding]
+    wanted, rejected = _wanted(source, rules)
     if not deletes:
-        wanted, blocked = _unblocked(wanted, target)
+        wanted, blocked = _unblocked(wanted, source, target)
         rejected += blocked
     puts: list[Put] = []
-    keeps: list[Keep] = []
+    kept_here, kept_there = array("q"), array("q")
     beyond: list[Item] = []
-    for here, there in tree.join(wanted, target):
-        if here is None:
-            if there is not None:
-                beyond.append(there)
-        elif there is None:
-            puts.append(Put(here, Reason.NEW))
-        elif reason := difference(here, there):
-            puts.append(Put(here, reason, there))
+    named = source.paths if len(wanted) == len(source) else [source.path(row) for row in wanted]
+    for at, to in tree.join(named, target.paths):
+        if at is None:
+            if to is not None:
+                beyond.append(target[to])
+            continue
+        row = wanted[at]
+        if to is None:
+            puts.append(Put(source[row], Reason.NEW))
+        elif source.is_same(row, target, to) or not (reason := difference(source[row], target[to])):
+            kept_here.append(row)
+            kept_there.append(to)
         else:
-            keeps.append(Keep(here, there))
-    extras, carried = _split(beyond, wanted, rules=rules, deletes=deletes, spare_ignored=spare_ignored)
+            puts.append(Put(source[row], reason, target[to]))
+    extras, carried = _split(beyond, wanted, source, rules=rules, deletes=deletes, spare_ignored=spare_ignored)
     return Plan(
         puts=tuple(puts),
-        keeps=tuple(keeps),
+        keeps=Keeps(source, kept_here, target, kept_there),
         extras=extras,
         carried=carried,
         rejected=tuple(rejected),
-        source_files=sum(1 for item in wanted if item.kind is not Kind.DIR),
+        source_files=sum(1 for row in wanted if source.kind(row) is not Kind.DIR),
         target_files=target.files,
     )
 
@@ -238,40 +261,73 @@ def _content(source: Item, target: Item) -> Reason | None:
     return Reason.ETAG if is_md5(source.etag) and is_md5(target.etag) else Reason.NEWER
 
 
-def _unblocked(wanted: list[Item], target: Tree) -> tuple[list[Item], list[Rejection]]:
+def _wanted(source: Tree, rules: Rules) -> tuple[Sequence[int], list[Rejection]]:
+    """The rows of the source that take part, and what is rejected."""
+    if rules is EVERYTHING:
+        return range(len(source)), []
+    wanted = array("q")
+    rejected: list[Rejection] = []
+    for row, path in enumerate(source.paths):
+        match rules.verdict(path, is_dir=source.kind(row) is Kind.DIR):
+            case Verdict.ACCEPTED:
+                wanted.append(row)
+            case Verdict.REJECTED:
+                rejected.append(Rejection(path, rules.reason(path)))
+            case Verdict.IGNORED:
+                pass
+    if not rules.accept:
+        return wanted, rejected
+    # A pattern speaks of files: of directories only those come along that hold one.
+    holding = _above(source.path(row) for row in wanted if source.kind(row) is not Kind.DIR)
+    return [row for row in wanted if source.kind(row) is not Kind.DIR or source.path(row) in holding], rejected
+
+
+def _above(listed: Iterable[str]) -> set[str]:
+    """All directories above some paths."""
+    return {above for path in listed for above in paths.ancestors(path)}
+
+
+def _unblocked(wanted: Sequence[int], source: Tree, target: Tree) -> tuple[Sequence[int], list[Rejection]]:
     """Leave out what `copy` cannot place: a directory stands where a file should, or the other way round."""
-    above_target = {above for item in target for above in paths.ancestors(item.path)}
-    free: list[Item] = []
+    above_target = _above(target.paths)
+    free: list[int] = []
     blocked: list[Rejection] = []
-    for item in wanted:
-        old = target.get(item.path)
-        has_dir = (old is not None and old.kind is Kind.DIR) or item.path in above_target
+    for row in wanted:
+        path, is_dir = source.path(row), source.kind(row) is Kind.DIR
+        old = target.get(path)
+        has_dir = (old is not None and old.kind is Kind.DIR) or path in above_target
         in_the_way = next(
             (
                 above
-                for above in paths.ancestors(item.path)
+                for above in paths.ancestors(path)
                 if (there := target.get(above)) is not None and there.kind is not Kind.DIR
             ),
             None,
         )
-        if item.kind is not Kind.DIR and has_dir:
-            blocked.append(Rejection(item.path, "a directory stands there, and copy deletes nothing"))
-        elif item.kind is Kind.DIR and old is not None and old.kind is not Kind.DIR:
-            blocked.append(Rejection(item.path, "a file stands there, and copy deletes nothing"))
+        if not is_dir and has_dir:
+            blocked.append(Rejection(path, "a directory stands there, and copy deletes nothing"))
+        elif is_dir and old is not None and old.kind is not Kind.DIR:
+            blocked.append(Rejection(path, "a file stands there, and copy deletes nothing"))
         elif in_the_way is not None:
-            blocked.append(Rejection(item.path, f"{paths.quote(in_the_way)} is no directory, and copy deletes nothing"))
+            blocked.append(Rejection(path, f"{paths.quote(in_the_way)} is no directory, and copy deletes nothing"))
         else:
-            free.append(item)
+            free.append(row)
     return free, blocked
 
 
 def _split(
-    beyond: list[Item], wanted: Iterable[Item], *, rules: Rules, deletes: bool, spare_ignored: bool
+    beyond: list[Item],
+    wanted: Sequence[int],
+    source: Tree,
+    *,
+    rules: Rules,
+    deletes: bool,
+    spare_ignored: bool,
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Split what the destination holds beyond `wanted` into extras and carried items."""
+    """Split what the destination holds beyond the wanted rows of the source into extras and carried items."""
     if any(item.kind is Kind.DIR for item in beyond):
         # A directory that the source does not name, and in which something of the source lies, is neither.
-        holding = {above for item in wanted for above in paths.ancestors(item.path)}
+        holding = _above(source.path(row) for row in wanted)
         beyond = [item for item in beyond if item.kind is not Kind.DIR or item.path not in holding]
     if not deletes:
         return (), tuple(beyond)
@@ -279,7 +335,7 @@ def _split(
         return tuple(beyond), ()
     ignored = {item.path for item in beyond if rules.ignores(item.path)}
     # A directory that still holds a carried item is not empty, so it is carried too.
-    holding = {above for path in ignored for above in paths.ancestors(path)}
+    holding = _above(ignored)
 
     def stays(item: Item) -> bool:
         return item.path in ignored or (item.kind is Kind.DIR and item.path in holding)

@@ -37,11 +37,13 @@ _RACY_MTIME_NS = 2_000_000_000
 #: Two changes within this time may leave one ctime: a tick of the kernel's clock, 10 ms at HZ=100, doubled.
 _RACY_CTIME_NS = 20_000_000
 
-#: A damaged row may hold anything; whatever is no number is no stamp.
+#: A damaged row may hold anything: what is no number is no stamp, and what is no hash is none.
 _INDEX = """
 SELECT path, dev, ino, size, mtime_ns, ctime_ns, seen_ns, sha256, md5, etag FROM file WHERE root = ?
 AND typeof(dev) = 'integer' AND typeof(ino) = 'integer' AND typeof(size) = 'integer'
 AND typeof(mtime_ns) = 'integer' AND typeof(ctime_ns) = 'integer' AND typeof(seen_ns) = 'integer'
+AND (sha256 IS NULL OR (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'))
+AND (md5 IS NULL OR (length(md5) = 32 AND md5 NOT GLOB '*[^0-9a-f]*'))
 """
 
 _TABLES = """

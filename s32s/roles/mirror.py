@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from s32s import paths
+from s32s import paths, tree
 from s32s.errors import NotFound, Refused, StoreError, TryAgain
 from s32s.maps import S3Path
 from s32s.replicate import Work, apply, make_plan, until_still
@@ -55,7 +55,7 @@ def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work
     check_listed(entry.files, missing(entry, source_tree))
     published = source.head is not None or target.head is not None
     if not published:
-        target_tree = replace(target_tree, published=True)
+        target_tree = target_tree.but(published=True)
     copies = {} if task.options.verify else state.copies(name)
     work.phase("comparing")
     source_tree, target_tree = _settled(source_tree, target_tree, copies, source, target, machine, work)
@@ -155,7 +155,8 @@ def _is_doubtful(item: Item, there: Item) -> bool:
 def _with(made: Tree, changed: dict[str, Item]) -> Tree:
     if not changed:
         return made
-    return replace(made, items=tuple(changed.get(item.path, item) for item in made))
+    items = (changed.get(item.path, item) for item in made)
+    return tree.make(items, published=made.published, generation=made.generation, note=made.note)
 
 
 def _remember(

@@ -12,7 +12,6 @@ writes, and both are read back: an endpoint that ignores conditions is found out
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -109,7 +108,7 @@ class S3Prefix:
         if compare:
             self._compare(made)
         note = f"unfinished push by {paths.escape(self.head.push.host)}" if self.head.push else ""
-        return replace(made, note=note)
+        return made.but(note=note)
 
     def target_tree(self) -> Tree:
         """What a master finds: the objects by LIST, with what the manifest knows of them.
@@ -122,12 +121,12 @@ class S3Prefix:
             return listed
         self.read_head()
         if self.head is None or self.head.manifest is None:
-            return replace(listed, published=False, generation=self.head.generation if self.head else 0)
+            return listed.but(published=False, generation=self.head.generation if self.head else 0)
         try:
             known = self._manifest_tree(self.head, self.head.manifest)
         except (NotFound, IntegrityError, BadPath):
             # The push writes a new one.
-            return replace(listed, published=False, generation=self.head.generation)
+            return listed.but(published=False, generation=self.head.generation)
         different = set(_differences(known, listed))
         items: dict[str, Item] = {}
         for item in listed:
@@ -272,26 +271,29 @@ def listed_tree(objects: Iterable[Listed], place: S3Path) -> Tree:
     """
     skipped = len(place.key(""))
     room = place.room
-    items: list[Item] = []
     bad: dict[str, str] = {}
-    for found in objects:
-        path = found.key[skipped:]
-        if not path or paths.is_reserved(path):
-            continue
-        item = _listed_item(path, found)
-        reason = paths.problem(item.path, room=room)
-        if item.kind is Kind.DIR and found.size:
-            reason = reason or "it ends in a slash and has content"
-        if reason:
-            bad[found.key] = reason
-        items.append(item)
+
+    def items() -> Iterator[Item]:
+        for found in objects:
+            path = found.key[skipped:]
+            if not path or paths.is_reserved(path):
+                continue
+            item = _listed_item(path, found)
+            reason = paths.problem(item.path, room=room)
+            if item.kind is Kind.DIR and found.size:
+                reason = reason or "it ends in a slash and has content"
+            if reason:
+                bad[found.key] = reason
+            yield item
+
+    listed = tree.make(items())
     if bad:
         raise BadPath(
             f"{len(bad):,} keys below {place} are no safe relative paths:{paths.listed(bad)}",
             hint="rename or delete these objects",
             reasons=bad,
         )
-    return _without_doubles(tree.make(items), place)
+    return _without_doubles(listed, place)
 
 
 def _without_doubles(listed: Tree, place: S3Path) -> Tree:
@@ -300,13 +302,14 @@ def _without_doubles(listed: Tree, place: S3Path) -> Tree:
     Raises:
         StoreError: the same key stands there twice.
     """
-    doubles = [(one, other) for one, other in itertools.pairwise(listed) if one.path == other.path]
+    doubles = [row for row in range(1, len(listed)) if listed.path(row - 1) == listed.path(row)]
     if not doubles:
         return listed
-    for one, other in doubles:
-        if one.kind is other.kind:
-            raise StoreError(f"the listing of {place} names {paths.quote(one.path)} twice", hint="check the endpoint")
-    markers = {one.path for one, _ in doubles}
+    for row in doubles:
+        if listed.kind(row - 1) is listed.kind(row):
+            name = paths.quote(listed.path(row))
+            raise StoreError(f"the listing of {place} names {name} twice", hint="check the endpoint")
+    markers = {listed.path(row) for row in doubles}
     return tree.make(item for item in listed if item.kind is not Kind.DIR or item.path not in markers)
 
 
