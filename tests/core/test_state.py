@@ -51,7 +51,16 @@ def everything_below(path: Path) -> list[str]:
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 TEXTS = st.none() | st.text(max_size=5)
-ROWS = st.builds(Seen, stamp=st.tuples(*[INTEGERS] * 5), seen_ns=INTEGERS, sha256=TEXTS, md5=TEXTS, etag=TEXTS)
+
+
+def hashes(digits: int) -> st.SearchStrategy[str | None]:
+    """Hashes of so many hexadecimal digits, or none."""
+    return st.none() | st.text("0123456789abcdef", min_size=digits, max_size=digits)
+
+
+ROWS = st.builds(
+    Seen, stamp=st.tuples(*[INTEGERS] * 5), seen_ns=INTEGERS, sha256=hashes(64), md5=hashes(32), etag=TEXTS
+)
 
 
 @checked
