@@ -6,7 +6,6 @@ picture, with completion, and then the picture comes back.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from s32s.errors import Interrupted
 from s32s.menu import paint
 from s32s.menu.asking import Asker, Left
 from s32s.menu.desk import Desk
+from s32s.menu.prompts import ended_by_sigterm
 from s32s.menu.session import NAMED, Session
 
 _LOOK_S = 0.2
@@ -56,7 +56,6 @@ class Menu:
         self._monochrome = bool(environment.get("NO_COLOR"))
         self._session = Session(desk, redraw=self._redraw, leave=self._leave)
         self._app: Application[str] | None = None
-        self._ended_by: Interrupted | None = None
 
     def run(self) -> None:
         """Show the menu until the person leaves.
@@ -67,11 +66,14 @@ class Menu:
         self._session.begin()
         while True:
             self._app = self._application()
-            said = self._app.run()
+            try:
+                with ended_by_sigterm(self._app) as watch:
+                    said = self._app.run(pre_run=watch)
+            except Interrupted:
+                self._session.end()
+                raise
             if said != "maps":
                 self._session.end()
-                if self._ended_by is not None:
-                    raise self._ended_by
                 return
             try:
                 path = self._asker.ask(
@@ -96,16 +98,7 @@ class Menu:
             before_render=lambda app: self._session.look(),
         )
         app.ttimeoutlen = 0.05  # of Esc, which also begins the sequences of other keys
-        app.pre_run_callables.append(self._watch_sigterm)
         return app
-
-    def _watch_sigterm(self) -> None:
-        def end() -> None:
-            self._ended_by = Interrupted(signal.SIGTERM)
-            self._leave("leave")
-
-        if self._app is not None and self._app.loop is not None:
-            self._app.loop.add_signal_handler(signal.SIGTERM, end)
 
     def _leave(self, said: str) -> None:
         if self._app is not None and self._app.is_running and not self._app.is_done:

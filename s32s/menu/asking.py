@@ -107,7 +107,12 @@ class PlainAsker:
     def wait(self, text: str, work: Callable[[], T]) -> T:
         """See `Asker`."""
         self.say(text)
-        return waited(work, threading.Event())
+        left = threading.Event()
+        try:
+            return waited(work, left)
+        except KeyboardInterrupt:
+            left.set()
+            raise Left from None
 
     def _line(self, question: str) -> str:
         print(question, end="", file=self._out, flush=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+import contextlib
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from prompt_toolkit import PromptSession
+from prompt_toolkit import Application, PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, ThreadedCompleter
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.validation import ValidationError, Validator
 
-from s32s.menu.asking import Check, Choice, Complete, Left, PlainAsker, meant, numbered, waited
+from s32s.errors import Interrupted
+from s32s.menu.asking import Check, Choice, Complete, Left, PlainAsker, meant, numbered
 
 T = TypeVar("T")
 
@@ -40,7 +42,8 @@ class PromptAsker:
         )
         shown = f"{question} [{default}]: " if default else f"{question}: "
         try:
-            answer = session.prompt(shown, bottom_toolbar=_toolbar(check, complete, session))
+            with ended_by_sigterm(session.app) as watch:
+                answer = session.prompt(shown, bottom_toolbar=_toolbar(check, complete, session), pre_run=watch)
         except (EOFError, KeyboardInterrupt):
             raise Left from None
         return answer.strip() or default
@@ -61,13 +64,29 @@ class PromptAsker:
 
     def wait(self, text: str, work: Callable[[], T]) -> T:
         """See `asking.Asker`."""
-        self.say(text)
-        left = threading.Event()
-        try:
-            return waited(work, left)
-        except KeyboardInterrupt:
-            left.set()
-            raise Left from None
+        return self._plain.wait(text, work)
+
+
+@contextlib.contextmanager
+def ended_by_sigterm(app: Application[Any]) -> Iterator[Callable[[], None]]:
+    """Let SIGTERM end an application of prompt-toolkit with `Interrupted`; call what is yielded when it has begun.
+
+    Its loop swallows what a handler of Python's own raises, and takes that handler away when it ends.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end() -> None:
+        if app.is_running and not app.is_done:
+            app.exit(exception=Interrupted(signal.SIGTERM))
+
+    def watch() -> None:
+        if app.loop is not None:
+            app.loop.add_signal_handler(signal.SIGTERM, end)
+
+    try:
+        yield watch
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Completer(Completer):

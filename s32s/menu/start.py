@@ -31,7 +31,13 @@ def menu(config: str | None, environment: Mapping[str, str]) -> int:
         ConfigError: the configuration is wrong.
     """
     asker = _asker(environment)
-    file = settings.find(config, environment)
+    try:
+        return _menu(asker, settings.find(config, environment), environment)
+    except KeyboardInterrupt:  # between two questions
+        return 130
+
+
+def _menu(asker: Asker, file: Path, environment: Mapping[str, str]) -> int:
     if not file.exists() and not _set_up(asker, file, None):
         return 0
     desk = Desk(file, settings.places(environment))
@@ -54,8 +60,10 @@ def configure(file: Path, environment: Mapping[str, str]) -> int:
         ConfigError: the configuration is wrong, or cannot be written.
     """
     asker = _asker(environment)
-    _set_up(asker, file, settings.load(file) if file.exists() else None)
-    return 0
+    try:
+        return 0 if _set_up(asker, file, settings.load(file) if file.exists() else None) else 130
+    except KeyboardInterrupt:
+        return 130
 
 
 def _set_up(asker: Asker, file: Path, today: Settings | None) -> bool:

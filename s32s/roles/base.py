@@ -12,7 +12,7 @@ from s32s.guards import Limits
 from s32s.maps import Entry
 from s32s.paths import some
 from s32s.plan import Plan, Verb
-from s32s.replicate import Work
+from s32s.replicate import Work, make_plan
 from s32s.settings import Settings
 from s32s.state import State
 from s32s.stores._engine import Engine
@@ -94,6 +94,26 @@ class Done:
     generation: int = 0
     listed_s: float | None = None
     note: str = ""
+
+
+def planned(source: Tree, target: Tree, task: Task, machine: Machine, work: Work, *, spare_ignored: bool) -> Plan:
+    """The guarded plan of a task.
+
+    Args:
+        spare_ignored: whether ignored paths of the destination stay there.
+
+    Raises:
+        Refused: by a guard, or by whoever was asked.
+    """
+    return make_plan(
+        source,
+        target,
+        rules=task.entry.rules(),
+        limits=task.options.limits(machine.settings),
+        verb=task.verb,
+        spare_ignored=spare_ignored,
+        work=work,
+    )
 
 
 def prefix_of(entry: Entry, machine: Machine) -> S3Prefix:

@@ -15,8 +15,8 @@ from dataclasses import replace
 from s32s import paths, tree
 from s32s.errors import NotFound, Refused, StoreError, TryAgain
 from s32s.maps import S3Path
-from s32s.replicate import Work, apply, make_plan, until_still
-from s32s.roles.base import Done, Machine, Task, check_listed, missing, prefix_of, warn_of_other_writer, writer
+from s32s.replicate import Work, apply, until_still
+from s32s.roles.base import Done, Machine, Task, check_listed, missing, planned, prefix_of, warn_of_other_writer, writer
 from s32s.stores.s3 import ManifestCache, S3Prefix
 from s32s.stores.s3_change import S3Change
 from s32s.tree import Item, Kind, Tree, is_md5
@@ -59,15 +59,7 @@ def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work
     copies = {} if task.options.verify else state.copies(name)
     work.phase("comparing")
     source_tree, target_tree = _settled(source_tree, target_tree, copies, source, target, machine, work)
-    plan = make_plan(
-        source_tree,
-        target_tree,
-        rules=entry.rules(),
-        limits=task.options.limits(machine.settings),
-        verb=task.verb,
-        spare_ignored=True,
-        work=work,
-    )
+    plan = planned(source_tree, target_tree, task, machine, work, spare_ignored=True)
     due = not plan.is_empty or not target_tree.published
     changed = task.verb.changes and due
     etags = {keep.source.path: keep.target.etag for keep in plan.keeps}

@@ -10,8 +10,8 @@ import time
 
 from s32s import guards
 from s32s.maps import Role
-from s32s.replicate import Work, apply, make_plan, until_still
-from s32s.roles.base import Done, Machine, Task, check_listed, missing, prefix_of
+from s32s.replicate import Work, apply, until_still
+from s32s.roles.base import Done, Machine, Task, check_listed, missing, planned, prefix_of
 from s32s.stores.local_target import LocalTarget, TargetRules, check_target
 from s32s.stores.s3 import S3Prefix
 
@@ -50,15 +50,7 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
     check_listed(entry.files, missing(entry, source_tree))
     work.phase("checking files")
     target_tree = target.tree(source_tree, progress=work.heartbeat)
-    plan = make_plan(
-        source_tree,
-        target_tree,
-        rules=entry.rules(),
-        limits=task.options.limits(machine.settings),
-        verb=task.verb,
-        spare_ignored=False,
-        work=work,
-    )
+    plan = planned(source_tree, target_tree, task, machine, work, spare_ignored=False)
     if compare or prefix.head is None:
         listed_s = now
     due = not plan.is_empty or not target.exists

@@ -11,8 +11,8 @@ import time
 from s32s import paths, tree
 from s32s.errors import Refused, Unreadable
 from s32s.maps import S3Path
-from s32s.replicate import Work, apply, make_plan, until_still
-from s32s.roles.base import Done, Machine, Task, check_listed, prefix_of, warn_of_other_writer, writer
+from s32s.replicate import Work, apply, until_still
+from s32s.roles.base import Done, Machine, Task, check_listed, planned, prefix_of, warn_of_other_writer, writer
 from s32s.stores.local_source import LocalSource
 from s32s.stores.s3 import S3Prefix
 from s32s.stores.s3_change import S3Change
@@ -51,15 +51,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
     check_listed(entry.files, source.missing(entry.files or []))
     if not entry.manifest:
         source_tree = _without_manifest(source_tree)
-    plan = make_plan(
-        source_tree,
-        target_tree,
-        rules=entry.rules(),
-        limits=task.options.limits(machine.settings),
-        verb=task.verb,
-        spare_ignored=True,
-        work=work,
-    )
+    plan = planned(source_tree, target_tree, task, machine, work, spare_ignored=True)
     due = not plan.is_empty or not target_tree.published
     changed = task.verb.changes and due
     generation = target_tree.generation
