@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from s32s.maps import MapSet
     from s32s.roles.base import Machine
+    from s32s.service import Service
     from s32s.status import EntryStatus
 
 
@@ -235,9 +236,15 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def _status(options: argparse.Namespace, stop: threading.Event) -> int:
-    from s32s import catalog, maps
-    from s32s.status import status
+    import time
 
+    from s32s import catalog, maps, settings
+    from s32s.status import overdue, status
+
+    try:
+        limit_s = settings.duration_s(options.check) if options.check else None
+    except ValueError as exc:
+        raise UsageError(f"--check: {exc}") from exc
     with _machine(options, writable=False) as machine:
         source = machine.settings.maps
         if options.offline:
@@ -251,7 +258,10 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
             _print_json(_status_facts(entry))
     else:
         _print_status(machine, entries)
-    return _report_problems(loaded)
+    late = overdue(entries, limit_s, now_s=time.time()) if limit_s is not None else []
+    for entry in late:
+        print(f"s32s: {entry.name}: no success within {options.check}", file=sys.stderr)
+    return _report_problems(loaded) or int(bool(late))
 
 
 def _print_status(machine: Machine, entries: Sequence[EntryStatus]) -> None:
@@ -292,6 +302,62 @@ def _status_facts(entry: EntryStatus) -> dict[str, Any]:
         "drift": entry.drift,
         "trouble": entry.trouble,
     }
+
+
+def _service_usage(options: argparse.Namespace, stop: threading.Event) -> int:
+    raise UsageError("service needs an action: install, remove or show", hint="see s32s service --help")
+
+
+def _service_install(options: argparse.Namespace, stop: threading.Event) -> int:
+    from pathlib import Path
+
+    from s32s import service
+
+    for line in service.install(_service(options), root=Path(options.root) if options.root else None):
+        print(line)
+    return 0
+
+
+def _service_show(options: argparse.Namespace, stop: threading.Event) -> int:
+    from s32s import service
+
+    made = _service(options)
+    for name, text in service.units(made).items():
+        print(f"# {made.directory / name}\n{text}")
+    return 0
+
+
+def _service_remove(options: argparse.Namespace, stop: threading.Event) -> int:
+    from pathlib import Path
+
+    from s32s import service, settings
+
+    directory = settings.user_units(os.environ) if options.user else service.SYSTEM_UNITS
+    root = Path(options.root) if options.root else None
+    for line in service.remove(options.instance, is_user_unit=options.user, directory=directory, root=root):
+        print(line)
+    return 0
+
+
+def _service(options: argparse.Namespace) -> Service:
+    from pathlib import Path
+
+    from s32s import service, settings
+    from s32s.service import Schedule
+
+    config = settings.find(options.config, os.environ)
+    schedule = Schedule.on_calendar(options.on_calendar) if options.on_calendar else Schedule.every(options.every)
+    return service.of_machine(
+        settings.load(config),
+        config,
+        schedule,
+        instance=options.instance,
+        user=options.run_as,
+        is_user_unit=options.user,
+        update_maps=options.update_maps,
+        credentials=Path(options.credentials) if options.credentials else None,
+        directory=settings.user_units(os.environ) if options.user else service.SYSTEM_UNITS,
+    )
 
 
 def _demo(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -389,6 +455,10 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, threading.Event], int]] = {
     "copy": _verb,
     "sync": _verb,
     "status": _status,
+    "service": _service_usage,
+    "service install": _service_install,
+    "service remove": _service_remove,
+    "service show": _service_show,
     "demo": _demo,
     "help": _help,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from s32s import __version__
 
@@ -28,6 +28,10 @@ The role of this machine is the direction:
   master   its directory  >  the S3 path
   slave    the S3 path    >  its directory
   mirror   the S3 path    >  another S3 path"""
+
+_SERVICE = """The service runs s32s sync and nothing else may be written by it than what the
+configuration allows. A run that is due is never started beside one that is
+still at work."""
 
 _MORE = {
     "dryrun": """
@@ -103,6 +107,9 @@ def parser() -> argparse.ArgumentParser:
     made = command("status", "show the entries, their last runs and what has drifted", example="s32s status")
     made.add_argument("--json", action="store_true", help="JSON lines on standard output")
     made.add_argument("--offline", action="store_true", help="do not ask S3")
+    made.add_argument("--check", metavar="TIME", help="exit with 1 when an entry has not succeeded for so long: 30min")
+
+    _service_parser(command)
 
     made = command("demo", "show the whole loop on this machine, with an S3 server of its own", example="s32s demo")
     made.add_argument("--keep", action="store_true", help="leave the directory of the demo for a look around")
@@ -121,20 +128,56 @@ def _maps_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
         ("check", "check local map files before they are uploaded", "s32s maps check website.json"),
         ("schema", "print the JSON Schema of a map file", "s32s maps schema > map.schema.json"),
     ):
-        action = actions.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        action = _action(actions, name, text, example)
         action.set_defaults(command=f"maps {name}")
-        action.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
         if name == "check":
             action.add_argument("files", nargs="+", metavar="FILE", help="a map file")
         if name in ("update", "list"):
             action.add_argument("--json", action="store_true", help="JSON lines on standard output")
+
+
+def _service_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command(
+        "service", "run s32s by a systemd timer", example="s32s service install --every 5min", more=f"\n\n{_SERVICE}"
+    )
+    actions = made.add_subparsers(metavar="ACTION", title="actions", dest="action")
+    for name, text, example in (
+        (
+            "install",
+            "write the units of this machine, check them, start the timer",
+            "s32s service install --every 5min",
+        ),
+        ("remove", "stop the timer and remove the units; configuration and data stay", "s32s service remove"),
+        ("show", "print the units that install would write", "s32s service show --on-calendar 'Mon..Fri 06:00'"),
+    ):
+        action = _action(actions, name, text, example)
+        action.set_defaults(command=f"service {name}")
+        action.add_argument("--instance", metavar="NAME", help="one of several services, each with its own --config")
+        action.add_argument("--user", action="store_true", help="a service of this user, without root and sandbox")
+        if name != "show":
+            action.add_argument("--root", metavar="DIR", help="work below this directory, without a running systemd")
+        if name == "remove":
+            continue
+        pace = action.add_mutually_exclusive_group()
+        pace.add_argument("--every", metavar="TIME", default="5min", help="pace of the timer (default: 5min)")
+        pace.add_argument("--on-calendar", metavar="WHEN", help="a calendar expression of systemd.time(7) instead")
+        action.add_argument("--run-as", metavar="USER", help="whom the service runs as (default: root)")
+        action.add_argument("--update-maps", action="store_true", help="fetch the maps at each run")
+        action.add_argument("--credentials", metavar="FILE", help="AWS credentials that systemd hands to the service")
+
+
+def _action(actions: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
+    """One action of a command that has several."""
+    made: argparse.ArgumentParser = actions.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
+    return made
 
 
 def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:

@@ -188,6 +188,11 @@ def places(environment: Mapping[str, str]) -> Places:
     )
 
 
+def user_units(environment: Mapping[str, str]) -> Path:
+    """Where the systemd of a user looks for units (systemd.unit(5))."""
+    return _xdg(environment, "XDG_CONFIG_HOME", ".config").parent / "systemd/user"
+
+
 def load(path: Path) -> Settings:
     """Read and check a configuration file.
 

@@ -5,6 +5,7 @@ Reads only: this machine's memory, the directories by stat(2), and one small obj
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from s32s import paths
@@ -65,6 +66,15 @@ def status(machine: Machine, loaded: MapSet, *, ask_s3: bool = True) -> list[Ent
     role = machine.settings.role
     return [
         entry_status(entry, role, machine, ask_s3=ask_s3) for entry in loaded.entries if entry.place(role) is not None
+    ]
+
+
+def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> list[EntryStatus]:
+    """The entries that have not succeeded for so long, or never: what monitoring wants to know."""
+    return [
+        entry
+        for entry in entries
+        if entry.last is None or entry.last.success_s is None or not 0 <= now_s - entry.last.success_s <= limit_s
     ]
 
 

@@ -422,12 +422,13 @@ def test_a_command_that_the_configuration_lacks_is_found_before_the_sync(ready: 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "no command was given"),
+        ([], "there is nobody to ask"),
         (["snyc"], 'there is no command "snyc"; did you mean "sync"?'),
         (["sync", "--jobs", "0"], "from 1 to 512"),
         (["sync", "--role", "mastr"], 'did you mean "master"'),
         (["maps"], "needs an action"),
-        (["configure"], "needs --role and --maps"),
+        (["configure"], "with --role and --maps"),
+        (["configure", "--role", "slave"], "needs --role and --maps"),
     ],
 )
 def test_a_wrong_command_line_is_status_2(lonely: Machine, arguments: list[str], says: str) -> None:

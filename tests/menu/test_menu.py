@@ -294,7 +294,7 @@ class TestRuns:
             screen.press("enter")
             screen.wait_for("deletes or replaces files", "- deleted", "css/site.css", "~ modified", "(size)", "Go on?")
             screen.press("enter")
-            screen.wait_for("was not confirmed")
+            screen.wait_for("sync: 1 stopped", "was not confirmed")
             assert snapshot(loop.target) == before
             screen.press("q", "enter")
             screen.wait_for("Go on?")

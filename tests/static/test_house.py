@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ LAYERS = [
     {"accept", "rules", "plan", "guards", "maps", "manifest", "events", "report"},
     {"workers", "disk", "settings", "state", "stores"},
     {"replicate", "roles", "catalog", "commands", "runs", "setup", "status"},
-    {"render", "menu", "cli", "grammar", "demo"},
+    {"render", "menu", "service", "cli", "grammar", "demo"},
     {"__main__", ""},
 ]
 PURE = LAYERS[0] | LAYERS[1]
@@ -117,6 +118,19 @@ def test_only_faces_print(path: Path) -> None:
     assert not [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
 
 
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)
+
+
+#: Options of pytest, pip and systemctl.
+OF_OTHERS = {"--long", "--upgrade", "--now"}
+
+
 def test_the_readme_names_only_what_exists() -> None:
     """Every option in the README is one of the command line, and the other way round."""
     import re
@@ -124,11 +138,9 @@ def test_the_readme_names_only_what_exists() -> None:
     from s32s import grammar
 
     readme = (PACKAGE.parent / "README.md").read_text()
-    known = grammar.parser().format_help()
-    for action in grammar.parser()._subparsers._group_actions[0].choices.values():  # type: ignore[union-attr,attr-defined]
-        known += action.format_help()
+    known = "".join(parser.format_help() for parser in parsers(grammar.parser()))
     options = set(re.findall(r"--[a-z][a-z-]+", known))
-    shown = set(re.findall(r"--[a-z][a-z-]+", readme)) - {"--long"}
+    shown = set(re.findall(r"--[a-z][a-z-]+", readme)) - OF_OTHERS
 
     assert shown <= options
     assert options - shown <= {

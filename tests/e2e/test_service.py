@@ -1,0 +1,194 @@
+"""The units of `s32s service`: what they say, what systemd says of them, and where they go."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.checks import assert_failed
+from support.machine import Machine
+from support.servers import S3Server
+
+from s32s.errors import UsageError
+from s32s.service import Schedule
+
+UNITS = Path("etc/systemd/system")
+has_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, moto: S3Server) -> Machine:
+    """A slave that may write below one directory."""
+    made = Machine(tmp_path / "m", moto)
+    (made.root / "srv www").mkdir()
+    made.write_config("slave", "bucket/maps", allow=[made.root / "srv www"])
+    return made
+
+
+def analyze(*words: str) -> subprocess.CompletedProcess[str]:
+    """Ask systemd-analyze, which needs no running systemd for this."""
+    return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, check=False, timeout=60)
+
+
+@has_systemd
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--instance", "web"], ["--every", "7min"], ["--on-calendar", "Mon..Fri 06:00"], ["--run-as", "daemon"]],
+    ids=" ".join,
+)
+def test_systemd_accepts_the_units(machine: Machine, options: list[str]) -> None:
+    """`s32s service install --root DIR`, whatever is asked for."""
+    root = machine.root / "root"
+
+    ended = machine.run("service", "install", "--root", str(root), *options)
+
+    files = sorted(str(file) for file in (root / UNITS).glob("s32s*"))
+    assert ended.status == 0, ended.err
+    assert len(files) == 2
+    verified = analyze("verify", "--man=no", *files)
+    assert verified.returncode == 0, verified.stderr
+
+
+@has_systemd
+@pytest.mark.parametrize(("options", "most"), [([], 2.5), (["--run-as", "daemon"], 2.0)], ids=["root", "a user"])
+def test_the_service_is_hardened(machine: Machine, options: list[str], most: float) -> None:
+    """`systemd-analyze security` gives it no more than the exposure that was promised."""
+    root = machine.root / "root"
+    machine.run("service", "install", "--root", str(root), *options)
+
+    said = analyze("security", "--offline=true", str(root / UNITS / "s32s.service")).stdout
+
+    exposure = re.search(r"exposure level for s32s.service: ([0-9.]+)", said)
+    assert exposure is not None, said
+    assert float(exposure[1]) <= most
+
+
+def test_installing_twice_changes_nothing(machine: Machine) -> None:
+    """And removing leaves configuration and data."""
+    root = machine.root / "root"
+    first = machine.run("service", "install", "--root", str(root))
+    before = {file: file.lstat().st_mtime_ns for file in root.rglob("*")}
+
+    second = machine.run("service", "install", "--root", str(root))
+    after = {file: file.lstat().st_mtime_ns for file in root.rglob("*")}
+    removed = machine.run("service", "remove", "--root", str(root))
+    again = machine.run("service", "remove", "--root", str(root))
+
+    assert "enabled s32s.timer" in first.out
+    assert "nothing to do" in second.out
+    assert after == before
+    assert not list((root / UNITS).glob("s32s*"))
+    assert (removed.status, again.status) == (0, 0)
+    assert "nothing to do" in again.out
+    assert machine.config.exists()
+
+
+def test_what_is_shown_is_what_would_be_installed(machine: Machine) -> None:
+    """`show` writes nothing."""
+    root = machine.root / "root"
+    shown = machine.run("service", "show", "--every", "1h", "--update-maps", "--credentials", "/etc/s32s/credentials")
+    machine.run(
+        "service",
+        "install",
+        *("--root", str(root), "--every", "1h", "--update-maps", "--credentials", "/etc/s32s/credentials"),
+    )
+
+    for file in (root / UNITS).glob("s32s*.*"):
+        assert file.read_text() in shown.out
+    assert f'ReadWritePaths="{machine.root}/srv www"' in shown.out
+    assert "sync --config" in shown.out
+    assert "--update-maps" in shown.out
+    assert "LoadCredential=aws:/etc/s32s/credentials" in shown.out
+    assert "OnCalendar=*-*-* 0/1:00:00" in shown.out
+
+
+def test_several_configurations_on_one_host(machine: Machine) -> None:
+    """Each with its own state."""
+    shown = machine.run("service", "show", "--instance", "web")
+
+    assert "s32s@web.timer" in shown.out
+    assert "StateDirectory=s32s/web" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("pace", "calendar"),
+    [
+        ("10s", "*-*-* *:*:0/10"),
+        ("5min", "*-*-* *:0/5:00"),
+        ("1h", "*-*-* 0/1:00:00"),
+        ("6h", "*-*-* 0/6:00:00"),
+        ("1d", "*-*-* 00:00:00"),
+    ],
+)
+def test_a_pace_is_a_calendar_where_there_is_one(pace: str, calendar: str) -> None:
+    """Then a run that was missed is made up for."""
+    assert Schedule.every(pace).lines[:2] == (f"OnCalendar={calendar}", "Persistent=true")
+
+
+def test_any_other_pace_counts_from_the_last_run() -> None:
+    """There is no calendar for every seven minutes."""
+    assert "OnUnitActiveSec=420s" in Schedule.every("7min").lines
+
+
+def test_each_host_keeps_its_own_offset() -> None:
+    """A fleet does not ask S3 all at once."""
+    assert Schedule.every("5min").lines[2:] == ("RandomizedDelaySec=300s", "FixedRandomDelay=true")
+
+
+@pytest.mark.parametrize("pace", ["often", "1s", "-5min", ""])
+def test_a_pace_that_is_none(pace: str) -> None:
+    """It is said what would be one."""
+    with pytest.raises(UsageError, match="--every"):
+        Schedule.every(pace)
+
+
+def test_an_allowed_directory_that_does_not_exist(machine: Machine) -> None:
+    """The sandbox could not be made: found before anything is written."""
+    machine.write_config("slave", "bucket/maps", allow=[machine.root / "nowhere"])
+
+    ended = machine.run("service", "install", "--root", str(machine.root / "root"))
+
+    assert_failed(ended, 2, says="nowhere")
+    assert "mkdir -p" in ended.err
+    assert not (machine.root / "root").exists()
+
+
+@pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="a systemd runs here")
+def test_no_systemd_is_said_and_the_units_are_shown(machine: Machine) -> None:
+    """What to do instead stands there, too."""
+    ended = machine.run("service", "install")
+
+    assert_failed(ended, 2, says="no systemd runs on this machine")
+    assert "[Service]" in ended.err
+    assert "cron" in ended.err
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "", "x" * 70])
+def test_an_instance_that_is_no_name(machine: Machine, name: str) -> None:
+    """It becomes part of file names."""
+    assert_failed(machine.run("service", "show", "--instance", name or " "), 2, says="no name of an instance")
+
+
+def test_monitoring_is_told_of_an_entry_that_does_not_succeed(machine: Machine) -> None:
+    """`s32s status --check TIME` exits with 1, and names it."""
+    from support.servers import make_bucket, put
+
+    make_bucket(machine.server, "check-bucket")
+    put(
+        machine.server,
+        "check-bucket",
+        "maps/m.json",
+        b'[{"name": "WEB", "s3": "check-bucket/w", "master": "/nowhere"}]',
+    )
+    machine.write_config("master", "check-bucket/maps")
+    machine.run("sync")
+
+    late = machine.run("status", "--check", "30min")
+    wrong = machine.run("status", "--check", "soon")
+
+    assert_failed(late, 1, says="WEB: no success within 30min")
+    assert_failed(wrong, 2, says="--check")
