@@ -20,6 +20,7 @@ from s32s.errors import Interrupted, S32sError, UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from s32s.events import Event
     from s32s.maps import MapSet
     from s32s.roles.base import Machine
     from s32s.service import Service
@@ -122,11 +123,14 @@ def _maps_usage(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def _maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
-    from s32s import catalog
+    from s32s import after, catalog
     from s32s.paths import escape
 
     with _machine(options) as machine:
         update = catalog.update(machine.settings.maps, machine.state, machine.engine)
+        lacking = after.missing(update.maps.entries, machine.settings, machine.settings.role)
+    if lacking:
+        print(f"s32s: the maps name commands that [commands] lacks: {', '.join(map(escape, lacking))}", file=sys.stderr)
     if options.json:
         _print_json({"event": "maps", "new": update.new, "changed": update.changed, "gone": update.gone})
         return 0
@@ -186,6 +190,8 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.plan import Verb
     from s32s.render import files
     from s32s.render.jsonl import Lines
+    from s32s.render.log import Log, is_journal
+    from s32s.render.notify import Notify
     from s32s.render.text import Screen
     from s32s.roles.base import Options
     from s32s.runs import run
@@ -199,11 +205,21 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     screen = Screen(
         os.environ, quiet=options.quiet, dryrun=verb is Verb.DRYRUN, all_paths=getattr(options, "all", False)
     )
-    show = Lines(plan=verb is Verb.DRYRUN).on_event if options.json else screen.on_event
+    show = screen.on_event
+    if options.json:
+        show = Lines(plan=verb is Verb.DRYRUN).on_event
+    elif verb.changes and (options.log_format or is_journal(sys.stderr, os.environ)):
+        show = Log(options.log_format or "journal", debug=bool(os.environ.get("S32S_DEBUG"))).on_event
+    notify = Notify(os.environ)
+
+    def tell(event: Event) -> None:
+        show(event)
+        notify.on_event(event)
+
     with (
         _machine(options, writable=verb.changes) as machine,
         contextlib.closing(screen),
-        files.recorded(show, directory) as emit,
+        files.recorded(tell, directory) as emit,
     ):
         report = run(
             machine,

@@ -73,6 +73,15 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """A line that a command of the configuration wrote."""
+
+    entry: str
+    command: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class EntryFinished:
     """The entry is done, or failed with `error`. One for each entry started.
 
@@ -92,7 +101,7 @@ class EntryFinished:
     error: S32sError | None = None
 
 
-Event = EntryStarted | Phase | Planned | Progress | Put | StartedOver | Warned | EntryFinished
+Event = EntryStarted | Phase | Planned | Progress | Put | StartedOver | Warned | Output | EntryFinished
 Emit = Callable[[Event], None]
 
 

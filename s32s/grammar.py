@@ -186,6 +186,9 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     made.add_argument("--role", metavar="ROLE", help="instead of the configuration's")
     made.add_argument("--json", action="store_true", help="JSON lines on standard output")
     made.add_argument("--quiet", action="store_true", help="errors only")
+    made.add_argument(
+        "--log-format", choices=("text", "json"), help="write a log to standard error, for unattended runs"
+    )
     made.add_argument("--verify", action="store_true", help="read every file; trust no index and no time stamp")
     made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt, deleted.txt … there")
     made.add_argument("--update-maps", action="store_true", help="fetch the maps first")

@@ -9,11 +9,11 @@ import functools
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from s32s import catalog, commands, events, paths, settings
-from s32s.errors import ConfigError, Declined, EntryFailed, Interrupted, S32sError, UsageError
+from s32s import after, catalog, events, metrics, paths, settings
+from s32s.errors import Declined, EntryFailed, Interrupted, S32sError, UsageError
 from s32s.events import Emit
 from s32s.maps import Entry, MapSet, Role
 from s32s.plan import Plan, Verb
@@ -27,9 +27,6 @@ from s32s.settings import Settings
 from s32s.state import INTERRUPTED, Result, State
 from s32s.stores._engine import Engine
 from s32s.tree import Kind
-
-#: How long an `after` command may take.
-_AFTER_TIMEOUT_S = 600
 
 
 def open_machine(configuration: Settings, where: settings.Places, *, writable: bool = True) -> Machine:
@@ -89,7 +86,7 @@ def run(
     elif loaded is None:
         loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
     chosen = choose(loaded, names, chosen_role)
-    _check_commands(chosen, machine.settings, chosen_role)
+    after.check(chosen, machine.settings, chosen_role)
     ended: list[events.EntryFinished] = []
     for entry in chosen:
         others = [other for other in loaded.entries if other.name != entry.name]
@@ -112,6 +109,10 @@ def run(
             functools.partial(approve, entry.name) if approve else lambda plan: True,
         )
         ended.append(_run_entry(task, chosen_role, machine, work))
+    if verb.changes:
+        problem = metrics.write(machine, loaded, chosen_role)
+        if problem:
+            emit(events.Warned("metrics", problem))
     return fold(ended, problems=loaded.problems)
 
 
@@ -148,7 +149,7 @@ def _run_entry(task: Task, role: Role, machine: Machine, work: Work) -> events.E
     try:
         done = _do(place, task, role, machine, work)
         if task.verb.changes:
-            _run_after(done, task, role, machine, work)
+            after.run(done, task, role, machine, work)
     except Interrupted as exc:
         # 0: a worker or a pause noticed the stop; whoever set it knows the signal and raises on its own.
         if not work.stop.is_set():
@@ -223,8 +224,25 @@ def _save(finished: events.EntryFinished, done: Done | None, role: Role, machine
             listed_s=done.listed_s if done else (last.listed_s if last else None),
             # Still owed when the command failed, or when the run died after the change.
             pending=bool(last and last.pending and not ok),
+            **_amounts(finished, last),
         ),
     )
+
+
+def _amounts(finished: events.EntryFinished, last: Result | None) -> dict[str, Any]:
+    """What a run has moved, for metrics."""
+    plan = finished.plan
+    amounts: dict[str, Any] = {"seconds": finished.seconds}
+    if plan is None or not finished.changed:
+        return amounts
+    # Where the source stood still, whatever had to be done was drift at the destination.
+    stood_still = last is not None and last.generation > 0 and last.generation == finished.generation
+    return amounts | {
+        "files": sum(1 for put in plan.puts if put.needs_bytes),
+        "size": plan.size,
+        "deletions": plan.deletions,
+        "drift": len(plan.puts) + len(plan.extras) if stood_still else 0,
+    }
 
 
 def _status(error: S32sError | None) -> int:
@@ -264,52 +282,6 @@ def counts(plan: Plan) -> list[str]:
     return found or [
         f"{len(items):,} director{'y' if len(items) == 1 else 'ies'} {word}" for word, items in kinds.items() if items
     ]
-
-
-def _run_after(done: Done, task: Task, role: Role, machine: Machine, work: Work) -> None:
-    """Run the entry's own command after a change, or after an earlier change whose command did not succeed.
-
-    Raises:
-        EntryFailed: it failed; the tree stays.
-    """
-    name = task.entry.after
-    last = machine.state.result(task.entry.name, role.value)
-    if role is not Role.SLAVE or name is None or not (done.changed or (last and last.pending)):
-        return
-    work.phase(f"running {name}")
-    place = task.entry.place(role) or ""
-    said: deque[str] = deque(maxlen=10)
-    try:
-        status = commands.run(
-            machine.settings.commands[name],
-            variables={"S32S_ENTRY": task.entry.name, "S32S_TARGET": place},
-            on_line=said.append,
-            stop=work.stop,
-            timeout_s=_AFTER_TIMEOUT_S,
-        )
-    except TimeoutError as exc:
-        raise EntryFailed(
-            f"the files are up to date, but the command {name} was stopped after {_AFTER_TIMEOUT_S} s"
-        ) from exc
-    if status:
-        last_words = paths.escape(" ".join(said)[-500:])
-        raise EntryFailed(
-            f"the files are up to date, but the command {name} ended with status {status}: {last_words}",
-            hint="the next sync runs it again",
-        )
-
-
-def _check_commands(chosen: Iterable[Entry], configuration: Settings, role: Role) -> None:
-    missing = sorted(
-        {entry.after for entry in chosen if entry.after and entry.after not in configuration.commands}
-        if role is Role.SLAVE
-        else ()
-    )
-    if missing:
-        raise ConfigError(
-            f"the maps name commands that this configuration lacks: {paths.some(missing)}",
-            hint='add them to [commands], or take "after" out of the map',
-        )
 
 
 def _exclusive_place(entry: Entry, role: Role) -> str:

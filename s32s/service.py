@@ -84,6 +84,7 @@ class Service:
         update_maps: whether each run fetches the maps first.
         credentials: a file of AWS credentials that systemd hands over; None for none.
         directory: where the units lie.
+        metrics: directory of the file for Prometheus; None for none.
     """
 
     program: tuple[str, ...]
@@ -97,6 +98,7 @@ class Service:
     update_maps: bool = False
     credentials: Path | None = None
     directory: Path = SYSTEM_UNITS
+    metrics: str | None = None
 
     @property
     def name(self) -> str:
@@ -143,6 +145,7 @@ def of_machine(
         update_maps=update_maps,
         credentials=credentials.absolute() if credentials else None,
         directory=directory,
+        metrics=os.path.dirname(configuration.metrics.textfile) if configuration.metrics.textfile else None,
     )
 
 
@@ -281,6 +284,8 @@ def _sandbox(service: Service) -> list[str]:
         "StateDirectoryMode=0700",
         "CacheDirectoryMode=0700",
         *(f"ReadWritePaths={_quoted(path)}" for path in service.allow),
+        # With a minus: numbers that cannot be left must not keep the service from starting.
+        *([f"ReadWritePaths=-{_quoted(service.metrics)}"] if service.metrics else []),
         "ProtectSystem=strict",
         f"ProtectHome={'read-only' if at_home else 'yes'}",
         f"PrivateTmp={'no' if in_tmp else 'yes'}",

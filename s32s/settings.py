@@ -63,6 +63,14 @@ class MenuSettings(pydantic.BaseModel):
     details: bool = False
 
 
+class MetricsSettings(pydantic.BaseModel):
+    """The table [metrics]: where numbers for Prometheus are left."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    textfile: Annotated[str, pydantic.StringConstraints(pattern=r"^/.*[^/]\.prom$")] | None = None
+
+
 class Settings(pydantic.BaseModel):
     """The content of `s32s.toml`."""
 
@@ -76,6 +84,8 @@ class Settings(pydantic.BaseModel):
     jobs: Annotated[int, pydantic.Field(ge=1, le=MAX_JOBS)] = DEFAULT_JOBS
     s3: S3Settings = S3Settings()
     commands: Mapping[str, Annotated[str, pydantic.StringConstraints(min_length=1)]] = {}
+    after_timeout_s: Annotated[float, pydantic.Field(alias="after_timeout")] = 600.0
+    metrics: MetricsSettings = MetricsSettings()
     menu: MenuSettings = MenuSettings()
 
     @pydantic.field_validator("role", mode="before")
@@ -125,6 +135,14 @@ class Settings(pydantic.BaseModel):
             return duration_s(value)
         except ValueError as exc:
             raise _fail(f'{exc}; or "never"') from exc
+
+    @pydantic.field_validator("after_timeout_s", mode="before")
+    @classmethod
+    def _after_timeout(cls, value: object) -> float:
+        try:
+            return duration_s(value)
+        except ValueError as exc:
+            raise _fail(str(exc)) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +353,8 @@ def _wrong(error: Any) -> str:
         return f"{paths.escape(where)}: unknown key{suggestion(names[-1], known)}"
     if error["type"] == "missing":
         return f"{where}: it is mandatory and missing"
+    if where == "metrics.textfile":
+        return f"{where}: it must be an absolute path that ends in .prom"
     return f"{where}: {error['ctx']['text'] if error['type'] == 's32s' else error['msg']}"
 
 

@@ -106,6 +106,9 @@ class Result:
         generation: the manifest generation that the destination follows; 0 without one.
         listed_s: when manifest and LIST were last compared; None if never.
         pending: an `after` command that still has to run.
+        seconds: that it took.
+        files, size, deletions: what it moved, in files and bytes, and deleted.
+        drift: paths that it found changed at the destination although the source had stood still.
     """
 
     time_s: float
@@ -116,6 +119,11 @@ class Result:
     generation: int = 0
     listed_s: float | None = None
     pending: bool = False
+    seconds: float = 0.0
+    files: int = 0
+    size: int = 0
+    deletions: int = 0
+    drift: int = 0
 
 
 @dataclass(frozen=True, slots=True)

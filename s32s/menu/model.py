@@ -190,6 +190,8 @@ class Running:
                 self.warnings.append(f"{event.entry}: starting over (turn {event.turn}): {event.reason}")
             case events.Warned():
                 self.warnings.append(f"{event.entry}: {event.text}")
+            case events.Output():
+                self.warnings.append(f"{event.entry}: {event.command}: {event.line}")
             case events.EntryFinished():
                 entry.outcome = outcome or "done"
                 entry.stopped = isinstance(event.error, Interrupted | Declined)

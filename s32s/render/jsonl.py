@@ -50,6 +50,8 @@ class Lines:
                 return {"event": "started_over", "entry": event.entry, "turn": event.turn, "reason": event.reason}
             case events.Warned():
                 return {"event": "warning", "entry": event.entry, "text": event.text}
+            case events.Output():
+                return {"event": "output", "entry": event.entry, "command": event.command, "line": event.line}
             case events.EntryFinished():
                 return {
                     "event": "finished",

@@ -81,6 +81,8 @@ class Screen:
                     self._print_err(event.entry, f"starting over (turn {event.turn}): {event.reason}", "yellow")
                 case events.Warned() if not self._quiet:
                     self._print_err(event.entry, event.text, "yellow")
+                case events.Output() if not self._quiet:
+                    self._print_err(event.entry, f"{event.command}: {paths.escape(event.line)}", "dim")
                 case EntryFinished():
                     self._close()
                     self._finish(event)

@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "paths", "tree"},
     {"accept", "rules", "plan", "guards", "maps", "manifest", "events", "report"},
     {"workers", "disk", "settings", "state", "stores"},
-    {"replicate", "roles", "catalog", "commands", "runs", "setup", "status"},
+    {"replicate", "roles", "after", "catalog", "commands", "metrics", "runs", "setup", "status"},
     {"render", "menu", "service", "cli", "grammar", "demo"},
     {"__main__", ""},
 ]
