@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 from s32s import __version__
 
-_EXIT = """exit status:
+#: What each status means, for help and manual.
+EXIT = """exit status:
   0    done, or nothing to do
   1    an entry failed; the others were done
   2    the command line, the configuration or a map is wrong
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     root = _Parser(
         prog="s32s",
         description="Keep directories on many servers equal to a directory on one computer, with S3 in the middle.",
-        epilog=f"example:\n  s32s dryrun WEBSITE\n\n{_EXIT}",
+        epilog=f"example:\n  s32s dryrun WEBSITE\n\n{EXIT}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # `--force` must not mean whatever begins with it
     )

@@ -39,9 +39,13 @@ class S3Connection(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     endpoint_url: Annotated[str, pydantic.StringConstraints(pattern=r"^https?://[^/\s]+(/.*)?$")] | None = None
+    """Address of an S3 server other than AWS, such as http://nas:9000."""
     profile: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
+    """AWS profile; otherwise credentials are found as boto3 finds them."""
     region: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
+    """AWS region."""
     retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 8
+    """How often a request that fails for the moment is repeated, 0 to 20; 8 by default."""
 
 
 class S3Settings(S3Connection):
@@ -59,8 +63,11 @@ class MenuSettings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     sort: Literal["map", "name", "state"] = "map"
+    """Order of the entries: "map", "name" or "state"."""
     ask: bool = True
+    """Whether it asks before something is deleted or replaced; true by default."""
     details: bool = False
+    """Whether details of the chosen entry stand below the list."""
 
 
 class MetricsSettings(pydantic.BaseModel):
@@ -69,6 +76,7 @@ class MetricsSettings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     textfile: Annotated[str, pydantic.StringConstraints(pattern=r"^/.*[^/]\.prom$")] | None = None
+    """File for the text collector of node_exporter; it ends in .prom."""
 
 
 class Settings(pydantic.BaseModel):
@@ -77,14 +85,21 @@ class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
     role: Role
+    """What this machine is: master, slave or mirror."""
     maps: S3Path
+    """S3 path of the maps: bucket/prefix with every *.json below it, or one .json object."""
     allow: tuple[str, ...] = ()
+    """Directories strictly below which a slave may write."""
     max_delete: MaxDelete = MaxDelete(50, percent=True)
+    """A sync that would delete more is refused: a count, or a percentage of what is there now; "50%" by default."""
     list_every_s: Annotated[float, pydantic.Field(alias="list_every")] = 3600.0
+    """How often a slave compares manifest and objects: "1h" by default, "0s" always, "never"."""
     jobs: Annotated[int, pydantic.Field(ge=1, le=MAX_JOBS)] = DEFAULT_JOBS
+    """How many files move at once, 1 to 512; 32 by default."""
     s3: S3Settings = S3Settings()
     commands: Mapping[str, Annotated[str, pydantic.StringConstraints(min_length=1)]] = {}
     after_timeout_s: Annotated[float, pydantic.Field(alias="after_timeout")] = 600.0
+    """How long a command of "after" may take; "10min" by default."""
     metrics: MetricsSettings = MetricsSettings()
     menu: MenuSettings = MenuSettings()
 

@@ -192,3 +192,51 @@ def test_monitoring_is_told_of_an_entry_that_does_not_succeed(machine: Machine) 
 
     assert_failed(late, 1, says="WEB: no success within 30min")
     assert_failed(wrong, 2, says="--check")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv")
+def test_a_sync_works_in_the_sandbox(tmp_path: Path, moto: S3Server) -> None:
+    """A file system that is read-only but for `allow`, which is a mount of its own, and few capabilities left."""
+    import uuid
+
+    from support.machine import make_loop
+    from support.servers import make_bucket
+    from support.trees import make_tree, snapshot
+
+    bucket = f"test-{uuid.uuid4().hex}"
+    make_bucket(moto, bucket)
+    loop = make_loop(tmp_path, moto, bucket)
+    make_tree(loop.source, {"a": b"1", "d/b": b"2"})
+    loop.push()
+    loop.slave.run("status")
+    for name in ("state", "cache"):
+        (loop.slave.root / name).mkdir(exist_ok=True)
+    mounts = " && ".join(
+        f"mount --bind '{path}' '{path}'"
+        for path in (loop.target.parent, loop.slave.root / "state", loop.slave.root / "cache")
+    )
+    inside = (
+        f"mount --make-rprivate / && {mounts} && mount -o remount,ro,bind / && "
+        "exec setpriv --no-new-privs --bounding-set=-all,+chown,+dac_override,+fowner,+fsetid "
+        '--inh-caps=-all "$@"'
+    )
+
+    def sandboxed() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["unshare", "--mount", "/bin/sh", "-c", inside, "sh", *loop.slave.command("sync")],
+            env=loop.slave.environment(),
+            cwd=loop.slave.root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    first = sandboxed()
+    if "Operation not permitted" in first.stderr and "mount" in first.stderr:
+        pytest.skip("mounting is not allowed here")
+    make_tree(loop.source, {"a": b"other"})
+    loop.push()
+    second = sandboxed()
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert snapshot(loop.target) == snapshot(loop.source)
