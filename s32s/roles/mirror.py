@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from s32s import paths, tree
 from s32s.errors import NotFound, Refused, StoreError, TryAgain
-from s32s.maps import S3Path
+from s32s.maps import Role, S3Path
 from s32s.replicate import Work, apply, until_still
 from s32s.roles.base import Done, Machine, Task, check_listed, missing, planned, prefix_of, warn_of_other_writer, writer
 from s32s.stores.s3 import ManifestCache, S3Prefix
@@ -50,7 +50,9 @@ def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work
     entry, state = task.entry, machine.state
     name = str(target.place)
     work.phase("listing")
-    source_tree, target_tree = together(lambda: _source_tree(source), lambda: _target_tree(target))
+    last = state.result(entry.name, Role.MIRROR.value)
+    known = last is not None and last.generation > 0
+    source_tree, target_tree = together(lambda: _source_tree(source, known=known), lambda: _target_tree(target))
     warn_of_other_writer(target, machine, work)
     check_listed(entry.files, missing(entry, source_tree))
     published = source.head is not None or target.head is not None
@@ -75,9 +77,9 @@ def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work
     return Done(plan, due, changed, source_tree.generation, time.time(), source_tree.note or note)
 
 
-def _source_tree(source: S3Prefix) -> Tree:
+def _source_tree(source: S3Prefix, *, known: bool) -> Tree:
     with _named(f"source {source.place}"):
-        return source.tree(compare=True)
+        return source.tree(compare=True, known=known)
 
 
 def _target_tree(target: S3Prefix) -> Tree:

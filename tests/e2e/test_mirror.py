@@ -334,6 +334,19 @@ class TestManifest:
         assert_failed(ended, 1, says="not those of the manifest")
         assert pair.copied() == {}
 
+    def test_a_manifest_that_is_gone_is_an_alarm(self, pair: Pair, tmp_path: Path) -> None:
+        """Without it modes, times and links would be lost to whoever follows the mirror."""
+        source = tmp_path / "site"
+        make_tree(source, {"a": b"1"})
+        pair.write_map(master=str(source))
+        pair.run("sync", "--role", "master", "--update-maps")
+        pair.run("sync")
+        pair.here.client().delete_object(Bucket=pair.working, Key="in/.s32s/head.json")
+
+        ended = pair.run("sync")
+
+        assert_failed(ended, 1, says="is gone")
+
 
 class TestWhatDecides:
     """Size, ETag, and where ETags cannot be compared the times."""
