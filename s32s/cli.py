@@ -49,20 +49,19 @@ def run_command(arguments: list[str]) -> int:
     except SystemExit as exc:  # argparse, on --help, --version and bad usage
         return exc.code if isinstance(exc.code, int) else 2
     except Interrupted as exc:
-        print(f"s32s: {exc}", file=sys.stderr)
+        _complain(str(exc))
         return 128 + (exc.number or (caught[0] if caught else signal.SIGINT))
     except BrokenPipeError:
         # The reader of our output has gone; nobody is left to be told.
         _devnull(sys.stdout)
         return 141
     except S32sError as exc:
-        print(f"s32s: {exc}", file=sys.stderr)
+        _complain(str(exc))
         _debug(exc)
         return exc.exit_status
     except Exception as exc:
         # A mistake of ours. The administrator gets a sentence; the traceback is there for who asks.
-        text = f"unexpected {type(exc).__name__}: {exc}; please report it with the output of S32S_DEBUG=1"
-        print(f"s32s: {text}", file=sys.stderr)
+        _complain(f"unexpected {type(exc).__name__}: {exc}; please report it with the output of S32S_DEBUG=1")
         _debug(exc)
         return 1
 
@@ -190,9 +189,10 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.plan import Verb
     from s32s.render import files
     from s32s.render.jsonl import Lines
-    from s32s.render.log import Log, is_journal
+    from s32s.render.log import Log
     from s32s.render.notify import Notify
     from s32s.render.text import Screen
+    from s32s.render.words import is_journal
     from s32s.roles.base import Options
     from s32s.runs import run
 
@@ -423,6 +423,16 @@ def _time(seconds: float) -> str:
     import time
 
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _complain(text: str) -> None:
+    """Say what ended the command; to journald as an error, line by line (sd-daemon(3))."""
+    from s32s.render.words import is_journal
+
+    lines = [f"s32s: {text}"]
+    if is_journal(sys.stderr, os.environ):
+        lines = [f"<3>{line}" for line in lines[0].splitlines()]
+    print(*lines, sep="\n", file=sys.stderr)
 
 
 def _debug(error: BaseException) -> None:

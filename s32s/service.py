@@ -251,9 +251,11 @@ def _service_text(service: Service) -> str:
         "NotifyAccess=main",
         "SuccessExitStatus=143",
         # Only 75 is tried again at once: the lock is held, a push is unfinished, S3 is away. systemd 252 takes no
-        # RestartForceExitStatus for a oneshot service, so all else is ruled out instead.
+        # RestartForceExitStatus for a oneshot service, so all else is ruled out instead; from 200 on it is systemd's
+        # own words for a sandbox that could not be made (systemd.exec(5), "Process Exit Codes").
         "Restart=on-failure",
-        "RestartPreventExitStatus=1 2 3 130 141 SIGABRT SIGKILL SIGSEGV SIGTERM",
+        "RestartPreventExitStatus=1 2 3 130 141 200 203 217 218 226 228 237 238 239 243 "
+        "SIGABRT SIGKILL SIGSEGV SIGTERM",
         "RestartSec=30",
         "TimeoutStartSec=6h",
         "TimeoutStopSec=15",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import sys
 import threading
@@ -121,16 +120,6 @@ class Log:
             line = f"{mark}{paths.escape(entry)}: {shown}" if entry else f"{mark}{shown}"
         with contextlib.suppress(BrokenPipeError):
             print(line, file=self._err, flush=True)
-
-
-def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether a stream goes to journald: $JOURNAL_STREAM names its device and inode (systemd.exec(5))."""
-    device, _, inode = environment.get("JOURNAL_STREAM", "").partition(":")
-    try:
-        status = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return False
-    return bool(device) and (device, inode) == (str(status.st_dev), str(status.st_ino))
 
 
 def _field(name: str, value: str) -> bytes:

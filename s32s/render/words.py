@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import TextIO
 
@@ -12,6 +13,16 @@ _PLURALS = {"directory": "directories", "entry": "entries"}
 def can_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
     """Whether colour belongs on a stream: a terminal that knows it, and nobody objects (no-color.org)."""
     return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether a stream goes to journald: $JOURNAL_STREAM names its device and inode (systemd.exec(5))."""
+    device, _, inode = environment.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return bool(device) and (device, inode) == (str(status.st_dev), str(status.st_ino))
 
 
 def paint(text: str, colour: str, *, on: bool) -> str:

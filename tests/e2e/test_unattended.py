@@ -172,6 +172,18 @@ class TestLogs:
         assert said == "" or said.startswith("<6>WEB: 2 new")
         assert snapshot(loop.target) == snapshot(loop.source)
 
+    def test_what_ends_a_run_as_a_whole_is_an_error_in_the_journal(self, loop: Loop) -> None:
+        """Before there is any entry: the priority stands before the line."""
+        reader, writer = os.pipe()
+        status = os.fstat(writer)
+        environment = {**loop.slave.environment(), "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        loop.slave.config.unlink()
+
+        subprocess.run(loop.slave.command("sync"), env=environment, stderr=writer, stdin=subprocess.DEVNULL)
+        os.close(writer)
+        with open(reader) as file:
+            assert file.read().startswith("<3>s32s: there is no configuration")
+
     def test_systemd_is_told_how_far_it_is(self, loop: Loop, journal: socket.socket) -> None:
         """Status lines of sd_notify."""
         configured(loop, "")
