@@ -35,8 +35,7 @@ Section: admin
 Priority: optional
 Architecture: {{architecture}}
 Installed-Size: {{size}}
-Depends: python3 (>= 3.11), python3 (<< 3.14), libc6 (>= 2.28)
-Recommends: ca-certificates
+Depends: python3 (>= 3.11), python3 (<< 3.14), libc6 (>= 2.28), ca-certificates
 Maintainer: The s32s maintainers <s32s@example.org>
 Description: replicate directories to many servers, with S3 in the middle
  One machine pushes directories to S3, and servers rebuild them: exactly, all at

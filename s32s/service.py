@@ -161,14 +161,14 @@ def install(service: Service, *, root: Path | None = None) -> list[str]:
         root: install below it instead, without a running systemd.
 
     Raises:
-        UsageError: not root, or no systemd runs here; nothing was written.
+        UsageError: not root, no systemd runs here, or the schedule is none; nothing was written.
         ServiceError: systemd does not understand the units; they are as they were.
     """
     texts = units(service)
     directory = _below(root, service.directory)
+    _check_schedule(service)
     if root is None:
         _check_systemd(service, texts)
-        _check_schedule(service)
     done: list[str] = []
     before = {name: _text_of(directory / name) for name in texts}
     try:
@@ -389,6 +389,8 @@ def _check_root(service: Service) -> None:
 
 
 def _check_schedule(service: Service) -> None:
+    if shutil.which("systemd-analyze") is None:
+        return  # where the units will be used, systemd says so itself
     for line in service.schedule.lines:
         if line.startswith("OnCalendar="):
             ended = _run("systemd-analyze", "calendar", line.removeprefix("OnCalendar="))

@@ -77,6 +77,9 @@ def _of_obstore(exc: Exception, *, bucket: str, key: str) -> S32sError:
     from obstore import exceptions
 
     text = str(exc)
+    if "No CA certificates" in text:
+        # Before any request, and for plain http too.
+        return StoreError("this machine has no certificates of authorities", hint="install the package ca-certificates")
     code = found[1] if (found := _CODE.search(text)) else ""
     message = found[1] if (found := _MESSAGE.search(text)) else ""
     status = int(found[1]) if (found := re.search(r"status(?: code)?:? (\d{3})", text)) else 0

@@ -515,3 +515,10 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(ready: Loop) -> None:
 
     assert "Traceback" not in errors
     assert sorted(os.listdir(ready.target.parent)) == ["one", "site", "three", "two"]
+
+
+def test_a_machine_without_certificates_is_told_what_to_install(ready: Loop) -> None:
+    """A minimal system has none, and then nothing can be asked of S3, not even by plain http."""
+    ready.slave.extra |= {"SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": "/nonexistent"}
+
+    assert_failed(ready.pull(), 1, says="install the package ca-certificates")

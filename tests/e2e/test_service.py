@@ -146,6 +146,16 @@ def test_a_pace_that_is_none(pace: str) -> None:
         Schedule.every(pace)
 
 
+@has_systemd
+def test_a_schedule_that_systemd_does_not_understand(machine: Machine) -> None:
+    """Its own words are shown, and nothing is written."""
+    ended = machine.run("service", "install", "--root", str(machine.root / "root"), "--on-calendar", "sometimes")
+
+    assert_failed(ended, 2, says="systemd does not understand the schedule")
+    assert "sometimes" in ended.err
+    assert not (machine.root / "root").exists()
+
+
 def test_an_allowed_directory_that_does_not_exist(machine: Machine) -> None:
     """The sandbox could not be made: found before anything is written."""
     machine.write_config("slave", "bucket/maps", allow=[machine.root / "nowhere"])
