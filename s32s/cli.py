@@ -164,12 +164,12 @@ def _maps_check(options: argparse.Namespace, stop: threading.Event) -> int:
     from pathlib import Path
 
     from s32s import catalog
+    from s32s.render.words import count
 
     loaded = catalog.check_files([Path(file) for file in options.files])
     if loaded.problems:
         raise catalog.problems_error(loaded.problems)
-    count = len(loaded.entries)
-    print(f"{count:,} entr{'y' if count == 1 else 'ies'} in {len(loaded.files):,} file(s), no problems")
+    print(f"{count(len(loaded.entries), 'entry')} in {len(loaded.files):,} file(s), no problems")
     return 0
 
 

@@ -232,6 +232,11 @@ class Entry(pydantic.BaseModel):
         """This role's own place, or None when the entry is meant for other machines."""
         return {Role.MASTER: self.master, Role.SLAVE: self.slave, Role.MIRROR: self.mirror}[role]
 
+    def direction(self, role: Role) -> tuple[str, str]:
+        """Where from and where to."""
+        place = self.place(role) or ""
+        return (place, self.s3) if role is Role.MASTER else (self.s3, place)
+
 
 @dataclass(frozen=True, slots=True)
 class MapSet:
@@ -240,6 +245,10 @@ class MapSet:
     entries: tuple[Entry, ...]
     problems: tuple[Problem, ...]
     files: tuple[str, ...] = ()
+
+    def of(self, role: Role) -> list[Entry]:
+        """The entries that are meant for machines of a role."""
+        return [entry for entry in self.entries if entry.place(role) is not None]
 
 
 def schema() -> dict[str, Any]:

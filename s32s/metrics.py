@@ -45,7 +45,7 @@ def write(machine: Machine, loaded: MapSet, role: Role) -> str:
 
 
 def _lines(machine: Machine, loaded: MapSet, role: Role) -> Iterator[str]:
-    names = [entry.name for entry in loaded.entries if entry.place(role) is not None]
+    names = [entry.name for entry in loaded.of(role)]
     results = [(name, machine.state.result(name, role.value)) for name in names]
     for metric, text, of in _METRICS:
         yield f"# HELP s32s_{metric} {text}\n# TYPE s32s_{metric} gauge\n"

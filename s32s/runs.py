@@ -122,7 +122,7 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
     Raises:
         UsageError: a name that no entry has, or whose entry is not meant for this role.
     """
-    mine = {entry.name: entry for entry in loaded.entries if entry.place(role) is not None}
+    mine = {entry.name: entry for entry in loaded.of(role)}
     if not names:
         return list(mine.values())
     known = {entry.name for entry in loaded.entries}
@@ -141,7 +141,7 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
 def _run_entry(task: Task, role: Role, machine: Machine, work: Work) -> events.EntryFinished:
     entry = task.entry
     place = entry.place(role) or ""
-    source, target = (place, entry.s3) if role is Role.MASTER else (entry.s3, place)
+    source, target = entry.direction(role)
     work.emit(events.EntryStarted(entry.name, source, target))
     began = time.monotonic()
     done: Done | None = None

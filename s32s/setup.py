@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from s32s import catalog, maps
 from s32s.errors import S32sError
-from s32s.maps import MapSet, Role, S3Path
+from s32s.maps import MapSet, S3Path
 from s32s.settings import S3Connection
 from s32s.stores._engine import Engine
 
@@ -56,11 +56,6 @@ def outside(loaded: MapSet, allow: Iterable[str]) -> list[str]:
         for entry in loaded.entries
         if entry.slave is not None and not any(_is_below(entry.slave, above) for above in allowed)
     ]
-
-
-def with_role(loaded: MapSet, role: Role) -> list[str]:
-    """Names of the entries that are meant for a role."""
-    return [entry.name for entry in loaded.entries if entry.place(role) is not None]
 
 
 def _engine(connection: S3Connection) -> Engine:

@@ -64,9 +64,7 @@ class EntryStatus:
 def status(machine: Machine, loaded: MapSet, *, ask_s3: bool = True) -> list[EntryStatus]:
     """Status of every entry that this machine's role has."""
     role = machine.settings.role
-    return [
-        entry_status(entry, role, machine, ask_s3=ask_s3) for entry in loaded.entries if entry.place(role) is not None
-    ]
+    return [entry_status(entry, role, machine, ask_s3=ask_s3) for entry in loaded.of(role)]
 
 
 def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> list[EntryStatus]:
@@ -80,15 +78,15 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
 
 def entry_status(entry: Entry, role: Role, machine: Machine, *, ask_s3: bool = True) -> EntryStatus:
     """Status of one entry in a role that it has."""
-    place = entry.place(role) or ""
+    source, target = entry.direction(role)
     generation, push, trouble = _ask(entry, machine) if ask_s3 and entry.manifest else (None, None, "")
     drift = None
     if role is Role.SLAVE:
-        drift = LocalTarget(place, in_place=False, index=machine.state.index(place)).drift()
+        drift = LocalTarget(target, in_place=False, index=machine.state.index(target)).drift()
     return EntryStatus(
         name=entry.name,
-        source=place if role is Role.MASTER else entry.s3,
-        target=entry.s3 if role is Role.MASTER else place,
+        source=source,
+        target=target,
         last=machine.state.result(entry.name, role.value),
         generation=generation,
         push=push,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TextIO, TypeVar
 
 from s32s.errors import UsageError
 from s32s.render.words import table, wrap
+from s32s.workers import aside
 
 T = TypeVar("T")
 
@@ -107,11 +107,9 @@ class PlainAsker:
     def wait(self, text: str, work: Callable[[], T]) -> T:
         """See `Asker`."""
         self.say(text)
-        left = threading.Event()
         try:
-            return waited(work, left)
+            return aside(work)
         except KeyboardInterrupt:
-            left.set()
             raise Left from None
 
     def _line(self, question: str) -> str:
@@ -146,32 +144,6 @@ def meant(answer: str, words: Sequence[str]) -> str | None:
         return answer
     found = [word for word in words if answer and word.startswith(answer)]
     return found[0] if len(found) == 1 else None
-
-
-def waited(work: Callable[[], T], left: threading.Event) -> T:
-    """Run `work` on a thread of its own, so that the person can go before it ends.
-
-    Raises:
-        Left: `left` was set first.
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as exc:
-            errors.append(exc)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.1)
-        if left.is_set():
-            raise Left
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def _which(words: Sequence[str]) -> str:

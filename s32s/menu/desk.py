@@ -64,7 +64,7 @@ class Desk:
 
     def entries(self) -> list[Entry]:
         """The entries of this role."""
-        return [entry for entry in self.loaded.entries if entry.place(self.role) is not None]
+        return self.loaded.of(self.role)
 
     def statuses(self, entries: Sequence[Entry], *, ask_s3: bool) -> Iterator[EntryStatus]:
         """How the entries stand, one after the other."""
@@ -174,7 +174,7 @@ def asked_once(ask: Approve) -> Approve:
 
     def approve(entry: str, plan: Plan) -> bool:
         taken = {item.path for item in plan.extras} | {put.item.path for put in plan.modified}
-        if not taken or taken <= approved.get(entry, set()):
+        if not needs_question(plan) or taken <= approved.get(entry, set()):
             return True
         if not ask(entry, plan):
             return False

@@ -100,9 +100,10 @@ class Text:
     question: str = ""
     live: bool = False
 
-    def scroll(self, by: int, height: int) -> None:
-        """Move the lines that are seen."""
-        self.top = max(0, min(self.top + by, len(self.lines) - height))
+    def scroll(self, by: int, *, length: int, height: int) -> None:
+        """Move what is seen of `length` lines, which are more than `lines` where these are wrapped."""
+        last = max(0, length - height)
+        self.top = max(0, min(min(self.top, last) + by, last))
 
 
 @dataclass(slots=True)
@@ -150,7 +151,6 @@ class Running:
     warnings: list[str] = field(default_factory=list)
     began_s: float = 0.0
     stopping: bool = False
-    top: int = 0
 
     @property
     def done(self) -> int:
@@ -245,11 +245,6 @@ Before anything is deleted or replaced you see the plan and are asked.
   q          leave; Ctrl-C stops what is running
 
 To set this machine up anew: s32s configure""".splitlines()
-
-
-def rows_word(count: int) -> str:
-    """How many entries, in words."""
-    return f"{count:,} entr{'y' if count == 1 else 'ies'}"
 
 
 def roles(now: Role) -> list[tuple[str, str]]:

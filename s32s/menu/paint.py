@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from s32s.menu.model import KEYS, Choosing, Listing, Progress, Running, Text, rows_word
+from s32s.menu.model import KEYS, Choosing, Listing, Progress, Running, Text
 from s32s.paths import escape
 from s32s.render.words import amount, count, fit, width, wrap
 
@@ -33,7 +33,7 @@ def list_screen(
     """The list of entries, with the keys below it."""
     visible = listing.visible()
     of = f"{len(visible):,} of " if listing.filter else ""
-    head = [_bar(title, f"{of}{rows_word(len(listing.rows))}", columns)]
+    head = [_bar(title, f"{of}{count(len(listing.rows), 'entry')}", columns)]
     below = _key_lines(columns)
     if details:
         chosen = listing.chosen
@@ -66,7 +66,7 @@ def list_screen(
 def text_screen(text: Text, *, wrapped: Sequence[str], footer: str, columns: int, rows: int) -> list[Line]:
     """Lines to read, as many as fit."""
     height = max(1, rows - 2)
-    text.scroll(0, height)
+    text.scroll(0, length=len(wrapped), height=height)
     shown = wrapped[text.top : text.top + height]
     place = ""
     if len(wrapped) > height:
@@ -100,7 +100,7 @@ def run_screen(running: Running, *, now_s: float, columns: int, rows: int) -> li
         f"{amount(int(running.size / seconds))}/s",
         _time(seconds),
     ]
-    head = [_bar(title, f"{running.done:,} of {rows_word(of)} done", columns)]
+    head = [_bar(title, f"{running.done:,} of {count(of, 'entry')} done", columns)]
     head += [_plain("", columns), _plain(f"  {_gauge(running.done, of, 20)}  {'   '.join(parts)}", columns)]
     head.append(_plain("", columns))
     said = " stopping: what is under way comes to its end first" if running.stopping else " Ctrl-C stops"

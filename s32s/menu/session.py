@@ -16,13 +16,13 @@ from s32s.catalog import Update
 from s32s.errors import ConfigError, Declined, Interrupted
 from s32s.maps import Entry, Role
 from s32s.menu import model, paint
-from s32s.menu.desk import Desk, asked_once, entry_facts, needs_question
+from s32s.menu.desk import Desk, asked_once, entry_facts
 from s32s.menu.job import Job
 from s32s.menu.model import Choosing, Listing, Row, Running, Text, View
 from s32s.paths import escape
 from s32s.plan import Plan, Verb
 from s32s.render.plans import plan_lines, telling
-from s32s.render.words import wrap
+from s32s.render.words import count, wrap
 from s32s.runs import summary
 from s32s.status import EntryStatus
 
@@ -103,7 +103,7 @@ class Session:
     def _wrap(self, columns: int) -> list[str]:
         """The text's lines at this width, cut once."""
         key = (columns, len(self._text.lines))
-        if self._wrapped[:2] != key or self._wrapped[2] is None:
+        if self._wrapped[:2] != key:
             lines = [part for line in self._text.lines for part in wrap(line, columns)]
             self._wrapped = (*key, lines)
         return self._wrapped[2]
@@ -137,8 +137,7 @@ class Session:
 
     def _read_on(self, by: int) -> None:
         columns, rows = self._size
-        last = len(self._wrap(columns)) - (rows - 2)
-        self._text.top = max(0, min(min(self._text.top, last) + by, last))
+        self._text.scroll(by, length=len(self._wrap(columns)), height=rows - 2)
 
     def _press_in_list(self, key: str) -> None:
         self._notice = ""
@@ -158,7 +157,7 @@ class Session:
         elif key == "d" and row:
             self._go(Verb.DRYRUN, [row.name])
         elif key == "a" and row:
-            shown = model.rows_word(len(self._listing.visible()))
+            shown = count(len(self._listing.visible()), "entry")
             verbs = [("dryrun", "show what sync would do"), ("copy", "delete nothing"), ("sync", "make exactly equal")]
             self._offer(f"All {shown}", verbs, self._go_all)
         elif key == "i" and row:
@@ -273,7 +272,7 @@ class Session:
         known = {row.name: row for row in self._listing.rows}
         self._listing.rows = [known.get(entry.name) or Row(entry.name, "") for entry in entries]
         for row, entry in zip(self._listing.rows, entries, strict=True):
-            row.direction = _direction(entry, self._desk.role)
+            row.direction = " > ".join(entry.direction(self._desk.role))
         if not entries and not self._notice:
             self._notice = f"no entry of the maps has a {self._desk.role.value}: r takes another role, m other maps"
         self._refresh.set()
@@ -282,7 +281,6 @@ class Session:
 
     def _find_out(self, entries: Sequence[Entry], stop: threading.Event) -> None:
         """Fill the rows: at first from this machine's memory, then with what S3 says."""
-        role = self._desk.role
         rows = {row.name: row for row in self._listing.rows}
         try:
             for ask_s3 in (False, True):
@@ -290,13 +288,13 @@ class Session:
                     if stop.is_set():
                         return
                     self._statuses[status.name] = status
-                    self._fill(rows[status.name], status, role)
+                    self._fill(rows[status.name], status)
                 self._redraw()
         except Exception as exc:  # the list is there all the same; what is wrong shows at the next run
             self._notice = f"the state of the entries is not known: {exc}"
         self._redraw()
 
-    def _fill(self, row: Row, status: EntryStatus, role: Role) -> None:
+    def _fill(self, row: Row, status: EntryStatus) -> None:
         row.last = time.strftime("%d %b %H:%M", time.localtime(status.last.time_s)) if status.last else "-"
         row.state = (
             status.state if status.state not in ("in step", "never run") else self._found.get(row.name, status.state)
@@ -330,13 +328,8 @@ class Session:
                 outcome = _outcome(event)
             running.on_event(event, time.monotonic(), outcome)
 
-        def approve(job: Job[Any], entry: str, plan: Plan) -> bool:
-            return not needs_question(plan) or job.ask(entry, plan)
-
         self._start(
-            lambda job: self._desk.run(
-                verb, names, emit=emit, stop=job.stop, approve=asked_once(lambda entry, plan: approve(job, entry, plan))
-            ),
+            lambda job: self._desk.run(verb, names, emit=emit, stop=job.stop, approve=asked_once(job.ask)),
             lambda job: self._ran(job, running),
             "",
         )
@@ -428,9 +421,9 @@ class Session:
             lines += [f"  {sign} {word:<8} {escape(name)}" for name in names]
         if len(lines) == 1 and update.source == self._desk.source:
             self._desk_take(update)
-            self._notice = f"the maps have not changed: {model.rows_word(len(update.maps.entries))}"
+            self._notice = f"the maps have not changed: {count(len(update.maps.entries), 'entry')}"
             return
-        title = f"Maps of {update.source}: {model.rows_word(len(update.maps.entries))}"
+        title = f"Maps of {update.source}: {count(len(update.maps.entries), 'entry')}"
         self._offer(
             title,
             [("take", "work with these maps"), ("leave", "keep those that are there")],
@@ -497,12 +490,6 @@ class Session:
         self._listing.sort = self._desk.settings.menu.sort
         self._offer_options()
         self._choosing.cursor = cursor
-
-
-def _direction(entry: Entry, role: Role) -> str:
-    place = entry.place(role) or ""
-    source, target = (place, entry.s3) if role is Role.MASTER else (entry.s3, place)
-    return f"{source} > {target}"
 
 
 def _outcome(event: events.EntryFinished) -> str:

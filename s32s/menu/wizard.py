@@ -14,6 +14,7 @@ from s32s.errors import CredentialsError, S32sError
 from s32s.maps import MapSet, Role, S3Path
 from s32s.menu.asking import Asker, Choice, Left
 from s32s.paths import escape, some
+from s32s.render.words import count
 from s32s.settings import S3Settings, Settings, configure
 
 _SHOWN = 10  # targets of the maps
@@ -59,9 +60,8 @@ def set_up(asker: Asker, file: Path, today: Settings | None) -> Settings:
     role = _ask_role(asker, today)
     asker.say()
     source, connection, loaded = _ask_maps(asker, today)
-    mine = setup.with_role(loaded, role)
-    count = f"{len(loaded.entries):,} entr{'y' if len(loaded.entries) == 1 else 'ies'}"
-    asker.say(f"  {count} found, {len(mine):,} of them for a {role.value}")
+    mine = loaded.of(role)
+    asker.say(f"  {count(len(loaded.entries), 'entry')} found, {len(mine):,} of them for a {role.value}")
     allow: list[str] = []
     if role is Role.SLAVE:
         asker.say()

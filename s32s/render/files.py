@@ -12,10 +12,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from s32s import disk, paths, tree
+from s32s import disk, paths
 from s32s.errors import EntryFailed, S32sError, UsageError
 from s32s.events import Emit, EntryFinished, Event
-from s32s.plan import Plan
 from s32s.render.plans import shown, telling
 from s32s.report import Report, fold
 from s32s.tree import Item
@@ -62,11 +61,12 @@ def write(report: Report, directory: Path) -> None:
         EntryFailed: the disk is full, or the directory has gone.
     """
     try:
+        ends = [(end.entry, _lines(end)) for end in report.finished]
         for name in NAMES:
             lines = [
-                f"{paths.escape(end.entry)}: {line}" if len(report.finished) > 1 else line
-                for end in report.finished
-                for line in (_errors(end) if name == "error.txt" else _paths(end.plan, name))
+                f"{paths.escape(entry)}: {line}" if len(ends) > 1 else line
+                for entry, by_name in ends
+                for line in by_name.get(name, ())
             ]
             if name == "error.txt" and report.error is not None:
                 lines += _of(report.error)
@@ -99,19 +99,21 @@ def _replace(file: Path, data: bytes) -> None:
     disk.write_atomic(file, data)
 
 
-def _paths(plan: Plan | None, name: str) -> Iterable[str]:
-    if plan is None:
-        return []
-    same = [keep.source for keep in plan.keeps]
-    puts = [put.item for put in plan.puts]
+def _lines(end: EntryFinished) -> dict[str, list[str]]:
+    """The lines of each file about one entry."""
+    found = {"error.txt": _errors(end)}
+    if end.plan is None:
+        return found
+    same = [keep.source for keep in end.plan.keeps]
+    puts = [put.item for put in end.plan.puts]
     listed: dict[str, Iterable[Item]] = {
-        "new.txt": (put.item for put in plan.new),
-        "modified.txt": (put.item for put in plan.modified),
-        "deleted.txt": plan.extras,
+        "new.txt": (put.item for put in end.plan.new),
+        "modified.txt": (put.item for put in end.plan.modified),
+        "deleted.txt": end.plan.extras,
         "unchanged.txt": same,
-        "success.txt": tree.make([*puts, *same]),
+        "success.txt": sorted([*puts, *same], key=lambda item: item.path),
     }
-    return map(shown, telling(listed[name]))
+    return found | {name: list(map(shown, telling(items))) for name, items in listed.items()}
 
 
 def _errors(end: EntryFinished) -> list[str]:

@@ -15,7 +15,7 @@ from s32s.replicate import Work, apply, until_still
 from s32s.roles.base import Done, Machine, Task, check_listed, planned, prefix_of, warn_of_other_writer, writer
 from s32s.stores.local_source import LocalSource
 from s32s.stores.s3 import S3Prefix
-from s32s.stores.s3_change import S3Change
+from s32s.stores.s3_change import S3Change, kept_etags
 from s32s.tree import Kind, Tree
 
 
@@ -55,7 +55,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
     due = not plan.is_empty or not target_tree.published
     changed = task.verb.changes and due
     generation = target_tree.generation
-    etags = {keep.source.path: keep.target.etag for keep in plan.keeps}
+    etags: dict[str, str | None] = {}
     if changed:
 
         def done(change: S3Change) -> None:
@@ -63,7 +63,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
 
         generation = apply(source, prefix.change(plan, writer(task, machine)), work=work, done=done)
     if task.verb.changes and (changed or source.has_news):
-        state.save_index(source.root, source.seen(etags))
+        state.save_index(source.root, source.seen(etags if changed else kept_etags(plan)))
     note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
     return Done(plan, due, changed, generation, time.time(), note)
 

@@ -339,12 +339,11 @@ class Engine:
         return stored
 
     def _copy_whole(self, original: Original, bucket: str, key: str) -> Stored:
-        condition = {"CopySourceIfMatch": f'"{original.etag}"'} if original.etag else {}
         answer = self._connection.patient_boto().copy_object(
             Bucket=bucket,
             Key=key,
             CopySource=_copy_source(original),
-            **condition,  # type: ignore[arg-type] # an optional condition
+            **_if_unchanged(original),
         )
         return Stored(_bare(answer["CopyObjectResult"].get("ETag")), _version(answer.get("VersionId")))
 
@@ -363,7 +362,6 @@ class Engine:
         )
         upload = begun["UploadId"]
         parts: dict[int, str] = {}
-        condition: dict[str, Any] = {"CopySourceIfMatch": f'"{original.etag}"'} if original.etag else {}
 
         def copy_part(part: tuple[int, int, int]) -> None:
             number, first, last = part
@@ -375,7 +373,7 @@ class Engine:
                     PartNumber=number,
                     CopySource=_copy_source(original),
                     CopySourceRange=f"bytes={first}-{last}",
-                    **condition,
+                    **_if_unchanged(original),
                 ),
                 bucket=bucket,
                 key=key,
@@ -527,6 +525,11 @@ def _copy_source(original: Original) -> CopySourceTypeDef:
     if original.version:
         named["VersionId"] = original.version
     return named
+
+
+def _if_unchanged(original: Original) -> dict[str, Any]:
+    """The condition that the original still is what was listed."""
+    return {"CopySourceIfMatch": f'"{original.etag}"'} if original.etag else {}
 
 
 def _moved(original: Original) -> SourceChanged:

@@ -111,7 +111,7 @@ class S3Change:
 
     def etags(self) -> dict[str, str | None]:
         """The ETag of every object that the prefix now holds for us, by path."""
-        known = {keep.source.path: keep.target.etag for keep in self._plan.keeps}
+        known = kept_etags(self._plan)
         known |= {put.item.path: put.old.etag for put in self._plan.puts if put.old is not None and not put.needs_bytes}
         return known | {path: item.etag for path, item in self.stored.items()}
 
@@ -177,6 +177,11 @@ class S3Change:
             else:
                 yield put.item
         yield from self._plan.carried
+
+
+def kept_etags(plan: Plan) -> dict[str, str | None]:
+    """The ETag of every object that a plan leaves as it is, by path."""
+    return {keep.source.path: keep.target.etag for keep in plan.keeps}
 
 
 class Publisher:

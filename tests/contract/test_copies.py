@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.faultproxy import FaultProxy, Rule, Status, fault_proxy
+from support.faultproxy import FaultProxy, Rule, Status
 from support.servers import S3Server, get, make_bucket, put
 
 from s32s.errors import AccessDenied, SourceChanged, StoreError, TryAgain
@@ -30,10 +29,9 @@ def buckets(moto: S3Server) -> tuple[str, str]:
 
 
 @pytest.fixture
-def proxy(moto: S3Server) -> Iterator[FaultProxy]:
-    """A proxy before moto."""
-    with fault_proxy(moto.endpoint_url) as running:
-        yield running
+def server(moto: S3Server) -> S3Server:
+    """What conftest puts its proxy before."""
+    return moto
 
 
 def engine(server: S3Server, monkeypatch: pytest.MonkeyPatch, *, retries: int = 0) -> Engine:

@@ -6,13 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from support.checks import left_overs
-from support.faultproxy import Delay, FaultProxy, Rule, fault_proxy, on
+from support.faultproxy import Delay, FaultProxy, Rule, on
 from support.machine import Loop, Machine, make_loop
 from support.servers import S3Server, make_bucket, put
 from support.terminal import Terminal, terminal
@@ -20,10 +20,14 @@ from support.trees import make_tree, snapshot
 
 
 @pytest.fixture
-def bucket(moto: S3Server) -> str:
-    """A new bucket on moto: the menu is the same before every server."""
-    import uuid
+def server(moto: S3Server) -> S3Server:
+    """The menu is the same before every server."""
+    return moto
 
+
+@pytest.fixture
+def bucket(moto: S3Server) -> str:
+    """A new bucket with a short name, which fits a screen."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     make_bucket(moto, name)
     return name
@@ -36,13 +40,6 @@ def loop(tmp_path: Path, moto: S3Server, bucket: str) -> Loop:
     make_tree(made.source, {"index.html": b"hello", "css/site.css": b"body {}"})
     assert made.push().status == 0
     return made
-
-
-@pytest.fixture
-def proxy(moto: S3Server) -> Iterator[FaultProxy]:
-    """A proxy before moto."""
-    with fault_proxy(moto.endpoint_url) as running:
-        yield running
 
 
 def at(machine: Machine, *arguments: str, columns: int = 80, rows: int = 24) -> AbstractContextManager[Terminal]:
@@ -340,6 +337,7 @@ class TestRuns:
             screen.resize(100, 30)
             screen.wait_for("moving files")
             screen.resize(80, 24)
+            screen.wait_until(lambda: slow.fired)
             assert slow.fired
             screen.press("ctrl-c")
             screen.wait_for("stopping")

@@ -124,3 +124,13 @@ def test_the_cursor_stays_on_a_row_that_is_seen() -> None:
 
     assert listing.chosen is not None
     assert listing.top <= listing.cursor < listing.top + 10
+
+
+def test_a_wrapped_text_can_be_read_to_its_end() -> None:
+    """One long line, such as an error, may take more lines of the screen than the screen has."""
+    wrapped = wrap("word " * 2_000 + "END", 40)
+    text = Text("title", ["one line"], top=1_000_000)
+
+    lines = paint.text_screen(text, wrapped=wrapped, footer="back", columns=40, rows=10)
+
+    assert "END" in "".join(piece for line in lines for _, piece, _ in line)

@@ -16,7 +16,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyte
@@ -103,6 +103,12 @@ class Terminal:
                 break
             self._read(0.05)
         raise AssertionError(f"{texts} did not come (without {without!r}); the screen is:\n{self.text}")
+
+    def wait_until(self, happened: Callable[[], object]) -> None:
+        """Wait until something has happened beside the screen; whoever needs it asserts it afterwards."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not happened() and time.monotonic() < deadline:
+            self._read(0.05)
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the size, as dragging a corner of the window does."""
