@@ -88,8 +88,8 @@ def fetch(source: S3Path, engine: Engine) -> Iterator[tuple[str, bytes]]:
     if source.prefix.endswith(".json"):
         keys = [source.prefix]
     else:
-        listed = engine.objects(source.bucket, source.prefix)
-        keys = sorted(found.key for found in listed if found.key.endswith(".json"))
+        pages = engine.pages(source.bucket, source.prefix)
+        keys = sorted(found.key for page in pages for found in page if found.key.endswith(".json"))
     if not keys:
         raise MapError(f"there are no map files (*.json) below {source}", hint="upload one, or check the maps path")
     for key in keys:

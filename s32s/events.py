@@ -90,6 +90,7 @@ class EntryFinished:
         due: whether there is, or was, anything to change or to publish.
         changed: whether the destination was changed, or with no files to move, published anew.
         generation: of the manifest that the destination now follows; 0 without one.
+        same_as: names what the destination was found to be, unchanged; two ends with the same name have equal plans.
     """
 
     entry: str
@@ -99,6 +100,7 @@ class EntryFinished:
     changed: bool = False
     generation: int = 0
     error: S32sError | None = None
+    same_as: str = ""
 
 
 Event = EntryStarted | Phase | Planned | Progress | Put | StartedOver | Warned | Output | EntryFinished

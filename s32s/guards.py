@@ -6,7 +6,6 @@ stand with the disk, in `stores/local_target.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from s32s import paths
@@ -95,12 +94,15 @@ def check_shape(tree: Tree, *, what: str) -> None:
         Refused: names the paths; `what` says whose tree it is.
     """
     above: set[str] = set()
-    for item in tree:
-        for directory in paths.ancestors(item.path):
-            if directory in above:
-                break  # its own ancestors are there already
-            above.add(directory)
-    clashes = [item.path for item in tree if item.kind is not Kind.DIR and item.path in above]
+    last = ""
+    for path in tree.paths:
+        directory = paths.parent(path)
+        if directory != last:
+            last = directory
+            while directory and directory not in above:
+                above.add(directory)
+                directory = paths.parent(directory)
+    clashes = sorted(path for path in above if (row := tree.find(path)) is not None and tree.kind(row) is not Kind.DIR)
     if clashes:
         raise Refused(
             f"{what} holds {paths.some(clashes)} both as a file and as a directory",
@@ -109,13 +111,13 @@ def check_shape(tree: Tree, *, what: str) -> None:
         )
 
 
-def check_links(items: Iterable[Item], *, what: str) -> None:
+def check_links(tree: Tree, *, what: str) -> None:
     """Refuse symbolic links that point out of the tree.
 
     Raises:
         Refused: names each link and where it points.
     """
-    leaving = [(item.path, item.target or "") for item in items if item.kind is Kind.LINK and leaves(item)]
+    leaving = [(item.path, item.target or "") for item in tree.of_kind(Kind.LINK) if leaves(item)]
     if leaving:
         shown = ", ".join(f"{paths.quote(path)} -> {paths.quote(target)}" for path, target in leaving[:5])
         rest = f" and {len(leaving) - 5:,} more" if len(leaving) > 5 else ""

@@ -140,16 +140,23 @@ def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MA
     """
     if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
         raise IntegrityError(f"{ref.key} is not what the head announces", hint=_CURE)
-    items: list[Item] = []
+
     seen: set[str] = set()
-    for number, line in enumerate(_lines(data, ref.key), start=1):
-        item = _item(line, where=f"{ref.key} line {number}")
-        paths.check(item.path, room=room)
-        if paths.is_reserved(item.path) or item.path in seen:
-            raise BadPath(f"{ref.key} line {number}: {paths.quote(item.path)} may not stand there, or stands twice")
-        seen.add(item.path)
-        items.append(item)
-    return tree.make(items, generation=generation)
+
+    def items() -> Iterator[Item]:
+        for number, line in enumerate(_lines(data, ref.key), start=1):
+            try:
+                item = _item(line)
+            except _BadLine as exc:
+                raise IntegrityError(f"{ref.key} line {number}: {exc}", hint=_CURE) from exc
+            path = item.path
+            paths.check(path, room=room)
+            if path in seen or paths.is_reserved(path):
+                raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} may not stand there, or stands twice")
+            seen.add(path)
+            yield item
+
+    return tree.make(items(), generation=generation)
 
 
 _CURE = 'push again from the master with --verify, or set "manifest": false in the entry'
@@ -189,56 +196,58 @@ def _lines(data: bytes, key: str) -> Iterator[bytes]:
         raise IntegrityError(f"{key} ends in the middle of a line", hint=_CURE)
 
 
-def _item(line: bytes, *, where: str) -> Item:
-    def bad(why: str) -> IntegrityError:
-        return IntegrityError(f"{where}: {why}", hint=_CURE)
+class _BadLine(Exception):
+    """Why a line is no item."""
 
+
+def _item(line: bytes) -> Item:
     if len(line) > MAX_LINE:
-        raise bad("the line is too long")
+        raise _BadLine("the line is too long")
     try:
-        facts = json.loads(line)
+        text = line.decode()
+        facts, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError) as exc:
-        raise bad("the line is no JSON") from exc
+        raise _BadLine("the line is no JSON") from exc
+    if end != len(text):
+        raise _BadLine("the line is no JSON")
     if not isinstance(facts, dict) or not isinstance(facts.get("path"), str):
-        raise bad("the line names no path")
-    path = facts["path"]
-    if facts.get("type") not in ("file", "link", "dir"):
-        raise bad(f"{paths.quote(path)} has the unknown type {str(facts.get('type'))[:20]!r}")
-    kind = Kind(facts["type"])
-    size = _integer(facts.get("size", 0), least=0)
-    mtime_ns = _integer(facts.get("mtime_ns"), least=-_MAX_INT)
-    mode = _integer(facts.get("mode"), least=0)
-    if size is None or any(
-        facts.get(name) is not None and value is None for name, value in (("mtime_ns", mtime_ns), ("mode", mode))
+        raise _BadLine("the line names no path")
+    get = facts.get
+    path, name = facts["path"], get("type")
+    kind = _KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise _BadLine(f"{paths.quote(path)} has the unknown type {str(name)[:20]!r}")
+    size, mtime_ns, mode = get("size", 0), get("mtime_ns"), get("mode")
+    if not (
+        _is_integer(size, least=0)
+        and (mtime_ns is None or _is_integer(mtime_ns, least=-_MAX_INT))
+        and (mode is None or _is_integer(mode, least=0))
     ):
-        raise bad(f"{paths.quote(path)} has an impossible size, time or mode")
-    sha256, etag, version, target = (facts.get(name) for name in ("sha256", "etag", "version", "target"))
-    if not all(value is None or isinstance(value, str) for value in (sha256, etag, version, target)):
-        raise bad(f"{paths.quote(path)} has a field of the wrong type")
-    if sha256 is not None and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
-        raise bad(f"{paths.quote(path)} has no proper SHA-256")
-    if any(value is not None and paths.escape(value) != value for value in (etag, version)):
-        raise bad(f"{paths.quote(path)} has an ETag or version that S3 never gives")
-    if kind is Kind.LINK and not _is_link_target(target):
-        raise bad(f"{paths.quote(path)} is a link without a usable target")
-    return Item(
-        path=path,
-        kind=kind,
-        size=size if kind is Kind.FILE else 0,
-        mtime_ns=mtime_ns if kind is Kind.FILE else None,
-        # setuid, setgid and sticky bits never travel (design 4.7).
-        mode=None if mode is None or kind is Kind.LINK else mode & 0o777,
-        sha256=sha256 if kind is Kind.FILE else None,
-        etag=etag if kind is Kind.FILE else None,
-        version=version if kind is Kind.FILE else None,
-        target=target if kind is Kind.LINK else None,
-    )
+        raise _BadLine(f"{paths.quote(path)} has an impossible size, time or mode")
+    # setuid, setgid and sticky bits never travel (design 4.7).
+    bits = None if mode is None else mode & 0o777
+    if kind is Kind.DIR:
+        return Item(path, kind, mode=bits)
+    if kind is Kind.LINK:
+        if not _is_link_target(get("target")):
+            raise _BadLine(f"{paths.quote(path)} is a link without a usable target")
+        return Item(path, kind, target=facts["target"])
+    sha256, etag, version = get("sha256"), get("etag"), get("version")
+    if sha256 is not None and not (isinstance(sha256, str) and len(sha256) == 64 and not sha256.strip(_HEX)):
+        raise _BadLine(f"{paths.quote(path)} has no proper SHA-256")
+    for value in (etag, version):
+        if value is not None and not (isinstance(value, str) and paths.escape(value) == value):
+            raise _BadLine(f"{paths.quote(path)} has an ETag or version that S3 never gives")
+    return Item(path, kind, size, mtime_ns, bits, sha256, None, etag, version)
 
 
-def _integer(value: object, *, least: int) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MAX_INT:
-        return value
-    return None
+_DECODER = json.JSONDecoder()
+_HEX = "0123456789abcdef"
+_KINDS = {kind.value: kind for kind in (Kind.FILE, Kind.LINK, Kind.DIR)}
+
+
+def _is_integer(value: object, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MAX_INT
 
 
 def _is_link_target(target: object) -> bool:

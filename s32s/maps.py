@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import itertools
 import json
 import re
 from collections import Counter
@@ -175,7 +176,7 @@ _Path = Annotated[str, pydantic.StringConstraints(min_length=1, max_length=4096)
 class Entry(pydantic.BaseModel):
     """One directory and its place on S3."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Annotated[str, pydantic.StringConstraints(min_length=1, max_length=200), pydantic.AfterValidator(_name)]
     """Unique over all map files; what `s32s sync NAME` takes."""
@@ -254,12 +255,29 @@ class MapSet:
 def schema() -> dict[str, Any]:
     """The JSON Schema of a map file (draft 2020-12), made from the model."""
     made = pydantic.TypeAdapter(list[Entry]).json_schema()
+    for name, text in _docstrings().items():
+        properties = made["$defs"]["Entry"]["properties"]
+        # Before the constraints, as people read it.
+        properties[name] = {"description": text} | properties[name]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "s32s map file",
         "description": "Which directory belongs to which S3 path.",
         **made,
     }
+
+
+def _docstrings() -> dict[str, str]:
+    """What stands under the fields of `Entry`. pydantic can read it too, but at every start, which takes its time."""
+    import ast
+    import inspect
+
+    (model,) = ast.parse(inspect.getsource(Entry)).body
+    found: dict[str, str] = {}
+    for field, text in itertools.pairwise(getattr(model, "body", [])):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
+    return found
 
 
 def parse(data: bytes, file: str) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:

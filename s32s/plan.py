@@ -21,10 +21,11 @@ How two items of one path are compared, first match decides:
 from __future__ import annotations
 
 import enum
+import functools
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple, overload
 
 from s32s import paths, tree
 from s32s.rules import EVERYTHING, Rules, Verdict
@@ -78,20 +79,37 @@ class Put:
         return self.item.kind is Kind.FILE and self.reason not in (Reason.MODE, Reason.TIME)
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(NamedTuple):
     """One path that is the same on both sides."""
 
     source: Item
     target: Item
 
 
-class Keeps(Sequence[Keep]):
-    """Many of them, each made when it is asked for: two trees that are nearly alike are nearly all of a plan."""
+class Joined(NamedTuple):
+    """Rows of two trees that belong together, in order."""
 
-    def __init__(self, source: Tree, rows: Sequence[int], target: Tree, target_rows: Sequence[int]) -> None:
-        self._source, self._rows = source, rows
-        self._target, self._target_rows = target, target_rows
+    source: Tree
+    rows: Sequence[int]
+    target: Tree
+    target_rows: Sequence[int]
+
+
+class Keeps(Sequence[Keep]):
+    """Many of them, each made when it is asked for: two trees that are nearly alike are nearly all of a plan.
+
+    Args:
+        length: how many.
+        read: called for them when somebody looks at one.
+    """
+
+    def __init__(self, length: int, read: Callable[[], Joined]) -> None:
+        self._length = length
+        self._read = read
+
+    @functools.cached_property
+    def _joined(self) -> Joined:
+        return self._read()
 
     @overload
     def __getitem__(self, at: int) -> Keep: ...
@@ -102,18 +120,39 @@ class Keeps(Sequence[Keep]):
     def __getitem__(self, at: int | slice) -> Keep | Sequence[Keep]:
         if isinstance(at, slice):
             return [self[number] for number in range(*at.indices(len(self)))]
-        return Keep(self._source[self._rows[at]], self._target[self._target_rows[at]])
+        source, rows, target, target_rows = self._joined
+        return Keep(source[rows[at]], target[target_rows[at]])
 
     def __iter__(self) -> Iterator[Keep]:
-        return (self[at] for at in range(len(self._rows)))
+        return (self[at] for at in range(self._length))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._length
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment] # as of any sequence that compares by what it holds
+
+    def sources(self) -> Iterator[Item]:
+        """Their items of the source."""
+        source, rows, _, _ = self._joined
+        return map(source.__getitem__, rows)
+
+    def directories(self) -> Iterator[Keep]:
+        """Those of directories."""
+        source, rows, _, _ = self._joined
+        return (self[at] for at, row in enumerate(rows) if source.kind(row) is Kind.DIR)
+
+    def others(self) -> Iterator[str]:
+        """The paths of all that is no directory."""
+        source, rows, _, _ = self._joined
+        return (source.path(row) for row in rows if source.kind(row) is not Kind.DIR)
+
+    def holding(self, contents: Collection[str]) -> Iterator[Item]:
+        """The items of the target whose SHA-256 is among `contents`."""
+        _, _, target, target_rows = self._joined
+        return target.holding(contents, target_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +178,7 @@ class Plan:
     """
 
     puts: tuple[Put, ...]
-    keeps: Sequence[Keep]
+    keeps: Keeps
     extras: tuple[Item, ...]
     carried: tuple[Item, ...]
     rejected: tuple[Rejection, ...]
@@ -208,13 +247,18 @@ def make(
     extras, carried = _split(beyond, wanted, source, rules=rules, deletes=deletes, spare_ignored=spare_ignored)
     return Plan(
         puts=tuple(puts),
-        keeps=Keeps(source, kept_here, target, kept_there),
+        keeps=Keeps(len(kept_here), lambda: Joined(source, kept_here, target, kept_there)),
         extras=extras,
         carried=carried,
         rejected=tuple(rejected),
         source_files=sum(1 for row in wanted if source.kind(row) is not Kind.DIR),
         target_files=target.files,
     )
+
+
+def nothing(*, files: int, keeps: Keeps) -> Plan:
+    """The plan for a destination that is known to be as it should be."""
+    return Plan((), keeps, (), (), (), source_files=files, target_files=files)
 
 
 def difference(source: Item, target: Item) -> Reason | None:
@@ -259,6 +303,11 @@ def _content(source: Item, target: Item) -> Reason | None:
         return None
     # Stored in the same second: the source may have been replaced after the copy was made.
     return Reason.ETAG if is_md5(source.etag) and is_md5(target.etag) else Reason.NEWER
+
+
+def taking_part(source: Tree, rules: Rules) -> Sequence[int]:
+    """The rows of a source that take part."""
+    return _wanted(source, rules)[0]
 
 
 def _wanted(source: Tree, rules: Rules) -> tuple[Sequence[int], list[Rejection]]:

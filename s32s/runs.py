@@ -174,6 +174,7 @@ def _run_entry(task: Task, role: Role, machine: Machine, work: Work) -> events.E
         changed=bool(done and done.changed),
         generation=done.generation if done else 0,
         error=error,
+        same_as=done.same_as if done else "",
     )
     if task.verb.changes and not isinstance(error, Declined):
         _save(finished, done, role, machine)

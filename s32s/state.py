@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from s32s import disk
 from s32s.errors import ConfigError
@@ -35,7 +35,7 @@ INTERRUPTED = 130
 #: Two edits within this time may leave one mtime: whole seconds on old file systems, doubled.
 _RACY_MTIME_NS = 2_000_000_000
 #: Two changes within this time may leave one ctime: a tick of the kernel's clock, 10 ms at HZ=100, doubled.
-_RACY_CTIME_NS = 20_000_000
+RACY_CTIME_NS = 20_000_000
 
 #: A damaged row may hold anything: what is no number is no stamp, and what is no hash is none.
 _INDEX = """
@@ -66,8 +66,7 @@ CREATE TABLE IF NOT EXISTS result (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A file as it was when its content was known.
 
     Attributes:
@@ -85,12 +84,29 @@ class Seen:
 
     def holds_for(self, now: tuple[int, int, int, int, int]) -> bool:
         """Tell whether a file with the stamp `now` certainly has the same bytes."""
-        _, _, _, mtime_ns, ctime_ns = self.stamp
-        return (
-            self.stamp == now
-            and abs(self.seen_ns - mtime_ns) > _RACY_MTIME_NS
-            and self.seen_ns - ctime_ns > _RACY_CTIME_NS
-        )
+        return self.stamp == now and is_past(self.stamp[3], self.stamp[4], self.seen_ns)
+
+
+def is_past(mtime_ns: int, ctime_ns: int, seen_ns: int) -> bool:
+    """Tell whether a file that changes after `seen_ns` certainly gets other times than these."""
+    return abs(seen_ns - mtime_ns) > _RACY_MTIME_NS and seen_ns - ctime_ns > RACY_CTIME_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """That a directory was found to be exactly what was asked for, so that it need only be looked at the next time.
+
+    Attributes:
+        of: what was asked for: a manifest under rules.
+        looks: how the directory looked then, see `scan.Looks`.
+        files: how many files and links take part.
+        names: how many names, directories included.
+    """
+
+    of: str
+    looks: str
+    files: int
+    names: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +223,25 @@ class State:
         with self._saved():
             self._database.execute("DELETE FROM file WHERE root = ?", (root,))
             self._database.executemany("INSERT INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def seal(self, root: str) -> Seal | None:
+        """The seal of a directory, or None."""
+        try:
+            row = self._database.execute("SELECT value FROM meta WHERE name = ?", (f"seal {root}",)).fetchone()
+            return Seal(**json.loads(row[0])) if row else None
+        except (sqlite3.DatabaseError, UnicodeDecodeError, ValueError, TypeError):
+            return None
+
+    def save_seal(self, root: str, seal: Seal | None) -> None:
+        """Seal a directory, or break its seal."""
+        if not self._writable:
+            return
+        name = f"seal {root}"
+        with self._saved():
+            self._database.execute("DELETE FROM meta WHERE name = ?", (name,))
+            if seal is not None:
+                facts = {field: getattr(seal, field) for field in Seal.__dataclass_fields__}
+                self._database.execute("INSERT INTO meta VALUES (?, ?)", (name, json.dumps(facts)))
 
     # -- copies
 

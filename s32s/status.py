@@ -82,7 +82,7 @@ def entry_status(entry: Entry, role: Role, machine: Machine, *, ask_s3: bool = T
     generation, push, trouble = _ask(entry, machine) if ask_s3 and entry.manifest else (None, None, "")
     drift = None
     if role is Role.SLAVE:
-        drift = LocalTarget(target, in_place=False, index=machine.state.index(target)).drift()
+        drift = LocalTarget(target, in_place=False, index=lambda: machine.state.index(target)).drift()
     return EntryStatus(
         name=entry.name,
         source=source,

@@ -12,9 +12,8 @@ from __future__ import annotations
 import bisect
 import enum
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import overload
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from typing import NamedTuple, overload
 
 
 class Kind(enum.Enum):
@@ -26,8 +25,7 @@ class Kind(enum.Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One path of a tree.
 
     Attributes:
@@ -94,6 +92,10 @@ class Tree(Sequence[Item]):
         row = self._columns.find(path)
         return None if row is None else self._columns.item(row)
 
+    def find(self, path: str) -> int | None:
+        """The row of a path, or None."""
+        return self._columns.find(path)
+
     @property
     def paths(self) -> Sequence[str]:
         """The paths of all items, in order, without making these."""
@@ -107,12 +109,25 @@ class Tree(Sequence[Item]):
         """The kind of the item at a row, without making it."""
         return _KINDS[self._columns.kinds[row]]
 
+    def of_kind(self, kind: Kind) -> Iterator[Item]:
+        """The items of one kind, without making the others."""
+        code = _CODES[kind]
+        return (self._columns.item(row) for row, found in enumerate(self._columns.kinds) if found == code)
+
+    def is_same_object(self, row: int, other: Tree, other_row: int) -> bool:
+        """Whether two files certainly are one S3 object, by size and ETag; False says nothing."""
+        return self._columns.is_same_object(row, other._columns, other_row)
+
     def is_same(self, row: int, other: Tree, other_row: int) -> bool:
         """Whether two files are certainly the same, by what both trees know; False says nothing.
 
         It answers for nearly all of two trees that are nearly alike, without making items of them.
         """
         return self._columns.is_same(row, other._columns, other_row)
+
+    def holding(self, contents: Collection[str], rows: Iterable[int]) -> Iterator[Item]:
+        """Those of some rows whose SHA-256 is among `contents`, without making the others."""
+        return self._columns.holding({bytes.fromhex(sha256) for sha256 in contents}, rows)
 
     @overload
     def __getitem__(self, row: int) -> Item: ...
@@ -188,11 +203,12 @@ def is_md5(etag: str | None) -> bool:
     It is one for single-part objects without KMS or customer keys (S3 API, "Object", ETag); with those it only looks
     like one, so a difference proves nothing while equality does.
     """
-    return etag is not None and len(etag) == 32 and all(char in "0123456789abcdef" for char in etag)
+    return etag is not None and len(etag) == 32 and not etag.strip("0123456789abcdef")
 
 
 _KINDS = list(Kind)
 _CODES = {kind: code for code, kind in enumerate(_KINDS)}
+_FILE = _CODES[Kind.FILE]
 _UNKNOWN = -(2**63)
 _NO_SHA256 = bytes(32)
 _NO_MD5 = bytes(16)
@@ -233,24 +249,24 @@ class Columns:
 
     def add(self, item: Item) -> None:
         """Append an item."""
+        path, kind, size, mtime_ns, mode, sha256, md5, etag, version, target, stored_ns, copy_of = item
         row = len(self.paths)
-        if row and item.path < self.paths[-1]:
+        if row and path < self.paths[-1]:
             self._is_sorted = False
-        self.paths.append(item.path)
-        self.kinds.append(_CODES[item.kind])
-        self.sizes.append(item.size)
-        self._modes.append(-1 if item.mode is None else item.mode)
-        self._mtimes.append(_UNKNOWN if item.mtime_ns is None else item.mtime_ns)
-        self._stored.append(_UNKNOWN if item.stored_ns is None else item.stored_ns)
+        self.paths.append(path)
+        self.kinds.append(_FILE if kind is Kind.FILE else _CODES[kind])
+        self.sizes.append(size)
+        self._modes.append(-1 if mode is None else mode)
+        self._mtimes.append(_UNKNOWN if mtime_ns is None else mtime_ns)
+        self._stored.append(_UNKNOWN if stored_ns is None else stored_ns)
         has = 0
-        if item.sha256 is not None:
+        if sha256 is not None:
             has = _HAS_SHA256
             if not self._sha256:
                 self._sha256 = bytearray(32 * row)
-            self._sha256 += bytes.fromhex(item.sha256)
+            self._sha256 += bytes.fromhex(sha256)
         elif self._sha256:
             self._sha256 += _NO_SHA256
-        etag = item.etag
         if etag is not None and is_md5(etag):
             has |= _HAS_MD5
             self._etags += bytes.fromhex(etag)
@@ -258,8 +274,8 @@ class Columns:
         else:
             self._etags += _NO_MD5
         self._has.append(has)
-        rare = (item.md5, item.version, item.target, item.copy_of, etag)
-        if any(fact is not None for fact in rare):
+        rare = (md5, version, target, copy_of, etag)
+        if rare != _NOTHING_RARE:
             self._rare[row] = rare
 
     def item(self, row: int) -> Item:
@@ -284,6 +300,12 @@ class Columns:
             rare[3],
         )
 
+    def holding(self, contents: Set[bytes], rows: Iterable[int]) -> Iterator[Item]:
+        """See `Tree.holding`."""
+        for row in rows:
+            if bytes(self._sha256[32 * row : 32 * row + 32]) in contents and self._has[row] & _HAS_SHA256:
+                yield self.item(row)
+
     def find(self, path: str) -> int | None:
         """The row of a path, or None."""
         row = bisect.bisect_left(self.paths, path)
@@ -291,8 +313,7 @@ class Columns:
 
     def is_same(self, row: int, other: Columns, to: int) -> bool:
         """See `Tree.is_same`; the table of `plan.py` is what it must agree with."""
-        file = _CODES[Kind.FILE]
-        if self.kinds[row] != file or other.kinds[to] != file or self.sizes[row] != other.sizes[to]:
+        if self.kinds[row] != _FILE or other.kinds[to] != _FILE or self.sizes[row] != other.sizes[to]:
             return False
         mode, its_mode = self._modes[row], other._modes[to]
         mtime, its_mtime = self._mtimes[row], other._mtimes[to]
@@ -304,6 +325,15 @@ class Columns:
         if both & _HAS_SHA256:
             return self._sha256[32 * row : 32 * row + 32] == other._sha256[32 * to : 32 * to + 32]
         return bool(both & _HAS_MD5) and self._etags[16 * row : 16 * row + 16] == other._etags[16 * to : 16 * to + 16]
+
+    def is_same_object(self, row: int, other: Columns, to: int) -> bool:
+        """See `Tree.is_same_object`."""
+        return bool(
+            self.kinds[row] == _FILE == other.kinds[to]
+            and self.sizes[row] == other.sizes[to]
+            and self._has[row] & other._has[to] & _HAS_MD5
+            and self._etags[16 * row : 16 * row + 16] == other._etags[16 * to : 16 * to + 16]
+        )
 
     def in_order(self) -> Columns:
         """The same, sorted by path; itself when it is."""

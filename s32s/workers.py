@@ -8,44 +8,47 @@ their next look at the flag. The first error ends the crew: what is under way is
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 #: How long an interrupted crew may take to notice, before it is left behind.
 _PATIENCE_S = 2.0
-#: How often a worker without work looks whether it is still wanted.
-_LOOK_S = 0.5
+#: With how many threads a crew begins, how often it is asked whether more are worth it, and what gain they must bring.
+_FIRST_JOBS = 8
+_LOOK_S = 0.4
+_GAIN = 1.15
 
 
 def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int) -> None:
     """Call `do` with every thing, on at most `jobs` threads; return when all are done.
 
+    It begins with few threads and takes more for as long as that makes it quicker: on a thin or a busy machine many
+    only get in each other's way, and over a long line few leave it idle.
+
     Raises:
-        BaseException: the first error of `do`, or whatever interrupts the waiting thread.
+        BaseException: the first error of `do` or of `things`, or whatever interrupts the waiting thread.
     """
-    crew = _Crew(do)
-    threads: list[threading.Thread] = []
+    rest = iter(things)
+    first = list(itertools.islice(rest, min(jobs, _FIRST_JOBS)))
+    if not first:
+        return
+    crew = _Crew(itertools.chain(first, rest), do)
     try:
-        for thing in things:
-            if crew.failed:
-                break
-            crew.waiting.put(thing)  # blocks while the crew is busy: memory stays bounded
-            if len(threads) < jobs and crew.waiting.qsize() > 0:
-                thread = threading.Thread(target=crew.work, daemon=True)
-                thread.start()
-                threads.append(thread)
-        for _ in threads:
-            crew.waiting.put(_END)
-        for thread in threads:
-            thread.join()
+        crew.hire(len(first))
+        rate = 0.0
+        while not crew.has_ended(_LOOK_S):
+            before, rate = rate, crew.rate()
+            if crew.size < jobs and rate > _GAIN * before:
+                crew.hire(min(crew.size, jobs - crew.size))
     except BaseException:
-        crew.stop(threads)
+        crew.stop()
         raise
     if crew.errors:
         raise crew.errors[0]
@@ -59,21 +62,7 @@ def aside(do: Callable[[], R]) -> R:
     """
     if threading.current_thread() is not threading.main_thread():
         return do()
-    results: list[R] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(do())
-        except BaseException as exc:
-            errors.append(exc)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    return Promise(do).result()
 
 
 def together(first: Callable[[], R], second: Callable[[], T]) -> tuple[R, T]:
@@ -101,6 +90,34 @@ def together(first: Callable[[], R], second: Callable[[], T]) -> tuple[R, T]:
         if error is not None:
             raise error
     return firsts[0], seconds[0]
+
+
+class Promise(Generic[R]):
+    """What `do` returns, on a thread of its own from now on."""
+
+    def __init__(self, do: Callable[[], R]) -> None:
+        self._do = do
+        self._results: list[R] = []
+        self._errors: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def result(self) -> R:
+        """Wait for it.
+
+        Raises:
+            BaseException: what `do` has raised.
+        """
+        self._thread.join()
+        if self._errors:
+            raise self._errors[0]
+        return self._results[0]
+
+    def _run(self) -> None:
+        try:
+            self._results.append(self._do())
+        except BaseException as exc:
+            self._errors.append(exc)
 
 
 def ahead(things: Callable[[], Iterator[T]], *, most: int) -> Iterator[T]:
@@ -149,36 +166,66 @@ _END = _End()
 
 
 class _Crew:
-    def __init__(self, do: Callable[..., object]) -> None:
+    def __init__(self, things: Iterator[Any], do: Callable[[Any], object]) -> None:
+        self._things = things
         self._do = do
-        self.waiting: queue.Queue[object] = queue.Queue(maxsize=1024)
+        self._taking = threading.Lock()  # never taken by the thread that signals may interrupt
+        self._left = 0
+        self._all_left = threading.Lock()
+        self._all_left.acquire()
+        self._done = 0
+        self._looked_s = time.monotonic()
+        self._threads: list[threading.Thread] = []
+        self._stopped = False
         self.errors: list[BaseException] = []
-        self._stopped = threading.Event()
 
     @property
-    def failed(self) -> bool:
-        return bool(self.errors)
+    def size(self) -> int:
+        """How many threads there are."""
+        return len(self._threads)
 
-    def work(self) -> None:
-        while True:
-            try:
-                thing = self.waiting.get(timeout=_LOOK_S)
-            except queue.Empty:
-                if self._stopped.is_set():
-                    return
-                continue
-            if isinstance(thing, _End):
-                return
-            if self.errors or self._stopped.is_set():
-                continue  # drain, so that whoever fills the queue never blocks
-            try:
-                self._do(thing)
-            except BaseException as exc:
-                self.errors.append(exc)
+    def hire(self, count: int) -> None:
+        for _ in range(count):
+            thread = threading.Thread(target=self._work, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
-    def stop(self, threads: list[threading.Thread]) -> None:
-        # No word through the queue: a signal may have struck while this thread held its lock.
-        self._stopped.set()
+    def rate(self) -> float:
+        """Things a second since the last call."""
+        now = time.monotonic()
+        rate = self._done / max(now - self._looked_s, 1e-6)
+        self._looked_s, self._done = now, 0  # may miss one or two, which does not matter
+        return rate
+
+    def has_ended(self, timeout_s: float) -> bool:
+        """Whether nobody works any more, waiting so long for it."""
+        return self._all_left.acquire(timeout=timeout_s)
+
+    def stop(self) -> None:
+        self._stopped = True
         until = time.monotonic() + _PATIENCE_S
-        for thread in threads:
+        for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        while self._take_one():
+            self._done += 1
+        with self._taking:
+            self._left += 1
+            if self._left == len(self._threads):
+                with contextlib.suppress(RuntimeError):  # released already, before the last ones were hired in vain
+                    self._all_left.release()
+
+    def _take_one(self) -> bool:
+        try:
+            with self._taking:
+                if self.errors or self._stopped:
+                    return False
+                thing = next(self._things, _END)
+            if thing is _END:
+                return False
+            self._do(thing)
+        except BaseException as exc:
+            self.errors.append(exc)
+            return False
+        return True

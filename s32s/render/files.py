@@ -20,6 +20,8 @@ from s32s.report import Report, fold
 from s32s.tree import Item
 
 NAMES = ("new.txt", "modified.txt", "deleted.txt", "unchanged.txt", "success.txt", "error.txt")
+#: What the files say, by name, and how they looked then: a run that ends the same need not write them again.
+_SAME_AS = ".same-as"
 
 
 @contextlib.contextmanager
@@ -61,6 +63,9 @@ def write(report: Report, directory: Path) -> None:
         EntryFailed: the disk is full, or the directory has gone.
     """
     try:
+        same_as = _same_as(report)
+        if same_as and _said(directory) == [same_as, *_stamps(directory)]:
+            return
         ends = [(end.entry, _lines(end)) for end in report.finished]
         for name in NAMES:
             lines = [
@@ -71,6 +76,8 @@ def write(report: Report, directory: Path) -> None:
             if name == "error.txt" and report.error is not None:
                 lines += _of(report.error)
             _replace(directory / name, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
+        if same_as:
+            _replace(directory / _SAME_AS, "\n".join([same_as, *_stamps(directory)]).encode())
     except OSError as exc:
         raise EntryFailed(
             f"the report in {paths.escape(str(directory))} could not be written: {exc.strerror}",
@@ -99,12 +106,34 @@ def _replace(file: Path, data: bytes) -> None:
     disk.write_atomic(file, data)
 
 
+def _same_as(report: Report) -> str:
+    """What tells that another report has the same lines as this one; "" where only the lines do."""
+    if report.error is not None or not all(end.same_as and end.error is None for end in report.finished):
+        return ""
+    return " ".join(f"{paths.escape(end.entry)}={end.same_as}" for end in report.finished)
+
+
+def _said(directory: Path) -> list[str]:
+    try:
+        return (directory / _SAME_AS).read_text("utf-8", "replace").split("\n")
+    except OSError:
+        return []
+
+
+def _stamps(directory: Path) -> Iterator[str]:
+    """What changes when one of the files does."""
+    for name in NAMES:
+        with contextlib.suppress(OSError):
+            status = (directory / name).stat()
+            yield f"{name} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
+
 def _lines(end: EntryFinished) -> dict[str, list[str]]:
     """The lines of each file about one entry."""
     found = {"error.txt": _errors(end)}
     if end.plan is None:
         return found
-    same = [keep.source for keep in end.plan.keeps]
+    same = list(end.plan.keeps.sources())
     puts = [put.item for put in end.plan.puts]
     listed: dict[str, Iterable[Item]] = {
         "new.txt": (put.item for put in end.plan.new),

@@ -86,6 +86,7 @@ class Done:
         generation: that it now follows; 0 without a manifest.
         listed_s: when manifest and LIST were last compared.
         note: what people should know; may be empty.
+        same_as: names what the destination was found to be without a look at each file, see `EntryFinished`.
     """
 
     plan: Plan
@@ -94,6 +95,7 @@ class Done:
     generation: int = 0
     listed_s: float | None = None
     note: str = ""
+    same_as: str = ""
 
 
 def planned(source: Tree, target: Tree, task: Task, machine: Machine, work: Work, *, spare_ignored: bool) -> Plan:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 from s32s import paths, tree
 from s32s.errors import NotFound, Refused, StoreError, TryAgain
@@ -119,7 +118,7 @@ def _settled(
         if there is None or not _is_doubtful(item, there):
             continue
         if copies.get(item.path) == (item.etag, there.etag):
-            known[item.path] = replace(there, copy_of=item.etag)
+            known[item.path] = there._replace(copy_of=item.etag)
         elif is_md5(item.etag) and is_md5(there.etag) and (item.stored_ns or 0) <= (there.stored_ns or 0):
             unknown.append(item)
     plain: dict[str, Item] = {}
@@ -130,7 +129,7 @@ def _settled(
             here = machine.engine.about(from_.place.bucket, from_.place.key(item.path))
             there = machine.mirror_engine.about(to.place.bucket, to.place.key(item.path))
             if here.has_md5 and there.has_md5:
-                plain[item.path] = replace(item, md5=item.etag)
+                plain[item.path] = item._replace(md5=item.etag)
 
     each(unknown, ask, jobs=work.jobs)
     return _with(source, plain), _with(target, known)

@@ -1,7 +1,8 @@
 """Role slave: from an S3 prefix to a local directory.
 
 The target is checked and locked before the network is touched. The source is the manifest where there is one, else a
-LIST; the local files are compared with it, planned, guarded, and changed as `stores/staging.py` says.
+LIST; the local files are compared with it, planned, guarded, and changed as `stores/staging.py` says. `seals.py` says
+what spares most of that when nothing has changed.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import time
 
 from s32s import guards
-from s32s.maps import Role
+from s32s.maps import Entry, Role
 from s32s.replicate import Work, apply, until_still
+from s32s.roles import seals
 from s32s.roles.base import Done, Machine, Task, check_listed, missing, planned, prefix_of
 from s32s.stores.local_target import LocalTarget, TargetRules, check_target
 from s32s.stores.s3 import S3Prefix
@@ -25,8 +27,11 @@ def pull(root: str, task: Task, machine: Machine, work: Work) -> Done:
     entry, state = task.entry, machine.state
     kept = [str(path) for path in state.directories]
     check_target(root, TargetRules(allow=machine.settings.allow, kept=kept, homes=machine.homes, others=task.others))
-    index = {} if task.options.verify else state.index(root)
-    target = LocalTarget(root, in_place=entry.apply == "in-place", index=index)
+    target = LocalTarget(
+        root,
+        in_place=entry.apply == "in-place",
+        index=lambda: {} if task.options.verify else state.index(root),
+    )
     prefix = prefix_of(entry, machine)
     with target.held(changing=task.verb.changes):
         return until_still(lambda turn: _turn(turn, prefix, target, task, machine, work), work=work)
@@ -44,7 +49,16 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
     compare = due or task.options.verify or turn > 1
 
     work.phase("listing")
-    source_tree = prefix.tree(compare=compare, known=last is not None and last.generation > 0)
+    head = prefix.read_head() if entry.manifest else None
+    known = last is not None and last.generation > 0
+    asked = _asked(prefix, entry, known=known)
+    seal = seals.found(target.root, task, machine)
+    is_due = compare and head is not None
+    if seal is not None and seal.of == asked and not is_due and target.looks() == seal.looks:
+        plan = seals.kept(seal, prefix, task, work)
+        generation = head.generation if head else 0
+        return Done(plan, False, False, generation, listed_s if head else now, prefix.note, same_as=seal.of)
+    source_tree = prefix.tree(compare=compare, known=known, read=False)
     guards.check_shape(source_tree, what=f"the prefix {entry.s3}")
     guards.check_links(source_tree, what="the manifest")
     check_listed(entry.files, missing(entry, source_tree))
@@ -59,6 +73,16 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
         target.check_changeable()
         state.mark_pending(entry.name, Role.SLAVE.value, needed=entry.after is not None)
         apply(prefix, target.change(plan), work=work, before_publish=prefix.check_unchanged)
+    same_as = ""
     if task.verb.changes:
         target.remember(plan, changed=changed, save=lambda rows: state.save_index(target.root, rows))
-    return Done(plan, due, changed, source_tree.generation, listed_s, source_tree.note)
+        exact = target.exists and not changed and not plan.carried
+        same_as = seals.renew(target.root, asked, lambda: target.listed_looks, plan, task, machine, exact=exact)
+    return Done(plan, due, changed, source_tree.generation, listed_s, source_tree.note, same_as)
+
+
+def _asked(prefix: S3Prefix, entry: Entry, *, known: bool) -> str | None:
+    """What the target is to be: by the manifest that the head names, else by a LIST."""
+    if prefix.head is not None:
+        return seals.asked(entry, prefix.head.manifest.sha256) if prefix.head.manifest else None
+    return None if known and entry.manifest else seals.asked(entry, prefix.listing())

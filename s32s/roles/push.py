@@ -12,11 +12,13 @@ from s32s import paths, tree
 from s32s.errors import Refused, Unreadable
 from s32s.maps import S3Path
 from s32s.replicate import Work, apply, until_still
+from s32s.roles import seals
 from s32s.roles.base import Done, Machine, Task, check_listed, planned, prefix_of, warn_of_other_writer, writer
 from s32s.stores.local_source import LocalSource
 from s32s.stores.s3 import S3Prefix
 from s32s.stores.s3_change import S3Change, kept_etags
 from s32s.tree import Kind, Tree
+from s32s.workers import together
 
 
 def push(root: str, task: Task, machine: Machine, work: Work) -> Done:
@@ -29,13 +31,17 @@ def push(root: str, task: Task, machine: Machine, work: Work) -> Done:
     _check_prefix(entry.s3_path, task, machine)
     if not root.startswith("/"):
         raise Refused(f"{paths.escape(root)} is a path of another system", hint="run this entry on its own machine")
-    index = {} if task.options.verify else state.index(root)
     prefix = prefix_of(entry, machine)
     with state.lock(f"the push to {entry.s3}", hold=task.verb.changes):
 
         def turn(number: int) -> Done:
             # A fresh source each time: what was found the last time may be what has changed.
-            with LocalSource(root, rules=entry.rules(), index=index, room=entry.s3_path.room) as source:
+            with LocalSource(
+                root,
+                rules=entry.rules(),
+                index=lambda: {} if task.options.verify else state.index(root),
+                room=entry.s3_path.room,
+            ) as source:
                 return _turn(source, prefix, task, machine, work)
 
         return until_still(turn, work=work)
@@ -44,8 +50,15 @@ def push(root: str, task: Task, machine: Machine, work: Work) -> Done:
 def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, work: Work) -> Done:
     entry, state = task.entry, machine.state
     work.phase("listing")
-    target_tree = prefix.target_tree()
+    listing, looks = together(prefix.listing, source.looks)
+    head = prefix.read_head() if entry.manifest else None
     warn_of_other_writer(prefix, machine, work)
+    asked = seals.asked(entry, listing, head.manifest.sha256 if head and head.manifest and not head.push else None)
+    seal = seals.found(source.root, task, machine)
+    if seal is not None and (seal.of, seal.looks) == (asked, looks):
+        plan = seals.kept(seal, prefix, task, work)
+        return Done(plan, False, False, head.generation if head else 0, time.time(), same_as=seal.of)
+    target_tree = prefix.target_tree(read=False)
     work.phase("checking files")
     source_tree = source.tree(target_tree, progress=work.heartbeat)
     check_listed(entry.files, source.missing(entry.files or []))
@@ -64,8 +77,12 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
         generation = apply(source, prefix.change(plan, writer(task, machine)), work=work, done=done)
     if task.verb.changes and (changed or source.has_news):
         state.save_index(source.root, source.seen(etags if changed else kept_etags(plan)))
+    same_as = ""
+    if task.verb.changes:
+        exact = not due and (task.verb.deletes or not plan.carried)
+        same_as = seals.renew(source.root, asked, lambda: source.listed_looks, plan, task, machine, exact=exact)
     note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
-    return Done(plan, due, changed, generation, time.time(), note)
+    return Done(plan, due, changed, generation, time.time(), note, same_as)
 
 
 def _check_prefix(place: S3Path, task: Task, machine: Machine) -> None:

@@ -35,6 +35,10 @@ class Expired(S32sError):
     """The token is too old: `connection` renews it once, so nobody above meets this one."""
 
 
+class NoRanges(StoreError):
+    """The server does not answer a request for a part of an object as RFC 9110, 15.3.7 asks for; `_engine` reads on."""
+
+
 _CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
 _MESSAGE = re.compile(r"<Message>\s*([^<]*?)\s*</Message>")
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
@@ -48,35 +52,46 @@ def translated(work: Callable[[], R], *, bucket: str, key: str) -> R:
     Raises:
         StoreError, TryAgain: by what S3 has said.
     """
-    import botocore.exceptions
-    from botocore.parsers import ResponseParserError
-    from obstore.exceptions import BaseError
-
     try:
         return work()
-    except ResponseParserError as exc:
-        raise StoreError(f"the answer for {shown(bucket, key)} is none of S3's", hint="check the endpoint") from exc
-    except (BaseError, OSError) as exc:
-        # obstore raises FileNotFoundError and other built-in errors of that family where they fit.
-        raise _of_obstore(exc, bucket=bucket, key=key) from exc
-    except botocore.exceptions.ClientError as exc:
+    except S32sError:
+        raise
+    except Exception as exc:
+        # The libraries are imported here, where one of them must be loaded anyway: this is called for every request.
+        ours = _of_obstore(exc, bucket=bucket, key=key) or _of_botocore(exc, bucket=bucket, key=key)
+        if ours is None:
+            raise
+        raise ours from exc
+
+
+def _of_botocore(exc: Exception, *, bucket: str, key: str) -> S32sError | None:
+    from botocore import exceptions
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(exc, ResponseParserError):
+        return StoreError(f"the answer for {shown(bucket, key)} is none of S3's", hint="check the endpoint")
+    if isinstance(exc, exceptions.ClientError):
         facts = exc.response.get("Error", {})
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise _of_code(
-            facts.get("Code") or "", facts.get("Message") or "", status=status, bucket=bucket, key=key
-        ) from exc
-    except botocore.exceptions.BotoCoreError as exc:
-        if isinstance(exc, botocore.exceptions.NoCredentialsError | botocore.exceptions.PartialCredentialsError):
-            raise CredentialsError("there are no AWS credentials", hint=WAYS) from exc
-        if isinstance(exc, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError):
-            raise _unreachable(bucket, _reason(f"{exc} {exc.kwargs.get('error', '')}")) from exc
-        raise StoreError(paths.escape(str(exc)), where=shown(bucket, key)) from exc
+        return _of_code(facts.get("Code") or "", facts.get("Message") or "", status=status, bucket=bucket, key=key)
+    if not isinstance(exc, exceptions.BotoCoreError):
+        return None
+    if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return CredentialsError("there are no AWS credentials", hint=WAYS)
+    if isinstance(exc, exceptions.HTTPClientError | exceptions.ConnectionError):
+        return _unreachable(bucket, _reason(f"{exc} {exc.kwargs.get('error', '')}"))
+    return StoreError(paths.escape(str(exc)), where=shown(bucket, key))
 
 
-def _of_obstore(exc: Exception, *, bucket: str, key: str) -> S32sError:
+def _of_obstore(exc: Exception, *, bucket: str, key: str) -> S32sError | None:
     from obstore import exceptions
 
+    # It raises FileNotFoundError and other built-in errors of that family where they fit.
+    if not isinstance(exc, exceptions.BaseError | OSError):
+        return None
     text = str(exc)
+    if "non-partial response when range" in text:
+        return NoRanges(f"{shown(bucket, key)} came as a whole where a part was asked for", hint="check the endpoint")
     if "No CA certificates" in text:
         # Before any request, and for plain http too.
         return StoreError("this machine has no certificates of authorities", hint="install the package ca-certificates")

@@ -8,20 +8,24 @@ token that has expired in the middle of a run: credentials are resolved afresh, 
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from s32s.errors import CredentialsError, TryAgain
 from s32s.settings import MAX_JOBS, S3Connection
 from s32s.stores._answers import WAYS, Expired, translated
+from s32s.stores._listing import cut_pages
 from s32s.workers import aside
 
 if TYPE_CHECKING:
     import boto3
+    import botocore.session
     from mypy_boto3_s3 import S3Client
-    from obstore.store import S3Store
+    from obstore.store import S3Credential, S3Store
 
 R = TypeVar("R")
 
@@ -47,8 +51,10 @@ class Connection:
     def __init__(self, settings: S3Connection) -> None:
         self._settings = settings
         self._guard = threading.RLock()
-        self._session: boto3.session.Session | None = None
+        self._session: botocore.session.Session | None = None
+        self._maker: boto3.session.Session | None = None
         self._clients: dict[int, S3Client] = {}
+        self._lister: S3Client | None = None
         self._stores: dict[str, S3Store] = {}
         self._renewals = 0
 
@@ -74,28 +80,42 @@ class Connection:
         """One for requests that S3 answers only when it has done long work, such as the copy of a large object."""
         return self._boto(_COPY_TIMEOUT_S)
 
+    def lister(self) -> S3Client:
+        """One for listings alone; see `_listing`."""
+        with self._guard:
+            if self._lister is None:
+                self._lister = self._open_client(_READ_TIMEOUT_S)
+                cut_pages(self._lister)
+            return self._lister
+
     def _boto(self, read_timeout_s: int) -> S3Client:
         with self._guard:
             if read_timeout_s not in self._clients:
-                from botocore.config import Config
-
-                session = self._open_session()
-                self._clients[read_timeout_s] = session.client(
-                    "s3",
-                    endpoint_url=self._settings.endpoint_url,
-                    region_name=session.region_name or "us-east-1",
-                    config=Config(
-                        connect_timeout=_CONNECT_TIMEOUT_S,
-                        read_timeout=read_timeout_s,
-                        retries={"mode": "standard", "total_max_attempts": self._settings.retries + 1},
-                        user_agent_extra="s32s",
-                        max_pool_connections=MAX_JOBS,
-                        # Several servers refuse the trailers that newer clients send by default.
-                        request_checksum_calculation="when_required",
-                        response_checksum_validation="when_required",
-                    ),
-                )
+                self._clients[read_timeout_s] = self._open_client(read_timeout_s)
             return self._clients[read_timeout_s]
+
+    def _open_client(self, read_timeout_s: int) -> S3Client:
+        import boto3
+        from botocore.config import Config
+
+        session = self._open_session()
+        if self._maker is None:
+            self._maker = boto3.session.Session(botocore_session=session)
+        return self._maker.client(
+            "s3",
+            endpoint_url=self._settings.endpoint_url,
+            region_name=self._region(session),
+            config=Config(
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                read_timeout=read_timeout_s,
+                retries={"mode": "standard", "total_max_attempts": self._settings.retries + 1},
+                user_agent_extra="s32s",
+                max_pool_connections=MAX_JOBS,
+                # Several servers refuse the trailers that newer clients send by default.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
 
     def store(self, bucket: str) -> S3Store:
         """The client of obstore for one bucket."""
@@ -107,29 +127,29 @@ class Connection:
     def _renew(self, renewals: int) -> None:
         with self._guard:
             if self._renewals == renewals:  # else another thread has done it already
-                self._session = None
+                self._session = self._maker = self._lister = None
                 self._clients.clear()
                 self._stores.clear()
                 self._renewals += 1
 
     def _open_store(self, bucket: str) -> S3Store:
-        from obstore.auth.boto3 import Boto3CredentialProvider
         from obstore.store import S3Store
 
-        client = self.boto()
-        session = self._open_session()
-        endpoint = client.meta.endpoint_url
-        on_aws = re.match(r"https://s3[.-]", endpoint) is not None and ".amazonaws.com" in endpoint
+        identity = from_environment(self._settings, os.environ) or self._identity()
+        on_aws = identity.endpoint_url is None
         # S3 itself is addressed by virtual host, as it asks for, but for names that no certificate covers.
-        virtual = on_aws and "." not in bucket
-        settings: dict[str, Any] = {"region": client.meta.region_name, "virtual_hosted_style_request": virtual}
+        settings: dict[str, Any] = {
+            "region": identity.region,
+            "virtual_hosted_style_request": on_aws and "." not in bucket,
+            **identity.keys,
+        }
         if not on_aws:
-            settings["endpoint"] = endpoint
+            settings["endpoint"] = identity.endpoint_url
         return S3Store(
             bucket,
             config=settings,  # type: ignore[arg-type] # a TypedDict made step by step
             client_options={
-                "allow_http": endpoint.startswith("http://"),
+                "allow_http": not on_aws and str(identity.endpoint_url).startswith("http://"),
                 "connect_timeout": datetime.timedelta(seconds=_CONNECT_TIMEOUT_S),
                 "read_timeout": datetime.timedelta(seconds=_READ_TIMEOUT_S),
                 "timeout": _REQUEST_TIMEOUT,
@@ -146,19 +166,45 @@ class Connection:
                     "base": 3,
                 },
             },
-            credential_provider=Boto3CredentialProvider(session, ttl=_CREDENTIAL_TTL),
+            credential_provider=identity.provider,
         )
 
-    def _open_session(self) -> boto3.session.Session:
-        import boto3
+    def _identity(self) -> Identity:
+        """Who we are by botocore, and where S3 is: by the configuration, or as a client of boto3 has found it."""
+        session = self._open_session()
+        credentials: Any = session.get_credentials()
+
+        def provide() -> S3Credential:
+            now = datetime.datetime.now(datetime.UTC)
+            frozen = credentials.get_frozen_credentials()
+            return {
+                "access_key_id": frozen.access_key,
+                "secret_access_key": frozen.secret_key,
+                "token": frozen.token,
+                "expires_at": now + _CREDENTIAL_TTL,
+            }
+
+        region = self._region(session)
+        endpoint = self._settings.endpoint_url or self.boto().meta.endpoint_url
+        on_aws = re.match(r"https://s3[.-].*\.amazonaws\.com$", endpoint) is not None
+        return Identity(None if on_aws else endpoint, region, provider=provide)
+
+    def _region(self, session: botocore.session.Session) -> str:
+        return self._settings.region or session.get_config_variable("region") or "us-east-1"
+
+    def _open_session(self) -> botocore.session.Session:
+        """What finds credentials.
+
+        Raises:
+            CredentialsError: there are none, or they cannot be used.
+        """
         import botocore.exceptions
+        import botocore.session
 
         with self._guard:
             if self._session is None:
                 try:
-                    session = boto3.session.Session(
-                        profile_name=self._settings.profile, region_name=self._settings.region
-                    )
+                    session = botocore.session.Session(profile=self._settings.profile)
                     found = session.get_credentials()
                 except botocore.exceptions.BotoCoreError as exc:
                     raise CredentialsError(f"the AWS credentials cannot be used: {exc}", hint=WAYS) from exc
@@ -166,3 +212,36 @@ class Connection:
                     raise CredentialsError("there are no AWS credentials", hint=WAYS)
                 self._session = session
             return self._session
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who we are, and where S3 is, in the words of obstore.
+
+    Attributes:
+        endpoint_url: None for AWS itself.
+        keys: of credentials that never change.
+        provider: asked for the others.
+    """
+
+    endpoint_url: str | None
+    region: str
+    keys: Mapping[str, str] = field(default_factory=dict)
+    provider: Callable[[], S3Credential] | None = None
+
+
+def from_environment(settings: S3Connection, environment: Mapping[str, str]) -> Identity | None:
+    """Who we are where environment and configuration alone decide it, so that botocore need not even be loaded.
+
+    They do when the keys are there, which go before all that botocore knows unless a profile is named (botocore,
+    "Configuring credentials"), and when region and endpoint are, which it would else look for in files.
+    """
+    key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    endpoint, region = settings.endpoint_url, settings.region or environment.get("AWS_DEFAULT_REGION")
+    if settings.profile or not (key and secret and endpoint and region):
+        return None
+    if environment.get("AWS_CREDENTIAL_EXPIRATION"):
+        return None
+    token = environment.get("AWS_SESSION_TOKEN") or environment.get("AWS_SECURITY_TOKEN")
+    keys = {"access_key_id": key, "secret_access_key": secret, **({"token": token} if token else {})}
+    return Identity(endpoint, region, keys)

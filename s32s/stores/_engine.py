@@ -8,26 +8,25 @@ obstore checks no content: it takes wrong bytes of the right length for good. Wh
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
-import urllib.parse
+import functools
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from s32s import paths
-from s32s.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged, StoreError
+from s32s.errors import NotFound, PreconditionFailed, StoreError
 from s32s.settings import S3Connection
-from s32s.stores._answers import shown, translated
+from s32s.stores._answers import NoRanges, shown, translated
 from s32s.stores._connection import Connection
-from s32s.tree import is_md5
-from s32s.workers import aside, each
+from s32s.stores._copying import COPY_LIMIT, COPY_PART, Copies
+from s32s.stores._listing import Listed, bare, objects
+from s32s.stores._objects import HEADERS, About, Got, Original, Stored, version_of
+from s32s.workers import Promise, ahead, aside
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
-        CompletedPartTypeDef,
-        CopySourceTypeDef,
-        ListObjectsV2OutputTypeDef,
         ListObjectsV2RequestTypeDef,
     )
     from obstore import GetResult
@@ -37,71 +36,15 @@ PART_SIZE = 8 * 1024 * 1024
 _MAX_PARTS = 10_000
 _PARTS_AT_ONCE = 4
 
-#: CopyObject takes no larger source (S3 API); what is larger is copied in parts of this size or more.
-COPY_LIMIT = 5 * 1024**3
-_COPY_PART = 512 * 1024**2
-_COPIED_AT_ONCE = 8
+_PAGES_AHEAD = 2
+_CHUNK = 1024 * 1024
+
+#: A larger object is read in ranges of this size, some of them ahead of who takes them; and how many, of all objects.
+RANGE = 8 * 1024 * 1024
+_RANGES_AHEAD = 8
+_CHUNKS_AHEAD = 4
 
 _BATCH = 1000  # DeleteObjects takes no more keys (S3 API)
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One object of a listing."""
-
-    key: str
-    size: int
-    etag: str | None
-    stored_ns: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What an object is and carries beside its bytes (S3 API, HeadObject).
-
-    Attributes:
-        has_md5: whether its ETag may be an MD5 at all: not with KMS or customer keys.
-        headers: Content-Type, Cache-Control and their like, by their HTTP names.
-        metadata: the user's own, without `x-amz-meta-`.
-        tags: asked for only where there are any.
-    """
-
-    size: int
-    etag: str | None
-    has_md5: bool
-    headers: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Original:
-    """The object that a copy is made of, as it was listed."""
-
-    bucket: str
-    key: str
-    size: int
-    etag: str | None
-    version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What S3 says of an object that was just written."""
-
-    etag: str | None
-    version: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Got:
-    """An object that is being read: facts first, then `chunks` once."""
-
-    size: int
-    etag: str | None
-    version: str | None
-    modified_ns: int
-    chunks: Iterator[bytes]
 
 
 class Engine:
@@ -113,14 +56,15 @@ class Engine:
         copy_part: how large these are at least.
     """
 
-    def __init__(self, settings: S3Connection, *, copy_limit: int = COPY_LIMIT, copy_part: int = _COPY_PART) -> None:
+    def __init__(self, settings: S3Connection, *, copy_limit: int = COPY_LIMIT, copy_part: int = COPY_PART) -> None:
         self._connection = Connection(settings)
-        self._copy_limit = copy_limit
-        self._copy_part = copy_part
+        self._copies = Copies(self._connection, self.about, limit=copy_limit, part=copy_part)
+        self._has_ranges = True  # until the server shows otherwise
+        self._ranges_ahead = threading.Semaphore(_RANGES_AHEAD)
 
     # -- reading
 
-    def objects(self, bucket: str, prefix: str) -> Iterator[Listed]:
+    def pages(self, bucket: str, prefix: str) -> Iterator[list[Listed]]:
         """Every object below `prefix/`, page by page, in any order; keys as S3 has them, all of them or an error.
 
         By boto3: obstore takes an answer 200 with an error inside for an empty page, drops a final slash (a directory
@@ -129,20 +73,11 @@ class Engine:
         Raises:
             StoreError: a page is no listing, or the pages do not come to an end.
         """
-        token = ""
-        while True:
-            page = self._page(bucket, prefix, token)
-            if token and not page.get("Contents"):
-                # The page before has promised more keys.
-                raise StoreError(f"the listing of {shown(bucket, prefix)} breaks off before its end", hint="try again")
-            for entry in page.get("Contents", []):
-                yield Listed(entry["Key"], entry["Size"], _bare(entry.get("ETag")), _ns(entry.get("LastModified")))
-            if page.get("IsTruncated") is False:
-                return
-            following = page.get("NextContinuationToken")
-            if not following or following == token:
-                raise StoreError(f"the listing of {shown(bucket, prefix)} breaks off before its end", hint="try again")
-            token = following
+        for number, page in enumerate(ahead(lambda: self._pages(bucket, prefix), most=_PAGES_AHEAD)):
+            listed = objects(page)
+            if number and not listed:
+                raise _broken_off(bucket, prefix)  # the page before has promised more keys
+            yield listed
 
     def buckets(self) -> list[str]:
         """The names of all buckets of these credentials.
@@ -163,10 +98,13 @@ class Engine:
         prefixes = [found.get("Prefix", "") for found in answer.get("CommonPrefixes", [])]
         return prefixes + [found["Key"] for found in answer.get("Contents", [])]
 
-    def get(self, bucket: str, key: str, *, etag: str | None = None, version: str | None = None) -> Got:
+    def get(
+        self, bucket: str, key: str, *, etag: str | None = None, version: str | None = None, is_large: bool = False
+    ) -> Got:
         """Open an object for reading.
 
         Args:
+            is_large: read it in ranges; it is expected to have more than one.
             etag: fail unless the object has it; the server may ignore that, so compare `Got.etag` too.
             version: read this version instead of the current one.
 
@@ -182,16 +120,21 @@ class Engine:
                 options["version"] = version
             elif etag:
                 options["if_match"] = f'"{etag}"'
+            if is_large:
+                options["head"] = True  # what follows is the size, and the object that the ranges must be of
             return obstore.get(self._connection.store(bucket), key, options=options or None)  # type: ignore[arg-type] # a TypedDict made step by step
 
         result = self._connection.call(work, bucket=bucket, key=key)
         meta = result.meta
+        size, found = meta["size"], bare(meta["e_tag"])
         return Got(
-            size=meta["size"],
-            etag=_bare(meta["e_tag"]),
-            version=_version(meta["version"]),
+            size=size,
+            etag=found,
+            version=version_of(meta["version"]),
             modified_ns=_ns(meta["last_modified"]) or 0,
-            chunks=self._chunks(result, bucket=bucket, key=key),
+            chunks=self._ranges(bucket, key, size, etag=found, version=version)
+            if is_large
+            else self._chunks(result, size=size, bucket=bucket, key=key),
         )
 
     def get_small(self, bucket: str, key: str, *, limit: int) -> tuple[bytes, str | None]:
@@ -222,9 +165,9 @@ class Engine:
                 found = {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
             return About(
                 size=facts["ContentLength"],
-                etag=_bare(facts.get("ETag")),
+                etag=bare(facts.get("ETag")),
                 has_md5="SSECustomerAlgorithm" not in facts and "kms" not in facts.get("ServerSideEncryption", ""),
-                headers={header: facts[name] for name, header in _HEADERS.items() if facts.get(name)},
+                headers={header: facts[name] for name, header in HEADERS.items() if facts.get(name)},
                 metadata=facts.get("Metadata", {}),
                 tags=found,
             )
@@ -283,8 +226,8 @@ class Engine:
                 )
                 # Some servers name another ETag in the answer than they list afterwards.
                 meta = obstore.head(store, key)
-                return Stored(_bare(meta["e_tag"]), _version(result["version"]))
-            return Stored(_bare(result["e_tag"]), _version(result["version"]))
+                return Stored(bare(meta["e_tag"]), version_of(result["version"]))
+            return Stored(bare(result["e_tag"]), version_of(result["version"]))
 
         try:
             return self._connection.call(work, bucket=bucket, key=key)
@@ -306,125 +249,13 @@ class Engine:
 
             mode: Any = "create" if etag is None else {"e_tag": f'"{etag}"'}
             result = obstore.put(self._connection.store(bucket), key, data, mode=mode, use_multipart=False)
-            return Stored(_bare(result["e_tag"]), _version(result["version"]))
+            return Stored(bare(result["e_tag"]), version_of(result["version"]))
 
         return self._connection.call(work, bucket=bucket, key=key)
 
     def copy(self, original: Original, bucket: str, key: str, *, progress: Callable[[int], None]) -> Stored:
-        """Copy an object within this endpoint; no byte of it comes here, and all that it carries travels.
-
-        Its ETag is a condition, and as some servers ignore it, the copy's own ETag is looked at, too.
-
-        Args:
-            progress: told of bytes that are copied.
-
-        Raises:
-            SourceChanged: the original is not there any more, or no longer as it was listed.
-            AccessDenied: names the one of the two that may not be reached.
-            IntegrityError: the copy is not as large as the original.
-        """
-        try:
-            if original.size > self._copy_limit:
-                stored = self._copy_parts(original, bucket, key, progress)
-            else:
-                stored = self._connection.call(lambda: self._copy_whole(original, bucket, key), bucket=bucket, key=key)
-                progress(original.size)
-        except (NotFound, PreconditionFailed) as exc:
-            raise _moved(original) from exc
-        except AccessDenied:
-            self._check_readable(original)
-            raise
-        if stored.etag is None or stored.etag != original.etag:
-            self._check_copy(original, bucket, key)
-        return stored
-
-    def _copy_whole(self, original: Original, bucket: str, key: str) -> Stored:
-        answer = self._connection.patient_boto().copy_object(
-            Bucket=bucket,
-            Key=key,
-            CopySource=_copy_source(original),
-            **_if_unchanged(original),
-        )
-        return Stored(_bare(answer["CopyObjectResult"].get("ETag")), _version(answer.get("VersionId")))
-
-    def _copy_parts(self, original: Original, bucket: str, key: str, progress: Callable[[int], None]) -> Stored:
-        about = self.about(original.bucket, original.key, version=original.version, tags=True)
-        boto = self._connection.patient_boto  # asked for anew each time: an expired token makes a new client
-        wanted: dict[str, Any] = {
-            name: about.headers[header] for name, header in _HEADERS.items() if header in about.headers
-        }
-        if about.tags:
-            wanted["Tagging"] = urllib.parse.urlencode(about.tags)
-        begun = self._connection.call(
-            lambda: boto().create_multipart_upload(Bucket=bucket, Key=key, Metadata=dict(about.metadata), **wanted),
-            bucket=bucket,
-            key=key,
-        )
-        upload = begun["UploadId"]
-        parts: dict[int, str] = {}
-
-        def copy_part(part: tuple[int, int, int]) -> None:
-            number, first, last = part
-            answer = self._connection.call(
-                lambda: boto().upload_part_copy(
-                    Bucket=bucket,
-                    Key=key,
-                    UploadId=upload,
-                    PartNumber=number,
-                    CopySource=_copy_source(original),
-                    CopySourceRange=f"bytes={first}-{last}",
-                    **_if_unchanged(original),
-                ),
-                bucket=bucket,
-                key=key,
-            )
-            etag = answer.get("CopyPartResult", {}).get("ETag")
-            if not etag:
-                raise StoreError(
-                    f"this S3 server cannot copy {shown(bucket, key)} in parts",
-                    hint="it is too large for one copy; leave it out with a rule of ignore",
-                )
-            parts[number] = etag
-            progress(last - first + 1)
-
-        try:
-            each(copy_ranges(original.size, part=self._copy_part), copy_part, jobs=_COPIED_AT_ONCE)
-            ended: list[CompletedPartTypeDef] = [
-                {"PartNumber": number, "ETag": etag} for number, etag in sorted(parts.items())
-            ]
-            answer = self._connection.call(
-                lambda: boto().complete_multipart_upload(
-                    Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": ended}
-                ),
-                bucket=bucket,
-                key=key,
-            )
-        except BaseException:
-            with contextlib.suppress(Exception):  # what remains costs money and is never seen; the error is the news
-                boto().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
-            raise
-        return Stored(self.about(bucket, key).etag, _version(answer.get("VersionId")))
-
-    def _check_readable(self, original: Original) -> None:
-        """Raises AccessDenied for the original, where it is that which may not be read."""
-        with contextlib.suppress(NotFound):
-            self.about(original.bucket, original.key, version=original.version)
-
-    def _check_copy(self, original: Original, bucket: str, key: str) -> None:
-        """Where ETags differ: because of parts or keys, or because the original was replaced meanwhile?"""
-        try:
-            now = self.about(original.bucket, original.key, version=original.version)
-        except NotFound as exc:
-            raise _moved(original) from exc
-        if now.size != original.size or (original.etag and now.etag and now.etag != original.etag):
-            raise _moved(original)
-        copy = self.about(bucket, key)
-        both_md5 = now.has_md5 and copy.has_md5 and is_md5(now.etag) and is_md5(copy.etag)
-        if copy.size != now.size or (both_md5 and copy.etag != now.etag):
-            raise IntegrityError(
-                f"{shown(bucket, key)} is not what {shown(original.bucket, original.key)} is, although it was copied",
-                hint="run it again",
-            )
+        """See `Copies.copy`."""
+        return self._copies.copy(original, bucket, key, progress=progress)
 
     def put_marker(self, bucket: str, key: str) -> None:
         """Write an empty object whose key ends in a slash; obstore cannot name one."""
@@ -473,69 +304,109 @@ class Engine:
             self._connection.call(work, bucket=bucket, key=prefix)
 
     # -- how calls are made
-    def _chunks(self, result: GetResult, *, bucket: str, key: str) -> Iterator[bytes]:
-        stream = iter(result.stream(min_chunk_size=1024 * 1024))
+    def _chunks(self, result: GetResult, *, size: int, bucket: str, key: str) -> Iterator[bytes]:
+        if size <= _CHUNK:
+            # One wait instead of two: it counts when there are many of them.
+            yield translated(lambda: result.bytes().to_bytes(), bucket=bucket, key=key)
+            return
+        stream = iter(result.stream(min_chunk_size=_CHUNK))
         while True:
             chunk = translated(lambda: next(stream, None), bucket=bucket, key=key)
             if chunk is None:
                 return
             yield bytes(chunk)
 
-    def _page(self, bucket: str, prefix: str, token: str) -> ListObjectsV2OutputTypeDef:
+    def _ranges(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[bytes]:
+        """The bytes of a large object in order, some ranges of it ahead, as one connection seldom fills a line.
+
+        How many are under way is bounded for all objects together; who finds no place reads the next range alone.
+        """
+
+        def read(start: int) -> bytes:
+            return self._get_range(bucket, key, start, min(start + RANGE, size), etag=etag, version=version)
+
+        if self._has_ranges:
+            try:
+                yield read(0)
+            except NoRanges:
+                self._has_ranges = False
+        if not self._has_ranges:
+            yield from ahead(lambda: self._whole(bucket, key, etag=etag, version=version), most=_CHUNKS_AHEAD)
+            return
+        ahead_of: collections.deque[Promise[bytes]] = collections.deque()
+        starts = iter(range(RANGE, size, RANGE))
+        try:
+            while True:
+                while len(ahead_of) < _RANGES_AHEAD and self._ranges_ahead.acquire(blocking=False):
+                    start = next(starts, None)
+                    if start is None:
+                        self._ranges_ahead.release()
+                        break
+                    ahead_of.append(Promise(functools.partial(read, start)))
+                if ahead_of:
+                    try:
+                        yield ahead_of[0].result()
+                    finally:
+                        ahead_of.popleft()
+                        self._ranges_ahead.release()
+                elif (start := next(starts, None)) is not None:
+                    yield read(start)
+                else:
+                    return
+        finally:
+            for _ in ahead_of:
+                self._ranges_ahead.release()
+
+    def _whole(self, bucket: str, key: str, *, etag: str | None, version: str | None) -> Iterator[bytes]:
+        got = self.get(bucket, key, etag=etag, version=version)
+        _check_etag(got.etag, etag, bucket=bucket, key=key)
+        yield from got.chunks
+
+    def _get_range(
+        self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
+    ) -> bytes:
+        def work() -> tuple[GetResult, bytes]:
+            import obstore
+
+            options: dict[str, Any] = {"range": (start, end)}
+            if version:
+                options["version"] = version
+            elif etag:
+                options["if_match"] = f'"{etag}"'
+            result = obstore.get(self._connection.store(bucket), key, options=options)  # type: ignore[arg-type] # a TypedDict made step by step
+            return result, result.bytes().to_bytes()
+
+        result, data = self._connection.call(work, bucket=bucket, key=key)
+        _check_etag(bare(result.meta["e_tag"]), etag, bucket=bucket, key=key)
+        return data
+
+    def _pages(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:
         asked: ListObjectsV2RequestTypeDef = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
-        if token:
-            asked["ContinuationToken"] = token
-        return self._connection.call(
-            lambda: self._connection.boto().list_objects_v2(**asked), bucket=bucket, key=prefix
-        )
+        while True:
+            page: Mapping[str, Any] = self._connection.call(
+                lambda: self._connection.lister().list_objects_v2(**asked), bucket=bucket, key=prefix
+            )
+            yield page
+            if page.get("IsTruncated") is False:
+                return
+            following = page.get("NextContinuationToken")
+            if not following or following == asked.get("ContinuationToken"):
+                raise _broken_off(bucket, prefix)
+            asked["ContinuationToken"] = following
 
 
-def _version(version: str | None) -> str | None:
-    """A version id that names one version: buckets without versioning may answer "null"."""
-    return version if version != "null" else None
+def _broken_off(bucket: str, prefix: str) -> StoreError:
+    return StoreError(f"the listing of {shown(bucket, prefix)} breaks off before its end", hint="try again")
 
 
-def _bare(etag: str | None) -> str | None:
-    """An ETag without quotes and weakness mark: servers and calls differ in both."""
-    return etag.removeprefix("W/").strip('"') if etag else None
+def _check_etag(found: str | None, wanted: str | None, *, bucket: str, key: str) -> None:
+    """Servers may ignore a condition.
 
-
-def copy_ranges(size: int, *, part: int) -> Iterator[tuple[int, int, int]]:
-    """Cut an object for UploadPartCopy: (part number, first byte, last byte).
-
-    Parts are as large as asked for, or larger where S3's 10,000 would not do; the last one is what remains.
+    Raises:
+        PreconditionFailed: it is not the object that was meant.
     """
-    part = max(part, -(-size // _MAX_PARTS))
-    for number, first in enumerate(range(0, size, part), start=1):
-        yield number, first, min(first + part, size) - 1
-
-
-#: Arguments of boto3 by the header they stand for; all of them travel with a copy.
-_HEADERS = {
-    "ContentType": "Content-Type",
-    "CacheControl": "Cache-Control",
-    "ContentDisposition": "Content-Disposition",
-    "ContentEncoding": "Content-Encoding",
-    "ContentLanguage": "Content-Language",
-}
-
-
-def _copy_source(original: Original) -> CopySourceTypeDef:
-    named: CopySourceTypeDef = {"Bucket": original.bucket, "Key": original.key}
-    if original.version:
-        named["VersionId"] = original.version
-    return named
-
-
-def _if_unchanged(original: Original) -> dict[str, Any]:
-    """The condition that the original still is what was listed."""
-    return {"CopySourceIfMatch": f'"{original.etag}"'} if original.etag else {}
-
-
-def _moved(original: Original) -> SourceChanged:
-    return SourceChanged(
-        f"{paths.escape(original.key)} was replaced or deleted on S3 during the run", paths=(original.key,)
-    )
+    if wanted and found and found != wanted:
+        raise PreconditionFailed(f"{shown(bucket, key)} was changed by somebody else")
 
 
 def _ns(moment: datetime.datetime | None) -> int | None:

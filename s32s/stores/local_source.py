@@ -6,13 +6,13 @@ already hold are hashed at the listing; the others are read for their upload any
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from s32s import disk, guards, paths, tree
 from s32s.errors import Refused, SourceChanged, Unreadable
@@ -38,16 +38,19 @@ class LocalSource:
     Args:
         root: absolute path of the directory.
         rules: what takes part; the rest is not even looked at.
-        index: what is known of the files; empty to read every file.
+        index: asked once for what is known of the files; nothing is known to read every file.
         room: bytes that the prefix leaves of a key.
     """
 
-    def __init__(self, root: str, *, rules: Rules = EVERYTHING, index: Mapping[str, Seen], room: int) -> None:
+    def __init__(
+        self, root: str, *, rules: Rules = EVERYTHING, index: Callable[[], Mapping[str, Seen]], room: int
+    ) -> None:
         self.root = root
         self._rules = rules
-        self._index = index
+        self._read_index = index
         self._room = room
         self._found: dict[str, Found] = {}
+        self._looks = scan.Looks()
         self._seen: dict[str, Seen] = {}
         self._guard = threading.Lock()
         self._fd = -1
@@ -67,6 +70,26 @@ class LocalSource:
     def __exit__(self, *exc: object) -> None:
         os.close(self._fd)
 
+    @functools.cached_property
+    def _index(self) -> Mapping[str, Seen]:
+        return self._read_index()
+
+    def looks(self) -> str | None:
+        """How what takes part looks to stat(2); None where it cannot be read, or is too new to tell."""
+        looks = scan.Looks()
+        try:
+            for path, status in scan.statuses(self._fd, prunes=self._rules.prunes):
+                if not self._ignores(path, is_dir=stat.S_ISDIR(status.st_mode)):
+                    looks.add(path, status.st_mode, stamp(status))
+        except OSError:
+            return None
+        return looks.digest()
+
+    @property
+    def listed_looks(self) -> str | None:
+        """How it looked in the last listing; see `looks`."""
+        return self._looks.digest()
+
     def tree(self, beside: Tree | None = None, *, progress: Progress) -> Tree:
         """List the directory.
 
@@ -84,8 +107,9 @@ class LocalSource:
         for found in scan.walk(self._fd, prunes=self._rules.prunes):
             path = found.item.path
             is_dir = found.item.kind is Kind.DIR
-            if self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED:
+            if self._ignores(path, is_dir=is_dir):
                 continue
+            self._looks.add(path, found.mode, found.stamp)
             if why := self._problem(found):
                 problems[path] = why
                 continue
@@ -120,7 +144,10 @@ class LocalSource:
                 old = self._index.get(path)
                 known = old if old is not None and old.holds_for(found.stamp) else None
             if known is not None:
-                yield path, replace(known, etag=etags.get(path) or known.etag)
+                yield path, known._replace(etag=etags.get(path) or known.etag)
+
+    def _ignores(self, path: str, *, is_dir: bool) -> bool:
+        return self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
 
     def _problem(self, found: Found) -> str | None:
         item = found.item
@@ -207,8 +234,7 @@ class FileBody:
             os.close(fd)
         if stamp(before) != stamp(after):
             raise SourceChanged(f"{paths.quote(path)} changed while it was read")
-        self._item = replace(
-            self._item,
+        self._item = self._item._replace(
             size=after.st_size,
             mtime_ns=after.st_mtime_ns,
             mode=stat.S_IMODE(after.st_mode) & 0o777,

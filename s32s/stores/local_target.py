@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from s32s import disk, paths, tree
 from s32s.errors import EntryFailed, Refused, S32sError
 from s32s.plan import Plan
-from s32s.state import Seen, holder
+from s32s.state import RACY_CTIME_NS, Seen, holder, stamp
 from s32s.stores import in_place, scan, staging, swap
 from s32s.stores.base import Change, Progress
 from s32s.stores.scan import Found
@@ -86,19 +87,20 @@ class LocalTarget:
     Args:
         root: absolute path; its parent must exist.
         in_place: change file by file instead of by exchange.
-        index: what is known of the files; empty to read every file.
+        index: asked once for what is known of the files; nothing is known to read every file.
     """
 
-    def __init__(self, root: str, *, in_place: bool, index: Mapping[str, Seen]) -> None:
+    def __init__(self, root: str, *, in_place: bool, index: Callable[[], Mapping[str, Seen]]) -> None:
         self.root = root
         self._in_place = in_place
-        self._index = index
+        self._read_index = index
         self._found: dict[str, Found] = {}
-        self._known: dict[str, Seen] = {}
+        self._known = 0  # files of the last listing whose content is known
         self._salvage: staging.Salvage = staging.Salvage()
         self._written: dict[str, tuple[int, ...]] = {}
         self._exists = False
         self._hashed = False
+        self._looks = scan.Looks()
         self._parent = -1
         self._name = root.rpartition("/")[2]
 
@@ -148,8 +150,9 @@ class LocalTarget:
         Raises:
             EntryFailed: part of it cannot be read.
         """
-        for memory in (self._found, self._known, self._written):
+        for memory in (self._found, self._written):
             memory.clear()
+        self._looks = scan.Looks()
         fd = self._open_root()
         self._exists = fd is not None
         if fd is None:
@@ -164,19 +167,16 @@ class LocalTarget:
                         f"{paths.quote(found.item.path)} in {self.root} cannot be read: {found.error.strerror}"
                     )
                 self._found[found.item.path] = found
+                self._looks.add(found.item.path, found.mode, found.stamp)
                 items.append(
                     scan.recall(found, self._index.get(found.item.path)) if found.item.kind is Kind.FILE else found.item
                 )
             hashed = self._hash(fd, items, beside, progress)
         finally:
             os.close(fd)
-        made = tree.make(hashed.get(item.path, item) for item in items)
-        for item in made:
-            if item.kind is Kind.FILE and (item.sha256 or item.md5 or item.etag):
-                self._known[item.path] = Seen(
-                    self._found[item.path].stamp, 0, sha256=item.sha256, md5=item.md5, etag=item.etag
-                )
-        return made
+        items = [hashed.get(item.path, item) for item in items] if hashed else items
+        self._known = sum(1 for item in items if item.sha256 or item.md5 or item.etag)
+        return tree.make(items)
 
     def check_changeable(self) -> None:
         """Find out before anything is fetched whether the target can be changed the way the entry says.
@@ -215,9 +215,33 @@ class LocalTarget:
         """Whether the last listing found the directory."""
         return self._exists
 
+    def looks(self) -> str | None:
+        """How the directory looks to stat(2); None where it is absent, cannot be read, or is too new to tell."""
+        looks = scan.Looks()
+        fd = self._open_root()
+        if fd is None:
+            return None
+        try:
+            for path, status in scan.statuses(fd):
+                if not staging.is_ours(path, self._name):
+                    looks.add(path, status.st_mode, stamp(status))
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return looks.digest()
+
+    @property
+    def listed_looks(self) -> str | None:
+        """How the directory looked in the last listing; see `looks`."""
+        return self._looks.digest()
+
     def remember(self, plan: Plan, *, changed: bool, save: Callable[[Iterator[tuple[str, Seen]]], None]) -> None:
         """Save the index, when there is something new to save."""
-        if changed or self._hashed or len(self._index) != len(self._known):
+        if changed or self._hashed or len(self._index) != self._known:
+            if changed:
+                # What was linked or unlinked just now has a change time that only a later look can rely on.
+                time.sleep(RACY_CTIME_NS / 1e9)
             save(self._seen(plan))
 
     def _seen(self, plan: Plan) -> Iterator[tuple[str, Seen]]:
@@ -228,8 +252,7 @@ class LocalTarget:
         """
         content = {put.item.path: put.item for put in plan.puts}
         for keep in plan.keeps:
-            content[keep.source.path] = replace(
-                keep.target,
+            content[keep.source.path] = keep.target._replace(
                 sha256=keep.target.sha256 or keep.source.sha256,
                 etag=keep.source.etag or keep.target.etag,
             )
@@ -239,10 +262,12 @@ class LocalTarget:
             return
         try:
             seen_ns = time.time_ns()
-            for found in scan.walk(fd):
-                item = content.get(found.item.path)
-                if item is not None and known.get(item.path) == found.stamp[:4]:
-                    yield item.path, Seen(found.stamp, seen_ns, sha256=item.sha256, md5=item.md5, etag=item.etag)
+            for path, status in scan.statuses(fd):
+                if staging.is_ours(path, self._name):
+                    continue
+                item, now = content.get(path), stamp(status)
+                if item is not None and known.get(path) == now[:4]:
+                    yield path, Seen(now, seen_ns, sha256=item.sha256, md5=item.md5, etag=item.etag)
         finally:
             os.close(fd)
 
@@ -265,6 +290,10 @@ class LocalTarget:
         finally:
             os.close(fd)
         return drifted + len(known)
+
+    @functools.cached_property
+    def _index(self) -> Mapping[str, Seen]:
+        return self._read_index()
 
     def _hash(self, fd: int, items: list[Item], other: Tree | None, progress: Progress) -> dict[str, Item]:
         hashed: dict[str, Item] = {}

@@ -14,7 +14,8 @@ from dataclasses import replace
 from s32s import paths
 from s32s.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
 from s32s.maps import S3Path
-from s32s.stores._engine import Engine, Got, Original, Stored
+from s32s.stores._engine import RANGE, Engine
+from s32s.stores._objects import Got, Original, Stored
 from s32s.stores.base import Progress
 from s32s.tree import Item, is_md5
 from s32s.workers import ahead
@@ -41,10 +42,13 @@ class ObjectBody:
         item = self._item
         got = self._open()
         md5 = hashlib.md5(usedforsecurity=False) if not item.sha256 and is_md5(item.etag) else None
-        for chunk in got.chunks:
-            if md5 is not None:
-                md5.update(chunk)
-            yield chunk
+        try:
+            for chunk in got.chunks:
+                if md5 is not None:
+                    md5.update(chunk)
+                yield chunk
+        except (NotFound, PreconditionFailed) as exc:
+            raise self._moved() from exc
         is_wrong = md5 is not None and md5.hexdigest() != item.etag
         if is_wrong and self._engine.about(self._place.bucket, self._place.key(item.path)).has_md5:
             raise IntegrityError(
@@ -53,7 +57,7 @@ class ObjectBody:
                 paths=(item.path,),
             )
         if item.mtime_ns is None:
-            self._item = replace(item, mtime_ns=got.modified_ns)
+            self._item = item._replace(mtime_ns=got.modified_ns)
 
     def copy_to(self, engine: Engine, place: S3Path, progress: Progress) -> Stored:
         """Copy the object to another place, with all that it carries: within S3, or through here to another endpoint.
@@ -105,12 +109,12 @@ class ObjectBody:
         item = self._item
         bucket, key = self._place.bucket, self._place.key(item.path)
         with contextlib.suppress(NotFound, PreconditionFailed):
-            got = self._engine.get(bucket, key, etag=item.etag)
+            got = self._engine.get(bucket, key, etag=item.etag, is_large=item.size > RANGE)
             if is_same_object(item, size=got.size, etag=got.etag):
                 return got
         if item.version:
             with contextlib.suppress(NotFound, AccessDenied):
-                got = self._engine.get(bucket, key, version=item.version)
+                got = self._engine.get(bucket, key, version=item.version, is_large=item.size > RANGE)
                 if is_same_object(item, size=got.size, etag=got.etag):
                     return got
         raise self._moved()

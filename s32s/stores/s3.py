@@ -12,8 +12,10 @@ writes, and both are read back: an endpoint that ignores conditions is found out
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from s32s import manifest, paths, tree
 from s32s.errors import (
@@ -29,7 +31,8 @@ from s32s.manifest import HEAD_KEY, Head, ManifestRef
 from s32s.maps import S3Path
 from s32s.plan import Plan
 from s32s.rules import EVERYTHING, Rules
-from s32s.stores._engine import Engine, Listed
+from s32s.stores._engine import Engine
+from s32s.stores._listing import Listed
 from s32s.stores.base import Batch
 from s32s.stores.object_body import ObjectBody, is_same_object
 from s32s.stores.s3_change import Publisher, S3Change, Writer
@@ -72,13 +75,15 @@ class S3Prefix:
         self._has_manifest = has_manifest
         self._cache = cache or ManifestCache()
         self._listed: Tree | None = None
+        self._fresh: list[list[Listed]] | None = None  # a LIST of which no tree was made yet
 
     # -- listing
 
-    def tree(self, *, compare: bool, known: bool = False) -> Tree:
+    def tree(self, *, compare: bool, known: bool = False, read: bool = True) -> Tree:
         """What a slave follows: the manifest's tree, or the LIST's where there is none.
 
         Args:
+            read: read the head first; False where `read_head` was called just now.
             compare: hold the manifest against a LIST.
             known: this machine has followed a manifest here before, so that a missing one is an alarm.
 
@@ -89,7 +94,8 @@ class S3Prefix:
         """
         if not self._has_manifest:
             return self._list()
-        self.read_head()
+        if read:
+            self.read_head()
         if self.head is None:
             if known:
                 raise StaleManifest(
@@ -107,19 +113,48 @@ class S3Prefix:
             ) from exc
         if compare:
             self._compare(made)
-        note = f"unfinished push by {paths.escape(self.head.push.host)}" if self.head.push else ""
-        return made.but(note=note)
+        return made.but(note=self.note)
 
-    def target_tree(self) -> Tree:
+    @property
+    def note(self) -> str:
+        """What people should know of the head that was read last; may be empty."""
+        claim = self.head.push if self.head else None
+        return f"unfinished push by {paths.escape(claim.host)}" if claim else ""
+
+    def listing(self) -> str:
+        """A digest of a LIST of now; the next tree is made of this very LIST."""
+        self._fresh = []
+        digest = hashlib.blake2b(digest_size=32)
+        reserved = self.place.key(paths.RESERVED) + "/"
+        for page in self._engine.pages(self.place.bucket, self.place.prefix):
+            self._fresh.append(page)
+            lines = [
+                f"{key}\0{size} {etag} {stored}" for key, size, etag, stored in page if not key.startswith(reserved)
+            ]
+            digest.update("\0\0".join([*lines, ""]).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def known_tree(self) -> Tree:
+        """The tree of the manifest that the head that was read last names, else of the last LIST; nothing is fetched
+        that is at hand, and nothing compared."""
+        if self.head is None or self.head.manifest is None:
+            return self._list()
+        return self._manifest_tree(self.head, self.head.manifest)
+
+    def target_tree(self, *, read: bool = True) -> Tree:
         """What a master finds: the objects by LIST, with what the manifest knows of them.
 
         Always a LIST, so that a push also heals what another tool has changed. `published` tells whether the manifest
         describes exactly this.
+
+        Args:
+            read: read the head first; False where `read_head` was called just now.
         """
         listed = self._list()
         if not self._has_manifest:
             return listed
-        self.read_head()
+        if read:
+            self.read_head()
         if self.head is None or self.head.manifest is None:
             return listed.but(published=False, generation=self.head.generation if self.head else 0)
         try:
@@ -128,18 +163,21 @@ class S3Prefix:
             # The push writes a new one.
             return listed.but(published=False, generation=self.head.generation)
         different = set(_differences(known, listed))
+        is_published = not different and self.head.push is None
+        if not different and not any(listed.of_kind(Kind.DIR)):
+            return known.but(published=is_published)
         items: dict[str, Item] = {}
         for item in listed:
             told = known.get(item.path)
             items[item.path] = told if told is not None and item.path not in different else item
             if told is not None and told.kind is Kind.DIR and item.kind is Kind.DIR:
-                items[item.path] = replace(told, etag=item.etag)
+                items[item.path] = told._replace(etag=item.etag)
         for item in known:
             if item.kind is not Kind.FILE and item.path not in items:
                 items[item.path] = item
         return tree.make(
             items.values(),
-            published=not different and self.head.push is None,
+            published=is_published,
             generation=self.head.generation,
         )
 
@@ -206,7 +244,9 @@ class S3Prefix:
         return manifest.read(data, ref, generation=head.generation, room=self.place.room)
 
     def _list(self) -> Tree:
-        self._listed = listed_tree(self._engine.objects(self.place.bucket, self.place.prefix), self.place)
+        fresh, self._fresh = self._fresh, None
+        pages = self._engine.pages(self.place.bucket, self.place.prefix) if fresh is None else fresh
+        self._listed = listed_tree(itertools.chain.from_iterable(pages), self.place)
         return self._listed
 
     def _compare(self, made: Tree) -> None:
@@ -246,19 +286,18 @@ class S3Prefix:
 def _differences(known: Tree, listed: Tree) -> list[str]:
     """Paths at which a manifest and a LIST disagree; the marker of a directory that both name is no difference."""
     different = []
-    for item in listed:
-        told = known.get(item.path)
-        if told is None or told.kind is not item.kind or not _agree(told, item):
-            different.append(item.path)
-    different += [
-        item.path
-        for item in known
-        if item.kind is Kind.FILE and ((there := listed.get(item.path)) is None or there.kind is not Kind.FILE)
-    ]
-    return sorted(set(different))
+    for at, to in tree.join(known.paths, listed.paths):
+        if to is None:
+            if at is not None and known.kind(at) is Kind.FILE:
+                different.append(known.path(at))
+        elif at is None or not (known.is_same_object(at, listed, to) or _agree(known[at], listed[to])):
+            different.append(listed.path(to))
+    return different
 
 
 def _agree(told: Item, listed: Item) -> bool:
+    if told.kind is not listed.kind:
+        return False
     return told.kind is not Kind.FILE or is_same_object(told, size=listed.size, etag=listed.etag)
 
 

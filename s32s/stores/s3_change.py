@@ -11,14 +11,15 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from s32s import manifest, paths, tree
 from s32s.errors import Conflict, EntryFailed, NotFound, PreconditionFailed, SourceChanged, StoreError
 from s32s.manifest import HEAD_KEY, Claim, Head
 from s32s.maps import S3Path
 from s32s.plan import Plan
-from s32s.stores._engine import Engine, Stored
+from s32s.stores._engine import Engine
+from s32s.stores._objects import Stored
 from s32s.stores.base import Body, Progress
 from s32s.stores.object_body import ObjectBody
 from s32s.tree import Item, Kind
@@ -120,7 +121,7 @@ class S3Change:
 
     def _note(self, item: Item, stored: Stored) -> None:
         with self._guard:
-            self.stored[item.path] = replace(item, etag=stored.etag, version=stored.version)
+            self.stored[item.path] = item._replace(etag=stored.etag, version=stored.version)
 
     def _upload(self, body: Body, chunks: Callable[[], Iterator[bytes]]) -> Stored:
         item = body.item
@@ -158,8 +159,7 @@ class S3Change:
 
     def _published_items(self) -> Iterator[Item]:
         for keep in self._plan.keeps:
-            yield replace(
-                keep.source,
+            yield keep.source._replace(
                 sha256=keep.source.sha256 or keep.target.sha256,
                 etag=keep.target.etag,
                 version=keep.target.version,
@@ -168,8 +168,7 @@ class S3Change:
             if put.needs_bytes:
                 yield self.stored[put.item.path]
             elif put.item.kind is Kind.FILE and put.old is not None:
-                yield replace(
-                    put.item,
+                yield put.item._replace(
                     sha256=put.item.sha256 or put.old.sha256,
                     etag=put.old.etag,
                     version=put.old.version,
@@ -243,8 +242,8 @@ class Publisher:
         kept = {head.manifest.key if head.manifest else None, head.previous}
         # Tidying only: what stays costs a few bytes, and the next push tries again.
         with contextlib.suppress(StoreError):
-            listed = self._engine.objects(self._place.bucket, self._place.key(paths.RESERVED))
-            mine = {found.key.removeprefix(self._place.key("")) for found in listed}
+            pages = self._engine.pages(self._place.bucket, self._place.key(paths.RESERVED))
+            mine = {found.key.removeprefix(self._place.key("")) for page in pages for found in page}
             old = [key for key in mine if key.startswith(f"{paths.RESERVED}/manifest-") and key not in kept]
             self._engine.delete(self._place.bucket, [self._place.key(key) for key in old])
 

@@ -11,34 +11,35 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from s32s import disk
 from s32s.rules import EVERYTHING
-from s32s.state import Seen, stamp
+from s32s.state import Seen, is_past, stamp
 from s32s.tree import Item, Kind, Tree, is_md5
 
 #: Files hashed at once: bound by cores and disks, not by round trips.
 HASHERS = 4
 
+_LINES_AT_ONCE = 4096
+
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One name met by the walk.
 
     Attributes:
         item: kind, size, time, mode and link target; OTHER for what is no file, link or directory.
         stamp: see `state.stamp`.
-        links: how many names the inode has.
+        mode: st_mode of stat(2), kind and all.
         error: why a directory or link could not be read, or None.
     """
 
     item: Item
     stamp: tuple[int, int, int, int, int]
-    links: int = 1
+    mode: int = 0
     error: OSError | None = None
 
 
@@ -54,7 +55,7 @@ def walk(root: int, *, prunes: Callable[[str], bool] = EVERYTHING.prunes) -> Ite
 
 def _walk(fd: int, prefix: str, prunes: Callable[[str], bool]) -> Iterator[Found]:
     with os.scandir(fd) as entries:
-        inside = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        inside = sorted(entries, key=_name)
     for entry in inside:
         path = prefix + entry.name
         try:
@@ -71,27 +72,86 @@ def _walk(fd: int, prefix: str, prunes: Callable[[str], bool]) -> Iterator[Found
                 mode=stat.S_IMODE(status.st_mode) & 0o777 if kind in (Kind.FILE, Kind.DIR) else None,
             ),
             stamp(status),
-            status.st_nlink,
+            status.st_mode,
         )
         if kind is Kind.LINK:
             try:
                 target = os.readlink(entry.name, dir_fd=fd)
-                yield replace(found, item=replace(found.item, target=target))
+                yield found._replace(item=found.item._replace(target=target))
             except OSError as exc:
-                yield replace(found, error=exc)
+                yield found._replace(error=exc)
         elif kind is not Kind.DIR:
             yield found
         elif not prunes(path):
             try:
                 below = os.open(entry.name, _OPEN_DIR, dir_fd=fd)
             except OSError as exc:
-                yield replace(found, error=exc)
+                yield found._replace(error=exc)
                 continue
             try:
                 yield found
                 yield from _walk(below, path + "/", prunes)
             finally:
                 os.close(below)
+
+
+def statuses(
+    root: int, prefix: str = "", *, prunes: Callable[[str], bool] = EVERYTHING.prunes
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Every name below the directory `root` with its lstat(2), in the order of `walk`, without making items.
+
+    Raises:
+        OSError: a directory cannot be read.
+    """
+    with os.scandir(root) as entries:
+        inside = sorted(entries, key=_name)
+    for entry in inside:
+        status = entry.stat(follow_symlinks=False)
+        path = prefix + entry.name
+        is_dir = stat.S_ISDIR(status.st_mode)
+        if is_dir and prunes(path):
+            continue
+        yield path, status
+        if is_dir:
+            below = os.open(entry.name, _OPEN_DIR, dir_fd=root)
+            try:
+                yield from statuses(below, path + "/", prunes=prunes)
+            finally:
+                os.close(below)
+
+
+class Looks:
+    """How a whole directory looks to stat(2), as one digest: as long as it is the same, every byte is.
+
+    What counts are the facts that the index goes by, of every name: kind and mode, device and inode, size,
+    modification and change time. Of directories only the first four, as what they hold is named too.
+    """
+
+    def __init__(self) -> None:
+        self._seen_ns = time.time_ns()
+        self._digest = hashlib.blake2b(digest_size=32)
+        self._lines: list[str] = []
+        self._is_settled = True
+
+    def add(self, path: str, mode: int, stamp: tuple[int, int, int, int, int]) -> None:
+        """Take one name in, with its st_mode and its `state.stamp`; the order counts."""
+        if stat.S_ISDIR(mode):
+            self._lines.append(f"{path}\0{mode} {stamp[:2]}")
+        else:
+            self._lines.append(f"{path}\0{mode} {stamp}")
+            if not is_past(stamp[3], stamp[4], self._seen_ns):
+                self._is_settled = False
+        if len(self._lines) >= _LINES_AT_ONCE:
+            self._take_in()
+
+    def digest(self) -> str | None:
+        """The digest; None when something is so new that it may change once more without a trace."""
+        self._take_in()
+        return self._digest.hexdigest() if self._is_settled else None
+
+    def _take_in(self) -> None:
+        self._digest.update("\0\0".join([*self._lines, ""]).encode("utf-8", "surrogateescape"))
+        self._lines.clear()
 
 
 def open_file(root: int, path: str) -> int:
@@ -109,7 +169,7 @@ def recall(found: Found, seen: Seen | None) -> Item:
     """The item of a file with what the index knows of it, when that is still true."""
     if seen is None or not seen.holds_for(found.stamp):
         return found.item
-    return replace(found.item, sha256=seen.sha256, md5=seen.md5, etag=seen.etag)
+    return found.item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag)
 
 
 def needs(item: Item, beside: Item | None) -> tuple[bool, bool]:
@@ -149,7 +209,7 @@ def read_hashes(root: int, found: Found, *, md5: bool, progress: Callable[[int],
     finally:
         os.close(fd)
     hashes = digest.hexdigest(), other.hexdigest() if other is not None else None
-    item = replace(found.item, sha256=hashes[0], md5=hashes[1])
+    item = found.item._replace(sha256=hashes[0], md5=hashes[1])
     return item, Seen(found.stamp, seen_ns, sha256=hashes[0], md5=hashes[1])
 
 
@@ -175,6 +235,10 @@ def to_hash(
 def beside(tree: Tree | None, path: str) -> Item | None:
     """The item of the other side at `path`, if there is another side."""
     return tree.get(path) if tree is not None else None
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
 
 
 def _kind(mode: int) -> Kind:

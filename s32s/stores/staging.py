@@ -16,8 +16,8 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from s32s import disk, paths
@@ -215,7 +215,8 @@ class Staging:
 
         Returns the items that must be fetched.
         """
-        at_hand = {item.sha256: item for item in self._old_items() if item.sha256}
+        puts = list(puts)
+        at_hand = self._at_hand({put.item.sha256 for put in puts if put.needs_bytes and put.item.sha256})
         wanted: list[Item] = []
         links: list[Item] = []
         for put in puts:
@@ -236,13 +237,13 @@ class Staging:
                 self._chown(item.path)
         return wanted
 
-    def _old_items(self) -> Iterator[Item]:
-        for keep in self.plan.keeps:
-            yield keep.target
-        for put in self.plan.puts:
-            if put.old is not None:
-                yield put.old
-        yield from self.plan.extras
+    def _at_hand(self, contents: Set[str]) -> dict[str, Item]:
+        """Files of the old tree that hold the bytes that are needed, by SHA-256."""
+        if not contents:
+            return {}
+        beyond = [*(put.old for put in self.plan.puts if put.old is not None), *self.plan.extras]
+        found = {item.sha256: item for item in self.plan.keeps.holding(contents) if item.sha256}
+        return found | {item.sha256: item for item in beyond if item.sha256 in contents and item.sha256}
 
     def _receive(self, body: Body, progress: Progress) -> Item:
         announced = body.item
@@ -273,7 +274,7 @@ class Staging:
             source = open_file(self.old, old.path)
         except OSError:
             return False
-        item = replace(put.item, sha256=put.item.sha256 or old.sha256)
+        item = put.item._replace(sha256=put.item.sha256 or old.sha256)
         fd = os.open(item.path, _NEW_FILE, 0o600, dir_fd=self.tree)
         try:
             if not disk.reflink(source, fd):
@@ -369,7 +370,10 @@ class Staging:
             for found in self.opened.found.values()
             if found.item.kind is Kind.DIR and found.item.mode is not None
         }
-        for item in (*(put.item for put in self.plan.puts), *(keep.source for keep in self.plan.keeps)):
+        for item in (
+            *(put.item for put in self.plan.puts),
+            *(keep.source for keep in self.plan.keeps.directories()),
+        ):
             if item.kind is Kind.DIR and item.mode is not None:
                 modes[item.path] = item.mode
         return modes
@@ -412,7 +416,7 @@ def _verified(item: Item, *, size: int, sha256: str) -> Item:
             hint="run it again; if that does not help, push from the master with --verify",
             paths=(item.path,),
         )
-    return replace(item, sha256=sha256)
+    return item._replace(sha256=sha256)
 
 
 def _contents(item: Item) -> Iterator[str]:

@@ -61,7 +61,9 @@ class _Swap(Staging):
         for put in self.plan.puts:
             if put.item.kind is Kind.DIR:
                 self.make_dirs(put.item.path)
-        for item in (*(keep.target for keep in self.plan.keeps), *self.plan.carried):
+        for keep in self.plan.keeps.directories():
+            self.make_dirs(keep.target.path)
+        for item in self.plan.carried:
             if item.kind is Kind.DIR:
                 self.make_dirs(item.path)
         self._link_kept()
@@ -69,11 +71,8 @@ class _Swap(Staging):
 
     def _link_kept(self) -> None:
         """Hard-link what stays from the live tree, one open directory at a time."""
-        kept = sorted(
-            item.path
-            for item in (*(keep.target for keep in self.plan.keeps), *self.plan.carried)
-            if item.kind is not Kind.DIR
-        )
+        carried = (item.path for item in self.plan.carried if item.kind is not Kind.DIR)
+        kept = sorted([*self.plan.keeps.others(), *carried])
         above, fd = None, -1
         try:
             for path in kept:

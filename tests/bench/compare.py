@@ -11,7 +11,7 @@ In every figure s32s verifies, stages, exchanges and syncs to the disk; the peer
 SDKs check of a body. They are installed into an environment of their own at the first use (`--peers DIR`).
 
 Nothing is deleted before the end: for some minutes after many files were deleted ext4 searches long for every new
-inode (EXT4_RECENTCY_DIRTY in fs/ext4/ialloc.c), and whoever runs next pays. For the same reason wait five minutes
+inode (fs/ext4/ialloc.c, recently_deleted), and whoever runs next pays. For the same reason wait five minutes
 before you run it again on the same file system.
 """
 
@@ -41,6 +41,8 @@ from support.faultproxy import fault_proxy
 from support.servers import S3Server, make_bucket, rclone_binary, start_rclone
 
 LARGE = 256 * 1024 * 1024
+#: Above this number files are smaller, and the trees of a case share theirs by hard link where nobody writes to them.
+MANY = 20_000
 TOOLS = ("s32s", "s5cmd", "rclone", "aws")
 
 
@@ -102,7 +104,7 @@ class Figures:
 
 
 def make_tree(root: Path, files: int) -> Path:
-    """Files of 2 to 16 KB in directories of a hundred; with 0, two of 256 MiB."""
+    """Files of 2 to 16 KB, or 1 to 3 KB where there are many, in directories of a hundred; with 0, two of 256 MiB."""
     if root.exists():
         return root
     rng = random.Random(files)
@@ -113,17 +115,18 @@ def make_tree(root: Path, files: int) -> Path:
                 for _ in range(LARGE // (4 * 1024 * 1024)):
                     file.write(rng.randbytes(4 * 1024 * 1024))
         return root
+    least, most = (2_000, 16_000) if files <= MANY else (1_000, 3_000)
     for number in range(files):
         path = root / f"{number // 100:04}/{number:06}.dat"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(rng.randbytes(rng.randrange(2_000, 16_000)))
+        path.write_bytes(rng.randbytes(rng.randrange(least, most)))
     return root
 
 
-def twin(source: Path, target: Path) -> Path:
-    """A copy of a tree, with its times."""
+def twin(source: Path, target: Path, *, linked: bool) -> Path:
+    """A copy of a tree, with its times; with `linked` its files are hard links, for trees that nobody writes to."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(target)], check=True)
+    subprocess.run(["cp", "-al" if linked else "-a", str(source), str(target)], check=True)
     return target
 
 
@@ -214,12 +217,14 @@ class Place:
 
     def prepare(self) -> None:
         """Before the server starts, as it does not see what changes below it: lay down what is there already."""
-        if self.case.state == "changed":
-            self.source = twin(self.source, self.directory / "source")
+        linked = self.case.files > MANY and self.case.state == "same"
         if self.case.is_pull or self.case.state != "cold":
-            twin(self.source, self.stored)
+            twin(self.source, self.stored, linked=linked)
         if self.case.is_pull and self.case.state != "cold":
-            twin(self.source, self.directory / "srv/target")
+            twin(self.source, self.directory / "srv/target", linked=linked)
+        if self.case.state == "changed":
+            # What changes here is replaced, never written to.
+            self.source = twin(self.source, self.directory / "source", linked=True)
 
     def settle(self, bench: Bench) -> None:
         """Publish the manifest that s32s follows, and let the tool run once, so that all its caches are filled."""
@@ -333,10 +338,9 @@ def _plain_http(source: Path, place: Path) -> float:
         ]
         (place / "urls").write_text("\n".join(lines))
         began = time.perf_counter()
-        subprocess.run(
-            ["curl", "--silent", "--fail", "--no-progress-meter", "--parallel", "--parallel-max", "32", "--config", str(place / "urls")],
-            check=True,
-        )
+        options = ["--silent", "--fail", "--parallel", "--parallel-max", "32"]
+        with (place / "curl.log").open("wb") as log_of_curl:
+            subprocess.run(["curl", *options, "--config", str(place / "urls")], check=True, stderr=log_of_curl)
         return time.perf_counter() - began
 
 

@@ -77,7 +77,7 @@ def commands(peers: Path, server: S3Server, work: Path) -> dict[str, Callable[[J
 def _configuration(job: Job, server: S3Server, work: Path) -> Path:
     """A configuration of s32s with one entry; comparing manifest and LIST is due once an hour, as by default."""
     role = "slave" if job.is_pull else "master"
-    key = f"{job.prefix.replace('/', '-')}-{role}.json"
+    key = f"{job.prefix.replace('/', '-')}-{role}-{job.local.name}.json"
     entry = {"name": "BENCH", "s3": f"{BUCKET}/{job.prefix}", role: str(job.local), "manifest": job.manifest}
     file = work / "configurations" / f"{key}-{job.endpoint_url.rpartition(':')[2]}.toml"
     text = (

@@ -20,7 +20,7 @@ from s32s.guards import Limits, MaxDelete
 from s32s.maps import S3Path
 from s32s.render.jsonl import plan_facts
 from s32s.stores import s3
-from s32s.stores._engine import Listed
+from s32s.stores._listing import Listed
 
 SECOND = 1_000_000_000
 

@@ -13,7 +13,9 @@ from support.servers import S3Server, get, make_bucket, put
 
 from s32s.errors import AccessDenied, SourceChanged, StoreError, TryAgain
 from s32s.settings import S3Connection
-from s32s.stores._engine import COPY_LIMIT, Engine, Original, copy_ranges
+from s32s.stores._copying import COPY_LIMIT, copy_ranges
+from s32s.stores._engine import Engine
+from s32s.stores._objects import Original
 
 MIB = 1024**2
 LARGE = bytes(range(256)) * (4096 * 11)  # 11 MiB: three parts of 5 MiB or less

@@ -206,7 +206,7 @@ def test_links_that_leave_are_refused_with_their_targets() -> None:
     ]
 
     with pytest.raises(Refused) as caught:
-        guards.check_links(items, what="the manifest")
+        guards.check_links(tree.make(items), what="the manifest")
 
     assert caught.value.paths == ("out", "up")
     assert '"out" -> "/etc/\\x1b[2J"' in str(caught.value)
@@ -217,11 +217,11 @@ def test_many_links_that_leave_are_counted() -> None:
     links = [Item(f"l{number}", Kind.LINK, target="/x") for number in range(1005)]
 
     with pytest.raises(Refused, match=r"and 1,000 more") as caught:
-        guards.check_links(links, what="the manifest")
+        guards.check_links(tree.make(links), what="the manifest")
 
     assert len(caught.value.paths) == 1005
 
 
 def test_links_inside_the_tree_pass() -> None:
     """A tree of well-behaved links is no reason to refuse."""
-    guards.check_links([Item("d/a", Kind.LINK, target="../b"), Item("b")], what="the manifest")
+    guards.check_links(tree.make([Item("d/a", Kind.LINK, target="../b"), Item("b")]), what="the manifest")

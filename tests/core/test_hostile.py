@@ -198,7 +198,7 @@ CHARACTERS = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="
 SEGMENTS = st.text(CHARACTERS, min_size=1, max_size=20)
 NAMES = st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join).filter(lambda path: paths.problem(path) is None)
 MANIFEST_ITEMS = st.builds(
-    Item,
+    lambda **facts: Item(**facts),
     path=NAMES,
     kind=st.just(Kind.FILE),
     size=st.integers(0, 2**50),

@@ -59,10 +59,15 @@ def safe_paths() -> st.SearchStrategy[str]:
     return joined.filter(lambda path: paths.problem(path) is None and not paths.is_reserved(path))
 
 
+def _item(**facts: Any) -> Item:
+    """An item with these facts alone; of a tuple `st.builds` would invent the others too."""
+    return Item(**facts)
+
+
 MODES = st.none() | st.integers(0, 0o777)
 MANIFEST_ITEMS = st.one_of(
     st.builds(
-        Item,
+        _item,
         path=safe_paths(),
         kind=st.just(Kind.FILE),
         size=st.integers(0, 2**63 - 1),
@@ -72,8 +77,8 @@ MANIFEST_ITEMS = st.one_of(
         etag=st.none() | WORDS,
         version=st.none() | WORDS,
     ),
-    st.builds(Item, path=safe_paths(), kind=st.just(Kind.DIR), mode=MODES),
-    st.builds(Item, path=safe_paths(), kind=st.just(Kind.LINK), target=WORDS.filter(bool)),
+    st.builds(_item, path=safe_paths(), kind=st.just(Kind.DIR), mode=MODES),
+    st.builds(_item, path=safe_paths(), kind=st.just(Kind.LINK), target=WORDS.filter(bool)),
 )
 
 

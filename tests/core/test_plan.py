@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,25 +28,25 @@ DIR = Item("f", Kind.DIR, mode=0o755)
         pytest.param(DIR, FILE, Reason.KIND, id="kinds differ, directory and file"),
         pytest.param(LINK, DIR, Reason.KIND, id="kinds differ, link and directory"),
         pytest.param(FILE, Item("f", Kind.OTHER), Reason.KIND, id="kinds differ, file and what cannot travel"),
-        pytest.param(LINK, replace(LINK, target="y"), Reason.TARGET, id="links, targets differ"),
+        pytest.param(LINK, LINK._replace(target="y"), Reason.TARGET, id="links, targets differ"),
         pytest.param(LINK, LINK, None, id="links, targets are equal"),
         pytest.param(
-            replace(LINK, mtime_ns=1, mode=0o700), replace(LINK, mtime_ns=2, mode=0o777), None, id="links keep no time"
+            LINK._replace(mtime_ns=1, mode=0o700), LINK._replace(mtime_ns=2, mode=0o777), None, id="links keep no time"
         ),
-        pytest.param(FILE, replace(FILE, size=4), Reason.SIZE, id="sizes differ"),
+        pytest.param(FILE, FILE._replace(size=4), Reason.SIZE, id="sizes differ"),
         pytest.param(
-            replace(FILE, etag=MD5), replace(FILE, size=4, etag=MD5), Reason.SIZE, id="sizes differ before all the rest"
+            FILE._replace(etag=MD5), FILE._replace(size=4, etag=MD5), Reason.SIZE, id="sizes differ before all the rest"
         ),
-        pytest.param(FILE, replace(FILE, sha256=ONES), Reason.CONTENT, id="both SHA-256 known and different"),
+        pytest.param(FILE, FILE._replace(sha256=ONES), Reason.CONTENT, id="both SHA-256 known and different"),
         pytest.param(
-            replace(FILE, etag=MD5),
-            replace(FILE, etag=MD5, sha256=ONES),
+            FILE._replace(etag=MD5),
+            FILE._replace(etag=MD5, sha256=ONES),
             Reason.CONTENT,
             id="a SHA-256 is believed before an ETag",
         ),
         pytest.param(
-            replace(FILE, etag=MD5),
-            replace(FILE, etag="e-2"),
+            FILE._replace(etag=MD5),
+            FILE._replace(etag="e-2"),
             None,
             id="both SHA-256 known and equal whatever the ETag",
         ),
@@ -82,15 +80,15 @@ DIR = Item("f", Kind.DIR, mode=0o755)
         pytest.param(Item("f", size=3), Item("f", size=3), Reason.UNKNOWN, id="nothing to compare by"),
         pytest.param(Item("f", mtime_ns=1), Item("f", mtime_ns=1), Reason.UNKNOWN, id="equal times prove nothing"),
         pytest.param(Item("f", size=3, sha256=ZEROS), Item("f", size=3), Reason.UNKNOWN, id="a hash on one side only"),
-        pytest.param(FILE, replace(FILE, mode=0o600), Reason.MODE, id="modes known on both sides and different"),
-        pytest.param(DIR, replace(DIR, mode=0o700), Reason.MODE, id="modes of directories"),
-        pytest.param(FILE, replace(FILE, mode=None), None, id="a mode known on one side only"),
-        pytest.param(FILE, replace(FILE, mode=0o600, mtime_ns=2), Reason.MODE, id="a mode comes before a time"),
-        pytest.param(FILE, replace(FILE, mtime_ns=2), Reason.TIME, id="times known on both sides and different"),
-        pytest.param(FILE, replace(FILE, mtime_ns=None), None, id="a time known on one side only"),
-        pytest.param(replace(FILE, mtime_ns=0), replace(FILE, mtime_ns=1), Reason.TIME, id="the epoch is a time"),
-        pytest.param(replace(FILE, mode=0), replace(FILE, mode=0o644), Reason.MODE, id="no bits are a mode"),
-        pytest.param(replace(DIR, mtime_ns=1), replace(DIR, mtime_ns=2), None, id="directories have no time"),
+        pytest.param(FILE, FILE._replace(mode=0o600), Reason.MODE, id="modes known on both sides and different"),
+        pytest.param(DIR, DIR._replace(mode=0o700), Reason.MODE, id="modes of directories"),
+        pytest.param(FILE, FILE._replace(mode=None), None, id="a mode known on one side only"),
+        pytest.param(FILE, FILE._replace(mode=0o600, mtime_ns=2), Reason.MODE, id="a mode comes before a time"),
+        pytest.param(FILE, FILE._replace(mtime_ns=2), Reason.TIME, id="times known on both sides and different"),
+        pytest.param(FILE, FILE._replace(mtime_ns=None), None, id="a time known on one side only"),
+        pytest.param(FILE._replace(mtime_ns=0), FILE._replace(mtime_ns=1), Reason.TIME, id="the epoch is a time"),
+        pytest.param(FILE._replace(mode=0), FILE._replace(mode=0o644), Reason.MODE, id="no bits are a mode"),
+        pytest.param(DIR._replace(mtime_ns=1), DIR._replace(mtime_ns=2), None, id="directories have no time"),
         pytest.param(FILE, FILE, None, id="nothing differs"),
         pytest.param(Item("f", size=0), Item("f", size=0), Reason.UNKNOWN, id="empty files are compared like others"),
     ],

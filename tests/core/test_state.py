@@ -84,9 +84,9 @@ def test_an_index_is_replaced_as_a_whole(state: State) -> None:
     state.save_index("/a", [("x", SEEN), ("y", SEEN)])
     state.save_index("/b", [("x", SEEN)])
 
-    state.save_index("/a", [("z", replace(SEEN, etag=None))])
+    state.save_index("/a", [("z", SEEN._replace(etag=None))])
 
-    assert state.index("/a") == {"z": replace(SEEN, etag=None)}
+    assert state.index("/a") == {"z": SEEN._replace(etag=None)}
     assert state.index("/b") == {"x": SEEN}
     assert state.index("/c") == {}
 
@@ -116,11 +116,11 @@ def test_an_index_that_fails_half_way_is_not_saved(state: State) -> None:
         pytest.param(SEEN, (1, 2, 9, NOW_NS, NOW_NS), False, id="another size"),
         pytest.param(SEEN, (1, 2, 3, NOW_NS + 1, NOW_NS), False, id="another modification time"),
         pytest.param(SEEN, (1, 2, 3, NOW_NS, NOW_NS + 1), False, id="another change time"),
-        pytest.param(replace(SEEN, seen_ns=NOW_NS), STAMP, False, id="seen in the tick it was written in"),
-        pytest.param(replace(SEEN, seen_ns=NOW_NS + SECOND_NS), STAMP, False, id="seen within a coarse tick"),
-        pytest.param(replace(SEEN, seen_ns=NOW_NS + 2 * SECOND_NS), STAMP, False, id="seen at the end of two ticks"),
-        pytest.param(replace(SEEN, seen_ns=NOW_NS + 3 * SECOND_NS), STAMP, True, id="seen after two coarse ticks"),
-        pytest.param(replace(SEEN, seen_ns=NOW_NS - 10 * SECOND_NS), STAMP, False, id="a clock that was set back"),
+        pytest.param(SEEN._replace(seen_ns=NOW_NS), STAMP, False, id="seen in the tick it was written in"),
+        pytest.param(SEEN._replace(seen_ns=NOW_NS + SECOND_NS), STAMP, False, id="seen within a coarse tick"),
+        pytest.param(SEEN._replace(seen_ns=NOW_NS + 2 * SECOND_NS), STAMP, False, id="seen at the end of two ticks"),
+        pytest.param(SEEN._replace(seen_ns=NOW_NS + 3 * SECOND_NS), STAMP, True, id="seen after two coarse ticks"),
+        pytest.param(SEEN._replace(seen_ns=NOW_NS - 10 * SECOND_NS), STAMP, False, id="a clock that was set back"),
     ],
 )
 def test_a_row_is_believed_only_when_the_file_cannot_have_changed(

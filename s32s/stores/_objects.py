@@ -1,0 +1,69 @@
+"""What S3 says of objects, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+#: Arguments of boto3 by the header they stand for; all of them travel with a copy.
+HEADERS = {
+    "ContentType": "Content-Type",
+    "CacheControl": "Cache-Control",
+    "ContentDisposition": "Content-Disposition",
+    "ContentEncoding": "Content-Encoding",
+    "ContentLanguage": "Content-Language",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an object is and carries beside its bytes (S3 API, HeadObject).
+
+    Attributes:
+        has_md5: whether its ETag may be an MD5 at all: not with KMS or customer keys.
+        headers: Content-Type, Cache-Control and their like, by their HTTP names.
+        metadata: the user's own, without `x-amz-meta-`.
+        tags: asked for only where there are any.
+    """
+
+    size: int
+    etag: str | None
+    has_md5: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The object that a copy is made of, as it was listed."""
+
+    bucket: str
+    key: str
+    size: int
+    etag: str | None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What S3 says of an object that was just written."""
+
+    etag: str | None
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """An object that is being read: facts first, then `chunks` once."""
+
+    size: int
+    etag: str | None
+    version: str | None
+    modified_ns: int
+    chunks: Iterator[bytes]
+
+
+def version_of(version: str | None) -> str | None:
+    """A version id that names one version: buckets without versioning may answer "null"."""
+    return version if version != "null" else None
