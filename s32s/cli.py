@@ -183,6 +183,7 @@ def _maps_schema(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
+    import gc
     from pathlib import Path
 
     from s32s import settings
@@ -196,6 +197,8 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.roles.base import Options
     from s32s.runs import run
 
+    # A run makes a million small values and hardly a cycle, and then the process ends: looking for cycles is waste.
+    gc.disable()
     verb = Verb(options.verb)
     role = _role(options.role)
     where = settings.places(os.environ)
@@ -231,6 +234,7 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
                 force_delete=options.force_delete,
                 take_over=getattr(options, "take_over", False),
                 jobs=options.jobs,
+                bandwidth=options.bandwidth,
             ),
             update_maps=options.update_maps,
             emit=emit,

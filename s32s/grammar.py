@@ -193,7 +193,8 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     made.add_argument("--verify", action="store_true", help="read every file; trust no index and no time stamp")
     made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt, deleted.txt … there")
     made.add_argument("--update-maps", action="store_true", help="fetch the maps first")
-    made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once (default: 32)")
+    made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once at most (default: 64)")
+    made.add_argument("--bandwidth", metavar="RATE", type=_rate, help="bytes a second each way, such as 500K or 10M")
     made.add_argument("--force-delete", action="store_true", help="set max_delete and the empty-source guard aside")
     if name == "dryrun":
         made.add_argument("--all", action="store_true", help="cut no list of paths, however long")
@@ -212,6 +213,15 @@ class _Parser(argparse.ArgumentParser):
             near = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(known)}"
             message = f'there is no {wrong[1].lower()} "{wrong[2]}"; {near}'
         self.exit(2, f"s32s: {message}; see {self.prog} --help\n")
+
+
+def _rate(text: str) -> int:
+    from s32s.pace import bytes_a_second
+
+    try:
+        return bytes_a_second(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _jobs(text: str) -> int:

@@ -166,16 +166,19 @@ def _line(item: Item) -> str:
     facts: dict[str, Any] = {"path": item.path, "type": item.kind.value}
     if item.kind is Kind.FILE:
         facts["size"] = item.size
-        facts |= {
-            name: value
-            for name in ("mtime_ns", "sha256", "etag", "version")
-            if (value := getattr(item, name)) is not None
-        }
+        if item.mtime_ns is not None:
+            facts["mtime_ns"] = item.mtime_ns
+        if item.sha256 is not None:
+            facts["sha256"] = item.sha256
+        if item.etag is not None:
+            facts["etag"] = item.etag
+        if item.version is not None:
+            facts["version"] = item.version
     if item.kind is Kind.LINK:
         facts["target"] = item.target
     elif item.mode is not None:
         facts["mode"] = item.mode
-    return json.dumps(facts, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return _ENCODE(facts) + "\n"
 
 
 def _lines(data: bytes, key: str) -> Iterator[bytes]:
@@ -241,6 +244,7 @@ def _item(line: bytes) -> Item:
     return Item(path, kind, size, mtime_ns, bits, sha256, None, etag, version)
 
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DECODER = json.JSONDecoder()
 _HEX = "0123456789abcdef"
 _KINDS = {kind.value: kind for kind in (Kind.FILE, Kind.LINK, Kind.DIR)}

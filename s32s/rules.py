@@ -56,6 +56,11 @@ class Rules:
             return Verdict.ACCEPTED
         return Verdict.REJECTED
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether nothing is ignored."""
+        return self.files is None and self._ignore is None
+
     def ignores(self, path: str) -> bool:
         """Tell whether an `ignore` rule names `path`."""
         return self._ignore is not None and self._ignore.fullmatch(path) is not None

@@ -16,6 +16,7 @@ from s32s import after, catalog, events, metrics, paths, settings
 from s32s.errors import Declined, EntryFailed, Interrupted, S32sError, UsageError
 from s32s.events import Emit
 from s32s.maps import Entry, MapSet, Role
+from s32s.pace import Pace
 from s32s.plan import Plan, Verb
 from s32s.replicate import Work
 from s32s.report import Report, fold
@@ -81,6 +82,10 @@ def run(
         Interrupted: raised by a signal handler; the entry's destination is as its promise says.
     """
     chosen_role = role or machine.settings.role
+    rate = (options.bandwidth if options else None) or machine.settings.bandwidth
+    paces = Pace(rate), Pace(rate)
+    for engine in (machine.engine, machine.mirror_engine):
+        engine.limit(*paces)
     if update_maps:
         loaded = catalog.update(machine.settings.maps, machine.state, machine.engine).maps
     elif loaded is None:

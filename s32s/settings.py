@@ -23,10 +23,11 @@ from s32s import disk, paths
 from s32s.errors import ConfigError
 from s32s.guards import MaxDelete
 from s32s.maps import Role, S3Path, suggestion
+from s32s.pace import bytes_a_second
 
 NAME = "s32s.toml"
-#: Enough to hide the round trips of small files; more only adds memory.
-DEFAULT_JOBS = 32
+#: At most: enough to hide the round trips of small files on a long line; on a short one fewer are used.
+DEFAULT_JOBS = 64
 MAX_JOBS = 512
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|sec|min|m|h|d)")
@@ -95,7 +96,9 @@ class Settings(pydantic.BaseModel):
     list_every_s: Annotated[float, pydantic.Field(alias="list_every")] = 3600.0
     """How often a slave compares manifest and objects: "1h" by default, "0s" always, "never"."""
     jobs: Annotated[int, pydantic.Field(ge=1, le=MAX_JOBS)] = DEFAULT_JOBS
-    """How many files move at once, 1 to 512; 32 by default."""
+    """How many files move at once at most, 1 to 512; 64 by default."""
+    bandwidth: int | None = None
+    """Bytes a second in each direction, such as "10M"; no limit by default."""
     s3: S3Settings = S3Settings()
     commands: Mapping[str, Annotated[str, pydantic.StringConstraints(min_length=1)]] = {}
     after_timeout_s: Annotated[float, pydantic.Field(alias="after_timeout")] = 600.0
@@ -150,6 +153,16 @@ class Settings(pydantic.BaseModel):
             return duration_s(value)
         except ValueError as exc:
             raise _fail(f'{exc}; or "never"') from exc
+
+    @pydantic.field_validator("bandwidth", mode="before")
+    @classmethod
+    def _bandwidth(cls, value: object) -> int:
+        if not isinstance(value, str):
+            raise _fail(f'{_shown(value)} is no bandwidth, such as "500K", "10M" or "1G"')
+        try:
+            return bytes_a_second(value)
+        except ValueError as exc:
+            raise _fail(str(exc)) from exc
 
     @pydantic.field_validator("after_timeout_s", mode="before")
     @classmethod

@@ -47,13 +47,15 @@ class Options:
         verify: read every file and every listing; trust no index and no time stamp.
         force_delete: set `max_delete` and the guard against an empty source aside.
         take_over: set another master's unfinished push aside.
-        jobs: how many bodies move at once; None for the configuration's.
+        jobs: how many bodies move at once at most; None for the configuration's.
+        bandwidth: bytes a second in each direction; None for the configuration's.
     """
 
     verify: bool = False
     force_delete: bool = False
     take_over: bool = False
     jobs: int | None = None
+    bandwidth: int | None = None
 
     def limits(self, settings: Settings) -> Limits:
         """The guards' limits."""

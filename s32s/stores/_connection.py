@@ -133,6 +133,8 @@ class Connection:
                 self._renewals += 1
 
     def _open_store(self, bucket: str) -> S3Store:
+        # Of obstore's threads that wait for the network; each takes little, and more of them than cores get in the way.
+        os.environ.setdefault("TOKIO_WORKER_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
         from obstore.store import S3Store
 
         identity = from_environment(self._settings, os.environ) or self._identity()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from s32s.errors import NotFound, PreconditionFailed, StoreError
+from s32s.pace import Pace
 from s32s.settings import S3Connection
 from s32s.stores._answers import NoRanges, shown, translated
 from s32s.stores._connection import Connection
@@ -59,8 +60,13 @@ class Engine:
     def __init__(self, settings: S3Connection, *, copy_limit: int = COPY_LIMIT, copy_part: int = COPY_PART) -> None:
         self._connection = Connection(settings)
         self._copies = Copies(self._connection, self.about, limit=copy_limit, part=copy_part)
+        self._in, self._out = Pace(None), Pace(None)
         self._has_ranges = True  # until the server shows otherwise
         self._ranges_ahead = threading.Semaphore(_RANGES_AHEAD)
+
+    def limit(self, incoming: Pace, outgoing: Pace) -> None:
+        """Move bodies no faster than that from now on; copies within S3 move none."""
+        self._in, self._out = incoming, outgoing
 
     # -- reading
 
@@ -202,7 +208,9 @@ class Engine:
 
         def guarded() -> Iterator[bytes]:
             try:
-                yield from chunks()
+                for chunk in chunks():
+                    self._out.pay(len(chunk))
+                    yield chunk
             except BaseException as exc:
                 failures.append(exc)  # obstore would wrap it
                 raise
@@ -307,6 +315,7 @@ class Engine:
     def _chunks(self, result: GetResult, *, size: int, bucket: str, key: str) -> Iterator[bytes]:
         if size <= _CHUNK:
             # One wait instead of two: it counts when there are many of them.
+            self._in.pay(size)
             yield translated(lambda: result.bytes().to_bytes(), bucket=bucket, key=key)
             return
         stream = iter(result.stream(min_chunk_size=_CHUNK))
@@ -314,6 +323,7 @@ class Engine:
             chunk = translated(lambda: next(stream, None), bucket=bucket, key=key)
             if chunk is None:
                 return
+            self._in.pay(len(chunk))
             yield bytes(chunk)
 
     def _ranges(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[bytes]:
@@ -365,6 +375,8 @@ class Engine:
     def _get_range(
         self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
     ) -> bytes:
+        self._in.pay(end - start)
+
         def work() -> tuple[GetResult, bytes]:
             import obstore
 

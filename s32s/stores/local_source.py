@@ -47,6 +47,7 @@ class LocalSource:
     ) -> None:
         self.root = root
         self._rules = rules
+        self._takes_all = rules.takes_all
         self._read_index = index
         self._room = room
         self._found: dict[str, Found] = {}
@@ -147,7 +148,7 @@ class LocalSource:
                 yield path, known._replace(etag=etags.get(path) or known.etag)
 
     def _ignores(self, path: str, *, is_dir: bool) -> bool:
-        return self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
+        return not self._takes_all and self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
 
     def _problem(self, found: Found) -> str | None:
         item = found.item

@@ -103,6 +103,7 @@ class LocalTarget:
         self._looks = scan.Looks()
         self._parent = -1
         self._name = root.rpartition("/")[2]
+        self._ours = staging.ours(self._name)
 
     @contextlib.contextmanager
     def held(self, *, changing: bool) -> Iterator[LocalTarget]:
@@ -160,7 +161,7 @@ class LocalTarget:
         items: list[Item] = []
         try:
             for found in scan.walk(fd):
-                if staging.is_ours(found.item.path, self._name):
+                if found.item.path.startswith(self._ours):
                     continue
                 if found.error is not None:
                     raise EntryFailed(
@@ -223,7 +224,7 @@ class LocalTarget:
             return None
         try:
             for path, status in scan.statuses(fd):
-                if not staging.is_ours(path, self._name):
+                if not path.startswith(self._ours):
                     looks.add(path, status.st_mode, stamp(status))
         except OSError:
             return None
@@ -250,12 +251,9 @@ class LocalTarget:
         A file whose identity is not that of the file we wrote or compared was changed by somebody since; it is left
         out, and read by the next run.
         """
-        content = {put.item.path: put.item for put in plan.puts}
-        for keep in plan.keeps:
-            content[keep.source.path] = keep.target._replace(
-                sha256=keep.target.sha256 or keep.source.sha256,
-                etag=keep.source.etag or keep.target.etag,
-            )
+        content = {item.path: (item.sha256, item.md5, item.etag) for item in (put.item for put in plan.puts)}
+        for here, there in plan.keeps:
+            content[here.path] = there.sha256 or here.sha256, there.md5, here.etag or there.etag
         known = {path: found.stamp[:4] for path, found in self._found.items()} | self._written
         fd = self._open_root()
         if fd is None:
@@ -263,11 +261,11 @@ class LocalTarget:
         try:
             seen_ns = time.time_ns()
             for path, status in scan.statuses(fd):
-                if staging.is_ours(path, self._name):
+                if path.startswith(self._ours):
                     continue
-                item, now = content.get(path), stamp(status)
-                if item is not None and known.get(path) == now[:4]:
-                    yield path, Seen(now, seen_ns, sha256=item.sha256, md5=item.md5, etag=item.etag)
+                hashes, now = content.get(path), stamp(status)
+                if hashes is not None and known.get(path) == now[:4]:
+                    yield path, Seen(now, seen_ns, *hashes)
         finally:
             os.close(fd)
 
@@ -283,7 +281,7 @@ class LocalTarget:
             return len(known)
         try:
             for found in scan.walk(fd):
-                if found.item.kind is Kind.FILE and not staging.is_ours(found.item.path, self._name):
+                if found.item.kind is Kind.FILE and not found.item.path.startswith(self._ours):
                     seen = known.pop(found.item.path, None)
                     # Size, time and inode: the change time also moves when a link to the file comes or goes.
                     drifted += seen is None or seen.stamp[:4] != found.stamp[:4]

@@ -169,7 +169,8 @@ def recall(found: Found, seen: Seen | None) -> Item:
     """The item of a file with what the index knows of it, when that is still true."""
     if seen is None or not seen.holds_for(found.stamp):
         return found.item
-    return found.item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag)
+    item = found.item
+    return Item(item.path, item.kind, item.size, item.mtime_ns, item.mode, seen.sha256, seen.md5, seen.etag)
 
 
 def needs(item: Item, beside: Item | None) -> tuple[bool, bool]:

@@ -89,10 +89,9 @@ class Opened:
     written: dict[str, tuple[int, ...]]
 
 
-def is_ours(path: str, name: str) -> bool:
-    """Tell whether a path in a target belongs to s32s: its lock and its staging, when it is changed in place."""
-    first = path.split("/", 1)[0]
-    return first.startswith((_prefix(name), lock_name(name)))
+def ours(name: str) -> tuple[str, str]:
+    """How paths in a target begin that belong to s32s: its lock and its staging, when it is changed in place."""
+    return _prefix(name), lock_name(name)
 
 
 def lock_name(name: str) -> str:

@@ -265,7 +265,7 @@ def test_a_wrong_value_is_told_with_its_key(document: dict[str, Any], text: str)
         ({"command": {}}, 'command: unknown key; did you mean "commands"?'),
         ({"s3": {"endpoint": "http://x"}}, 's3.endpoint: unknown key; did you mean "endpoint_url"?'),
         ({"s3": {"reggion": "x"}}, 's3.reggion: unknown key; did you mean "region"?'),
-        ({"zzzz": 1}, "zzzz: unknown key; there are after_timeout, allow, commands, "),
+        ({"zzzz": 1}, "zzzz: unknown key; there are after_timeout, allow, bandwidth, "),
         ({"\x1b[2J": 1}, "\\x1b[2J: unknown key"),
     ],
 )

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "s32s"
 LAYERS = [
     {"errors", "paths", "tree"},
     {"accept", "rules", "plan", "guards", "maps", "manifest", "events", "report"},
-    {"workers", "disk", "settings", "state", "stores"},
+    {"workers", "pace", "disk", "settings", "state", "stores"},
     {"replicate", "roles", "after", "catalog", "commands", "metrics", "runs", "setup", "status"},
     {"render", "menu", "service", "cli", "grammar", "demo"},
     {"__main__", ""},
@@ -22,7 +22,7 @@ LAYERS = [
 PURE = LAYERS[0] | LAYERS[1]
 ROOMS = {
     "boto3": {"stores/_connection.py", "demo.py"},
-    "botocore": {"stores/_answers.py", "stores/_connection.py"},
+    "botocore": {"stores/_answers.py", "stores/_connection.py", "stores/_listing.py"},
     "obstore": {"stores/_answers.py", "stores/_connection.py", "stores/_engine.py"},
     "argparse": {"grammar.py"},
     "rich": {"render/text.py"},

@@ -1,0 +1,57 @@
+"""Large bodies: read in ranges where the server has them, as one where it has not, and of one object only."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from support.faultproxy import FaultProxy
+from support.servers import S3Server, put
+
+from s32s.errors import SourceChanged
+from s32s.maps import S3Path
+from s32s.settings import S3Settings
+from s32s.stores._engine import RANGE, Engine
+from s32s.stores.object_body import ObjectBody
+from s32s.tree import Item
+
+
+@pytest.fixture(autouse=True)
+def _credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def body(server: S3Server, bucket: str, size: int, *, endpoint_url: str, etag: str | None = None) -> ObjectBody:
+    """The body of the object `large`, by an engine of its own."""
+    engine = Engine(S3Settings(endpoint_url=endpoint_url, region=server.region))
+    return ObjectBody(engine, S3Path(bucket, "p"), Item("large", size=size, etag=etag))
+
+
+@pytest.mark.parametrize("size", [RANGE + 1, 2 * RANGE, 3 * RANGE - 1])
+def test_a_large_object_arrives_in_order(server: S3Server, bucket: str, proxy: FaultProxy, size: int) -> None:
+    """Every byte once, and in more than one request where the server can."""
+    data = random.Random(size).randbytes(size)
+    etag = put(server, bucket, "p/large", data)
+
+    read = b"".join(body(server, bucket, size, endpoint_url=proxy.endpoint_url, etag=etag).chunks())
+
+    assert read == data
+    whole = [request for request in proxy.requests if request.method == "GET" and "range" not in request.headers]
+    assert len(whole) == (1 if server.name == "rclone" else 0)
+
+
+def test_an_object_that_is_replaced_meanwhile_is_noticed(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
+    """No mixture of two objects."""
+    size = 6 * RANGE
+    etag = put(server, bucket, "p/large", bytes(size))
+    chunks = body(server, bucket, size, endpoint_url=proxy.endpoint_url, etag=etag).chunks()
+    assert next(chunks)[:1] == b"\0"
+    put(server, bucket, "p/large", b"\1" * size)
+
+    if server.name == "rclone":
+        # One stream, of the object that was opened.
+        assert b"\1" not in b"".join(chunks)
+        return
+    with pytest.raises(SourceChanged):
+        list(chunks)

@@ -1,0 +1,216 @@
+"""Seals: a run that finds nothing new is quick, and nothing that is new escapes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.faultproxy import FaultProxy
+from support.machine import Loop
+from support.servers import get, put
+from support.trees import make_tree, snapshot
+
+TREE = {"index.html": b"hello", "css/site.css": b"body {}", "css/old.css": b"p {}", "empty": None}
+
+
+@pytest.fixture
+def sealed(proxied: Loop) -> Loop:
+    """A loop behind a proxy, pushed and pulled until both sides have a seal."""
+    loop = proxied
+    make_tree(loop.source, TREE)
+    os.utime(loop.source / "index.html", (1_700_000_000, 1_700_000_000))
+    for name in ("css/site.css", "css/old.css"):
+        os.utime(loop.source / name, (1_700_000_001, 1_700_000_001))
+    for _ in range(3):
+        assert loop.push().status == 0
+    for _ in range(3):
+        assert loop.pull().status == 0
+    return loop
+
+
+def requests(proxy: FaultProxy, run: Callable[[], object]) -> list[str]:
+    """What a run sends, as "METHOD key"."""
+    proxy.clear()
+    before = len(proxy.requests)
+    run()
+    return [
+        "LIST" if request.is_list else f"{request.method} {request.key.rpartition('/')[2]}"
+        for request in proxy.requests[before:]
+    ]
+
+
+def test_a_pull_without_news_is_one_request(sealed: Loop, proxy: FaultProxy) -> None:
+    """The head, and nothing else."""
+    assert requests(proxy, sealed.pull) == ["GET head.json"]
+
+
+def test_a_push_without_news_lists_and_reads_the_head(sealed: Loop, proxy: FaultProxy) -> None:
+    """A master always looks at the objects."""
+    assert sorted(requests(proxy, sealed.push)) == ["GET head.json", "LIST"]
+
+
+def test_a_pull_of_plain_objects_without_news_is_one_list(sealed: Loop, proxy: FaultProxy) -> None:
+    """The LIST stands for the manifest."""
+    sealed.write_map(manifest=False, slave=str(sealed.target.parent / "plain"))
+    sealed.slave.run("maps", "update")
+    for _ in range(3):
+        assert sealed.pull().status == 0
+
+    assert requests(proxy, sealed.pull) == ["LIST"]
+
+
+def same_times(path: Path, change: Callable[[], object]) -> None:
+    """Change a file and give it its modification time back."""
+    status = path.stat()
+    change()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "disturb",
+    [
+        pytest.param(lambda root: (root / "css/site.css").write_bytes(b"other"), id="another size"),
+        pytest.param(
+            lambda root: same_times(root / "css/site.css", lambda: (root / "css/site.css").write_bytes(b"BODY {}")),
+            id="other bytes of the same size and time",
+        ),
+        pytest.param(lambda root: (root / "css/site.css").unlink(), id="a file is gone"),
+        pytest.param(lambda root: (root / "css/new.css").write_bytes(b"x"), id="a file is new"),
+        pytest.param(lambda root: (root / "css/site.css").chmod(0o600), id="another mode"),
+        pytest.param(lambda root: (root / "css").chmod(0o700), id="another mode of a directory"),
+        pytest.param(lambda root: (root / "empty").rmdir(), id="an empty directory is gone"),
+        pytest.param(lambda root: (root / "more").mkdir(), id="an empty directory is new"),
+        pytest.param(lambda root: (root / "link").symlink_to("css"), id="a link is new"),
+        pytest.param(
+            lambda root: ((root / "css/site.css").rename(root / "x"), (root / "x").rename(root / "css/old.css")),
+            id="two files change places",
+        ),
+    ],
+)
+def test_whatever_changes_at_the_target_is_put_right(sealed: Loop, disturb: Callable[[Path], object]) -> None:
+    """The next pull heals it, seal or not."""
+    disturb(sealed.target)
+
+    healed = sealed.pull()
+
+    assert healed.status == 0, healed.err
+    assert snapshot(sealed.target) == snapshot(sealed.source)
+
+
+@pytest.mark.parametrize(
+    "disturb",
+    [
+        pytest.param(lambda root: (root / "css/site.css").write_bytes(b"other"), id="another size"),
+        pytest.param(
+            lambda root: same_times(root / "css/site.css", lambda: (root / "css/site.css").write_bytes(b"BODY {}")),
+            id="other bytes of the same size and time",
+        ),
+        pytest.param(lambda root: (root / "css/site.css").unlink(), id="a file is gone"),
+        pytest.param(lambda root: (root / "more").mkdir(), id="an empty directory is new"),
+        pytest.param(lambda root: (root / "css").chmod(0o700), id="another mode of a directory"),
+    ],
+)
+def test_whatever_changes_at_the_source_travels(sealed: Loop, disturb: Callable[[Path], object]) -> None:
+    """A master's seal hides nothing."""
+    disturb(sealed.source)
+
+    pushed, pulled = sealed.push(), sealed.pull()
+
+    assert (pushed.status, pulled.status) == (0, 0), pushed.err + pulled.err
+    assert snapshot(sealed.target) == snapshot(sealed.source)
+
+
+@pytest.mark.parametrize(
+    "disturb",
+    [
+        pytest.param(
+            lambda loop: put(loop.server, loop.bucket, f"{loop.prefix}/index.html", b"HELLO"), id="overwritten"
+        ),
+        pytest.param(
+            lambda loop: loop.server.client().delete_object(Bucket=loop.bucket, Key=f"{loop.prefix}/index.html"),
+            id="deleted",
+        ),
+        pytest.param(lambda loop: put(loop.server, loop.bucket, f"{loop.prefix}/stray", b"x"), id="added"),
+        pytest.param(
+            lambda loop: loop.server.client().delete_object(Bucket=loop.bucket, Key=f"{loop.prefix}/.s32s/head.json"),
+            id="the head deleted",
+        ),
+    ],
+)
+def test_a_push_heals_what_another_tool_did_to_the_objects(sealed: Loop, disturb: Callable[[Loop], object]) -> None:
+    """The master's LIST is part of its seal."""
+    disturb(sealed)
+
+    pushed, pulled = sealed.push(), sealed.pull("--verify")
+
+    assert (pushed.status, pulled.status) == (0, 0), pushed.err + pulled.err
+    assert get(sealed.server, sealed.bucket, f"{sealed.prefix}/index.html") == b"hello"
+    assert snapshot(sealed.target) == snapshot(sealed.source)
+
+
+def test_other_rules_break_the_seal(sealed: Loop) -> None:
+    """What a target is to be depends on them."""
+    sealed.write_map(ignore=["css/old.css"])
+    sealed.slave.run("maps", "update")
+
+    pulled = sealed.pull()
+
+    assert pulled.status == 0, pulled.err
+    assert not (sealed.target / "css/old.css").exists()
+
+
+def test_a_copy_that_left_something_seals_nothing(sealed: Loop) -> None:
+    """`copy` spares what the source lacks, and the next `sync` still deletes it."""
+    (sealed.source / "css/old.css").unlink()
+    for _ in range(3):
+        assert sealed.master.run("copy").status == 0
+    assert get(sealed.server, sealed.bucket, f"{sealed.prefix}/css/old.css") == b"p {}"
+
+    assert sealed.push().status == 0
+    assert sealed.pull().status == 0
+
+    assert snapshot(sealed.target) == snapshot(sealed.source)
+
+
+def test_verify_looks_at_no_seal(sealed: Loop, proxy: FaultProxy) -> None:
+    """It lists, and reads every file."""
+    assert "LIST" in requests(proxy, lambda: sealed.pull("--verify"))
+
+
+def test_a_damaged_seal_is_none(sealed: Loop) -> None:
+    """It is only a cache."""
+    file = sealed.slave.root / "state/state.db"
+    with sqlite3.connect(file) as database:
+        assert database.execute("UPDATE meta SET value = '{\"of\": 1' WHERE name LIKE 'seal %'").rowcount == 1
+    database.close()
+
+    pulled = sealed.pull()
+
+    assert pulled.status == 0, pulled.err
+    assert "in step" in pulled.out
+
+
+def test_the_report_of_a_sealed_run_is_that_of_a_full_one(sealed: Loop, tmp_path: Path) -> None:
+    """Every file of it, also when one has been lost or changed since."""
+    full, quick = tmp_path / "full", tmp_path / "quick"
+    assert sealed.pull("--verify", "--report", str(full)).status == 0
+    for _ in range(2):
+        assert sealed.pull("--report", str(quick)).status == 0
+        (quick / "unchanged.txt").write_text("nonsense")
+        (quick / "success.txt").unlink()
+    assert sealed.pull("--report", str(quick)).status == 0
+
+    for file in full.glob("*.txt"):
+        assert (quick / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_a_sealed_dry_run_counts_what_stays(sealed: Loop) -> None:
+    """Its JSON says how many names are unchanged."""
+    ended = sealed.slave.run("dryrun", "--json")
+
+    planned = next(facts for line in ended.out.splitlines() if (facts := json.loads(line))["event"] == "planned")
+    assert (planned["unchanged"], planned["files"], planned["new"]) == (5, 3, 0)
