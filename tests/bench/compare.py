@@ -18,6 +18,7 @@ before you run it again on the same file system.
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 import os
 import random
@@ -293,16 +294,9 @@ def measure(bench: Bench, case: Case, places: list[Place], *, rounds: int, count
             place.before(bench, rounds)
             with fault_proxy(bench.server.endpoint_url) as proxy:
                 bench.run(place.tool, place.job(bench, rounds, proxy.endpoint_url), place.home(rounds))
-                figures[place.tool].requests = counted(request.method for request in proxy.requests)
+                kinds = ("LIST" if request.is_list else request.method for request in proxy.requests)
+                figures[place.tool].requests = dict(collections.Counter(kinds))
     return figures
-
-
-def counted(methods: Iterator[str]) -> dict[str, int]:
-    """How often each method was used."""
-    found: dict[str, int] = {}
-    for method in methods:
-        found[method] = found.get(method, 0) + 1
-    return found
 
 
 def floors(work: Path, case: Case) -> dict[str, float]:

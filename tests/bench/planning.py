@@ -1,9 +1,10 @@
-"""What a dry run of a mirror costs beside its listings: time and memory for many keys on both sides.
+"""What many keys cost beside their listings: time and memory of planner, manifest and index.
 
     .venv/bin/python tests/bench/planning.py [--keys 100000]
 
 The listings are synthetic and come page by page, as from S3, so what is measured is our own: making the trees, the
-comparison and the plan. One in a hundred keys differs, one in a thousand is new, one in a thousand is gone. Memory is
+comparison and the plan; then a manifest of as many files, written and read, and an index, saved and loaded. One in a
+hundred keys differs, one in a thousand is new, one in a thousand is gone. Memory is
 how much the process holds at its highest above what it held before, over all keys of both sides.
 """
 
@@ -12,15 +13,20 @@ from __future__ import annotations
 import argparse
 import hashlib
 import resource
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-from s32s import guards, plan, tree
+from s32s import guards, manifest, plan, tree
 from s32s.guards import Limits, MaxDelete
 from s32s.maps import S3Path
 from s32s.render.jsonl import plan_facts
+from s32s.settings import Places
+from s32s.state import Seen, State
 from s32s.stores import s3
 from s32s.stores._listing import Listed
+from s32s.tree import Item
 
 SECOND = 1_000_000_000
 
@@ -67,6 +73,53 @@ def main() -> None:
         f"trees {listing_s:.2f} s, {listed / (2 * keys):.0f} bytes a key; "
         f"plan {planning_s:.2f} s, {planned / (2 * keys):.0f} bytes a key"
     )
+    del trees, made, facts
+    manifest_and_index(keys)
+    print(f"in all at most {peak() / 1024**2:,.0f} MB")
+
+
+def manifest_and_index(keys: int) -> None:
+    """A manifest and an index of as many files: CPU time of each way."""
+    began = time.process_time()
+    data, ref = manifest.to_bytes(files(keys))
+    written_s = time.process_time() - began
+    began = time.process_time()
+    items = manifest.read(data, ref, generation=1)
+    read_s = time.process_time() - began
+    with tempfile.TemporaryDirectory() as name:
+        state = State.open(Places(Path(name, "state"), Path(name, "cache")))
+        began = time.process_time()
+        state.save_index("/srv", ((item.path, seen(item, row)) for row, item in enumerate(items)))
+        saved_s = time.process_time() - began
+        del items
+        began = time.process_time()
+        index = state.index("/srv")
+        loaded_s = time.process_time() - began
+        state.close()
+    print(
+        f"{len(index):,} files: manifest of {len(data) / 1024**2:.0f} MB written in {written_s:.2f} s and read in "
+        f"{read_s:.2f} s; index saved in {saved_s:.2f} s and loaded in {loaded_s:.2f} s"
+    )
+
+
+def files(keys: int) -> Iterator[Item]:
+    """The files of a manifest."""
+    for number in range(keys):
+        content = str(number).encode()
+        yield Item(
+            f"photos/stores/store-{number // 50:06}/photos/{number:08}.jpg",
+            size=20_000 + number,
+            mtime_ns=1_800_000_000 * SECOND + number,
+            mode=0o644,
+            sha256=hashlib.sha256(content).hexdigest(),
+            etag=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        )
+
+
+def seen(item: Item, number: int) -> Seen:
+    """What the index knows of it."""
+    at = item.mtime_ns or 0
+    return Seen((1, number, item.size, at, at), at + 10 * SECOND, item.sha256, None, item.etag)
 
 
 if __name__ == "__main__":
