@@ -42,7 +42,7 @@ from support.faultproxy import fault_proxy
 from support.servers import S3Server, make_bucket, rclone_binary, start_rclone
 
 LARGE = 256 * 1024 * 1024
-#: Above this number files are smaller, and the trees of a case share theirs by hard link where nobody writes to them.
+#: Above this number files are smaller.
 MANY = 20_000
 TOOLS = ("s32s", "s5cmd", "rclone", "aws")
 
@@ -218,11 +218,12 @@ class Place:
 
     def prepare(self) -> None:
         """Before the server starts, as it does not see what changes below it: lay down what is there already."""
-        linked = self.case.files > MANY and self.case.state == "same"
         if self.case.is_pull or self.case.state != "cold":
+            # Of a pull the server's files are only read.
+            linked = self.case.files > MANY and self.case.is_pull and self.case.state == "same"
             twin(self.source, self.stored, linked=linked)
         if self.case.is_pull and self.case.state != "cold":
-            twin(self.source, self.directory / "srv/target", linked=linked)
+            twin(self.source, self.directory / "srv/target", linked=False)
         if self.case.state == "changed":
             # What changes here is replaced, never written to.
             self.source = twin(self.source, self.directory / "source", linked=True)
