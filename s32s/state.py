@@ -5,9 +5,7 @@ fails later; what is only locked, read-only or out of space is reported and kept
 its hash has been checked; the cached maps are one file that is replaced as a whole, so an update that fails half-way
 leaves them as they were.
 
-The index spares hashing: it says which bytes a file had when it was last read, for as long as device, inode, size,
-modification and change time are the same. A row made too soon after the file's time stamps is not believed (git calls
-this "racily clean"): the file could have changed again within one tick of the clock.
+What the index is, and when it is believed, stands in `index.py`.
 """
 
 from __future__ import annotations
@@ -23,20 +21,16 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from s32s import disk
 from s32s.errors import ConfigError
+from s32s.index import Index, Seen
 from s32s.settings import Places
 
 _SCHEMA = 2
 #: Status of a result that a signal or a person has ended: as of a command that SIGINT ended.
 INTERRUPTED = 130
-#: Two edits within this time may leave one mtime: whole seconds on old file systems, doubled.
-_RACY_MTIME_NS = 2_000_000_000
-#: Two changes within this time may leave one ctime: a tick of the kernel's clock, 10 ms at HZ=100, doubled.
-RACY_CTIME_NS = 20_000_000
-
 #: A damaged row may hold anything: what is no number is no stamp, and what is no hash is none.
 _INDEX = """
 SELECT path, dev, ino, size, mtime_ns, ctime_ns, seen_ns, sha256, md5, etag FROM file WHERE root = ?
@@ -44,6 +38,7 @@ AND typeof(dev) = 'integer' AND typeof(ino) = 'integer' AND typeof(size) = 'inte
 AND typeof(mtime_ns) = 'integer' AND typeof(ctime_ns) = 'integer' AND typeof(seen_ns) = 'integer'
 AND (sha256 IS NULL OR (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'))
 AND (md5 IS NULL OR (length(md5) = 32 AND md5 NOT GLOB '*[^0-9a-f]*'))
+ORDER BY path
 """
 
 _TABLES = """
@@ -64,32 +59,6 @@ CREATE TABLE IF NOT EXISTS result (
     PRIMARY KEY (entry, role)
 ) WITHOUT ROWID;
 """
-
-
-class Seen(NamedTuple):
-    """A file as it was when its content was known.
-
-    Attributes:
-        stamp: (device, inode, size, mtime_ns, ctime_ns) of stat(2).
-        seen_ns: when that was, in ns since the epoch.
-        sha256, md5: of its bytes, as far as they were needed.
-        etag: of the S3 object that it was last known equal to.
-    """
-
-    stamp: tuple[int, int, int, int, int]
-    seen_ns: int
-    sha256: str | None = None
-    md5: str | None = None
-    etag: str | None = None
-
-    def holds_for(self, now: tuple[int, int, int, int, int]) -> bool:
-        """Tell whether a file with the stamp `now` certainly has the same bytes."""
-        return self.stamp == now and is_past(self.stamp[3], self.stamp[4], self.seen_ns)
-
-
-def is_past(mtime_ns: int, ctime_ns: int, seen_ns: int) -> bool:
-    """Tell whether a file that changes after `seen_ns` certainly gets other times than these."""
-    return abs(seen_ns - mtime_ns) > _RACY_MTIME_NS and seen_ns - ctime_ns > RACY_CTIME_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +120,6 @@ class CachedMaps:
     files: tuple[tuple[str, bytes], ...]
 
 
-def stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    """The facts of a file that change when its bytes do."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 class State:
     """This machine's memory; open it with `State.open`, close it with `close`.
 
@@ -207,13 +171,12 @@ class State:
 
     # -- the index
 
-    def index(self, root: str) -> dict[str, Seen]:
+    def index(self, root: str) -> Index:
         """What is known of the files below `root`, by relative path."""
         try:
-            rows = self._database.execute(_INDEX, (root,))
-            return {row[0]: Seen((row[1], row[2], row[3], row[4], row[5]), *row[6:]) for row in rows}
+            return Index(self._database.execute(_INDEX, (root,)))
         except (sqlite3.DatabaseError, UnicodeDecodeError):
-            return {}  # only a cache: without it every file is read
+            return Index()  # only a cache: without it every file is read
 
     def save_index(self, root: str, files: Iterable[tuple[str, Seen]]) -> None:
         """Replace what is known of `root`, in one transaction."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from s32s import guards
+from s32s.index import Index
 from s32s.maps import Entry, Role
 from s32s.replicate import Work, apply, until_still
 from s32s.roles import seals
@@ -30,7 +31,7 @@ def pull(root: str, task: Task, machine: Machine, work: Work) -> Done:
     target = LocalTarget(
         root,
         in_place=entry.apply == "in-place",
-        index=lambda: {} if task.options.verify else state.index(root),
+        index=lambda: Index() if task.options.verify else state.index(root),
     )
     prefix = prefix_of(entry, machine)
     with target.held(changing=task.verb.changes):

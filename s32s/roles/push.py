@@ -10,6 +10,7 @@ import time
 
 from s32s import paths, tree
 from s32s.errors import Refused, Unreadable
+from s32s.index import Index
 from s32s.maps import S3Path
 from s32s.replicate import Work, apply, until_still
 from s32s.roles import seals
@@ -39,7 +40,7 @@ def push(root: str, task: Task, machine: Machine, work: Work) -> Done:
             with LocalSource(
                 root,
                 rules=entry.rules(),
-                index=lambda: {} if task.options.verify else state.index(root),
+                index=lambda: Index() if task.options.verify else state.index(root),
                 room=entry.s3_path.room,
             ) as source:
                 return _turn(source, prefix, task, machine, work)

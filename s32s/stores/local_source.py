@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from s32s import disk, guards, paths, tree
 from s32s.errors import Refused, SourceChanged, Unreadable
+from s32s.index import Index, Seen, stamp
 from s32s.rules import EVERYTHING, Rules, Verdict
-from s32s.state import Seen, stamp
 from s32s.stores import scan
 from s32s.stores.base import Batch, Progress
 from s32s.stores.scan import Found
@@ -42,9 +42,7 @@ class LocalSource:
         room: bytes that the prefix leaves of a key.
     """
 
-    def __init__(
-        self, root: str, *, rules: Rules = EVERYTHING, index: Callable[[], Mapping[str, Seen]], room: int
-    ) -> None:
+    def __init__(self, root: str, *, rules: Rules = EVERYTHING, index: Callable[[], Index], room: int) -> None:
         self.root = root
         self._rules = rules
         self._takes_all = rules.takes_all
@@ -72,7 +70,7 @@ class LocalSource:
         os.close(self._fd)
 
     @functools.cached_property
-    def _index(self) -> Mapping[str, Seen]:
+    def _index(self) -> Index:
         return self._read_index()
 
     def looks(self) -> str | None:

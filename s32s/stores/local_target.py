@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 from s32s import disk, paths, tree
 from s32s.errors import EntryFailed, Refused, S32sError
+from s32s.index import RACY_CTIME_NS, Index, Seen, stamp
 from s32s.plan import Plan
-from s32s.state import RACY_CTIME_NS, Seen, holder, stamp
+from s32s.state import holder
 from s32s.stores import in_place, scan, staging, swap
 from s32s.stores.base import Change, Progress
 from s32s.stores.scan import Found
@@ -90,7 +91,7 @@ class LocalTarget:
         index: asked once for what is known of the files; nothing is known to read every file.
     """
 
-    def __init__(self, root: str, *, in_place: bool, index: Callable[[], Mapping[str, Seen]]) -> None:
+    def __init__(self, root: str, *, in_place: bool, index: Callable[[], Index]) -> None:
         self.root = root
         self._in_place = in_place
         self._read_index = index
@@ -254,7 +255,6 @@ class LocalTarget:
         content = {item.path: (item.sha256, item.md5, item.etag) for item in (put.item for put in plan.puts)}
         for here, there in plan.keeps:
             content[here.path] = there.sha256 or here.sha256, there.md5, here.etag or there.etag
-        known = {path: found.stamp[:4] for path, found in self._found.items()} | self._written
         fd = self._open_root()
         if fd is None:
             return
@@ -264,16 +264,20 @@ class LocalTarget:
                 if path.startswith(self._ours):
                     continue
                 hashes, now = content.get(path), stamp(status)
-                if hashes is not None and known.get(path) == now[:4]:
+                if hashes is not None and self._known_stamp(path) == now[:4]:
                     yield path, Seen(now, seen_ns, *hashes)
         finally:
             os.close(fd)
 
+    def _known_stamp(self, path: str) -> tuple[int, ...] | None:
+        found = self._found.get(path)
+        return self._written.get(path) or (found.stamp[:4] if found else None)
+
     def drift(self) -> int | None:
         """How many names differ from what the last run left, by stat(2) alone; None when nothing is known."""
-        if not self._index:
+        known = dict(self._index.items())
+        if not known:
             return None
-        known = dict(self._index)
         drifted = 0
         try:
             fd = disk.open_dir(self.root)
@@ -290,7 +294,7 @@ class LocalTarget:
         return drifted + len(known)
 
     @functools.cached_property
-    def _index(self) -> Mapping[str, Seen]:
+    def _index(self) -> Index:
         return self._read_index()
 
     def _hash(self, fd: int, items: list[Item], other: Tree | None, progress: Progress) -> dict[str, Item]:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from s32s import disk
+from s32s.index import Seen, is_past, stamp
 from s32s.rules import EVERYTHING
-from s32s.state import Seen, is_past, stamp
 from s32s.tree import Item, Kind, Tree, is_md5
 
 #: Files hashed at once: bound by cores and disks, not by round trips.

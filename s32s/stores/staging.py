@@ -22,8 +22,9 @@ from typing import TypeVar
 
 from s32s import disk, paths
 from s32s.errors import EntryFailed, IntegrityError, Interrupted, Refused, SourceChanged
+from s32s.index import stamp
 from s32s.plan import Plan, Put
-from s32s.state import digest, stamp
+from s32s.state import digest
 from s32s.stores.base import Body, Progress
 from s32s.stores.scan import Found, open_file
 from s32s.tree import Item, Kind

@@ -20,10 +20,11 @@ from pathlib import Path
 
 from s32s import guards, manifest, plan, tree
 from s32s.guards import Limits, MaxDelete
+from s32s.index import Seen
 from s32s.maps import S3Path
 from s32s.render.jsonl import plan_facts
 from s32s.settings import Places
-from s32s.state import Seen, State
+from s32s.state import State
 from s32s.stores import s3
 from s32s.stores._listing import Listed
 from s32s.tree import Item

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s32s.errors import ConfigError, Locked
+from s32s.index import Seen
 from s32s.settings import Places
-from s32s.state import CachedMaps, Result, Seen, State
+from s32s.state import CachedMaps, Result, State
 
 SECOND_NS = 1_000_000_000
 NOW_NS = 1_700_000_000 * SECOND_NS
