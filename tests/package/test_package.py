@@ -108,7 +108,7 @@ def test_the_example_configuration_is_right() -> None:
     )
 
     assert settings.check(tomllib.loads(text), where="the example").role.value == "slave"
-    assert settings.check(tomllib.loads(whole), where="the whole example").jobs == 32
+    assert settings.check(tomllib.loads(whole), where="the whole example").jobs == 64
 
 
 @pytest.mark.long
