@@ -227,20 +227,23 @@ def _item(line: bytes) -> Item:
         and (mode is None or _is_integer(mode, least=0))
     ):
         raise _BadLine(f"{paths.quote(path)} has an impossible size, time or mode")
+    sha256, etag, version, target = get("sha256"), get("etag"), get("version"), get("target")
+    for value in (sha256, etag, version, target):
+        if value is not None and not isinstance(value, str):
+            raise _BadLine(f"{paths.quote(path)} has a field of the wrong type")
+    if sha256 is not None and (len(sha256) != 64 or sha256.strip(_HEX)):
+        raise _BadLine(f"{paths.quote(path)} has no proper SHA-256")
+    for value in (etag, version):
+        if value is not None and paths.escape(value) != value:
+            raise _BadLine(f"{paths.quote(path)} has an ETag or version that S3 never gives")
     # setuid, setgid and sticky bits never travel (design 4.7).
     bits = None if mode is None else mode & 0o777
     if kind is Kind.DIR:
         return Item(path, kind, mode=bits)
     if kind is Kind.LINK:
-        if not _is_link_target(get("target")):
+        if not _is_link_target(target):
             raise _BadLine(f"{paths.quote(path)} is a link without a usable target")
-        return Item(path, kind, target=facts["target"])
-    sha256, etag, version = get("sha256"), get("etag"), get("version")
-    if sha256 is not None and not (isinstance(sha256, str) and len(sha256) == 64 and not sha256.strip(_HEX)):
-        raise _BadLine(f"{paths.quote(path)} has no proper SHA-256")
-    for value in (etag, version):
-        if value is not None and not (isinstance(value, str) and paths.escape(value) == value):
-            raise _BadLine(f"{paths.quote(path)} has an ETag or version that S3 never gives")
+        return Item(path, kind, target=target)
     return Item(path, kind, size, mtime_ns, bits, sha256, None, etag, version)
 
 

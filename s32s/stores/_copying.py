@@ -16,14 +16,12 @@ from s32s.errors import AccessDenied, IntegrityError, NotFound, PreconditionFail
 from s32s.stores._answers import shown
 from s32s.stores._connection import Connection
 from s32s.stores._listing import bare
-from s32s.stores._objects import HEADERS, About, Original, Stored, version_of
+from s32s.stores._objects import HEADERS, MAX_PARTS, About, Original, Stored, version_of
 from s32s.tree import is_md5
 from s32s.workers import each
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
-
-_MAX_PARTS = 10_000
 
 #: CopyObject takes no larger source (S3 API); what is larger is copied in parts of this size or more.
 COPY_LIMIT = 5 * 1024**3
@@ -176,7 +174,7 @@ def copy_ranges(size: int, *, part: int) -> Iterator[tuple[int, int, int]]:
 
     Parts are as large as asked for, or larger where S3's 10,000 would not do; the last one is what remains.
     """
-    part = max(part, -(-size // _MAX_PARTS))
+    part = max(part, -(-size // MAX_PARTS))
     for number, first in enumerate(range(0, size, part), start=1):
         yield number, first, min(first + part, size) - 1
 

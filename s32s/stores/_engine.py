@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import datetime
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,8 +21,8 @@ from s32s.settings import S3Connection
 from s32s.stores._answers import NoRanges, shown, translated
 from s32s.stores._connection import Connection
 from s32s.stores._copying import COPY_LIMIT, COPY_PART, Copies
-from s32s.stores._listing import Listed, bare, objects
-from s32s.stores._objects import HEADERS, About, Got, Original, Stored, version_of
+from s32s.stores._listing import Listed, bare, objects, whole_ns
+from s32s.stores._objects import HEADERS, MAX_PARTS, About, Got, Original, Stored, version_of
 from s32s.workers import Promise, ahead, aside
 
 if TYPE_CHECKING:
@@ -32,9 +31,8 @@ if TYPE_CHECKING:
     )
     from obstore import GetResult
 
-#: Larger bodies are sent in parts. S3 takes 5 MiB to 5 GiB a part, and at most 10,000 of them.
+#: Larger bodies are sent in parts. S3 takes 5 MiB to 5 GiB a part, and at most MAX_PARTS of them.
 PART_SIZE = 8 * 1024 * 1024
-_MAX_PARTS = 10_000
 _PARTS_AT_ONCE = 4
 
 _PAGES_AHEAD = 2
@@ -137,7 +135,7 @@ class Engine:
             size=size,
             etag=found,
             version=version_of(meta["version"]),
-            modified_ns=_ns(meta["last_modified"]) or 0,
+            modified_ns=whole_ns(meta["last_modified"]) or 0,
             chunks=self._ranges(bucket, key, size, etag=found, version=version)
             if is_large
             else self._chunks(result, size=size, bucket=bucket, key=key),
@@ -222,7 +220,7 @@ class Engine:
             if size <= PART_SIZE:
                 result = obstore.put(store, key, b"".join(guarded()), use_multipart=False, **carried)
             else:
-                part = max(PART_SIZE, -(-size // _MAX_PARTS) + 1024 * 1024)
+                part = max(PART_SIZE, -(-size // MAX_PARTS) + 1024 * 1024)
                 result = obstore.put(
                     store,
                     key,
@@ -419,7 +417,3 @@ def _check_etag(found: str | None, wanted: str | None, *, bucket: str, key: str)
     """
     if wanted and found and found != wanted:
         raise PreconditionFailed(f"{shown(bucket, key)} was changed by somebody else")
-
-
-def _ns(moment: datetime.datetime | None) -> int | None:
-    return int(moment.timestamp()) * 1_000_000_000 if moment is not None else None

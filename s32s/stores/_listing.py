@@ -39,6 +39,11 @@ def bare(etag: str | None) -> str | None:
     return etag.removeprefix("W/").strip('"') if etag else None
 
 
+def whole_ns(moment: datetime.datetime | None) -> int | None:
+    """A time of S3's in ns since the epoch, in whole seconds, which is what all servers and calls agree on."""
+    return int(moment.timestamp()) * 1_000_000_000 if moment is not None else None
+
+
 def cut_pages(client: S3Client) -> None:
     """Let `client.list_objects_v2` return what `objects` reads. The client is for nothing else."""
     import botocore.handlers
@@ -79,10 +84,8 @@ def objects(page: Mapping[str, Any]) -> list[Listed]:
     is_encoded = page.get("EncodingType") == "url"
     listed = [_listed(*map(found.findtext, _FIELDS), is_encoded=is_encoded) for found in root]
     for other in page.get("Contents", []):  # of a server that writes the name of the element another way
-        stored = other.get("LastModified")
-        listed.append(
-            Listed(other["Key"], other["Size"], bare(other.get("ETag")), stored and int(stored.timestamp()) * 10**9)
-        )
+        stored_ns = whole_ns(other.get("LastModified"))
+        listed.append(Listed(other["Key"], other["Size"], bare(other.get("ETag")), stored_ns))
     return listed
 
 
@@ -97,7 +100,7 @@ def _listed(key: str | None, size: str | None, etag: str | None, stored: str | N
 
 
 def _ns(stored: str | None) -> int | None:
-    """A time such as 2026-11-20T10:00:00.000Z, in whole seconds, which is what all servers agree on; None for others.
+    """A time such as 2026-11-20T10:00:00.000Z.
 
     Raises:
         StoreError: it is no time.
@@ -105,7 +108,7 @@ def _ns(stored: str | None) -> int | None:
     if not stored:
         return None
     try:
-        return int(datetime.datetime.fromisoformat(stored).timestamp()) * 1_000_000_000
+        return whole_ns(datetime.datetime.fromisoformat(stored))
     except ValueError as exc:
         raise StoreError(
             f"a listing holds the time {paths.escape(stored)}, which is none", hint="check the endpoint"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+#: Of a multipart upload (S3 API).
+MAX_PARTS = 10_000
+
 #: Arguments of boto3 by the header they stand for; all of them travel with a copy.
 HEADERS = {
     "ContentType": "Content-Type",

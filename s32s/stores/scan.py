@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
     Attributes:
         item: kind, size, time, mode and link target; OTHER for what is no file, link or directory.
-        stamp: see `state.stamp`.
+        stamp: see `index.stamp`.
         mode: st_mode of stat(2), kind and all.
         error: why a directory or link could not be read, or None.
     """
@@ -134,7 +134,7 @@ class Looks:
         self._is_settled = True
 
     def add(self, path: str, mode: int, stamp: tuple[int, int, int, int, int]) -> None:
-        """Take one name in, with its st_mode and its `state.stamp`; the order counts."""
+        """Take one name in, with its st_mode and its `index.stamp`; the order counts."""
         if stat.S_ISDIR(mode):
             self._lines.append(f"{path}\0{mode} {stamp[:2]}")
         else:

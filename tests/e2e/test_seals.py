@@ -70,20 +70,26 @@ def same_times(path: Path, change: Callable[[], object]) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+#: What may happen to either directory.
+ANYWHERE = [
+    pytest.param(lambda root: (root / "css/site.css").write_bytes(b"other"), id="another size"),
+    pytest.param(
+        lambda root: same_times(root / "css/site.css", lambda: (root / "css/site.css").write_bytes(b"BODY {}")),
+        id="other bytes of the same size and time",
+    ),
+    pytest.param(lambda root: (root / "css/site.css").unlink(), id="a file is gone"),
+    pytest.param(lambda root: (root / "more").mkdir(), id="an empty directory is new"),
+    pytest.param(lambda root: (root / "css").chmod(0o700), id="another mode of a directory"),
+]
+
+
 @pytest.mark.parametrize(
     "disturb",
     [
-        pytest.param(lambda root: (root / "css/site.css").write_bytes(b"other"), id="another size"),
-        pytest.param(
-            lambda root: same_times(root / "css/site.css", lambda: (root / "css/site.css").write_bytes(b"BODY {}")),
-            id="other bytes of the same size and time",
-        ),
-        pytest.param(lambda root: (root / "css/site.css").unlink(), id="a file is gone"),
+        *ANYWHERE,
         pytest.param(lambda root: (root / "css/new.css").write_bytes(b"x"), id="a file is new"),
         pytest.param(lambda root: (root / "css/site.css").chmod(0o600), id="another mode"),
-        pytest.param(lambda root: (root / "css").chmod(0o700), id="another mode of a directory"),
         pytest.param(lambda root: (root / "empty").rmdir(), id="an empty directory is gone"),
-        pytest.param(lambda root: (root / "more").mkdir(), id="an empty directory is new"),
         pytest.param(lambda root: (root / "link").symlink_to("css"), id="a link is new"),
         pytest.param(
             lambda root: ((root / "css/site.css").rename(root / "x"), (root / "x").rename(root / "css/old.css")),
@@ -101,19 +107,7 @@ def test_whatever_changes_at_the_target_is_put_right(sealed: Loop, disturb: Call
     assert snapshot(sealed.target) == snapshot(sealed.source)
 
 
-@pytest.mark.parametrize(
-    "disturb",
-    [
-        pytest.param(lambda root: (root / "css/site.css").write_bytes(b"other"), id="another size"),
-        pytest.param(
-            lambda root: same_times(root / "css/site.css", lambda: (root / "css/site.css").write_bytes(b"BODY {}")),
-            id="other bytes of the same size and time",
-        ),
-        pytest.param(lambda root: (root / "css/site.css").unlink(), id="a file is gone"),
-        pytest.param(lambda root: (root / "more").mkdir(), id="an empty directory is new"),
-        pytest.param(lambda root: (root / "css").chmod(0o700), id="another mode of a directory"),
-    ],
-)
+@pytest.mark.parametrize("disturb", ANYWHERE)
 def test_whatever_changes_at_the_source_travels(sealed: Loop, disturb: Callable[[Path], object]) -> None:
     """A master's seal hides nothing."""
     disturb(sealed.source)
