@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
@@ -119,8 +120,8 @@ def read_head(data: bytes) -> Head:
 
 def to_bytes(items: Iterable[Item]) -> tuple[bytes, ManifestRef]:
     """Encode items as a manifest; return its bytes and the reference a head carries."""
-    compressor = zstandard.ZstdCompressor(level=6)
-    data = compressor.compress("".join(_line(item) for item in items).encode())
+    # Hashes do not compress: a higher level takes seven times as long for nothing.
+    data = zstandard.ZstdCompressor(level=1).compress("".join(map(_line, items)).encode())
     sha256 = hashlib.sha256(data).hexdigest()
     return data, ManifestRef(key=f"{paths.RESERVED}/manifest-{sha256}.jsonl.zst", size=len(data), sha256=sha256)
 
@@ -141,60 +142,76 @@ def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MA
     if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
         raise IntegrityError(f"{ref.key} is not what the head announces", hint=_CURE)
 
-    seen: set[str] = set()
-
-    def items() -> Iterator[Item]:
-        for number, line in enumerate(_lines(data, ref.key), start=1):
+    columns = tree.Columns()
+    last = ""
+    seen: set[str] | None = None  # only where the lines are not in order
+    for number, line in enumerate(_lines(data, ref.key), start=1):
+        if plain := _PLAIN.fullmatch(line):
+            path, size, mtime_ns, sha256, etag, mode = plain.groups()
+            bits = int(mode) & 0o777
+            columns.append(path, int(size), int(mtime_ns), bits, bytes.fromhex(sha256), bytes.fromhex(etag))
+        else:
             try:
                 item = _item(line)
             except _BadLine as exc:
                 raise IntegrityError(f"{ref.key} line {number}: {exc}", hint=_CURE) from exc
             path = item.path
-            paths.check(path, room=room)
-            if path in seen or paths.is_reserved(path):
-                raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} may not stand there, or stands twice")
+            columns.add(item)
+        paths.check(path, room=room)
+        if path.startswith(paths.RESERVED) and paths.is_reserved(path):
+            raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} may not stand there")
+        if path <= last or seen is not None:
+            seen = seen or set(columns.paths[:-1])
+            if path in seen:
+                raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} stands there twice")
             seen.add(path)
-            yield item
-
-    return tree.make(items(), generation=generation)
+        last = path
+    return columns.tree(generation=generation)
 
 
 _CURE = 'push again from the master with --verify, or set "manifest": false in the entry'
 
 
 def _line(item: Item) -> str:
-    facts: dict[str, Any] = {"path": item.path, "type": item.kind.value}
-    if item.kind is Kind.FILE:
-        facts["size"] = item.size
-        if item.mtime_ns is not None:
-            facts["mtime_ns"] = item.mtime_ns
-        if item.sha256 is not None:
-            facts["sha256"] = item.sha256
-        if item.etag is not None:
-            facts["etag"] = item.etag
-        if item.version is not None:
-            facts["version"] = item.version
-    if item.kind is Kind.LINK:
-        facts["target"] = item.target
-    elif item.mode is not None:
-        facts["mode"] = item.mode
+    path, kind, size, mtime_ns, mode, sha256, _, etag, version, target, _, _ = item
+    if kind is Kind.FILE and mtime_ns is not None and mode is not None and sha256 and etag and version is None:
+        # Nearly every line, by hand: the encoder takes six times as long.
+        return (
+            f'{{"path":{_ENCODE(path)},"type":"file","size":{size},"mtime_ns":{mtime_ns},'
+            f'"sha256":"{sha256}","etag":{_ENCODE(etag)},"mode":{mode}}}\n'
+        )
+    facts: dict[str, Any] = {"path": path, "type": kind.value}
+    if kind is Kind.FILE:
+        facts["size"] = size
+        facts |= {
+            name: value
+            for name, value in (("mtime_ns", mtime_ns), ("sha256", sha256), ("etag", etag), ("version", version))
+            if value is not None
+        }
+    if kind is Kind.LINK:
+        facts["target"] = target
+    elif mode is not None:
+        facts["mode"] = mode
     return _ENCODE(facts) + "\n"
 
 
-def _lines(data: bytes, key: str) -> Iterator[bytes]:
+def _lines(data: bytes, key: str) -> Iterator[str]:
     rest = b""
     total = count = 0
     try:
         announced = zstandard.frame_content_size(data)
         for chunk in zstandard.ZstdDecompressor(max_window_size=2**27).read_to_iter(data, write_size=_CHUNK):
             total += len(chunk)
-            *whole, rest = (rest + chunk).split(b"\n")
-            count += len(whole)
+            whole, end, rest = (rest + chunk).rpartition(b"\n")
+            lines = whole.decode().split("\n") if end else []
+            count += len(lines)
             if total > MAX_MANIFEST or count > MAX_LINES or len(rest) > MAX_LINE:
                 raise IntegrityError(f"{key} exceeds the size of any honest manifest")
-            yield from whole
+            yield from lines
     except zstandard.ZstdError as exc:
         raise IntegrityError(f"{key} is damaged and cannot be decompressed", hint=_CURE) from exc
+    except UnicodeDecodeError as exc:
+        raise IntegrityError(f"{key} holds what is not UTF-8", hint=_CURE) from exc
     if rest or total != announced:  # a frame that is cut off ends without an error of its own
         raise IntegrityError(f"{key} ends in the middle of a line", hint=_CURE)
 
@@ -203,20 +220,17 @@ class _BadLine(Exception):
     """Why a line is no item."""
 
 
-def _item(line: bytes) -> Item:
+def _item(line: str) -> Item:
     if len(line) > MAX_LINE:
         raise _BadLine("the line is too long")
     try:
-        text = line.decode()
-        facts, end = _DECODER.raw_decode(text)
+        facts = json.loads(line)
     except (ValueError, RecursionError) as exc:
         raise _BadLine("the line is no JSON") from exc
-    if end != len(text):
-        raise _BadLine("the line is no JSON")
-    if not isinstance(facts, dict) or not isinstance(facts.get("path"), str):
+    if not isinstance(facts, dict) or not isinstance(path := facts.get("path"), str):
         raise _BadLine("the line names no path")
     get = facts.get
-    path, name = facts["path"], get("type")
+    name = get("type")
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise _BadLine(f"{paths.quote(path)} has the unknown type {str(name)[:20]!r}")
@@ -247,8 +261,13 @@ def _item(line: bytes) -> Item:
     return Item(path, kind, size, mtime_ns, bits, sha256, None, etag, version)
 
 
+#: Nearly every line, as `_line` writes it: a fifth of the time of JSON, and nothing that JSON would read otherwise.
+_PLAIN = re.compile(
+    r'\{"path":"([ !#-\[\]-~]+)","type":"file","size":(0|[1-9][0-9]{0,17}),'
+    r'"mtime_ns":(0|-?[1-9][0-9]{0,17}|-?[1-8][0-9]{18}),'
+    r'"sha256":"([0-9a-f]{64})","etag":"([0-9a-f]{32})","mode":(0|[1-9][0-9]{0,5})\}'
+)
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_DECODER = json.JSONDecoder()
 _HEX = "0123456789abcdef"
 _KINDS = {kind.value: kind for kind in (Kind.FILE, Kind.LINK, Kind.DIR)}
 

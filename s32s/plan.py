@@ -29,7 +29,7 @@ from typing import NamedTuple, overload
 
 from s32s import paths, tree
 from s32s.rules import EVERYTHING, Rules, Verdict
-from s32s.tree import Item, Kind, Tree, is_md5
+from s32s.tree import Columns, Item, Kind, Tree, is_md5
 
 
 class Verb(enum.Enum):
@@ -149,6 +149,33 @@ class Keeps(Sequence[Keep]):
         source, rows, _, _ = self._joined
         return (source.path(row) for row in rows if source.kind(row) is not Kind.DIR)
 
+    def contents(self) -> dict[str, bytes | tuple[str | None, str | None, str | None]]:
+        """What the target's files hold, by path: as of `Tree.hashes`, or SHA-256, MD5 and ETag as far as known."""
+        source, rows, target, target_rows = self._joined
+        known: dict[str, bytes | tuple[str | None, str | None, str | None]] = {}
+        for row, to in zip(rows, target_rows, strict=True):
+            if source.kind(row) is not Kind.FILE:
+                continue
+            hashes = source.hashes(row)
+            if hashes is None and source.is_same_object(row, target, to):
+                hashes = target.hashes(to)
+            if hashes is None:
+                here, there = source[row], target[to]
+                known[here.path] = there.sha256 or here.sha256, there.md5, here.etag or there.etag
+            else:
+                known[source.path(row)] = hashes
+        return known
+
+    def etags(self) -> dict[str, str | None]:
+        """The ETags of the target's objects, by path."""
+        source, rows, target, target_rows = self._joined
+        return {source.path(row): target.etag(to) for row, to in zip(rows, target_rows, strict=True)}
+
+    def as_objects(self) -> Columns:
+        """They, as they are in the source, with ETag and version of their objects in the target."""
+        source, rows, target, target_rows = self._joined
+        return source.kept(rows, target, target_rows)
+
     def holding(self, contents: Collection[str]) -> Iterator[Item]:
         """The items of the target whose SHA-256 is among `contents`."""
         _, _, target, target_rows = self._joined
@@ -231,19 +258,24 @@ def make(
     kept_here, kept_there = array("q"), array("q")
     beyond: list[Item] = []
     named = source.paths if len(wanted) == len(source) else [source.path(row) for row in wanted]
-    for at, to in tree.join(named, target.paths):
+    for at, to, count in tree.join(named, target.paths):
         if at is None:
             if to is not None:
                 beyond.append(target[to])
             continue
-        row = wanted[at]
+        rows = wanted[at : at + count]
         if to is None:
-            puts.append(Put(source[row], Reason.NEW))
-        elif source.is_same(row, target, to) or not (reason := difference(source[row], target[to])):
-            kept_here.append(row)
-            kept_there.append(to)
+            puts.append(Put(source[rows[0]], Reason.NEW))
+        elif rows[-1] - rows[0] == count - 1 and source.is_same_run(rows[0], target, to, count):
+            kept_here.extend(rows)
+            kept_there.extend(range(to, to + count))
         else:
-            puts.append(Put(source[row], reason, target[to]))
+            for row, there in zip(rows, range(to, to + count), strict=True):
+                if source.is_same(row, target, there) or not (reason := difference(source[row], target[there])):
+                    kept_here.append(row)
+                    kept_there.append(there)
+                else:
+                    puts.append(Put(source[row], reason, target[there]))
     extras, carried = _split(beyond, wanted, source, rules=rules, deletes=deletes, spare_ignored=spare_ignored)
     return Plan(
         puts=tuple(puts),
@@ -251,7 +283,7 @@ def make(
         extras=extras,
         carried=carried,
         rejected=tuple(rejected),
-        source_files=sum(1 for row in wanted if source.kind(row) is not Kind.DIR),
+        source_files=source.files if named is source.paths else sum(source.kind(row) is not Kind.DIR for row in wanted),
         target_files=target.files,
     )
 
@@ -312,7 +344,7 @@ def taking_part(source: Tree, rules: Rules) -> Sequence[int]:
 
 def _wanted(source: Tree, rules: Rules) -> tuple[Sequence[int], list[Rejection]]:
     """The rows of the source that take part, and what is rejected."""
-    if rules is EVERYTHING:
+    if rules.takes_all and not rules.accept:
         return range(len(source)), []
     wanted = array("q")
     rejected: list[Rejection] = []

@@ -18,38 +18,26 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from s32s import disk
 from s32s.errors import ConfigError
-from s32s.index import Index, Seen
+from s32s.index import Index
 from s32s.settings import Places
 
-_SCHEMA = 2
+_SCHEMA = 3
 #: Status of a result that a signal or a person has ended: as of a command that SIGINT ended.
 INTERRUPTED = 130
-#: A damaged row may hold anything: what is no number is no stamp, and what is no hash is none.
-_INDEX = """
-SELECT path, dev, ino, size, mtime_ns, ctime_ns, seen_ns, sha256, md5, etag FROM file WHERE root = ?
-AND typeof(dev) = 'integer' AND typeof(ino) = 'integer' AND typeof(size) = 'integer'
-AND typeof(mtime_ns) = 'integer' AND typeof(ctime_ns) = 'integer' AND typeof(seen_ns) = 'integer'
-AND (sha256 IS NULL OR (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'))
-AND (md5 IS NULL OR (length(md5) = 32 AND md5 NOT GLOB '*[^0-9a-f]*'))
-ORDER BY path
-"""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS file (
-    root TEXT NOT NULL, path TEXT NOT NULL,
-    dev INTEGER NOT NULL, ino INTEGER NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, seen_ns INTEGER NOT NULL,
-    sha256 TEXT, md5 TEXT, etag TEXT,
-    PRIMARY KEY (root, path)
-) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS page (
+    root TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (root, number)
+);
 CREATE TABLE IF NOT EXISTS copy (
     mirror TEXT NOT NULL, path TEXT NOT NULL, original TEXT NOT NULL, copy TEXT NOT NULL,
     PRIMARY KEY (mirror, path)
@@ -67,7 +55,7 @@ class Seal:
 
     Attributes:
         of: what was asked for: a manifest under rules.
-        looks: how the directory looked then, see `scan.Looks`.
+        looks: how the directory looked then, see `scan.Walked.looks`.
         files: how many files and links take part.
         names: how many names, directories included.
     """
@@ -174,18 +162,19 @@ class State:
     def index(self, root: str) -> Index:
         """What is known of the files below `root`, by relative path."""
         try:
-            return Index(self._database.execute(_INDEX, (root,)))
+            rows = self._database.execute("SELECT data FROM page WHERE root = ? ORDER BY number", (root,))
+            return Index.of_pages(data for (data,) in rows)
         except (sqlite3.DatabaseError, UnicodeDecodeError):
             return Index()  # only a cache: without it every file is read
 
-    def save_index(self, root: str, files: Iterable[tuple[str, Seen]]) -> None:
-        """Replace what is known of `root`, in one transaction."""
+    def save_index(self, root: str, index: Index) -> None:
+        """Replace what is known of the files below `root`, in one transaction."""
         if not self._writable:
             return
-        rows = ((root, path, *seen.stamp, seen.seen_ns, seen.sha256, seen.md5, seen.etag) for path, seen in files)
+        rows = ((root, number, data) for number, data in enumerate(index.pages()))
         with self._saved():
-            self._database.execute("DELETE FROM file WHERE root = ?", (root,))
-            self._database.executemany("INSERT INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._database.execute("DELETE FROM page WHERE root = ?", (root,))
+            self._database.executemany("INSERT INTO page VALUES (?, ?, ?)", rows)
 
     def seal(self, root: str) -> Seal | None:
         """The seal of a directory, or None."""
@@ -437,11 +426,11 @@ def _is_sound(database: sqlite3.Connection) -> bool:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version != _SCHEMA:
         return False
-    found = database.execute("SELECT sql FROM sqlite_master").fetchall()
+    found = database.execute("SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
     wanted = [text.replace(" IF NOT EXISTS", "").strip() for text in _TABLES.split(";") if text.strip()]
     if sorted(sql or "" for (sql,) in found) != sorted(wanted):
         return False
-    for table in ("meta", "file", "copy", "result"):
+    for table in ("meta", "page", "copy", "result"):
         database.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 # names of our own
     return True
 

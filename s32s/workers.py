@@ -20,17 +20,19 @@ R = TypeVar("R")
 
 #: How long an interrupted crew may take to notice, before it is left behind.
 _PATIENCE_S = 2.0
-#: With how many threads a crew begins, how often it is asked whether more are worth it, and what gain they must bring.
+#: With how many threads a crew begins, how often it is asked whether more are worth it, what gain they must bring, and
+#: up to which share of a processor there is something to gain.
 _FIRST_JOBS = 8
 _LOOK_S = 0.4
 _GAIN = 1.15
+_BUSY = 0.7
 
 
 def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int) -> None:
     """Call `do` with every thing, on at most `jobs` threads; return when all are done.
 
-    It begins with few threads and takes more for as long as that makes it quicker: on a thin or a busy machine many
-    only get in each other's way, and over a long line few leave it idle.
+    It begins with few threads and takes more for as long as that makes it quicker and the processor is not busy: over a
+    long line few leave it idle, and where the processor is what holds it up many only get in each other's way.
 
     Raises:
         BaseException: the first error of `do` or of `things`, or whatever interrupts the waiting thread.
@@ -44,8 +46,9 @@ def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int) -> None:
         crew.hire(len(first))
         rate = 0.0
         while not crew.has_ended(_LOOK_S):
-            before, rate = rate, crew.rate()
-            if crew.size < jobs and rate > _GAIN * before:
+            before = rate
+            rate, busy = crew.pace()
+            if crew.size < jobs and busy < _BUSY and rate > _GAIN * before:
                 crew.hire(min(crew.size, jobs - crew.size))
     except BaseException:
         crew.stop()
@@ -174,7 +177,7 @@ class _Crew:
         self._all_left = threading.Lock()
         self._all_left.acquire()
         self._done = 0
-        self._looked_s = time.monotonic()
+        self._looked_s, self._used_s = time.monotonic(), time.process_time()
         self._threads: list[threading.Thread] = []
         self._stopped = False
         self.errors: list[BaseException] = []
@@ -190,12 +193,13 @@ class _Crew:
             self._threads.append(thread)
             thread.start()
 
-    def rate(self) -> float:
-        """Things a second since the last call."""
-        now = time.monotonic()
-        rate = self._done / max(now - self._looked_s, 1e-6)
-        self._looked_s, self._done = now, 0  # may miss one or two, which does not matter
-        return rate
+    def pace(self) -> tuple[float, float]:
+        """Things a second since the last call, and processors that this process has used meanwhile."""
+        now, used = time.monotonic(), time.process_time()
+        seconds = max(now - self._looked_s, 1e-6)
+        pace = self._done / seconds, (used - self._used_s) / seconds
+        self._looked_s, self._used_s, self._done = now, used, 0  # may miss one or two, which does not matter
+        return pace
 
     def has_ended(self, timeout_s: float) -> bool:
         """Whether nobody works any more, waiting so long for it."""

@@ -17,7 +17,7 @@ from s32s.maps import Role, S3Path
 from s32s.replicate import Work, apply, until_still
 from s32s.roles.base import Done, Machine, Task, check_listed, missing, planned, prefix_of, warn_of_other_writer, writer
 from s32s.stores.s3 import ManifestCache, S3Prefix
-from s32s.stores.s3_change import S3Change, kept_etags
+from s32s.stores.s3_change import S3Change
 from s32s.tree import Item, Kind, Tree, is_md5
 from s32s.workers import each, together
 
@@ -71,7 +71,7 @@ def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work
 
         apply(source, target.change(plan, writer(task, machine) if published else None), work=work, done=done)
     if task.verb.changes:
-        _remember(source_tree, etags if changed else kept_etags(plan), copies, name, machine)
+        _remember(source_tree, etags if changed else plan.keeps.etags(), copies, name, machine)
     note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
     return Done(plan, due, changed, source_tree.generation, time.time(), source_tree.note or note)
 

@@ -76,7 +76,7 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
         apply(prefix, target.change(plan), work=work, before_publish=prefix.check_unchanged)
     same_as = ""
     if task.verb.changes:
-        target.remember(plan, changed=changed, save=lambda rows: state.save_index(target.root, rows))
+        target.remember(plan, changed=changed, save=lambda index: state.save_index(target.root, index))
         exact = target.exists and not changed and not plan.carried
         same_as = seals.renew(target.root, asked, lambda: target.listed_looks, plan, task, machine, exact=exact)
     return Done(plan, due, changed, source_tree.generation, listed_s, source_tree.note, same_as)

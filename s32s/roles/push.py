@@ -17,7 +17,7 @@ from s32s.roles import seals
 from s32s.roles.base import Done, Machine, Task, check_listed, planned, prefix_of, warn_of_other_writer, writer
 from s32s.stores.local_source import LocalSource
 from s32s.stores.s3 import S3Prefix
-from s32s.stores.s3_change import S3Change, kept_etags
+from s32s.stores.s3_change import S3Change
 from s32s.tree import Kind, Tree
 from s32s.workers import together
 
@@ -77,11 +77,11 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
 
         generation = apply(source, prefix.change(plan, writer(task, machine)), work=work, done=done)
     if task.verb.changes and (changed or source.has_news):
-        state.save_index(source.root, source.seen(etags if changed else kept_etags(plan)))
+        state.save_index(source.root, source.seen(etags if changed else plan.keeps.etags()))
     same_as = ""
     if task.verb.changes:
         exact = not due and (task.verb.deletes or not plan.carried)
-        same_as = seals.renew(source.root, asked, lambda: source.listed_looks, plan, task, machine, exact=exact)
+        same_as = seals.renew(source.root, asked, source.looks, plan, task, machine, exact=exact)
     note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
     return Done(plan, due, changed, generation, time.time(), note, same_as)
 

@@ -9,9 +9,11 @@ kind.
 from __future__ import annotations
 
 import datetime
+import functools
+import re
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s32s import paths
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 _CUT = "S32sContents"
 _BEGIN, _END = b"<Contents>", b"</Contents>"
 _FIELDS = ("Key", "Size", "ETag", "LastModified")
+_PLAIN = re.compile(
+    r"""
+    <Contents> \s* <Key>([^<>&]+)</Key> \s* <LastModified>([^<>&]+)</LastModified> \s*
+    <ETag>(?:&quot;|&\#34;|")?([^<>&"]+)(?:&quot;|&\#34;|")?</ETag> \s*
+    (?:<ChecksumAlgorithm>\w+</ChecksumAlgorithm> \s*)* (?:<ChecksumType>\w+</ChecksumType> \s*)?
+    <Size>([0-9]+)</Size> \s*
+    (?:<Owner> \s* <ID>[^<>&]*</ID> \s* (?:<DisplayName>[^<>&]*</DisplayName> \s*)? </Owner> \s*)?
+    (?:<StorageClass>\w+</StorageClass> \s*)? </Contents> \s*
+    """,
+    re.VERBOSE | re.ASCII,
+)
 
 
 class Listed(NamedTuple):
@@ -77,28 +90,60 @@ def objects(page: Mapping[str, Any]) -> list[Listed]:
     Raises:
         Unreachable, StoreError: they are none.
     """
-    try:
-        root = ElementTree.fromstring(b"<Page>" + page.get(_CUT, b"") + b"</Page>")  # noqa: S314 # expat bounds entities
-    except ElementTree.ParseError as exc:
-        raise Unreachable(f"a listing arrived damaged: {exc}", hint="run it again") from exc
-    is_encoded = page.get("EncodingType") == "url"
-    listed = [_listed(*map(found.findtext, _FIELDS), is_encoded=is_encoded) for found in root]
+    cut: bytes = page.get(_CUT, b"")
+    decode = _decoded if page.get("EncodingType") == "url" else str
+    listed = _plain(cut, decode)
+    if listed is None:
+        listed = [_listed(*fields, decode=decode) for fields in _parsed(cut)]
     for other in page.get("Contents", []):  # of a server that writes the name of the element another way
         stored_ns = whole_ns(other.get("LastModified"))
         listed.append(Listed(other["Key"], other["Size"], bare(other.get("ETag")), stored_ns))
     return listed
 
 
-def _listed(key: str | None, size: str | None, etag: str | None, stored: str | None, *, is_encoded: bool) -> Listed:
+def _plain(cut: bytes, decode: Callable[[str], str]) -> list[Listed] | None:
+    """The objects of a page that is written as AWS, MinIO, Ceph and rclone write it; None for others.
+
+    It takes a fifth of the time of a parser, and takes nothing that a parser would read in another way.
+    """
+    found: list[Listed] = []
+    end = 0
+    try:
+        text = cut.decode()
+    except UnicodeDecodeError:
+        return None
+    for match in _PLAIN.finditer(text):
+        if match.start() != end:
+            return None
+        end = match.end()
+        key, stored, etag, size = match.groups()
+        found.append(Listed(decode(key), int(size), etag, _ns(stored)))
+    return found if end == len(text) else None
+
+
+def _parsed(cut: bytes) -> Iterator[tuple[str | None, ...]]:
+    try:
+        root = ElementTree.fromstring(b"<Page>" + cut + b"</Page>")  # noqa: S314 # expat bounds entities
+    except ElementTree.ParseError as exc:
+        raise Unreachable(f"a listing arrived damaged: {exc}", hint="run it again") from exc
+    return (tuple(map(found.findtext, _FIELDS)) for found in root)
+
+
+def _listed(
+    key: str | None, size: str | None, etag: str | None, stored: str | None, *, decode: Callable[[str], str]
+) -> Listed:
     if not key or not size or not size.isdecimal():
         raise StoreError(
             f"a listing holds an object without a key or a size ({paths.escape(key or '')})", hint="check the endpoint"
         )
-    if is_encoded:
-        key = urllib.parse.unquote_plus(key, errors="surrogateescape")  # a space may be either, a plus is %2B
-    return Listed(key, int(size), bare(etag), _ns(stored))
+    return Listed(decode(key), int(size), bare(etag), _ns(stored))
 
 
+def _decoded(key: str) -> str:
+    return urllib.parse.unquote_plus(key, errors="surrogateescape")  # a space may be either, a plus is %2B
+
+
+@functools.lru_cache(maxsize=1024)  # whole seconds, of which many objects share one
 def _ns(stored: str | None) -> int | None:
     """A time such as 2026-11-20T10:00:00.000Z.
 

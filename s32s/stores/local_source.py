@@ -12,16 +12,17 @@ import os
 import stat
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from s32s import disk, guards, paths, tree
+from s32s import disk, guards, paths
 from s32s.errors import Refused, SourceChanged, Unreadable
 from s32s.index import Index, Seen, stamp
 from s32s.rules import EVERYTHING, Rules, Verdict
 from s32s.stores import scan
 from s32s.stores.base import Batch, Progress
-from s32s.stores.scan import Found
-from s32s.tree import Item, Kind, Tree
+from s32s.stores.scan import Walked
+from s32s.tree import Columns, Item, Kind, Tree
 from s32s.workers import each
 
 _KINDS = {
@@ -48,9 +49,8 @@ class LocalSource:
         self._takes_all = rules.takes_all
         self._read_index = index
         self._room = room
-        self._found: dict[str, Found] = {}
-        self._looks = scan.Looks()
-        self._seen: dict[str, Seen] = {}
+        self._rows = array("q")  # of the index, for each name that was found
+        self._seen: dict[str, Seen] = {}  # of files that were read
         self._guard = threading.Lock()
         self._fd = -1
 
@@ -75,19 +75,7 @@ class LocalSource:
 
     def looks(self) -> str | None:
         """How what takes part looks to stat(2); None where it cannot be read, or is too new to tell."""
-        looks = scan.Looks()
-        try:
-            for path, status in scan.statuses(self._fd, prunes=self._rules.prunes):
-                if not self._ignores(path, is_dir=stat.S_ISDIR(status.st_mode)):
-                    looks.add(path, status.st_mode, stamp(status))
-        except OSError:
-            return None
-        return looks.digest()
-
-    @property
-    def listed_looks(self) -> str | None:
-        """How it looked in the last listing; see `looks`."""
-        return self._looks.digest()
+        return self._found.looks()
 
     def tree(self, beside: Tree | None = None, *, progress: Progress) -> Tree:
         """List the directory.
@@ -101,25 +89,14 @@ class LocalSource:
             Unreadable: with every name that cannot travel, and why.
             SourceChanged: a file does not stand still.
         """
-        problems: dict[str, str] = {}
-        items: list[Item] = []
-        for found in scan.walk(self._fd, prunes=self._rules.prunes):
-            path = found.item.path
-            is_dir = found.item.kind is Kind.DIR
-            if self._ignores(path, is_dir=is_dir):
-                continue
-            self._looks.add(path, found.mode, found.stamp)
-            if why := self._problem(found):
-                problems[path] = why
-                continue
-            if found.item.kind is Kind.FILE:
-                self._found[path] = found
-                items.append(scan.recall(found, self._index.get(path)))
-            else:
-                items.append(found.item)
+        walked = self._found
+        problems = {path: why for row, path in enumerate(walked.paths) if (why := self._problem(walked, row, path))}
         if problems:
             raise _unreadable(self.root, problems)
-        return tree.make(self._hashed(items, beside, progress))
+        columns, self._rows = scan.recall(walked, self._index)
+        if beside is not None:
+            self._hash(columns, beside, progress)
+        return columns.tree()
 
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """One file a batch: uploads do not gain from company."""
@@ -128,34 +105,47 @@ class LocalSource:
 
     def missing(self, files: Sequence[str]) -> list[str]:
         """Those of `files` that the last listing did not find as files or links."""
-        return [path for path in files if path not in self._found]
+        rows = ((path, self._found.find(path)) for path in files)
+        return [path for path, row in rows if row is None or stat.S_ISDIR(self._found.modes[row])]
 
     @property
     def has_news(self) -> bool:
         """Whether files were read, so that there is something new to remember."""
         return bool(self._seen)
 
-    def seen(self, etags: Mapping[str, str | None]) -> Iterator[tuple[str, Seen]]:
+    def seen(self, etags: Mapping[str, str | None]) -> Index:
         """What to remember of the files: their hashes, and the ETags that their objects have now."""
-        for path, found in self._found.items():
+        index, walked = Index(), self._found
+        for row, (path, at) in enumerate(zip(walked.paths, self._rows, strict=True)):
             known = self._seen.get(path)
-            if known is None:
-                old = self._index.get(path)
-                known = old if old is not None and old.holds_for(found.stamp) else None
+            etag = etags.get(path)
+            if known is None and at >= 0:
+                hashes = self._index.hashes(at)
+                if hashes is not None and (etag is None or hashes[32:].hex() == etag):
+                    index.add_known(path, walked.stamps[5 * row : 5 * row + 5], self._index.seen_ns(at), hashes)
+                    continue
+                known = self._index.seen(at)
             if known is not None:
-                yield path, known._replace(etag=etags.get(path) or known.etag)
+                index.add(path, known._replace(etag=etag or known.etag))
+        return index
 
-    def _ignores(self, path: str, *, is_dir: bool) -> bool:
+    @functools.cached_property
+    def _found(self) -> Walked:
+        return scan.walk(self._fd, prunes=self._rules.prunes, ignores=self._ignores)
+
+    def _ignores(self, path: str, is_dir: bool) -> bool:
         return not self._takes_all and self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
 
-    def _problem(self, found: Found) -> str | None:
-        item = found.item
-        if found.error is not None:
-            return f"it cannot be read: {found.error.strerror}"
-        if why := paths.problem(item.path, room=self._room):
+    def _problem(self, walked: Walked, row: int, path: str) -> str | None:
+        if error := walked.errors.get(path):
+            return f"it cannot be read: {error.strerror}"
+        if why := paths.problem(path, room=self._room):
             return why
-        if paths.is_reserved(item.path):
+        if paths.is_reserved(path):
             return "the name belongs to s32s itself"
+        if walked.is_file(row):
+            return None
+        item = walked.found(row).item
         if item.kind is Kind.OTHER:
             status = os.stat(item.path, dir_fd=self._fd, follow_symlinks=False)
             return f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no file')}"
@@ -168,12 +158,13 @@ class LocalSource:
                 return f"it is a symbolic link that points out of the tree, to {paths.quote(item.target or '')}"
         return None
 
-    def _hashed(self, items: list[Item], other: Tree | None, progress: Progress) -> list[Item]:
-        hashed: dict[str, Item] = {}
+    def _hash(self, columns: Columns, beside: Tree, progress: Progress) -> None:
+        hashed: dict[int, Item] = {}
         problems: dict[str, str] = {}
 
-        def read(wanted: tuple[Found, bool]) -> None:
-            found, md5 = wanted
+        def read(wanted: tuple[int, bool]) -> None:
+            row, md5 = wanted
+            found = self._found.found(row)
             try:
                 done = scan.read_hashes(self._fd, found, md5=md5, progress=progress)
             except OSError as exc:
@@ -181,16 +172,16 @@ class LocalSource:
                 return
             if done is None:
                 raise SourceChanged(f"{paths.quote(found.item.path)} changed while it was read")
-            hashed[found.item.path], self._seen[found.item.path] = done
+            hashed[row], self._seen[found.item.path] = done
 
-        each(scan.to_hash(items, self._found, other, strays=False), read, jobs=scan.HASHERS)
+        each(scan.to_hash(columns.tree(), beside, strays=False), read, jobs=scan.HASHERS)
         if problems:
             raise _unreadable(self.root, problems)
-        return [hashed.get(item.path, item) for item in items]
+        for row, item in hashed.items():
+            columns.replace(row, item)
 
-    def _remember(self, path: str, found: Found, seen: Seen) -> None:
+    def _remember(self, path: str, seen: Seen) -> None:
         with self._guard:
-            self._found[path] = found
             self._seen[path] = seen
 
 
@@ -241,7 +232,7 @@ class FileBody:
             md5=None,
         )
         seen = Seen(stamp(after), seen_ns, sha256=self._item.sha256)
-        self._source._remember(path, Found(self._item, stamp(after)), seen)
+        self._source._remember(path, seen)
 
 
 def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:

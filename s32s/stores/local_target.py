@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 from s32s import disk, paths, tree
 from s32s.errors import EntryFailed, Refused, S32sError
-from s32s.index import RACY_CTIME_NS, Index, Seen, stamp
+from s32s.index import RACY_CTIME_NS, Index, Seen
 from s32s.plan import Plan
 from s32s.state import holder
 from s32s.stores import in_place, scan, staging, swap
 from s32s.stores.base import Change, Progress
-from s32s.stores.scan import Found
-from s32s.tree import Item, Kind, Tree
+from s32s.stores.scan import Walked
+from s32s.tree import Columns, Item, Tree
 from s32s.workers import each
 
 # Not a directory to replace on any Linux system, whatever `allow` says: file-hierarchy(7).
@@ -95,13 +95,13 @@ class LocalTarget:
         self.root = root
         self._in_place = in_place
         self._read_index = index
-        self._found: dict[str, Found] = {}
-        self._known = 0  # files of the last listing whose content is known
+        self._walked: Walked | None = None  # of which no tree was made yet
+        self._found = Walked()  # of which the last tree was made
+        self._exists = False
+        self._recalled = 0  # rows of the index that held for it
         self._salvage: staging.Salvage = staging.Salvage()
         self._written: dict[str, tuple[int, ...]] = {}
-        self._exists = False
         self._hashed = False
-        self._looks = scan.Looks()
         self._parent = -1
         self._name = root.rpartition("/")[2]
         self._ours = staging.ours(self._name)
@@ -152,33 +152,24 @@ class LocalTarget:
         Raises:
             EntryFailed: part of it cannot be read.
         """
-        for memory in (self._found, self._written):
-            memory.clear()
-        self._looks = scan.Looks()
+        self._written.clear()
         fd = self._open_root()
         self._exists = fd is not None
         if fd is None:
+            self._found, self._walked = Walked(), None
             return tree.make(())
-        items: list[Item] = []
         try:
-            for found in scan.walk(fd):
-                if found.item.path.startswith(self._ours):
-                    continue
-                if found.error is not None:
-                    raise EntryFailed(
-                        f"{paths.quote(found.item.path)} in {self.root} cannot be read: {found.error.strerror}"
-                    )
-                self._found[found.item.path] = found
-                self._looks.add(found.item.path, found.mode, found.stamp)
-                items.append(
-                    scan.recall(found, self._index.get(found.item.path)) if found.item.kind is Kind.FILE else found.item
-                )
-            hashed = self._hash(fd, items, beside, progress)
+            walked = self._walked or self._walk(fd)
+            for path, error in walked.errors.items():
+                raise EntryFailed(f"{paths.quote(path)} in {self.root} cannot be read: {error.strerror}")
+            columns, rows = scan.recall(walked, self._index)
+            self._recalled = len(rows) - rows.count(-1)
+            self._found, self._walked = walked, None
+            if beside is not None:
+                self._hash(fd, walked, columns, beside, progress)
         finally:
             os.close(fd)
-        items = [hashed.get(item.path, item) for item in items] if hashed else items
-        self._known = sum(1 for item in items if item.sha256 or item.md5 or item.etag)
-        return tree.make(items)
+        return columns.tree()
 
     def check_changeable(self) -> None:
         """Find out before anything is fetched whether the target can be changed the way the entry says.
@@ -218,60 +209,67 @@ class LocalTarget:
         return self._exists
 
     def looks(self) -> str | None:
-        """How the directory looks to stat(2); None where it is absent, cannot be read, or is too new to tell."""
-        looks = scan.Looks()
+        """How the directory looks to stat(2); None where it is absent, cannot be read, or is too new to tell.
+
+        The next tree is made of this very look.
+        """
         fd = self._open_root()
         if fd is None:
             return None
         try:
-            for path, status in scan.statuses(fd):
-                if not path.startswith(self._ours):
-                    looks.add(path, status.st_mode, stamp(status))
-        except OSError:
-            return None
+            self._walked = self._walk(fd)
         finally:
             os.close(fd)
-        return looks.digest()
+        return self._walked.looks()
 
     @property
     def listed_looks(self) -> str | None:
         """How the directory looked in the last listing; see `looks`."""
-        return self._looks.digest()
+        return self._found.looks()
 
-    def remember(self, plan: Plan, *, changed: bool, save: Callable[[Iterator[tuple[str, Seen]]], None]) -> None:
+    def remember(self, plan: Plan, *, changed: bool, save: Callable[[Index], None]) -> None:
         """Save the index, when there is something new to save."""
-        if changed or self._hashed or len(self._index) != self._known:
+        if changed or self._hashed or len(self._index) != self._recalled:
             if changed:
                 # What was linked or unlinked just now has a change time that only a later look can rely on.
                 time.sleep(RACY_CTIME_NS / 1e9)
             save(self._seen(plan))
 
-    def _seen(self, plan: Plan) -> Iterator[tuple[str, Seen]]:
+    def _seen(self, plan: Plan) -> Index:
         """What to remember of the files that are there now, after `plan` was carried out (or was empty).
 
         A file whose identity is not that of the file we wrote or compared was changed by somebody since; it is left
         out, and read by the next run.
         """
-        content = {item.path: (item.sha256, item.md5, item.etag) for item in (put.item for put in plan.puts)}
-        for here, there in plan.keeps:
-            content[here.path] = there.sha256 or here.sha256, there.md5, here.etag or there.etag
+        index = Index()
         fd = self._open_root()
         if fd is None:
-            return
+            return index
         try:
-            seen_ns = time.time_ns()
-            for path, status in scan.statuses(fd):
-                if path.startswith(self._ours):
-                    continue
-                hashes, now = content.get(path), stamp(status)
-                if hashes is not None and self._known_stamp(path) == now[:4]:
-                    yield path, Seen(now, seen_ns, *hashes)
+            now = self._walk(fd)
         finally:
             os.close(fd)
+        brought = {put.item.path: put.item for put in plan.puts}
+        kept = plan.keeps.contents()
+        before = self._found
+        for row, (path, at) in enumerate(zip(now.paths, before.rows(now.paths), strict=True)):
+            stamp = now.stamps[5 * row : 5 * row + 5]
+            known = self._written.get(path) or (before.stamps[5 * at : 5 * at + 4] if at >= 0 else ())
+            if not now.is_file(row) or tuple(stamp[:4]) != tuple(known):
+                continue
+            if path in brought:
+                item = brought[path]
+                index.add(path, Seen(tuple(stamp), now.began_ns, item.sha256, item.md5, item.etag))
+            elif (content := kept.get(path)) is not None:
+                if isinstance(content, bytes):
+                    index.add_known(path, stamp, now.began_ns, content)
+                else:
+                    index.add(path, Seen(tuple(stamp), now.began_ns, *content))
+        return index
 
-    def _known_stamp(self, path: str) -> tuple[int, ...] | None:
-        found = self._found.get(path)
-        return self._written.get(path) or (found.stamp[:4] if found else None)
+    def _walk(self, fd: int) -> Walked:
+        ours = self._ours
+        return scan.walk(fd, prunes=lambda path: path.startswith(ours), ignores=lambda path, _: path.startswith(ours))
 
     def drift(self) -> int | None:
         """How many names differ from what the last run left, by stat(2) alone; None when nothing is known."""
@@ -284,11 +282,12 @@ class LocalTarget:
         except (OSError, S32sError):
             return len(known)
         try:
-            for found in scan.walk(fd):
-                if found.item.kind is Kind.FILE and not found.item.path.startswith(self._ours):
-                    seen = known.pop(found.item.path, None)
+            walked = self._walk(fd)
+            for row, path in enumerate(walked.paths):
+                if walked.is_file(row):
+                    seen = known.pop(path, None)
                     # Size, time and inode: the change time also moves when a link to the file comes or goes.
-                    drifted += seen is None or seen.stamp[:4] != found.stamp[:4]
+                    drifted += seen is None or seen.stamp[:4] != walked.found(row).stamp[:4]
         finally:
             os.close(fd)
         return drifted + len(known)
@@ -297,19 +296,19 @@ class LocalTarget:
     def _index(self) -> Index:
         return self._read_index()
 
-    def _hash(self, fd: int, items: list[Item], other: Tree | None, progress: Progress) -> dict[str, Item]:
-        hashed: dict[str, Item] = {}
-
-        def read(wanted: tuple[Found, bool]) -> None:
-            found, md5 = wanted
+    def _hash(self, fd: int, walked: Walked, columns: Columns, beside: Tree, progress: Progress) -> None:
+        def read(wanted: tuple[int, bool]) -> None:
+            row, md5 = wanted
             # A file that changes or cannot be read stays unknown, and an unknown file is replaced.
             with contextlib.suppress(OSError):
-                if done := scan.read_hashes(fd, found, md5=md5, progress=progress):
-                    hashed[found.item.path] = done[0]
+                if done := scan.read_hashes(fd, walked.found(row), md5=md5, progress=progress):
+                    hashed[row] = done[0]
 
-        each(scan.to_hash(items, self._found, other, strays=True), read, jobs=scan.HASHERS)
+        hashed: dict[int, Item] = {}
+        each(scan.to_hash(columns.tree(), beside, strays=True), read, jobs=scan.HASHERS)
         self._hashed = self._hashed or bool(hashed)
-        return hashed
+        for row, item in hashed.items():
+            columns.replace(row, item)
 
     def _open_base(self, path: str) -> int:
         try:

@@ -12,7 +12,6 @@ writes, and both are read back: an endpoint that ignores conditions is found out
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from s32s.stores._listing import Listed
 from s32s.stores.base import Batch
 from s32s.stores.object_body import ObjectBody, is_same_object
 from s32s.stores.s3_change import Publisher, S3Change, Writer
-from s32s.tree import Item, Kind, Tree
+from s32s.tree import Item, Kind, Tree, is_md5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class S3Prefix:
         self._has_manifest = has_manifest
         self._cache = cache or ManifestCache()
         self._listed: Tree | None = None
-        self._fresh: list[list[Listed]] | None = None  # a LIST of which no tree was made yet
+        self._fresh: Tree | None = None  # of a LIST that nobody has looked at yet
 
     # -- listing
 
@@ -123,16 +122,8 @@ class S3Prefix:
 
     def listing(self) -> str:
         """A digest of a LIST of now; the next tree is made of this very LIST."""
-        self._fresh = []
-        digest = hashlib.blake2b(digest_size=32)
-        reserved = self.place.key(paths.RESERVED) + "/"
-        for page in self._engine.pages(self.place.bucket, self.place.prefix):
-            self._fresh.append(page)
-            lines = [
-                f"{key}\0{size} {etag} {stored}" for key, size, etag, stored in page if not key.startswith(reserved)
-            ]
-            digest.update("\0\0".join([*lines, ""]).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        self._fresh = self._list()
+        return self._fresh.digest()
 
     def known_tree(self) -> Tree:
         """The tree of the manifest that the head that was read last names, else of the last LIST; nothing is fetched
@@ -245,9 +236,11 @@ class S3Prefix:
 
     def _list(self) -> Tree:
         fresh, self._fresh = self._fresh, None
-        pages = self._engine.pages(self.place.bucket, self.place.prefix) if fresh is None else fresh
-        self._listed = listed_tree(itertools.chain.from_iterable(pages), self.place)
-        return self._listed
+        if fresh is None:
+            pages = self._engine.pages(self.place.bucket, self.place.prefix)
+            fresh = listed_tree(itertools.chain.from_iterable(pages), self.place)
+        self._listed = fresh
+        return fresh
 
     def _compare(self, made: Tree) -> None:
         different = [path for path in _differences(made, self._list()) if not self._rules.ignores(path)]
@@ -286,12 +279,15 @@ class S3Prefix:
 def _differences(known: Tree, listed: Tree) -> list[str]:
     """Paths at which a manifest and a LIST disagree; the marker of a directory that both name is no difference."""
     different = []
-    for at, to in tree.join(known.paths, listed.paths):
+    for at, to, count in tree.join(known.paths, listed.paths):
         if to is None:
             if at is not None and known.kind(at) is Kind.FILE:
                 different.append(known.path(at))
-        elif at is None or not (known.is_same_object(at, listed, to) or _agree(known[at], listed[to])):
+        elif at is None:
             different.append(listed.path(to))
+        elif not known.is_same_object(at, listed, to, count):
+            pairs = zip(range(at, at + count), range(to, to + count), strict=True)
+            different += [listed.path(there) for here, there in pairs if not _agree(known[here], listed[there])]
     return different
 
 
@@ -312,20 +308,25 @@ def listed_tree(objects: Iterable[Listed], place: S3Path) -> Tree:
     room = place.room
     bad: dict[str, str] = {}
 
-    def items() -> Iterator[Item]:
-        for found in objects:
-            path = found.key[skipped:]
-            if not path or paths.is_reserved(path):
-                continue
-            item = _listed_item(path, found)
-            reason = paths.problem(item.path, room=room)
-            if item.kind is Kind.DIR and found.size:
-                reason = reason or "it ends in a slash and has content"
-            if reason:
-                bad[found.key] = reason
-            yield item
-
-    listed = tree.make(items())
+    columns = tree.Columns()
+    for key, size, etag, stored_ns in objects:
+        path = key[skipped:]
+        if not path or (path.startswith(paths.RESERVED) and paths.is_reserved(path)):
+            continue
+        is_marker = path.endswith("/")
+        path = path.removesuffix("/")
+        reason = paths.problem(path, room=room)
+        if is_marker and size:
+            reason = reason or "it ends in a slash and has content"
+        if reason:
+            bad[key] = reason
+        if is_marker:
+            columns.add(Item(path, Kind.DIR, etag=etag))
+        elif etag and is_md5(etag):
+            columns.append(path, size, etag=bytes.fromhex(etag), stored_ns=stored_ns)
+        else:
+            columns.add(Item(path, Kind.FILE, size=size, etag=etag, stored_ns=stored_ns))
+    listed = columns.tree()
     if bad:
         raise BadPath(
             f"{len(bad):,} keys below {place} are no safe relative paths:{paths.listed(bad)}",
@@ -350,9 +351,3 @@ def _without_doubles(listed: Tree, place: S3Path) -> Tree:
             raise StoreError(f"the listing of {place} names {name} twice", hint="check the endpoint")
     markers = {listed.path(row) for row in doubles}
     return tree.make(item for item in listed if item.kind is not Kind.DIR or item.path not in markers)
-
-
-def _listed_item(path: str, found: Listed) -> Item:
-    if path.endswith("/"):
-        return Item(path[:-1], Kind.DIR, etag=found.etag)
-    return Item(path, Kind.FILE, size=found.size, etag=found.etag, stored_ns=found.stored_ns)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from s32s import manifest, paths, tree
+from s32s import manifest, paths
 from s32s.errors import Conflict, EntryFailed, NotFound, PreconditionFailed, SourceChanged, StoreError
 from s32s.manifest import HEAD_KEY, Claim, Head
 from s32s.maps import S3Path
@@ -22,7 +22,7 @@ from s32s.stores._engine import Engine
 from s32s.stores._objects import Stored
 from s32s.stores.base import Body, Progress
 from s32s.stores.object_body import ObjectBody
-from s32s.tree import Item, Kind
+from s32s.tree import Item, Kind, Tree
 
 _READS = 3  # of a file that does not stand still while it is uploaded
 
@@ -92,7 +92,7 @@ class S3Change:
         """Write the manifest, then the head; from then on readers see the new generation."""
         if self._publisher is None:
             return 0
-        return self._publisher.publish(self._published_items())
+        return self._publisher.publish(self._published())
 
     def sweep(self) -> None:
         """Delete the objects that the new state no longer names."""
@@ -112,7 +112,7 @@ class S3Change:
 
     def etags(self) -> dict[str, str | None]:
         """The ETag of every object that the prefix now holds for us, by path."""
-        known = kept_etags(self._plan)
+        known = self._plan.keeps.etags()
         known |= {put.item.path: put.old.etag for put in self._plan.puts if put.old is not None and not put.needs_bytes}
         return known | {path: item.etag for path, item in self.stored.items()}
 
@@ -157,30 +157,19 @@ class S3Change:
             if put.old is not None and put.old.kind is not put.item.kind and put.old.etag
         ]
 
-    def _published_items(self) -> Iterator[Item]:
-        for keep in self._plan.keeps:
-            yield keep.source._replace(
-                sha256=keep.source.sha256 or keep.target.sha256,
-                etag=keep.target.etag,
-                version=keep.target.version,
-            )
+    def _published(self) -> Tree:
+        columns = self._plan.keeps.as_objects()
         for put in self._plan.puts:
+            item = put.item
             if put.needs_bytes:
-                yield self.stored[put.item.path]
-            elif put.item.kind is Kind.FILE and put.old is not None:
-                yield put.item._replace(
-                    sha256=put.item.sha256 or put.old.sha256,
-                    etag=put.old.etag,
-                    version=put.old.version,
-                )
-            else:
-                yield put.item
-        yield from self._plan.carried
-
-
-def kept_etags(plan: Plan) -> dict[str, str | None]:
-    """The ETag of every object that a plan leaves as it is, by path."""
-    return {keep.source.path: keep.target.etag for keep in plan.keeps}
+                item = self.stored[item.path]
+            elif item.kind is Kind.FILE and put.old is not None:
+                old = put.old
+                item = item._replace(sha256=item.sha256 or old.sha256, etag=old.etag, version=old.version)
+            columns.add(item)
+        for item in self._plan.carried:
+            columns.add(item)
+        return columns.tree()
 
 
 class Publisher:
@@ -212,15 +201,14 @@ class Publisher:
         self._write(base.model_copy(update={"push": mine}), what="begin the push")
         return claim is not None
 
-    def publish(self, items: Iterable[Item]) -> int:
+    def publish(self, published: Tree) -> int:
         """Write the manifest and the head of the next generation; return its number.
 
         Raises:
             Conflict: the head is no longer ours.
         """
         held = self._held()
-        ordered = tree.make(items)
-        data, ref = manifest.to_bytes(ordered)
+        data, ref = manifest.to_bytes(published)
         self._engine.put(self._place.bucket, self._place.key(ref.key), lambda: iter([data]), size=len(data))
         head = Head(
             generation=held.generation + 1,
@@ -228,8 +216,8 @@ class Publisher:
             nonce="",
             host=self._writer.host,
             time=self._writer.now(),
-            files=ordered.files,
-            size=ordered.size,
+            files=published.files,
+            size=published.size,
             manifest=ref,
             previous=held.manifest.key if held.manifest else None,
         )

@@ -6,152 +6,194 @@ is for the caller to say. Contents are hashed only where a comparison needs them
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from s32s import disk
-from s32s.index import Seen, is_past, stamp
+from s32s import disk, tree
+from s32s.index import Index, Seen, are_past, inode_of, stamp
 from s32s.rules import EVERYTHING
-from s32s.tree import Item, Kind, Tree, is_md5
+from s32s.tree import Columns, Item, Kind, Tree, is_md5
 
 #: Files hashed at once: bound by cores and disks, not by round trips.
 HASHERS = 4
-
-_LINES_AT_ONCE = 4096
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Found(NamedTuple):
-    """One name met by the walk.
+    """One name met by a walk.
 
     Attributes:
         item: kind, size, time, mode and link target; OTHER for what is no file, link or directory.
-        stamp: see `index.stamp`.
-        mode: st_mode of stat(2), kind and all.
+        stamp: see `index.stamp`; of a directory only its first two facts.
         error: why a directory or link could not be read, or None.
     """
 
     item: Item
-    stamp: tuple[int, int, int, int, int]
-    mode: int = 0
+    stamp: tuple[int, ...]
     error: OSError | None = None
 
 
-def walk(root: int, *, prunes: Callable[[str], bool] = EVERYTHING.prunes) -> Iterator[Found]:
-    """Every name below the directory `root`, depth first, without the root itself.
+class Walked:
+    """Names below a directory, the root left out, as one walk has found them: columns in path order. See `walk`.
+
+    Attributes:
+        began_ns: when the walk began, in ns since the epoch.
+        paths: of all names.
+        modes: their st_mode.
+        stamps: five numbers a name, see `Found.stamp`.
+        targets: where the symbolic links point, by path.
+        errors: why some could not be read, by path.
+    """
+
+    def __init__(self) -> None:
+        self.began_ns = time.time_ns()
+        self.paths: list[str] = []
+        self.modes = array("L")
+        self.stamps = array("q")
+        self.targets: dict[str, str] = {}
+        self.errors: dict[str, OSError] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def find(self, path: str) -> int | None:
+        """The row of a path, or None."""
+        row = bisect.bisect_left(self.paths, path)
+        return row if row < len(self.paths) and self.paths[row] == path else None
+
+    def rows(self, paths: Iterable[str]) -> Iterator[int]:
+        """For each of some paths, which come in order, its row, or -1."""
+        return tree.rows(paths, self.paths)
+
+    def get(self, path: str) -> Found | None:
+        """What was found at a path, or None."""
+        row = self.find(path)
+        return None if row is None else self.found(row)
+
+    def found(self, row: int) -> Found:
+        """What was found at a row."""
+        path, mode, stamp = self.paths[row], self.modes[row], tuple(self.stamps[5 * row : 5 * row + 5])
+        kind = _kind(mode)
+        is_file = kind is Kind.FILE
+        item = Item(
+            path,
+            kind,
+            size=stamp[2] if is_file else 0,
+            mtime_ns=stamp[3] if is_file else None,
+            mode=stat.S_IMODE(mode) & 0o777 if kind in (Kind.FILE, Kind.DIR) else None,
+            target=self.targets.get(path),
+        )
+        return Found(item, stamp, self.errors.get(path))
+
+    def is_file(self, row: int) -> bool:
+        """Whether there is a regular file at a row."""
+        return stat.S_ISREG(self.modes[row])
+
+    def directories(self) -> Iterator[tuple[str, int]]:
+        """Path and permission bits of all directories."""
+        return (
+            (path, stat.S_IMODE(mode) & 0o777)
+            for path, mode in zip(self.paths, self.modes, strict=True)
+            if stat.S_ISDIR(mode)
+        )
+
+    def is_as_found(self, row: int, status: os.stat_result) -> bool:
+        """Whether a file certainly still is the one that was found; its change time moves with every new link."""
+        device, inode, size, mtime_ns = self.stamps[5 * row : 5 * row + 4]
+        return (status.st_mtime_ns, status.st_size, inode_of(status), status.st_dev) == (mtime_ns, size, inode, device)
+
+    def looks(self) -> str | None:
+        """How all of it looks to stat(2), as one digest: as long as it is the same, every byte is.
+
+        What counts are the facts that the index goes by, of every name: kind and mode, device and inode, size,
+        modification and change time. Of directories only the first four, as what they hold is named too.
+
+        Returns:
+            None when something could not be read, or is so new that it may change once more without a trace.
+        """
+        if self.errors or not are_past(self.stamps[3::5], self.stamps[4::5], self.began_ns):
+            return None
+        digest = hashlib.blake2b("\0".join(self.paths).encode("utf-8", "surrogateescape"), digest_size=32)
+        digest.update(self.modes)
+        digest.update(self.stamps)
+        return digest.hexdigest()
+
+    def in_order(self) -> Walked:
+        """The same, sorted by path; itself when it is. The order of a walk is another one: "a", "a/b", "a.c"."""
+        order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
+        if order == list(range(len(order))):
+            return self
+        ordered = Walked()
+        ordered.began_ns, ordered.targets, ordered.errors = self.began_ns, self.targets, self.errors
+        ordered.paths = [self.paths[row] for row in order]
+        ordered.modes = array("L", [self.modes[row] for row in order])
+        ordered.stamps = array("q", [fact for row in order for fact in self.stamps[5 * row : 5 * row + 5]])
+        return ordered
+
+
+def walk(
+    root: int,
+    *,
+    prunes: Callable[[str], bool] = EVERYTHING.prunes,
+    ignores: Callable[[str, bool], bool] = lambda path, is_dir: False,
+) -> Walked:
+    """Every name below the directory `root`. What disappears meanwhile was never there.
 
     Args:
         root: descriptor of the directory.
         prunes: tells of a directory that neither it nor anything below it is wanted.
+        ignores: tells of a path, and whether it is a directory, that it is not wanted; below it others may be.
     """
-    return _walk(root, "", prunes)
+    found = Walked()
 
+    paths, modes, stamps = found.paths, found.modes, found.stamps
 
-def _walk(fd: int, prefix: str, prunes: Callable[[str], bool]) -> Iterator[Found]:
-    with os.scandir(fd) as entries:
-        inside = sorted(entries, key=_name)
-    for entry in inside:
-        path = prefix + entry.name
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue  # gone since the directory was read
-        kind = _kind(status.st_mode)
-        found = Found(
-            Item(
-                path,
-                kind,
-                size=status.st_size if kind is Kind.FILE else 0,
-                mtime_ns=status.st_mtime_ns if kind is Kind.FILE else None,
-                mode=stat.S_IMODE(status.st_mode) & 0o777 if kind in (Kind.FILE, Kind.DIR) else None,
-            ),
-            stamp(status),
-            status.st_mode,
-        )
-        if kind is Kind.LINK:
+    def read(fd: int, prefix: str) -> None:
+        with os.scandir(fd) as entries:
+            inside = sorted(entries, key=_name)
+        for entry in inside:
+            path = prefix + entry.name
             try:
-                target = os.readlink(entry.name, dir_fd=fd)
-                yield found._replace(item=found.item._replace(target=target))
-            except OSError as exc:
-                yield found._replace(error=exc)
-        elif kind is not Kind.DIR:
-            yield found
-        elif not prunes(path):
-            try:
-                below = os.open(entry.name, _OPEN_DIR, dir_fd=fd)
-            except OSError as exc:
-                yield found._replace(error=exc)
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
                 continue
-            try:
-                yield found
-                yield from _walk(below, path + "/", prunes)
-            finally:
-                os.close(below)
+            mode = status.st_mode
+            is_dir = stat.S_ISDIR(mode)
+            if is_dir and prunes(path):
+                continue
+            if not ignores(path, is_dir):
+                paths.append(path)
+                modes.append(mode)
+                stamps.extend(stamp(status) if not is_dir else (*stamp(status)[:2], 0, 0, 0))
+                if stat.S_ISLNK(mode):
+                    try:
+                        found.targets[path] = os.readlink(entry.name, dir_fd=fd)
+                    except OSError as exc:
+                        found.errors[path] = exc
+            if is_dir:
+                read_below(fd, entry.name, path)
 
+    def read_below(above: int, name: str, path: str) -> None:
+        try:
+            fd = os.open(name, _OPEN_DIR, dir_fd=above)
+        except OSError as exc:
+            found.errors[path] = exc
+            return
+        try:
+            read(fd, path + "/")
+        finally:
+            os.close(fd)
 
-def statuses(
-    root: int, prefix: str = "", *, prunes: Callable[[str], bool] = EVERYTHING.prunes
-) -> Iterator[tuple[str, os.stat_result]]:
-    """Every name below the directory `root` with its lstat(2), in the order of `walk`, without making items.
-
-    Raises:
-        OSError: a directory cannot be read.
-    """
-    with os.scandir(root) as entries:
-        inside = sorted(entries, key=_name)
-    for entry in inside:
-        status = entry.stat(follow_symlinks=False)
-        path = prefix + entry.name
-        is_dir = stat.S_ISDIR(status.st_mode)
-        if is_dir and prunes(path):
-            continue
-        yield path, status
-        if is_dir:
-            below = os.open(entry.name, _OPEN_DIR, dir_fd=root)
-            try:
-                yield from statuses(below, path + "/", prunes=prunes)
-            finally:
-                os.close(below)
-
-
-class Looks:
-    """How a whole directory looks to stat(2), as one digest: as long as it is the same, every byte is.
-
-    What counts are the facts that the index goes by, of every name: kind and mode, device and inode, size,
-    modification and change time. Of directories only the first four, as what they hold is named too.
-    """
-
-    def __init__(self) -> None:
-        self._seen_ns = time.time_ns()
-        self._digest = hashlib.blake2b(digest_size=32)
-        self._lines: list[str] = []
-        self._is_settled = True
-
-    def add(self, path: str, mode: int, stamp: tuple[int, int, int, int, int]) -> None:
-        """Take one name in, with its st_mode and its `index.stamp`; the order counts."""
-        if stat.S_ISDIR(mode):
-            self._lines.append(f"{path}\0{mode} {stamp[:2]}")
-        else:
-            self._lines.append(f"{path}\0{mode} {stamp}")
-            if not is_past(stamp[3], stamp[4], self._seen_ns):
-                self._is_settled = False
-        if len(self._lines) >= _LINES_AT_ONCE:
-            self._take_in()
-
-    def digest(self) -> str | None:
-        """The digest; None when something is so new that it may change once more without a trace."""
-        self._take_in()
-        return self._digest.hexdigest() if self._is_settled else None
-
-    def _take_in(self) -> None:
-        self._digest.update("\0\0".join([*self._lines, ""]).encode("utf-8", "surrogateescape"))
-        self._lines.clear()
+    read(root, "")
+    return found.in_order()
 
 
 def open_file(root: int, path: str) -> int:
@@ -165,21 +207,32 @@ def open_file(root: int, path: str) -> int:
         return os.open(name, _OPEN_FILE, dir_fd=parent)
 
 
-def recall(found: Found, seen: Seen | None) -> Item:
-    """The item of a file with what the index knows of it, when that is still true."""
-    if seen is None or not seen.holds_for(found.stamp):
-        return found.item
-    item = found.item
-    return Item(item.path, item.kind, item.size, item.mtime_ns, item.mode, seen.sha256, seen.md5, seen.etag)
+def recall(walked: Walked, index: Index) -> tuple[Columns, array[int]]:
+    """The items that were found, with what the index knows of files that are still the same.
 
-
-def needs(item: Item, beside: Item | None) -> tuple[bool, bool]:
-    """Which hashes of a local file decide whether it equals `beside`: (SHA-256, MD5).
-
-    None, where size or kind decide already, or where an ETag that we know to be this content's is the same.
+    Returns:
+        The items, and for each the row of the index that holds for it, or -1.
     """
-    if beside is None or beside.kind is not Kind.FILE or beside.size != item.size:
-        return False, False
+    columns, rows = Columns(), index.holding(walked.paths, walked.stamps)
+    for row, at in enumerate(rows):
+        hashes = index.hashes(at) if at >= 0 else None
+        if hashes is not None:
+            size, mtime_ns = walked.stamps[5 * row + 2], walked.stamps[5 * row + 3]
+            columns.append(walked.paths[row], size, mtime_ns, walked.modes[row] & 0o777, hashes[:32], hashes[32:])
+            continue
+        item = walked.found(row).item
+        if at >= 0:
+            seen = index.seen(at)
+            item = item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag)
+        columns.add(item)
+    return columns, rows
+
+
+def needs(item: Item, beside: Item) -> tuple[bool, bool]:
+    """Which hashes of a local file decide whether it equals `beside`, of the same size: (SHA-256, MD5).
+
+    None, where an ETag that we know to be this content's is the same.
+    """
     if beside.sha256:
         return item.sha256 is None, False
     if item.etag is not None and item.etag == beside.etag:
@@ -214,28 +267,25 @@ def read_hashes(root: int, found: Found, *, md5: bool, progress: Callable[[int],
     return item, Seen(found.stamp, seen_ns, sha256=hashes[0], md5=hashes[1])
 
 
-def to_hash(
-    items: Iterable[Item], found: Mapping[str, Found], other: Tree | None, *, strays: bool
-) -> Iterator[tuple[Found, bool]]:
-    """The files whose content must be read to compare them with the other side, and whether by MD5 too.
+def to_hash(here: Tree, other: Tree, *, strays: bool) -> Iterator[tuple[int, bool]]:
+    """The files whose content must be read to compare them with the other side, by row, and whether by MD5 too.
 
     Args:
         strays: also files that the other side lacks where it has a new one of the same size: they may be that file,
             renamed, and reading is cheaper than fetching.
     """
-    wanted = _sizes_of_new(found, other) if strays and other is not None else frozenset()
-    for item in items:
-        if item.kind is Kind.FILE:
-            there = beside(other, item.path)
-            sha256, md5 = needs(item, there)
-            is_stray = there is None and item.sha256 is None and item.size in wanted
-            if sha256 or md5 or is_stray:
-                yield found[item.path], md5
-
-
-def beside(tree: Tree | None, path: str) -> Item | None:
-    """The item of the other side at `path`, if there is another side."""
-    return tree.get(path) if tree is not None else None
+    wanted = _sizes_of_new(here, other) if strays else frozenset()
+    for row, to, count in tree.join(here.paths, other.paths):
+        if row is None:
+            continue
+        if to is not None:
+            for at in range(count):
+                if not here.is_decided(row + at, other, to + at):
+                    sha256, md5 = needs(here[row + at], other[to + at])
+                    if sha256 or md5:
+                        yield row + at, md5
+        elif wanted and here.kind(row) is Kind.FILE and here[row].sha256 is None and here[row].size in wanted:
+            yield row, False
 
 
 def _name(entry: os.DirEntry[str]) -> str:
@@ -250,6 +300,7 @@ def _kind(mode: int) -> Kind:
     return Kind.LINK if stat.S_ISLNK(mode) else Kind.OTHER
 
 
-def _sizes_of_new(found: Mapping[str, Found], other: Tree) -> frozenset[int]:
+def _sizes_of_new(here: Tree, other: Tree) -> frozenset[int]:
     """Sizes of the other side's files whose path we lack and whose hash we could compare."""
-    return frozenset(item.size for item in other if item.sha256 and item.size and item.path not in found)
+    new = (other[to] for row, to, _ in tree.join(here.paths, other.paths) if row is None and to is not None)
+    return frozenset(item.size for item in new if item.sha256 and item.size)

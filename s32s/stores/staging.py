@@ -16,7 +16,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ from s32s.index import stamp
 from s32s.plan import Plan, Put
 from s32s.state import digest
 from s32s.stores.base import Body, Progress
-from s32s.stores.scan import Found, open_file
+from s32s.stores.scan import Walked, open_file
 from s32s.tree import Item, Kind
 
 #: What new files and directories get where nobody recorded a mode: readable, as a web server needs it. A umask does
@@ -77,7 +77,7 @@ class Opened:
         parent: descriptor of the directory that holds staging: the target's parent, or the target itself in place.
         name: last component of the target.
         shown: the target's path, for messages.
-        found: what the last listing found, by path.
+        found: what the last listing found.
         salvage: see `Salvage`.
         written: filled by the change: (device, inode, size, mtime_ns) of each file that it wrote, by path.
     """
@@ -85,7 +85,7 @@ class Opened:
     parent: int
     name: str
     shown: str
-    found: Mapping[str, Found]
+    found: Walked
     salvage: Salvage
     written: dict[str, tuple[int, ...]]
 
@@ -267,8 +267,8 @@ class Staging:
 
     def copy_old(self, old: Item, put: Put) -> bool:
         """Stage a file from the old tree's bytes; False when they are not what the listing found."""
-        found = self.opened.found.get(old.path)
-        if found is None or self.old < 0:
+        row = self.opened.found.find(old.path)
+        if row is None or self.old < 0:
             return False
         try:
             source = open_file(self.old, old.path)
@@ -280,7 +280,7 @@ class Staging:
             if not disk.reflink(source, fd):
                 for chunk in disk.read_chunks(source):
                     disk.write_all(fd, chunk)
-            if not is_same_file(os.fstat(source), found):
+            if not self.opened.found.is_as_found(row, os.fstat(source)):
                 os.unlink(item.path, dir_fd=self.tree)
                 return False
             self._stamp(fd, item, like=old)
@@ -365,11 +365,7 @@ class Staging:
 
     def dir_modes(self) -> dict[str, int]:
         """The mode of every directory that the new tree names."""
-        modes = {
-            found.item.path: found.item.mode
-            for found in self.opened.found.values()
-            if found.item.kind is Kind.DIR and found.item.mode is not None
-        }
+        modes = dict(self.opened.found.directories())
         for item in (
             *(put.item for put in self.plan.puts),
             *(keep.source for keep in self.plan.keeps.directories()),
@@ -424,11 +420,6 @@ def _contents(item: Item) -> Iterator[str]:
         yield f"sha256:{item.sha256}"
     if item.etag:
         yield f"etag:{item.etag}:{item.size}"
-
-
-def is_same_file(status: os.stat_result, found: Found) -> bool:
-    """Device, inode, size and time are those of the listing; the change time moves with every new link."""
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) == found.stamp[:4]
 
 
 def unwritable(exc: OSError, shown: str, stage: Stage = Stage.FILLING) -> EntryFailed:

@@ -15,7 +15,7 @@ from s32s import disk, paths
 from s32s.errors import EntryFailed, Refused, SourceChanged
 from s32s.plan import Plan, Put, Reason
 from s32s.stores.base import Change
-from s32s.stores.staging import DIR_MODE, TREE, Opened, Stage, Staging, is_same_file, make_outer, staged, unwritable
+from s32s.stores.staging import DIR_MODE, TREE, Opened, Stage, Staging, make_outer, staged, unwritable
 from s32s.tree import Kind
 
 
@@ -75,7 +75,7 @@ class _Swap(Staging):
         kept = sorted([*self.plan.keeps.others(), *carried])
         above, fd = None, -1
         try:
-            for path in kept:
+            for path, row in zip(kept, self.opened.found.rows(kept), strict=True):
                 directory, _, name = path.rpartition("/")
                 if directory != above:
                     if fd >= 0:
@@ -83,7 +83,7 @@ class _Swap(Staging):
                     fd = disk.open_below(self.old, directory)
                     above = directory
                     self.make_dirs(directory)
-                self._link(fd, name, path)
+                self._link(fd, name, path, row)
         except OSError as exc:
             if exc.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
                 raise SourceChanged(f"{paths.quote(path)} in {self.shown} changed during the run") from exc
@@ -92,19 +92,19 @@ class _Swap(Staging):
             if fd >= 0:
                 os.close(fd)
 
-    def _link(self, directory: int, name: str, path: str) -> None:
-        found = self.opened.found[path]
+    def _link(self, directory: int, name: str, path: str, row: int) -> None:
+        walked = self.opened.found
         try:
             os.link(name, path, src_dir_fd=directory, dst_dir_fd=self.tree, follow_symlinks=False)
         except OSError as exc:
             # Too many names, or an immutable file, which may not get another one (link(2), chattr(1)).
-            if exc.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV) or found.item.kind is not Kind.FILE:
+            if exc.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV) or not walked.is_file(row):
                 raise
-            if not self.copy_old(found.item, Put(found.item, Reason.MODE)):
+            item = walked.found(row).item
+            if not self.copy_old(item, Put(item, Reason.MODE)):
                 raise SourceChanged(f"{paths.quote(path)} in {self.shown} changed during the run") from exc
             return
-        status = os.stat(path, dir_fd=self.tree, follow_symlinks=False)
-        if not is_same_file(status, found):
+        if not walked.is_as_found(row, os.stat(path, dir_fd=self.tree, follow_symlinks=False)):
             raise SourceChanged(f"{paths.quote(path)} in {self.shown} changed during the run")
 
     def publish(self) -> int:

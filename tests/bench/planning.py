@@ -20,7 +20,7 @@ from pathlib import Path
 
 from s32s import guards, manifest, plan, tree
 from s32s.guards import Limits, MaxDelete
-from s32s.index import Seen
+from s32s.index import Index, Seen
 from s32s.maps import S3Path
 from s32s.render.jsonl import plan_facts
 from s32s.settings import Places
@@ -90,7 +90,7 @@ def manifest_and_index(keys: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         state = State.open(Places(Path(name, "state"), Path(name, "cache")))
         began = time.process_time()
-        state.save_index("/srv", ((item.path, seen(item, row)) for row, item in enumerate(items)))
+        state.save_index("/srv", Index((item.path, seen(item, row)) for row, item in enumerate(items)))
         saved_s = time.process_time() - began
         del items
         began = time.process_time()

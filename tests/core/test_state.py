@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s32s.errors import ConfigError, Locked
-from s32s.index import Seen
+from s32s.index import Index, Seen
 from s32s.settings import Places
 from s32s.state import CachedMaps, Result, State
 
@@ -71,7 +71,7 @@ def test_what_is_known_of_files_comes_back(rows: dict[str, Seen], tmp_path_facto
     base = tmp_path_factory.mktemp("state")
     places = Places(base / "state", base / "cache")
     first = State.open(places)
-    first.save_index("/root", rows.items())
+    first.save_index("/root", Index(rows.items()))
     first.close()
 
     again = State.open(places, writable=False)
@@ -82,10 +82,10 @@ def test_what_is_known_of_files_comes_back(rows: dict[str, Seen], tmp_path_facto
 
 def test_an_index_is_replaced_as_a_whole(state: State) -> None:
     """Files that are gone are forgotten, and other roots keep theirs."""
-    state.save_index("/a", [("x", SEEN), ("y", SEEN)])
-    state.save_index("/b", [("x", SEEN)])
+    state.save_index("/a", Index([("x", SEEN), ("y", SEEN)]))
+    state.save_index("/b", Index([("x", SEEN)]))
 
-    state.save_index("/a", [("z", SEEN._replace(etag=None))])
+    state.save_index("/a", Index([("z", SEEN._replace(etag=None))]))
 
     assert dict(state.index("/a").items()) == {"z": SEEN._replace(etag=None)}
     assert dict(state.index("/b").items()) == {"x": SEEN}
@@ -94,17 +94,17 @@ def test_an_index_is_replaced_as_a_whole(state: State) -> None:
 
 def test_an_index_that_fails_half_way_is_not_saved(state: State) -> None:
     """One transaction: the rows before stay."""
-    state.save_index("/a", [("x", SEEN)])
+    state.save_index("/a", Index([("x", SEEN)]))
 
     def rows() -> Iterator[tuple[str, Seen]]:
         yield "y", SEEN
         raise RuntimeError("the walk failed")
 
     with pytest.raises(RuntimeError, match="the walk failed"):
-        state.save_index("/a", rows())
+        state.save_index("/a", Index(rows()))
 
     assert dict(state.index("/a").items()) == {"x": SEEN}
-    state.save_index("/a", [("z", SEEN)])
+    state.save_index("/a", Index([("z", SEEN)]))
     assert dict(state.index("/a").items()) == {"z": SEEN}
 
 
@@ -203,7 +203,7 @@ def fill(places: Places, *, files: int = 60) -> bytes:
     """Make a state that knows something; return the bytes of its database."""
     state = State.open(places)
     state.writer_id()
-    state.save_index("/root", [(f"dir/file{number:04}", SEEN) for number in range(files)])
+    state.save_index("/root", Index([(f"dir/file{number:04}", SEEN) for number in range(files)]))
     state.save_result("A", "slave", RESULT)
     state.close()
     return (places.state / "state.db").read_bytes()
@@ -220,7 +220,7 @@ def assert_usable(places: Places) -> None:
     for _ in range(2):
         state = State.open(places)
         _use(state)
-        state.save_index("/new", [("x", SEEN)])
+        state.save_index("/new", Index([("x", SEEN)]))
         state.save_result("new", "slave", RESULT)
         kept = state.writer_id()
         state.close()
@@ -317,7 +317,7 @@ def test_a_state_that_cannot_be_made_says_what_to_set(tmp_path: Path) -> None:
 def test_reading_makes_nothing(places: Places, tmp_path: Path) -> None:
     """A dry run on a new machine leaves no trace."""
     state = State.open(places, writable=False)
-    state.save_index("/root", [("x", SEEN)])
+    state.save_index("/root", Index([("x", SEEN)]))
     state.save_result("A", "slave", RESULT)
     state.cache_maps(CachedMaps("bucket/m", 1.0, (("a.json", b"[]"),)))
     state.cache_manifest("bucket/x", b"data")
@@ -336,7 +336,7 @@ def test_reading_changes_nothing(places: Places, tmp_path: Path) -> None:
     before = fill(places)
     names = everything_below(tmp_path)
     state = State.open(places, writable=False)
-    state.save_index("/root", [])
+    state.save_index("/root", Index([]))
     state.save_result("A", "slave", replace(RESULT, status=1))
 
     assert len(state.index("/root")) == 60
