@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from s32s.errors import S32sError
 from s32s.plan import Plan
@@ -38,16 +39,14 @@ class Planned:
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """`size` more bytes of bodies moved."""
 
     entry: str
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """One file is whole at the destination, and verified."""
 
     entry: str

@@ -65,6 +65,8 @@ class Screen:
         """Show one event."""
         with self._guard:
             match event:
+                case events.Progress() | events.Put() if not self._bar:
+                    pass
                 case events.EntryStarted():
                     self._direction = f"{paths.escape(event.source)} > {paths.escape(event.target)}"
                     if self._animated:

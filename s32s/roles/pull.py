@@ -7,9 +7,12 @@ what spares most of that when nothing has changed.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 
 from s32s import guards
+from s32s.errors import Interrupted, S32sError
 from s32s.index import Index
 from s32s.maps import Entry, Role
 from s32s.replicate import Work, apply, until_still
@@ -17,6 +20,8 @@ from s32s.roles import seals
 from s32s.roles.base import Done, Machine, Task, check_listed, missing, planned, prefix_of
 from s32s.stores.local_target import LocalTarget, TargetRules, check_target
 from s32s.stores.s3 import S3Prefix
+from s32s.tree import Tree
+from s32s.workers import Promise
 
 
 def pull(root: str, task: Task, machine: Machine, work: Work) -> Done:
@@ -59,27 +64,59 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
         plan = seals.kept(seal, prefix, task, work)
         generation = head.generation if head else 0
         return Done(plan, False, False, generation, listed_s if head else now, prefix.note, same_as=seal.of)
-    source_tree = prefix.tree(compare=compare, known=known, read=False)
-    guards.check_shape(source_tree, what=f"the prefix {entry.s3}")
-    guards.check_links(source_tree, what="the manifest")
-    check_listed(entry.files, missing(entry, source_tree))
-    work.phase("checking files")
-    target_tree = target.tree(source_tree, progress=work.heartbeat)
-    plan = planned(source_tree, target_tree, task, machine, work, spare_ignored=False)
+    source_tree = prefix.tree(compare=False, known=known, read=False)
+    with _compared(prefix, source_tree, is_due=is_due) as wait:
+        guards.check_shape(source_tree, what=f"the prefix {entry.s3}")
+        guards.check_links(source_tree, what="the manifest")
+        check_listed(entry.files, missing(entry, source_tree))
+        work.phase("checking files")
+        target_tree = target.tree(source_tree, progress=work.heartbeat)
+        if not task.verb.changes:
+            wait()  # a plan that is only shown is shown when it is certain
+        plan = planned(source_tree, target_tree, task, machine, work, spare_ignored=False)
+        due = not plan.is_empty or not target.exists
+        changed = task.verb.changes and due
+        if changed:
+            target.check_changeable()
+            state.mark_pending(entry.name, Role.SLAVE.value, needed=entry.after is not None)
+
+            def check() -> None:
+                wait()
+                prefix.check_unchanged()
+
+            apply(prefix, target.change(plan), work=work, before_publish=check)
     if compare or prefix.head is None:
         listed_s = now
-    due = not plan.is_empty or not target.exists
-    changed = task.verb.changes and due
-    if changed:
-        target.check_changeable()
-        state.mark_pending(entry.name, Role.SLAVE.value, needed=entry.after is not None)
-        apply(prefix, target.change(plan), work=work, before_publish=prefix.check_unchanged)
     same_as = ""
     if task.verb.changes:
         target.remember(plan, changed=changed, save=lambda index: state.save_index(target.root, index))
         exact = target.exists and not changed and not plan.carried
         same_as = seals.renew(target.root, asked, lambda: target.listed_looks, plan, task, machine, exact=exact)
     return Done(plan, due, changed, source_tree.generation, listed_s, source_tree.note, same_as)
+
+
+@contextlib.contextmanager
+def _compared(prefix: S3Prefix, source: Tree, *, is_due: bool) -> Iterator[Callable[[], None]]:
+    """Hold the manifest against a LIST while the block goes on; what that finds comes before every other trouble.
+
+    Yields:
+        What waits for it.
+
+    Raises:
+        StaleManifest, PushUnderway, SourceChanged: it does not describe the objects.
+    """
+    if not is_due:
+        yield lambda: None
+        return
+    comparing = Promise(lambda: prefix.compare(source))
+    try:
+        yield comparing.result
+    except Interrupted:
+        raise
+    except S32sError:
+        comparing.result()
+        raise
+    comparing.result()
 
 
 def _asked(prefix: S3Prefix, entry: Entry, *, known: bool) -> str | None:

@@ -119,6 +119,8 @@ class Connection:
 
     def store(self, bucket: str) -> S3Store:
         """The client of obstore for one bucket."""
+        if store := self._stores.get(bucket):  # asked for every request
+            return store
         with self._guard:
             if bucket not in self._stores:
                 self._stores[bucket] = self._open_store(bucket)

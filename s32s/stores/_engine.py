@@ -21,8 +21,9 @@ from s32s.settings import S3Connection
 from s32s.stores._answers import NoRanges, shown, translated
 from s32s.stores._connection import Connection
 from s32s.stores._copying import COPY_LIMIT, COPY_PART, Copies
-from s32s.stores._listing import Listed, bare, objects, whole_ns
+from s32s.stores._listing import Listed, bare, objects
 from s32s.stores._objects import HEADERS, MAX_PARTS, About, Got, Original, Stored, version_of
+from s32s.stores.base import Chunk
 from s32s.workers import Promise, ahead, aside
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 #: Larger bodies are sent in parts. S3 takes 5 MiB to 5 GiB a part, and at most MAX_PARTS of them.
 PART_SIZE = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 4
+#: Bodies sent in parts at the same time; each holds its parts in memory.
+_LARGE_AT_ONCE = 4
 
 _PAGES_AHEAD = 2
 _CHUNK = 1024 * 1024
@@ -61,6 +64,7 @@ class Engine:
         self._in, self._out = Pace(None), Pace(None)
         self._has_ranges = True  # until the server shows otherwise
         self._ranges_ahead = threading.Semaphore(_RANGES_AHEAD)
+        self._large = threading.Semaphore(_LARGE_AT_ONCE)
 
     def limit(self, incoming: Pace, outgoing: Pace) -> None:
         """Move bodies no faster than that from now on; copies within S3 move none."""
@@ -135,7 +139,7 @@ class Engine:
             size=size,
             etag=found,
             version=version_of(meta["version"]),
-            modified_ns=whole_ns(meta["last_modified"]) or 0,
+            modified=meta["last_modified"],
             chunks=self._ranges(bucket, key, size, etag=found, version=version)
             if is_large
             else self._chunks(result, size=size, bucket=bucket, key=key),
@@ -184,7 +188,7 @@ class Engine:
         self,
         bucket: str,
         key: str,
-        chunks: Callable[[], Iterator[bytes]],
+        chunks: Callable[[], Iterator[Chunk]],
         *,
         size: int,
         about: About | None = None,
@@ -204,7 +208,7 @@ class Engine:
 
         failures: list[BaseException] = []
 
-        def guarded() -> Iterator[bytes]:
+        def guarded() -> Iterator[Chunk]:
             try:
                 for chunk in chunks():
                     self._out.pay(len(chunk))
@@ -219,21 +223,21 @@ class Engine:
             store = self._connection.store(bucket)
             if size <= PART_SIZE:
                 result = obstore.put(store, key, b"".join(guarded()), use_multipart=False, **carried)
-            else:
-                part = max(PART_SIZE, -(-size // MAX_PARTS) + 1024 * 1024)
+                return Stored(bare(result["e_tag"]), version_of(result["version"]))
+            with self._large:
                 result = obstore.put(
                     store,
                     key,
-                    guarded(),
+                    # obstore asks for the next piece on the thread that also sends the last ones: let it be at hand.
+                    ahead(guarded, most=_CHUNKS_AHEAD),
                     use_multipart=True,
-                    chunk_size=part,
+                    chunk_size=max(PART_SIZE, -(-size // MAX_PARTS) + 1024 * 1024),
                     max_concurrency=_PARTS_AT_ONCE,
                     **carried,
                 )
-                # Some servers name another ETag in the answer than they list afterwards.
-                meta = obstore.head(store, key)
-                return Stored(bare(meta["e_tag"]), version_of(result["version"]))
-            return Stored(bare(result["e_tag"]), version_of(result["version"]))
+            # Some servers name another ETag in the answer than they list afterwards.
+            meta = obstore.head(store, key)
+            return Stored(bare(meta["e_tag"]), version_of(result["version"]))
 
         try:
             return self._connection.call(work, bucket=bucket, key=key)
@@ -310,11 +314,11 @@ class Engine:
             self._connection.call(work, bucket=bucket, key=prefix)
 
     # -- how calls are made
-    def _chunks(self, result: GetResult, *, size: int, bucket: str, key: str) -> Iterator[bytes]:
+    def _chunks(self, result: GetResult, *, size: int, bucket: str, key: str) -> Iterator[Chunk]:
         if size <= _CHUNK:
             # One wait instead of two: it counts when there are many of them.
             self._in.pay(size)
-            yield translated(lambda: result.bytes().to_bytes(), bucket=bucket, key=key)
+            yield translated(lambda: memoryview(result.bytes()), bucket=bucket, key=key)
             return
         stream = iter(result.stream(min_chunk_size=_CHUNK))
         while True:
@@ -322,15 +326,15 @@ class Engine:
             if chunk is None:
                 return
             self._in.pay(len(chunk))
-            yield bytes(chunk)
+            yield memoryview(chunk)
 
-    def _ranges(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[bytes]:
+    def _ranges(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[Chunk]:
         """The bytes of a large object in order, some ranges of it ahead, as one connection seldom fills a line.
 
         How many are under way is bounded for all objects together; who finds no place reads the next range alone.
         """
 
-        def read(start: int) -> bytes:
+        def read(start: int) -> Chunk:
             return self._get_range(bucket, key, start, min(start + RANGE, size), etag=etag, version=version)
 
         if self._has_ranges:
@@ -341,7 +345,7 @@ class Engine:
         if not self._has_ranges:
             yield from ahead(lambda: self._whole(bucket, key, etag=etag, version=version), most=_CHUNKS_AHEAD)
             return
-        ahead_of: collections.deque[Promise[bytes]] = collections.deque()
+        ahead_of: collections.deque[Promise[Chunk]] = collections.deque()
         starts = iter(range(RANGE, size, RANGE))
         try:
             while True:
@@ -365,17 +369,17 @@ class Engine:
             for _ in ahead_of:
                 self._ranges_ahead.release()
 
-    def _whole(self, bucket: str, key: str, *, etag: str | None, version: str | None) -> Iterator[bytes]:
+    def _whole(self, bucket: str, key: str, *, etag: str | None, version: str | None) -> Iterator[Chunk]:
         got = self.get(bucket, key, etag=etag, version=version)
         _check_etag(got.etag, etag, bucket=bucket, key=key)
         yield from got.chunks
 
     def _get_range(
         self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
-    ) -> bytes:
+    ) -> Chunk:
         self._in.pay(end - start)
 
-        def work() -> tuple[GetResult, bytes]:
+        def work() -> tuple[GetResult, Chunk]:
             import obstore
 
             options: dict[str, Any] = {"range": (start, end)}
@@ -384,7 +388,7 @@ class Engine:
             elif etag:
                 options["if_match"] = f'"{etag}"'
             result = obstore.get(self._connection.store(bucket), key, options=options)  # type: ignore[arg-type] # a TypedDict made step by step
-            return result, result.bytes().to_bytes()
+            return result, memoryview(result.bytes())
 
         result, data = self._connection.call(work, bucket=bucket, key=key)
         _check_etag(bare(result.meta["e_tag"]), etag, bucket=bucket, key=key)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from s32s.stores.base import Chunk
 
 #: Of a multipart upload (S3 API).
 MAX_PARTS = 10_000
@@ -48,23 +52,21 @@ class Original:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What S3 says of an object that was just written."""
 
     etag: str | None
     version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Got:
+class Got(NamedTuple):
     """An object that is being read: facts first, then `chunks` once."""
 
     size: int
     etag: str | None
     version: str | None
-    modified_ns: int
-    chunks: Iterator[bytes]
+    modified: datetime.datetime
+    chunks: Iterator[Chunk]
 
 
 def version_of(version: str | None) -> str | None:

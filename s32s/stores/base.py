@@ -18,11 +18,14 @@ from s32s.tree import Item
 #: Told how many more bytes moved; raises `Interrupted` when the run is being stopped.
 Progress = Callable[[int], None]
 
+#: A piece of a body; obstore lends its memory, which is not copied.
+Chunk = bytes | memoryview
+
 
 class Body(Protocol):
     """The bytes of one item, read as often as needed."""
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[Chunk]:
         """The bytes from the start.
 
         Raises:

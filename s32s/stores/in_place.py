@@ -36,6 +36,7 @@ class _InPlace(Staging):
         """Rename each staged file over its old one."""
         root = self.opened.parent
         modes = self.dir_modes()
+        self.stamp_brought()
         disk.sync_filesystem(self.tree)
         self.stage = Stage.CHANGING
         made: list[str] = []

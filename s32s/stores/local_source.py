@@ -20,7 +20,7 @@ from s32s.errors import Refused, SourceChanged, Unreadable
 from s32s.index import Index, Seen, stamp
 from s32s.rules import EVERYTHING, Rules, Verdict
 from s32s.stores import scan
-from s32s.stores.base import Batch, Progress
+from s32s.stores.base import Batch, Chunk, Progress
 from s32s.stores.scan import Walked
 from s32s.tree import Columns, Item, Kind, Tree
 from s32s.workers import each
@@ -197,7 +197,7 @@ class FileBody:
         """See `stores.base.Body`."""
         return self._item
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[Chunk]:
         """Read the file, and make sure that it stood still meanwhile.
 
         A writer through a shared mapping can dodge the time stamps; the SHA-256 is of the bytes that were sent, so

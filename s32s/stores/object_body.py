@@ -15,10 +15,10 @@ from s32s import paths
 from s32s.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
 from s32s.maps import S3Path
 from s32s.stores._engine import RANGE, Engine
+from s32s.stores._listing import whole_ns
 from s32s.stores._objects import Got, Original, Stored
-from s32s.stores.base import Progress
+from s32s.stores.base import Chunk, Progress
 from s32s.tree import Item, is_md5
-from s32s.workers import ahead
 
 
 class ObjectBody:
@@ -34,7 +34,7 @@ class ObjectBody:
         """See `stores.base.Body`."""
         return self._item
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[Chunk]:
         """Read the object, if it still is the one that was listed.
 
         Without a SHA-256 an ETag that is an MD5 is all that the endpoint vouches for, so it is checked here.
@@ -57,7 +57,7 @@ class ObjectBody:
                 paths=(item.path,),
             )
         if item.mtime_ns is None:
-            self._item = item._replace(mtime_ns=got.modified_ns)
+            self._item = item._replace(mtime_ns=whole_ns(got.modified))
 
     def copy_to(self, engine: Engine, place: S3Path, progress: Progress) -> Stored:
         """Copy the object to another place, with all that it carries: within S3, or through here to another endpoint.
@@ -85,7 +85,7 @@ class ObjectBody:
         except NotFound as exc:
             raise self._moved() from exc
 
-        def chunks() -> Iterator[bytes]:
+        def chunks() -> Iterator[Chunk]:
             sha256 = hashlib.sha256()
             for chunk in self.chunks():
                 sha256.update(chunk)
@@ -98,8 +98,7 @@ class ObjectBody:
                     paths=(item.path,),
                 )
 
-        # obstore calls for the chunks of a large object on a thread of its runtime, where it cannot be called again.
-        return engine.put(bucket, key, lambda: ahead(chunks, most=4), size=item.size, about=about)
+        return engine.put(bucket, key, chunks, size=item.size, about=about)
 
     def _open(self) -> Got:
         """The object as it was listed: the current one, or in a versioned bucket the version of that time.

@@ -111,8 +111,29 @@ class S3Prefix:
                 f"the head of {self.place} names a manifest that is not there", hint=self._cures()
             ) from exc
         if compare:
-            self._compare(made)
+            self.compare(made)
         return made.but(note=self.note)
+
+    def compare(self, made: Tree) -> None:
+        """Hold the tree of a manifest against a LIST.
+
+        Raises:
+            StaleManifest, PushUnderway: see `tree`.
+            SourceChanged: a push began or ended meanwhile.
+        """
+        different = [path for path in _differences(made, self._list()) if not self._rules.ignores(path)]
+        if not different:
+            return
+        self._check_same_head()
+        if self.head is not None and self.head.push is not None:
+            if all((item := made.get(path)) is not None and item.version for path in different):
+                return  # a versioned bucket: the old generation is whole, by its version ids
+            raise self._underway(f"{len(different):,} objects are between two generations")
+        raise StaleManifest(
+            f"the objects below {self.place} are not those of the manifest: {paths.some(different)}",
+            hint=self._cures(),
+            paths=tuple(different),
+        )
 
     @property
     def note(self) -> str:
@@ -241,21 +262,6 @@ class S3Prefix:
             fresh = listed_tree(itertools.chain.from_iterable(pages), self.place)
         self._listed = fresh
         return fresh
-
-    def _compare(self, made: Tree) -> None:
-        different = [path for path in _differences(made, self._list()) if not self._rules.ignores(path)]
-        if not different:
-            return
-        self._check_same_head()
-        if self.head is not None and self.head.push is not None:
-            if all((item := made.get(path)) is not None and item.version for path in different):
-                return  # a versioned bucket: the old generation is whole, by its version ids
-            raise self._underway(f"{len(different):,} objects are between two generations")
-        raise StaleManifest(
-            f"the objects below {self.place} are not those of the manifest: {paths.some(different)}",
-            hint=self._cures(),
-            paths=tuple(different),
-        )
 
     def _check_same_head(self) -> None:
         """A push that began or ended between our look at the head and the LIST is no stale manifest."""

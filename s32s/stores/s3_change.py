@@ -20,7 +20,7 @@ from s32s.maps import S3Path
 from s32s.plan import Plan
 from s32s.stores._engine import Engine
 from s32s.stores._objects import Stored
-from s32s.stores.base import Body, Progress
+from s32s.stores.base import Body, Chunk, Progress
 from s32s.stores.object_body import ObjectBody
 from s32s.tree import Item, Kind, Tree
 
@@ -70,7 +70,7 @@ class S3Change:
             self._note(body.item, body.copy_to(self._engine, self._place, progress))
             return
 
-        def chunks() -> Iterator[bytes]:
+        def chunks() -> Iterator[Chunk]:
             for chunk in body.chunks():
                 progress(len(chunk))
                 yield chunk
@@ -123,7 +123,7 @@ class S3Change:
         with self._guard:
             self.stored[item.path] = item._replace(etag=stored.etag, version=stored.version)
 
-    def _upload(self, body: Body, chunks: Callable[[], Iterator[bytes]]) -> Stored:
+    def _upload(self, body: Body, chunks: Callable[[], Iterator[Chunk]]) -> Stored:
         item = body.item
         return self._engine.put(self._place.bucket, self._place.key(item.path), chunks, size=item.size)
 

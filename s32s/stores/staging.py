@@ -15,6 +15,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ _FILE_MODE = 0o644
 DIR_MODE = 0o755
 #: Room to leave on the disk, for the file system's own bookkeeping and for everybody else: this, or 1 % of a small one.
 _SPARE = 16 * 1024 * 1024
+#: Of a large file, so many bytes at a time are sent to the disk while the rest is still on its way here.
+_WRITE_BACK = 8 * 1024 * 1024
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 TREE = "tree"
@@ -145,6 +148,7 @@ class Staging:
         self.old_status: os.stat_result | None = None
         self.owner: tuple[int, int] | None = None
         self.dirs: set[str] = set()
+        self._brought: list[Item] = []
         self._done: dict[str, str] = {}
         self._guard = threading.Lock()
 
@@ -201,6 +205,7 @@ class Staging:
                 self._unlink(body.item.path)
                 raise
         with self._guard:
+            self._brought.append(item)
             for content in _contents(item):
                 self._done[content] = item.path
 
@@ -248,9 +253,9 @@ class Staging:
     def _receive(self, body: Body, progress: Progress) -> Item:
         announced = body.item
         sha256 = hashlib.sha256()
-        size = 0
+        size = on_its_way = 0
         # One step from the staging root: nobody but us can plant a link in there.
-        fd = os.open(announced.path, _NEW_FILE, 0o600, dir_fd=self.tree)
+        fd = os.open(announced.path, _NEW_FILE, self._mode(announced), dir_fd=self.tree)
         try:
             for chunk in body.chunks():
                 size += len(chunk)
@@ -258,12 +263,21 @@ class Staging:
                     break
                 sha256.update(chunk)
                 disk.write_all(fd, chunk)
+                if size - on_its_way >= _WRITE_BACK:
+                    disk.begin_writing_back(fd, on_its_way, size - on_its_way)
+                    on_its_way = size
                 progress(len(chunk))
-            item = _verified(body.item, size=size, sha256=sha256.hexdigest())
-            self._stamp(fd, item)
+            return _verified(body.item, size=size, sha256=sha256.hexdigest())
         finally:
             os.close(fd)
-        return item
+
+    def stamp_brought(self) -> None:
+        """Give all that was received its owner, mode and time.
+
+        Here in one go, as each of these calls would make the workers wait for one another.
+        """
+        for item in self._brought:
+            self._stamp(item)
 
     def copy_old(self, old: Item, put: Put) -> bool:
         """Stage a file from the old tree's bytes; False when they are not what the listing found."""
@@ -283,10 +297,10 @@ class Staging:
             if not self.opened.found.is_as_found(row, os.fstat(source)):
                 os.unlink(item.path, dir_fd=self.tree)
                 return False
-            self._stamp(fd, item, like=old)
         finally:
             os.close(source)
             os.close(fd)
+        self._stamp(item, like=old)
         return True
 
     def _take_salvaged(self, item: Item) -> bool:
@@ -297,26 +311,27 @@ class Staging:
                 continue
             with contextlib.suppress(OSError):
                 os.rename(there, item.path, src_dir_fd=salvage.fd, dst_dir_fd=self.tree)
-                fd = os.open(item.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.tree)
-                try:
-                    self._stamp(fd, item)
-                finally:
-                    os.close(fd)
+                self._stamp(item)
                 self._done[content] = item.path
                 return True
         return False
 
-    def _stamp(self, fd: int, item: Item, *, like: Item | None = None) -> None:
-        """Give an open staged file its owner, mode and time."""
+    def _stamp(self, item: Item, *, like: Item | None = None) -> None:
+        """Give a staged file its owner, mode and time."""
+        path, tree = item.path, self.tree
         if self.owner:
-            with contextlib.suppress(PermissionError):
-                os.fchown(fd, *self.owner)
-        mode = item.mode if item.mode is not None else self._old_mode(item.path, like)
-        os.fchmod(fd, mode & 0o777)
+            self._chown(path)
         mtime_ns = item.mtime_ns if item.mtime_ns is not None else (like.mtime_ns if like else None)
         if mtime_ns is not None:
-            os.utime(fd, ns=(mtime_ns, mtime_ns))
-        self.opened.written[item.path] = stamp(os.fstat(fd))[:4]
+            os.utime(path, ns=(mtime_ns, mtime_ns), dir_fd=tree, follow_symlinks=False)
+        status = os.stat(path, dir_fd=tree, follow_symlinks=False)
+        mode = self._mode(item, like)
+        if stat.S_IMODE(status.st_mode) != mode:
+            os.chmod(path, mode, dir_fd=tree)
+        self.opened.written[path] = stamp(status)[:4]
+
+    def _mode(self, item: Item, like: Item | None = None) -> int:
+        return (item.mode if item.mode is not None else self._old_mode(item.path, like)) & 0o777
 
     def _old_mode(self, path: str, old: Item | None) -> int:
         if old is not None and old.mode is not None:
@@ -399,20 +414,16 @@ def _verified(item: Item, *, size: int, sha256: str) -> Item:
     Raises:
         IntegrityError: they are not the announced bytes.
     """
-    shown = paths.quote(item.path)
+    what, cure = "", ""
     if size != item.size:
-        raise IntegrityError(
-            f"{shown} arrived with another size than announced ({size:,} instead of {item.size:,} bytes)",
-            hint="run it again",
-            paths=(item.path,),
-        )
-    if item.sha256 and sha256 != item.sha256:
-        raise IntegrityError(
-            f"{shown} arrived with wrong bytes: its SHA-256 is not the manifest's",
-            hint="run it again; if that does not help, push from the master with --verify",
-            paths=(item.path,),
-        )
-    return item._replace(sha256=sha256)
+        what = f"another size than announced ({size:,} instead of {item.size:,} bytes)"
+        cure = "run it again"
+    elif item.sha256 and sha256 != item.sha256:
+        what = "wrong bytes: its SHA-256 is not the manifest's"
+        cure = "run it again; if that does not help, push from the master with --verify"
+    if what:
+        raise IntegrityError(f"{paths.quote(item.path)} arrived with {what}", hint=cure, paths=(item.path,))
+    return item if item.sha256 else item._replace(sha256=sha256)
 
 
 def _contents(item: Item) -> Iterator[str]:

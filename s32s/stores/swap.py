@@ -110,6 +110,7 @@ class _Swap(Staging):
     def publish(self) -> int:
         """Exchange the new tree with the target."""
         parent, name = self.opened.parent, self.opened.name
+        self.stamp_brought()
         modes = self.dir_modes()
         for path in sorted(self.dirs, key=len, reverse=True):
             os.chmod(path, modes.get(path, DIR_MODE), dir_fd=self.tree)

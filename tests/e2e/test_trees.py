@@ -15,6 +15,10 @@ from support.machine import Loop
 from support.servers import S3Server, get, keys, put
 from support.trees import Link, awkward_names, make_tree, random_tree, snapshot
 
+from s32s.index import Index, stamp
+from s32s.settings import Places
+from s32s.state import State
+
 
 def both(loop: Loop, *arguments: str) -> None:
     """Push and pull, and both must succeed."""
@@ -177,17 +181,17 @@ def test_drift_is_repaired(loop: Loop) -> None:
 
 def test_verify_finds_what_no_time_stamp_shows(loop: Loop) -> None:
     """A file whose bytes changed and whose index row was made to agree: only `--verify` reads it."""
-    import sqlite3
-
     make_tree(loop.source, {"a.txt": b"1234"})
     os.utime(loop.source / "a.txt", ns=(10**18, 10**18))
     both(loop)
     (loop.source / "a.txt").write_bytes(b"4321")
     os.utime(loop.source / "a.txt", ns=(10**18, 10**18))
-    with sqlite3.connect(loop.master.root / "state/state.db") as database:
-        database.execute(
-            "UPDATE file SET ctime_ns = ?, seen_ns = ?", ((loop.source / "a.txt").stat().st_ctime_ns, 2 * 10**18)
-        )
+    state = State.open(Places(loop.master.root / "state", loop.master.root / "cache"))
+    known = state.index(str(loop.source)).get("a.txt")
+    assert known is not None
+    row = known._replace(stamp=stamp((loop.source / "a.txt").stat()), seen_ns=2 * 10**18)
+    state.save_index(str(loop.source), Index([("a.txt", row)]))
+    state.close()
 
     assert "in step" in loop.push().out
     both(loop, "--verify")
