@@ -489,7 +489,9 @@ class Columns:
         """See `Tree.is_decided`."""
         if self.kinds[row] != _FILE or other.kinds[to] != _FILE or self.sizes[row] != other.sizes[to]:
             return True
-        return bool(self._has[row] & other._has[to] & _HAS_SHA256)
+        if self._has[row] & other._has[to] & _HAS_SHA256:
+            return True
+        return not other._has[to] & _HAS_SHA256 and self.is_same_object(row, other, to, 1)
 
     def is_same_object(self, row: int, other: Columns, to: int, count: int) -> bool:
         """See `Tree.is_same_object`."""

@@ -175,6 +175,46 @@ def test_random_lines_are_refused_by_an_error_of_ours(line: bytes) -> None:
         manifest.read(data, ref, generation=1)
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        pytest.param({"mtime_ns": 2**63 - 1}, id="the last moment"),
+        pytest.param({"mtime_ns": -(10**18)}, id="before the epoch"),
+        pytest.param({"mtime_ns": 0, "size": 0, "mode": 0}, id="zeros"),
+        pytest.param({"path": 'a"b\\c'}, id="a quote and a back-slash"),
+        pytest.param({"path": "é/\u2028"}, id="not ASCII"),
+        pytest.param({"path": "a b"}, id="a space"),
+        pytest.param({"etag": "e-2"}, id="an ETag of several parts"),
+        pytest.param({"version": "v1"}, id="a version"),
+        pytest.param({"mode": 0o100644}, id="more than permissions"),
+    ],
+)
+def test_a_line_says_the_same_however_it_is_written(facts: dict[str, Any]) -> None:
+    """In the order and without the white space of our own lines, or otherwise: the values are those of JSON."""
+    whole = {"path": "a", "type": "file", "size": 3, "mtime_ns": 5} | {
+        "sha256": "0" * 64,
+        "etag": "1" * 32,
+        "mode": 420,
+    }
+    whole |= facts
+    ours = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+    other = json.dumps(dict(reversed(whole.items())), indent=None)
+
+    (one,), (two,) = (list(manifest.read(*encoded(line.encode() + b"\n"), generation=1)) for line in (ours, other))
+
+    assert one == two
+    assert (one.path, one.size, one.mtime_ns) == (whole["path"], whole["size"], whole["mtime_ns"])
+
+
+@pytest.mark.parametrize("size", ["00", "03", "3.0", "1e3", "-1", "true", str(2**63)])
+def test_a_size_that_is_no_number_of_json_is_refused(size: str) -> None:
+    """Neither way takes what the other would not."""
+    hashes = f'"sha256":"{"0" * 64}","etag":"{"1" * 32}"'
+    line = f'{{"path":"a","type":"file","size":{size},"mtime_ns":5,{hashes},"mode":420}}\n'
+    with pytest.raises(IntegrityError):
+        manifest.read(*encoded(line.encode()), generation=1)
+
+
 FACTS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just([]) | st.just({})
 NAMES = st.sampled_from(["path", "type", "size", "mtime_ns", "mode", "sha256", "etag", "version", "target"])
 

@@ -497,6 +497,67 @@ def test_planning_changes_neither_tree(source: Tree, target: Tree, rules: Rules)
     assert plan.make(source, target, rules=rules) == plan.make(source, target, rules=rules)
 
 
+MANY = [Item(f"d/{number:04}", size=3, mtime_ns=1, mode=0o644, sha256=ZEROS, etag=MD5) for number in range(200)]
+CHANGES = st.sampled_from(
+    [
+        {"size": 4},
+        {"mtime_ns": 2},
+        {"mtime_ns": None},
+        {"mode": 0o600},
+        {"mode": None},
+        {"sha256": ONES},
+        {"sha256": None},
+        {"etag": OTHER_MD5},
+        {"etag": "e-2"},
+        {"version": "v"},
+        {"md5": MD5},
+        {"kind": Kind.DIR, "size": 0},
+        {"kind": Kind.LINK, "target": "x", "size": 0},
+    ]
+)
+
+
+@st.composite
+def long_trees(draw: st.DrawFn) -> Tree:
+    """Many files, some of them changed and some of them gone, so that there are runs that are the same."""
+    changed = draw(st.dictionaries(st.integers(0, 199), st.none() | CHANGES, max_size=8))
+    changes = (changed.get(row, {}) for row in range(len(MANY)))
+    pairs = zip(MANY, changes, strict=True)
+    return tree.make(item._replace(**change) for item, change in pairs if change is not None)
+
+
+@checked
+@given(long_trees(), long_trees())
+def test_long_runs_are_compared_as_one_by_one(source: Tree, target: Tree) -> None:
+    """What is compared as a whole gives what every item gives alone."""
+    made = plan.make(source, target)
+
+    there = {item.path: item for item in target}
+    reasons = {item.path: difference(item, there[item.path]) if item.path in there else Reason.NEW for item in source}
+    assert {put.item.path: put.reason for put in made.puts} == {path: why for path, why in reasons.items() if why}
+    assert [keep.source for keep in made.keeps] == [item for item in source if reasons[item.path] is None]
+    assert [keep.target for keep in made.keeps] == [there[keep.source.path] for keep in made.keeps]
+
+
+@checked
+@given(long_trees(), long_trees())
+def test_what_is_kept_is_published_with_its_objects(source: Tree, target: Tree) -> None:
+    """Each item is the source's, with the hash that either side knows, and with ETag and version of the object."""
+    made = plan.make(source, target)
+
+    assert list(made.keeps.as_objects().tree()) == [
+        here._replace(sha256=here.sha256 or there.sha256, etag=there.etag, version=there.version)
+        for here, there in made.keeps
+    ]
+
+
+@checked
+@given(long_trees(), long_trees())
+def test_a_digest_tells_trees_apart(one: Tree, other: Tree) -> None:
+    """It is the same only of trees that hold the same."""
+    assert (one.digest() == other.digest()) == (list(one) == list(other))
+
+
 def test_trees_are_sorted_by_the_bytes_of_their_paths() -> None:
     """The order is that of the UTF-8, not of a locale, of UTF-16 or of segments."""
     listed = ["\U0001f600", "\uffee", "a/b", "a.b", "a-b", "a0", "B", "é", "a"]

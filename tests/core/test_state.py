@@ -199,6 +199,18 @@ def test_a_machine_keeps_its_id(places: Places) -> None:
 # -- damage ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_damaged_page_of_an_index_is_forgotten_alone() -> None:
+    """What it told of is read anew; the other pages are as good as before."""
+    files = [(f"{number:06}", SEEN) for number in range(20_000)]
+    pages = list(Index(files).pages())
+    assert len(pages) == 3
+    pages[1] = pages[1][:-1] + bytes([pages[1][-1] ^ 1])
+
+    read = dict(Index.of_pages(pages).items())
+
+    assert read == dict(files[:8192] + files[16384:])
+
+
 def fill(places: Places, *, files: int = 60) -> bytes:
     """Make a state that knows something; return the bytes of its database."""
     state = State.open(places)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -259,3 +260,16 @@ def test_a_signal_interrupts_the_wait_for_a_call_that_hangs(call: str) -> None:
 
     assert said == "stopped\n"
     assert process.returncode == 143
+
+
+def test_a_crew_grows_while_it_only_waits() -> None:
+    """Over a long line more threads are quicker than those it begins with."""
+    names: set[int] = set()
+
+    def do(thing: int) -> None:
+        names.add(threading.get_ident())
+        time.sleep(0.05)
+
+    each(range(400), do, jobs=64)
+
+    assert len(names) > 8
