@@ -70,8 +70,9 @@ class Index:
     def add(self, path: str, seen: Seen) -> None:
         """Append a file; paths come in order."""
         hashes = _NO_HASHES
-        if seen.sha256 is None or seen.md5 is not None or not is_md5(seen.etag):
-            self._others[len(self._paths)] = seen.sha256, seen.md5, seen.etag
+        md5 = seen.md5 if seen.md5 != seen.etag else None  # which an ETag of this content says already
+        if seen.sha256 is None or md5 is not None or not is_md5(seen.etag):
+            self._others[len(self._paths)] = seen.sha256, md5, seen.etag
         else:
             hashes = bytes.fromhex(f"{seen.sha256}{seen.etag}")
         self._paths.append(path)
