@@ -35,6 +35,11 @@ class Pace:
         self._guard = threading.Lock()
         self._free_s = 0.0
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return self._rate is not None
+
     def pay(self, size: int) -> None:
         """Wait for the turn of so many bytes."""
         if self._rate is None:

@@ -114,7 +114,7 @@ def apply(
 
         work.phase("moving files")
         try:
-            each(source.batches(opened.wanted), put, jobs=work.jobs)
+            each(source.batches(opened.wanted), put, jobs=work.jobs, width=source.at_once)
         except BaseException as exc:
             halted.set()
             if any(exc is failure for failure in failures):

@@ -23,22 +23,27 @@ _PATIENCE_S = 2.0
 #: With how many threads a crew begins, how often it is asked whether more are worth it, what gain they must bring, and
 #: up to which share of a processor there is something to gain.
 _FIRST_JOBS = 8
+_FIRST_THREADS = 2
 _LOOK_S = 0.4
 _GAIN = 1.15
 _BUSY = 0.7
 
 
-def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int) -> None:
+def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int, width: int = 1) -> None:
     """Call `do` with every thing, on at most `jobs` threads; return when all are done.
 
     It begins with few threads and takes more for as long as that makes it quicker and the processor is not busy: over a
     long line few leave it idle, and where the processor is what holds it up many only get in each other's way.
 
+    Args:
+        width: how many jobs a thread does at once.
+
     Raises:
         BaseException: the first error of `do` or of `things`, or whatever interrupts the waiting thread.
     """
+    jobs = max(1, jobs // width)
     rest = iter(things)
-    first = list(itertools.islice(rest, min(jobs, _FIRST_JOBS)))
+    first = list(itertools.islice(rest, min(jobs, max(_FIRST_THREADS, _FIRST_JOBS // width))))
     if not first:
         return
     crew = _Crew(itertools.chain(first, rest), do)

@@ -84,7 +84,7 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
                 wait()
                 prefix.check_unchanged()
 
-            apply(prefix, target.change(plan), work=work, before_publish=check)
+            apply(prefix.read_ahead(work.jobs), target.change(plan), work=work, before_publish=check)
     if compare or prefix.head is None:
         listed_s = now
     same_as = ""

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from s32s.errors import CredentialsError, TryAgain
 from s32s.settings import MAX_JOBS, S3Connection
 from s32s.stores._answers import WAYS, Expired, translated
+from s32s.stores._lane import Lane
 from s32s.stores._listing import cut_pages
+from s32s.stores._sigv4 import Keys
 from s32s.workers import aside
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class Connection:
         self._clients: dict[int, S3Client] = {}
         self._lister: S3Client | None = None
         self._stores: dict[str, S3Store] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._identity: Identity | None = None
         self._renewals = 0
 
     def call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
@@ -126,12 +130,25 @@ class Connection:
                 self._stores[bucket] = self._open_store(bucket)
             return self._stores[bucket]
 
+    def lane(self, bucket: str) -> Lane:
+        """A quick way to what one bucket holds, where that is plain."""
+        if lane := self._lanes.get(bucket):
+            return lane
+        with self._guard:
+            if bucket not in self._lanes:
+                identity = self._identified()
+                self._lanes[bucket] = Lane(
+                    identity.url(bucket), identity.region, identity.credentials, timeout_s=_READ_TIMEOUT_S
+                )
+            return self._lanes[bucket]
+
     def _renew(self, renewals: int) -> None:
         with self._guard:
             if self._renewals == renewals:  # else another thread has done it already
-                self._session = self._maker = self._lister = None
+                self._session = self._maker = self._lister = self._identity = None
                 self._clients.clear()
                 self._stores.clear()
+                self._lanes.clear()
                 self._renewals += 1
 
     def _open_store(self, bucket: str) -> S3Store:
@@ -139,12 +156,11 @@ class Connection:
         os.environ.setdefault("TOKIO_WORKER_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
         from obstore.store import S3Store
 
-        identity = from_environment(self._settings, os.environ) or self._identity()
+        identity = self._identified()
         on_aws = identity.endpoint_url is None
-        # S3 itself is addressed by virtual host, as it asks for, but for names that no certificate covers.
         settings: dict[str, Any] = {
             "region": identity.region,
-            "virtual_hosted_style_request": on_aws and "." not in bucket,
+            "virtual_hosted_style_request": identity.names_host(bucket),
             **identity.keys,
         }
         if not on_aws:
@@ -173,7 +189,13 @@ class Connection:
             credential_provider=identity.provider,
         )
 
-    def _identity(self) -> Identity:
+    def _identified(self) -> Identity:
+        with self._guard:
+            if self._identity is None:
+                self._identity = from_environment(self._settings, os.environ) or self._resolved()
+            return self._identity
+
+    def _resolved(self) -> Identity:
         """Who we are by botocore, and where S3 is: by the configuration, or as a client of boto3 has found it."""
         session = self._open_session()
         credentials: Any = session.get_credentials()
@@ -232,6 +254,25 @@ class Identity:
     region: str
     keys: Mapping[str, str] = field(default_factory=dict)
     provider: Callable[[], S3Credential] | None = None
+
+    def names_host(self, bucket: str) -> bool:
+        """Whether a bucket is addressed by its virtual host, as S3 itself asks for; not where no certificate covers
+        the name."""
+        return self.endpoint_url is None and "." not in bucket
+
+    def url(self, bucket: str) -> str:
+        """Where a bucket is (S3 API, "Virtual hosting of general purpose buckets")."""
+        if self.names_host(bucket):
+            return f"https://{bucket}.s3.{self.region}.amazonaws.com"
+        base = self.endpoint_url or f"https://s3.{self.region}.amazonaws.com"
+        return f"{base.rstrip('/')}/{bucket}"
+
+    def credentials(self) -> Keys:
+        """The keys of this moment."""
+        if self.provider is None:
+            return Keys(self.keys["access_key_id"], self.keys["secret_access_key"], self.keys.get("token"))
+        given = self.provider()
+        return Keys(given["access_key_id"], given["secret_access_key"], given.get("token"))
 
 
 def from_environment(settings: S3Connection, environment: Mapping[str, str]) -> Identity | None:

@@ -12,7 +12,8 @@ import collections
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from s32s.errors import NotFound, PreconditionFailed, StoreError
@@ -21,7 +22,8 @@ from s32s.settings import S3Connection
 from s32s.stores._answers import NoRanges, shown, translated
 from s32s.stores._connection import Connection
 from s32s.stores._copying import COPY_LIMIT, COPY_PART, Copies
-from s32s.stores._listing import Listed, bare, objects
+from s32s.stores._lane import Answer, Wanted
+from s32s.stores._listing import Listed, bare, http_ns, objects, plain_page, whole_ns
 from s32s.stores._objects import HEADERS, MAX_PARTS, About, Got, Original, Stored, version_of
 from s32s.stores.base import Chunk
 from s32s.workers import Promise, ahead, aside
@@ -39,6 +41,7 @@ _PARTS_AT_ONCE = 4
 _LARGE_AT_ONCE = 4
 
 _PAGES_AHEAD = 2
+_PAGE_SIZE = 64 * 1024 * 1024  # a bound for what a server may send; a page has about 500 KB
 _CHUNK = 1024 * 1024
 
 #: A larger object is read in ranges of this size, some of them ahead of who takes them; and how many, of all objects.
@@ -64,7 +67,7 @@ class Engine:
         self._in, self._out = Pace(None), Pace(None)
         self._has_ranges = True  # until the server shows otherwise
         self._ranges_ahead = threading.Semaphore(_RANGES_AHEAD)
-        self._large = threading.Semaphore(_LARGE_AT_ONCE)
+        self._large_puts = threading.Semaphore(_LARGE_AT_ONCE)
 
     def limit(self, incoming: Pace, outgoing: Pace) -> None:
         """Move bodies no faster than that from now on; copies within S3 move none."""
@@ -139,11 +142,18 @@ class Engine:
             size=size,
             etag=found,
             version=version_of(meta["version"]),
-            modified=meta["last_modified"],
-            chunks=self._ranges(bucket, key, size, etag=found, version=version)
+            stored_ns=lambda: whole_ns(meta["last_modified"]),
+            chunks=self._large(bucket, key, size, etag=found, version=version)
             if is_large
             else self._chunks(result, size=size, bucket=bucket, key=key),
         )
+
+    def get_many(self, bucket: str, wanted: Iterable[Wanted], *, at_once: int) -> Iterator[Got | None]:
+        """Open many small objects, some at the same time, in their order; None for what `get` is to be asked for."""
+        if self._in.is_limited:
+            return (None for _ in wanted)  # several at once would come faster than is allowed
+        lane = self._connection.lane(bucket)
+        return (answer and _got(answer) for answer in lane.each(wanted, at_once=at_once))
 
     def get_small(self, bucket: str, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """A whole small object and its ETag.
@@ -224,7 +234,7 @@ class Engine:
             if size <= PART_SIZE:
                 result = obstore.put(store, key, b"".join(guarded()), use_multipart=False, **carried)
                 return Stored(bare(result["e_tag"]), version_of(result["version"]))
-            with self._large:
+            with self._large_puts:
                 result = obstore.put(
                     store,
                     key,
@@ -328,8 +338,25 @@ class Engine:
             self._in.pay(len(chunk))
             yield memoryview(chunk)
 
+    def _large(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[Chunk]:
+        """The bytes of a large object in order: in ranges, or in one piece from a server that gives none."""
+        done = 0
+        if self._has_ranges:
+            try:
+                for piece in self._ranges(bucket, key, size, etag=etag, version=version):
+                    yield piece
+                    done += len(piece)
+                return
+            except NoRanges:
+                # Also in the middle: the lane takes a part that comes with status 200, the library does not.
+                self._has_ranges = done > 0
+        for piece in ahead(lambda: self._whole(bucket, key, etag=etag, version=version), most=_CHUNKS_AHEAD):
+            if done < len(piece):
+                yield piece[done:]
+            done = max(0, done - len(piece))
+
     def _ranges(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[Chunk]:
-        """The bytes of a large object in order, some ranges of it ahead, as one connection seldom fills a line.
+        """Some ranges ahead of who takes them, as one connection seldom fills a line.
 
         How many are under way is bounded for all objects together; who finds no place reads the next range alone.
         """
@@ -337,14 +364,7 @@ class Engine:
         def read(start: int) -> Chunk:
             return self._get_range(bucket, key, start, min(start + RANGE, size), etag=etag, version=version)
 
-        if self._has_ranges:
-            try:
-                yield read(0)
-            except NoRanges:
-                self._has_ranges = False
-        if not self._has_ranges:
-            yield from ahead(lambda: self._whole(bucket, key, etag=etag, version=version), most=_CHUNKS_AHEAD)
-            return
+        yield read(0)
         ahead_of: collections.deque[Promise[Chunk]] = collections.deque()
         starts = iter(range(RANGE, size, RANGE))
         try:
@@ -369,6 +389,14 @@ class Engine:
             for _ in ahead_of:
                 self._ranges_ahead.release()
 
+    def _plain_page(self, asked: ListObjectsV2RequestTypeDef) -> Mapping[str, Any] | None:
+        query = {"encoding-type": "url", "list-type": "2", "prefix": asked["Prefix"]}
+        if "ContinuationToken" in asked:
+            query = {"continuation-token": asked["ContinuationToken"], **query}
+        text = urllib.parse.urlencode(query, quote_via=urllib.parse.quote, safe="")
+        answer = self._connection.lane(asked["Bucket"]).get(Wanted("", None, _PAGE_SIZE, query=text))
+        return plain_page(bytes(answer.body)) if answer is not None else None
+
     def _whole(self, bucket: str, key: str, *, etag: str | None, version: str | None) -> Iterator[Chunk]:
         got = self.get(bucket, key, etag=etag, version=version)
         _check_etag(got.etag, etag, bucket=bucket, key=key)
@@ -378,6 +406,11 @@ class Engine:
         self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
     ) -> Chunk:
         self._in.pay(end - start)
+        if version is None:
+            answer = self._connection.lane(bucket).get(Wanted(key, etag, end - start, (start, end)))
+            if answer is not None:
+                _check_etag(bare(answer.headers.get("etag")), etag, bucket=bucket, key=key)
+                return answer.body
 
         def work() -> tuple[GetResult, Chunk]:
             import obstore
@@ -396,10 +429,14 @@ class Engine:
 
     def _pages(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:
         asked: ListObjectsV2RequestTypeDef = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
+        is_plain = True
         while True:
-            page: Mapping[str, Any] = self._connection.call(
-                lambda: self._connection.lister().list_objects_v2(**asked), bucket=bucket, key=prefix
-            )
+            page = self._plain_page(asked) if is_plain else None
+            if page is None:
+                is_plain = False
+                page = self._connection.call(
+                    lambda: self._connection.lister().list_objects_v2(**asked), bucket=bucket, key=prefix
+                )
             yield page
             if page.get("IsTruncated") is False:
                 return
@@ -407,6 +444,17 @@ class Engine:
             if not following or following == asked.get("ContinuationToken"):
                 raise _broken_off(bucket, prefix)
             asked["ContinuationToken"] = following
+
+
+def _got(answer: Answer) -> Got:
+    headers = answer.headers
+    return Got(
+        size=len(answer.body),
+        etag=bare(headers.get("etag")),
+        version=version_of(headers.get("x-amz-version-id")),
+        stored_ns=lambda: http_ns(headers.get("last-modified")),
+        chunks=iter((answer.body,)),
+    )
 
 
 def _broken_off(bucket: str, prefix: str) -> StoreError:

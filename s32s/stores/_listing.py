@@ -57,6 +57,16 @@ def whole_ns(moment: datetime.datetime | None) -> int | None:
     return int(moment.timestamp()) * 1_000_000_000 if moment is not None else None
 
 
+def http_ns(date: str | None) -> int | None:
+    """The same of a date as HTTP writes it (RFC 9110, 5.6.7); None where it is none."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return whole_ns(parsedate_to_datetime(date)) if date else None
+    except ValueError:
+        return None
+
+
 def cut_pages(client: S3Client) -> None:
     """Let `client.list_objects_v2` return what `objects` reads. The client is for nothing else."""
     import botocore.handlers
@@ -65,6 +75,26 @@ def cut_pages(client: S3Client) -> None:
     if builtin := getattr(botocore.handlers, "_handle_200_error", None):
         client.meta.events.unregister("before-parse.s3.*", builtin)
     client.meta.events.register("before-parse.s3.ListObjectsV2", _cut)
+
+
+def plain_page(body: bytes) -> Mapping[str, Any] | None:
+    """A page that came without botocore, for `objects`; None for what is not written as usual."""
+    begin, end = body.find(_BEGIN), body.rfind(_END)
+    cut = b""
+    if 0 <= begin < end:
+        end += len(_END)
+        cut, body = body[begin:end], body[:begin] + body[end:]
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314 # expat bounds entities
+    except ElementTree.ParseError:
+        return None
+    names = [element.tag.rpartition("}")[2] for element in root]
+    facts = {name: element.text or "" for name, element in zip(names, root, strict=True)}
+    is_truncated = {"true": True, "false": False}.get(facts.get("IsTruncated", ""))
+    if root.tag.rpartition("}")[2] != "ListBucketResult" or "Contents" in facts or is_truncated is None:
+        return None
+    page = {"IsTruncated": is_truncated, "EncodingType": facts.get("EncodingType"), _CUT: cut}
+    return page | ({"NextContinuationToken": token} if (token := facts.get("NextContinuationToken")) else {})
 
 
 def _cut(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:

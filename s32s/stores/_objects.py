@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,12 +59,16 @@ class Stored(NamedTuple):
 
 
 class Got(NamedTuple):
-    """An object that is being read: facts first, then `chunks` once."""
+    """An object that is being read: facts first, then `chunks` once.
+
+    Attributes:
+        stored_ns: tells when it was stored, in ns since the epoch.
+    """
 
     size: int
     etag: str | None
     version: str | None
-    modified: datetime.datetime
+    stored_ns: Callable[[], int | None]
     chunks: Iterator[Chunk]
 
 

@@ -10,7 +10,7 @@ Batches come first, because a store may hold many files in one object; nothing a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from s32s.tree import Item
@@ -40,11 +40,16 @@ class Body(Protocol):
 
 
 #: What one worker moves in one go.
-Batch = Sequence[Body]
+Batch = Iterable[Body]
 
 
 class Source(Protocol):
     """A place that is read."""
+
+    @property
+    def at_once(self) -> int:
+        """How many bodies of a batch are under way at the same time."""
+        ...
 
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """Bodies of the items, grouped as the place serves them best."""

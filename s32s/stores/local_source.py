@@ -98,6 +98,8 @@ class LocalSource:
             self._hash(columns, beside, progress)
         return columns.tree()
 
+    at_once = 1
+
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """One file a batch: uploads do not gain from company."""
         for item in items:

@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from s32s import paths
 from s32s.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
 from s32s.maps import S3Path
 from s32s.stores._engine import RANGE, Engine
-from s32s.stores._listing import whole_ns
+from s32s.stores._lane import Wanted
 from s32s.stores._objects import Got, Original, Stored
-from s32s.stores.base import Chunk, Progress
+from s32s.stores.base import Batch, Chunk, Progress
 from s32s.tree import Item, is_md5
+
+#: Small objects that one thread has under way at the same time, and in one batch.
+AT_ONCE = 8
+_BATCH = 32
 
 
 class ObjectBody:
-    """The bytes of one object."""
+    """The bytes of one object.
 
-    def __init__(self, engine: Engine, place: S3Path, item: Item) -> None:
+    Args:
+        got: the object as it has come already; the first reading takes it.
+    """
+
+    def __init__(self, engine: Engine, place: S3Path, item: Item, got: Got | None = None) -> None:
         self._engine = engine
         self._place = place
         self._item = item
+        self._got = got
 
     @property
     def item(self) -> Item:
@@ -40,7 +49,9 @@ class ObjectBody:
         Without a SHA-256 an ETag that is an MD5 is all that the endpoint vouches for, so it is checked here.
         """
         item = self._item
-        got = self._open()
+        got, self._got = self._got, None
+        if got is None or not is_same_object(item, size=got.size, etag=got.etag):
+            got = self._open()
         md5 = hashlib.md5(usedforsecurity=False) if not item.sha256 and is_md5(item.etag) else None
         try:
             for chunk in got.chunks:
@@ -57,7 +68,7 @@ class ObjectBody:
                 paths=(item.path,),
             )
         if item.mtime_ns is None:
-            self._item = item._replace(mtime_ns=whole_ns(got.modified))
+            self._item = item._replace(mtime_ns=got.stored_ns())
 
     def copy_to(self, engine: Engine, place: S3Path, progress: Progress) -> Stored:
         """Copy the object to another place, with all that it carries: within S3, or through here to another endpoint.
@@ -121,6 +132,41 @@ class ObjectBody:
     def _moved(self) -> SourceChanged:
         path = self._item.path
         return SourceChanged(f"{paths.quote(path)} was replaced or deleted on S3 during the run", paths=(path,))
+
+
+class ReadAhead:
+    """The objects of a prefix as a source: small ones many a batch, read before they are asked for.
+
+    Args:
+        at_once: how many of a batch are under way at the same time.
+    """
+
+    def __init__(self, engine: Engine, place: S3Path, *, at_once: int) -> None:
+        self.at_once = at_once
+        self._engine = engine
+        self._place = place
+
+    def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
+        """Batches that fit into the memory of one range; what has ranges of its own is a batch of its own."""
+        batch: list[Item] = []
+        room = RANGE
+        for item in items:
+            if item.size > RANGE:
+                yield (ObjectBody(self._engine, self._place, item),)
+                continue
+            if batch and (item.size > room or len(batch) == _BATCH):
+                yield self._bodies(batch)
+                batch, room = [], RANGE
+            batch.append(item)
+            room -= item.size
+        if batch:
+            yield self._bodies(batch)
+
+    def _bodies(self, items: Sequence[Item]) -> Iterator[ObjectBody]:
+        wanted = (Wanted(self._place.key(item.path), item.etag, item.size) for item in items)
+        answers = self._engine.get_many(self._place.bucket, wanted, at_once=self.at_once)
+        for item, got in zip(items, answers, strict=True):
+            yield ObjectBody(self._engine, self._place, item, got)
 
 
 def is_same_object(item: Item, *, size: int, etag: str | None) -> bool:

@@ -33,7 +33,7 @@ from s32s.rules import EVERYTHING, Rules
 from s32s.stores._engine import Engine
 from s32s.stores._listing import Listed
 from s32s.stores.base import Batch
-from s32s.stores.object_body import ObjectBody, is_same_object
+from s32s.stores.object_body import AT_ONCE, ObjectBody, ReadAhead, is_same_object
 from s32s.stores.s3_change import Publisher, S3Change, Writer
 from s32s.tree import Item, Kind, Tree, is_md5
 
@@ -219,10 +219,16 @@ class S3Prefix:
 
     # -- reading bodies
 
+    at_once = 1
+
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """One object a batch: in this layout every file is an object of its own."""
         for item in items:
             yield (ObjectBody(self._engine, self.place, item),)
+
+    def read_ahead(self, jobs: int) -> ReadAhead:
+        """This prefix as a source whose bodies come here, at most `jobs` of them at once."""
+        return ReadAhead(self._engine, self.place, at_once=min(jobs, AT_ONCE))
 
     # -- writing
 

@@ -1,0 +1,71 @@
+"""Signatures of plain GETs: AWS Signature Version 4 (S3 API, "Authenticating Requests", Authorization header).
+
+Only what a GET needs. All other requests are signed by the libraries that make them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from typing import NamedTuple
+
+_NO_BODY = hashlib.sha256(b"").hexdigest()
+
+
+class Keys(NamedTuple):
+    """Credentials of one moment."""
+
+    access: str
+    secret: str
+    token: str | None = None
+
+
+class Signer:
+    """Signs for one host and region. Thread-safe.
+
+    Args:
+        host: as it stands in the Host header, with a port that is not the scheme's own.
+    """
+
+    def __init__(self, host: str, region: str) -> None:
+        self._host = host
+        self._region = region
+        self._key: tuple[Keys, str, bytes] | None = None
+
+    def headers(self, path: str, keys: Keys, *, query: str = "", now_s: float | None = None) -> str:
+        """The header lines of a GET of `path`, Host and Authorization among them.
+
+        Args:
+            path: as it is sent, percent-encoded.
+            query: the same, its fields in the order of their names.
+            now_s: seconds since the epoch; None for now.
+        """
+        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
+        day = moment[:8]
+        token = f"x-amz-security-token:{keys.token}\n" if keys.token else ""
+        names = "host;x-amz-content-sha256;x-amz-date" + (";x-amz-security-token" if keys.token else "")
+        signed = f"host:{self._host}\nx-amz-content-sha256:{_NO_BODY}\nx-amz-date:{moment}\n{token}"
+        request = f"GET\n{path}\n{query}\n{signed}\n{names}\n{_NO_BODY}"
+        scope = f"{day}/{self._region}/s3/aws4_request"
+        text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        signature = _mac(self._signing_key(keys, day), text).hex()
+        return (
+            signed.replace("\n", "\r\n")
+            + f"authorization:AWS4-HMAC-SHA256 Credential={keys.access}/{scope},SignedHeaders={names},"
+            f"Signature={signature}\r\n"
+        )
+
+    def _signing_key(self, keys: Keys, day: str) -> bytes:
+        """It holds for a day, so it is made once."""
+        if self._key is None or self._key[:2] != (keys, day):
+            key = f"AWS4{keys.secret}".encode()
+            for part in (day, self._region, "s3", "aws4_request"):
+                key = _mac(key, part)
+            self._key = keys, day, key
+            return key
+        return self._key[2]
+
+
+def _mac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(), "sha256")
