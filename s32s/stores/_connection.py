@@ -138,7 +138,11 @@ class Connection:
             if bucket not in self._lanes:
                 identity = self._identified()
                 self._lanes[bucket] = Lane(
-                    identity.url(bucket), identity.region, identity.credentials, timeout_s=_READ_TIMEOUT_S
+                    identity.url(bucket),
+                    identity.region,
+                    identity.credentials,
+                    connect_timeout_s=_CONNECT_TIMEOUT_S,
+                    read_timeout_s=_READ_TIMEOUT_S,
                 )
             return self._lanes[bucket]
 

@@ -11,17 +11,25 @@ Requests do not wait for a thread each: one thread sends some, and reads the ans
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import os
+import re
 import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from s32s.stores._sigv4 import Keys, Signer
 from s32s.stores.base import Chunk
 
+if TYPE_CHECKING:
+    import ssl
+
+_TELLING = ("content-length", "content-range", "etag", "transfer-encoding", "connection")
+_ETAG = re.compile(r"[!#-~]+")  # RFC 9110, 8.8.3; another one would break the line that it stands in
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]+")
 _HEAD = 64 * 1024  # larger heads are not plain
 #: An idle connection may be closed by the server at any time; a younger one hardly is.
 _FRESH_S = 4.0
@@ -59,17 +67,21 @@ class Lane:
     Args:
         url: of the bucket, without a final slash.
         keys: asked for the credentials of each request.
-        timeout_s: of a connection, and of each silence on it.
+        connect_timeout_s: how long a connection may take.
+        read_timeout_s: how long the server may be silent.
     """
 
-    def __init__(self, url: str, region: str, keys: Callable[[], Keys], *, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, region: str, keys: Callable[[], Keys], *, connect_timeout_s: float, read_timeout_s: float
+    ) -> None:
         parts = urllib.parse.urlsplit(url)
         self._is_tls = parts.scheme == "https"
         self._address = parts.hostname or "", parts.port or (443 if self._is_tls else 80)
         self._root = parts.path
         self._signer = Signer(parts.netloc.rpartition("@")[2], region)
         self._keys = keys
-        self._timeout_s = timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
         self._idle: collections.deque[tuple[socket.socket, float]] = collections.deque()
         self._faults = _MOST_FAULTS if _has_proxy(os.environ) else 0
 
@@ -94,7 +106,7 @@ class Lane:
                     line.close()
 
     def _ask(self, wanted: Wanted) -> socket.socket | None:
-        if self._faults >= _MOST_FAULTS:
+        if self._faults >= _MOST_FAULTS or (wanted.etag and not _ETAG.fullmatch(wanted.etag)):
             return None
         line = None
         try:
@@ -136,13 +148,18 @@ class Lane:
             if time.monotonic() - since_s < _FRESH_S:
                 return line
             line.close()
-        line = socket.create_connection(self._address, timeout=self._timeout_s)
+        line = socket.create_connection(self._address, timeout=self._connect_timeout_s)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._is_tls:
-            import ssl
-
-            return ssl.create_default_context().wrap_socket(line, server_hostname=self._address[0])
+            line = self._tls.wrap_socket(line, server_hostname=self._address[0])
+        line.settimeout(self._read_timeout_s)
         return line
+
+    @functools.cached_property
+    def _tls(self) -> ssl.SSLContext:
+        import ssl
+
+        return ssl.create_default_context()
 
     def _broken(self, line: socket.socket | None) -> None:
         self._faults += 1
@@ -165,7 +182,9 @@ def _read(line: socket.socket, wanted: Wanted) -> Answer | None:
     status, *lines = data[:end].decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (text.partition(":") for text in lines)}
     rest = data[end + 4 :]
-    if len(headers) != len(lines) or not _is_plain(status, headers, wanted):
+    if len(headers) != len(lines) and _is_ambiguous(lines):
+        return None
+    if not _is_plain(status, headers, wanted):
         return None
     if "content-length" not in headers:
         return Answer(headers, _dechunked(line, rest, wanted.most))
@@ -201,15 +220,23 @@ def _dechunked(line: socket.socket, data: bytes, most: int) -> bytes:
     while True:
         while (end := came.find(b"\r\n", at)) < 0:
             come(len(came) + 1)
-        size = int(came[at:end], 16)
+        size = int(came[at:end], 16) if _HEXADECIMAL.fullmatch(came, at, end) else most + 1
         at = end + 2
-        come(at + size + 2)
-        if came[at + size : at + size + 2] != b"\r\n" or len(body) + size > most:
+        if len(body) + size > most:
             raise ValueError("no chunk")
+        come(at + size + 2)
+        if came[at + size : at + size + 2] != b"\r\n":
+            raise ValueError("no end of a chunk")
         if not size:
             return bytes(body)
         body += came[at : at + size]
         at += size + 2
+
+
+def _is_ambiguous(lines: Iterable[str]) -> bool:
+    """Whether a header stands there twice that says where the answer ends or what it is of."""
+    names = [line.partition(":")[0].lower() for line in lines]
+    return any(names.count(name) > 1 for name in _TELLING)
 
 
 def _is_plain(status: str, headers: Mapping[str, str], wanted: Wanted) -> bool:
