@@ -131,12 +131,16 @@ class Connection:
             return self._stores[bucket]
 
     def lane(self, bucket: str) -> Lane:
-        """A quick way to what one bucket holds, where that is plain."""
+        """A quick way to what one bucket holds, where that is plain.
+
+        Raises:
+            CredentialsError, StoreError: nobody says who we are or where S3 is.
+        """
         if lane := self._lanes.get(bucket):
             return lane
         with self._guard:
             if bucket not in self._lanes:
-                identity = self._identified()
+                identity = translated(self._identified, bucket=bucket, key="")
                 self._lanes[bucket] = Lane(
                     identity.url(bucket),
                     identity.region,

@@ -74,11 +74,8 @@ class Lane:
     def __init__(
         self, url: str, region: str, keys: Callable[[], Keys], *, connect_timeout_s: float, read_timeout_s: float
     ) -> None:
-        parts = urllib.parse.urlsplit(url)
-        self._is_tls = parts.scheme == "https"
-        self._address = parts.hostname or "", parts.port or (443 if self._is_tls else 80)
-        self._root = parts.path
-        self._signer = Signer(parts.netloc.rpartition("@")[2], region)
+        self._parts = urllib.parse.urlsplit(url)
+        self._signer = Signer(self._parts.netloc.rpartition("@")[2], region)
         self._keys = keys
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
@@ -110,7 +107,8 @@ class Lane:
             return None
         line = None
         try:
-            path = f"{self._root}/{urllib.parse.quote(wanted.key)}" if wanted.key else self._root or "/"
+            root = self._parts.path
+            path = f"{root}/{urllib.parse.quote(wanted.key)}" if wanted.key else root or "/"
             where = f"{path}?{wanted.query}" if wanted.query else path
             asked = f"GET {where} HTTP/1.1\r\n{self._signer.headers(path, self._keys(), query=wanted.query)}"
             if wanted.etag:
@@ -119,8 +117,10 @@ class Lane:
                 asked += f"range:bytes={wanted.part[0]}-{wanted.part[1] - 1}\r\n"
             line = self._line()
             line.sendall(f"{asked}user-agent:s32s\r\n\r\n".encode("ascii"))
-        except (OSError, UnicodeError):
+        except (OSError, ValueError):
             self._broken(line)
+            return None
+        except Exception:  # no credentials, for one of many reasons; the library meets it too, and there it is told
             return None
         return line
 
@@ -148,10 +148,12 @@ class Lane:
             if time.monotonic() - since_s < _FRESH_S:
                 return line
             line.close()
-        line = socket.create_connection(self._address, timeout=self._connect_timeout_s)
+        host, is_tls = self._parts.hostname or "", self._parts.scheme == "https"
+        address = host, self._parts.port or (443 if is_tls else 80)
+        line = socket.create_connection(address, timeout=self._connect_timeout_s)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._is_tls:
-            line = self._tls.wrap_socket(line, server_hostname=self._address[0])
+        if is_tls:
+            line = self._tls.wrap_socket(line, server_hostname=host)
         line.settimeout(self._read_timeout_s)
         return line
 

@@ -1,4 +1,4 @@
-"""Pages of a listing, read by us from the XML that botocore has fetched, signed for and retried.
+"""Pages of a listing, read by us from the XML that the lane has brought, or botocore where that is not plain.
 
 botocore makes every field of every object by way of its model: 70 ms a page of 1,000 keys, where 10 ms do. It offers
 its event `before-parse` for what shall be read another way (botocore.endpoint): there the objects are cut out of the
