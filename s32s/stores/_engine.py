@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import itertools
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -123,6 +124,9 @@ class Engine:
         Raises:
             NotFound, AccessDenied, PreconditionFailed, Unreachable, …
         """
+
+        if is_large and not version and (opened := self._opened(bucket, key, etag=etag)):
+            return opened
 
         def work() -> GetResult:
             import obstore
@@ -340,12 +344,26 @@ class Engine:
             self._in.pay(len(chunk))
             yield memoryview(chunk)
 
-    def _large(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[Chunk]:
+    def _opened(self, bucket: str, key: str, *, etag: str | None) -> Got | None:
+        """A large object, opened by its first range; None where that is not plain."""
+        if self._in.is_limited:
+            return None
+        answer = self._connection.lane(bucket).get(Wanted(key, etag, RANGE, (0, RANGE)))
+        size = answer.headers["content-range"].rpartition("/")[2] if answer else ""
+        if answer is None or not size.isdecimal():
+            return None
+        got = _got(answer)
+        rest = self._large(bucket, key, int(size), etag=got.etag, version=None, start=RANGE)
+        return got._replace(size=int(size), chunks=itertools.chain(got.chunks, rest))
+
+    def _large(
+        self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None, start: int = 0
+    ) -> Iterator[Chunk]:
         """The bytes of a large object in order: in ranges, or in one piece from a server that gives none."""
-        done = 0
+        done = start
         if self._has_ranges:
             try:
-                for piece in self._ranges(bucket, key, size, etag=etag, version=version):
+                for piece in self._ranges(bucket, key, range(start, size, RANGE), size, etag=etag, version=version):
                     yield piece
                     done += len(piece)
                 return
@@ -357,18 +375,24 @@ class Engine:
                 yield piece[done:]
             done = max(0, done - len(piece))
 
-    def _ranges(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[Chunk]:
+    def _ranges(
+        self, bucket: str, key: str, where: Sequence[int], size: int, *, etag: str | None, version: str | None
+    ) -> Iterator[Chunk]:
         """Some ranges ahead of who takes them, as one connection seldom fills a line.
 
         How many are under way is bounded for all objects together; who finds no place reads the next range alone.
+
+        Args:
+            where: the first byte of each.
         """
 
         def read(start: int) -> Chunk:
             return self._get_range(bucket, key, start, min(start + RANGE, size), etag=etag, version=version)
 
-        yield read(0)
         ahead_of: collections.deque[Promise[Chunk]] = collections.deque()
-        starts = iter(range(RANGE, size, RANGE))
+        starts = iter(where)
+        if where and not where[0]:
+            yield read(next(starts))  # alone, as it shows whether there are ranges
         try:
             while True:
                 while len(ahead_of) < _RANGES_AHEAD and self._ranges_ahead.acquire(blocking=False):

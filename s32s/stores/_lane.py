@@ -33,8 +33,9 @@ _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]+")
 _HEAD = 64 * 1024  # larger heads are not plain
 #: An idle connection may be closed by the server at any time; a younger one hardly is.
 _FRESH_S = 4.0
-#: After so many broken connections the way to this server is not plain.
+#: With so many broken connections the way to this server is not plain; but one in so many answers is no news.
 _MOST_FAULTS = 8
+_ANSWERS_A_FAULT = 20
 
 
 class Wanted(NamedTuple):
@@ -80,7 +81,8 @@ class Lane:
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._idle: collections.deque[tuple[socket.socket, float]] = collections.deque()
-        self._faults = _MOST_FAULTS if _has_proxy(os.environ) else 0
+        self._has_proxy = _has_proxy(os.environ)
+        self._faults = self._answers = 0  # may miss one or two, which does not matter
 
     def get(self, wanted: Wanted) -> Answer | None:
         """One object or range; None where that is not plain."""
@@ -103,7 +105,7 @@ class Lane:
                     line.close()
 
     def _ask(self, wanted: Wanted) -> socket.socket | None:
-        if self._faults >= _MOST_FAULTS or (wanted.etag and not _ETAG.fullmatch(wanted.etag)):
+        if not self._is_open or (wanted.etag and not _ETAG.fullmatch(wanted.etag)):
             return None
         line = None
         try:
@@ -124,6 +126,10 @@ class Lane:
             return None
         return line
 
+    @property
+    def _is_open(self) -> bool:
+        return not self._has_proxy and self._faults < _MOST_FAULTS + self._answers // _ANSWERS_A_FAULT
+
     def _hear(self, line: socket.socket | None, wanted: Wanted) -> Answer | None:
         if line is None:
             return None
@@ -132,6 +138,7 @@ class Lane:
         except (OSError, ValueError):
             self._broken(line)
             return None
+        self._answers += 1
         if answer is None or answer.headers.get("connection", "").lower() == "close":
             line.close()
         else:

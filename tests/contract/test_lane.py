@@ -173,6 +173,19 @@ def test_a_way_that_breaks_often_is_left_for_good(server: S3Server, bucket: str,
     assert proxy.count(on("GET", "k")) == _lane._MOST_FAULTS
 
 
+def test_a_way_that_breaks_seldom_is_kept(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
+    """Some servers close a connection without a word after so many requests."""
+    put(server, bucket, "k", BODY)
+    one = lane(server, bucket, proxy.endpoint_url)
+    for number in range(2 * _lane._MOST_FAULTS):
+        proxy.add(Rule(on("GET", "k"), DropAnswer(), times=1, after=20 * number))
+
+    answers = [one.get(Wanted("k", None, len(BODY))) for _ in range(40 * _lane._MOST_FAULTS + 20)]
+
+    assert all(rule.fired for rule in proxy.rules)
+    assert len([answer for answer in answers if answer is None]) == 2 * _lane._MOST_FAULTS
+
+
 def test_silence_is_waited_for_only_so_long(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
     put(server, bucket, "k", BODY)
     pause = Delay(60)
