@@ -1,7 +1,7 @@
-"""A connection to one endpoint with one set of credentials: boto3 finds them, obstore borrows them.
+"""A connection to one endpoint with one set of credentials: boto3 finds them, obstore and the lane borrow them.
 
 Sessions and clients are made at their first use, one of each. obstore retries by itself (503, resets, time-outs, with
-backoff and jitter), boto3 does too; nobody above retries a request, so attempts never multiply. The one exception is a
+backoff and jitter), boto3 does too; the lane never tries twice, and nobody above does. The one exception is a
 token that has expired in the middle of a run: credentials are resolved afresh, once, and the request is sent again.
 """
 

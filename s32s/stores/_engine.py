@@ -346,7 +346,7 @@ class Engine:
 
     def _opened(self, bucket: str, key: str, *, etag: str | None) -> Got | None:
         """A large object, opened by its first range; None where that is not plain."""
-        if self._in.is_limited:
+        if self._in.is_limited or not self._has_ranges:
             return None
         answer = self._connection.lane(bucket).get(Wanted(key, etag, RANGE, (0, RANGE)))
         size = answer.headers["content-range"].rpartition("/")[2] if answer else ""

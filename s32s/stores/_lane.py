@@ -114,11 +114,11 @@ class Lane:
             where = f"{path}?{wanted.query}" if wanted.query else path
             asked = f"GET {where} HTTP/1.1\r\n{self._signer.headers(path, self._keys(), query=wanted.query)}"
             if wanted.etag:
-                asked += f'if-match:"{wanted.etag}"\r\n'
+                asked += f'if-match: "{wanted.etag}"\r\n'
             if wanted.part:
-                asked += f"range:bytes={wanted.part[0]}-{wanted.part[1] - 1}\r\n"
+                asked += f"range: bytes={wanted.part[0]}-{wanted.part[1] - 1}\r\n"
             line = self._line()
-            line.sendall(f"{asked}user-agent:s32s\r\n\r\n".encode("ascii"))
+            line.sendall(f"{asked}user-agent: s32s\r\n\r\n".encode("ascii"))
         except (OSError, ValueError):
             self._broken(line)
             return None

@@ -43,18 +43,18 @@ class Signer:
         """
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
         day = moment[:8]
-        token = f"x-amz-security-token:{keys.token}\n" if keys.token else ""
-        names = "host;x-amz-content-sha256;x-amz-date" + (";x-amz-security-token" if keys.token else "")
-        signed = f"host:{self._host}\nx-amz-content-sha256:{_NO_BODY}\nx-amz-date:{moment}\n{token}"
-        request = f"GET\n{path}\n{query}\n{signed}\n{names}\n{_NO_BODY}"
+        signed = [("host", self._host), ("x-amz-content-sha256", _NO_BODY), ("x-amz-date", moment)]
+        if keys.token:
+            signed.append(("x-amz-security-token", keys.token))
+        names = ";".join([name for name, _ in signed])
+        canonical = "".join([f"{name}:{value}\n" for name, value in signed])
+        request = f"GET\n{path}\n{query}\n{canonical}\n{names}\n{_NO_BODY}"
         scope = f"{day}/{self._region}/s3/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         signature = _mac(self._signing_key(keys, day), text).hex()
-        return (
-            signed.replace("\n", "\r\n")
-            + f"authorization:AWS4-HMAC-SHA256 Credential={keys.access}/{scope},SignedHeaders={names},"
-            f"Signature={signature}\r\n"
-        )
+        known_by = f"Credential={keys.access}/{scope}, SignedHeaders={names}, Signature={signature}"
+        signed.append(("authorization", f"AWS4-HMAC-SHA256 {known_by}"))
+        return "".join([f"{name}: {value}\r\n" for name, value in signed])
 
     def _signing_key(self, keys: Keys, day: str) -> bytes:
         """It holds for a day, so it is made once."""

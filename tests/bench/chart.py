@@ -49,10 +49,11 @@ def drawn(results: Sequence[dict[str, Any]]) -> str:
             top += _BAR
         top += _GAP
     line = _LEFT + scale
+    shown = {tool for result in results for tool in result["tools"]}
     legend = "".join(
         f'<rect x="{_LEFT + 90 * at}" y="14" width="12" height="12" rx="2" fill="{colour}"/>'
         f'<text x="{_LEFT + 90 * at + 17}" y="24" class="case">{tool}</text>'
-        for at, (tool, colour) in enumerate(_COLOURS.items())
+        for at, (tool, colour) in enumerate((tool, colour) for tool, colour in _COLOURS.items() if tool in shown)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top:.0f}" role="img" '

@@ -5,7 +5,8 @@
 Starts `rclone serve s3` on loopback, makes the trees, and runs s32s, s5cmd, rclone and the AWS command line one after
 the other, several rounds. Prints the medians of wall time, client CPU time and peak memory, each as a ratio to the best
 peer, the requests that each tool sends (counted in a run of their own, through a proxy), and the floor: what `tar x`,
-`cp` and plain HTTP take for the same bytes. After the last round it checks that each tool has left the right tree.
+`cp`, waiting for the disk, hashing and plain HTTP take for the same bytes. After the last round it checks that each
+tool has left the right tree.
 
 In every figure s32s verifies, stages, exchanges and syncs to the disk; the peers do none of it, but for what the AWS
 SDKs check of a body. They are installed into an environment of their own at the first use (`--peers DIR`).
@@ -311,12 +312,15 @@ def floors(work: Path, case: Case) -> dict[str, float]:
     ways = {
         "tar x": ["tar", "xf", str(archive), "-C", str(place / "tar")],
         "cp -r": ["cp", "-r", str(source), str(place / "cp")],
+        "cp -r and sync": ["sh", "-c", 'cp -r "$1" "$2" && sync -f "$2"', "sh", str(source), str(place / "synced")],
     }
+    if not case.files:
+        ways["sha256sum"] = ["sh", "-c", 'sha256sum "$1"/*', "sh", str(source)]
     found: dict[str, float] = {}
     for name, command in ways.items():
         os.sync()
         began = time.perf_counter()
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         found[name] = time.perf_counter() - began
     if case.is_pull and shutil.which("curl"):
         found["HTTP"] = _plain_http(source, place)

@@ -518,7 +518,10 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(ready: Loop) -> None:
 
 
 def test_a_machine_without_certificates_is_told_what_to_install(ready: Loop) -> None:
-    """A minimal system has none, and then nothing can be asked of S3, not even by plain http."""
-    ready.slave.extra |= {"SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": "/nonexistent"}
+    """A minimal system has none, and then the library sends nothing, not even by plain http."""
+    for machine in (ready.master, ready.slave):
+        machine.extra |= {"SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": "/nonexistent"}
+    (ready.source / "new.txt").write_text("new")
 
-    assert_failed(ready.pull(), 1, says="install the package ca-certificates")
+    assert_failed(ready.push(), 1, says="install the package ca-certificates")
+    assert ready.pull().status == 0
