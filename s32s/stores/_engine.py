@@ -42,6 +42,7 @@ _PARTS_AT_ONCE = 4
 #: Bodies sent in parts at the same time; each holds its parts in memory.
 _LARGE_AT_ONCE = 4
 
+_SMALL_AT_ONCE = 8
 _PAGES_AHEAD = 2
 _PAGE_SIZE = 64 * 1024 * 1024  # a bound for what a server may send; a page has about 500 KB
 _CHUNK = 1024 * 1024
@@ -152,6 +153,10 @@ class Engine:
             if is_large
             else self._chunks(result, size=size, bucket=bucket, key=key),
         )
+
+    def at_once(self, bucket: str) -> int:
+        """How many small objects a thread may ask `get_many` for at the same time; 1 where it has nothing to say."""
+        return _SMALL_AT_ONCE if not self._in.is_limited and self._connection.lane(bucket).is_open else 1
 
     def get_many(self, bucket: str, wanted: Iterable[Wanted], *, at_once: int) -> Iterator[Got | None]:
         """Open many small objects, some at the same time, in their order; None for what `get` is to be asked for."""

@@ -81,8 +81,13 @@ class Lane:
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._idle: collections.deque[tuple[socket.socket, float]] = collections.deque()
-        self._has_proxy = _has_proxy(os.environ)
+        self._has_proxy = _has_proxy(self._parts)
         self._faults = self._answers = 0  # may miss one or two, which does not matter
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is worth asking."""
+        return not self._has_proxy and self._faults < _MOST_FAULTS + self._answers // _ANSWERS_A_FAULT
 
     def get(self, wanted: Wanted) -> Answer | None:
         """One object or range; None where that is not plain."""
@@ -105,7 +110,7 @@ class Lane:
                     line.close()
 
     def _ask(self, wanted: Wanted) -> socket.socket | None:
-        if not self._is_open or (wanted.etag and not _ETAG.fullmatch(wanted.etag)):
+        if not self.is_open or (wanted.etag and not _ETAG.fullmatch(wanted.etag)):
             return None
         line = None
         try:
@@ -125,10 +130,6 @@ class Lane:
         except Exception:  # no credentials, for one of many reasons; the library meets it too, and there it is told
             return None
         return line
-
-    @property
-    def _is_open(self) -> bool:
-        return not self._has_proxy and self._faults < _MOST_FAULTS + self._answers // _ANSWERS_A_FAULT
 
     def _hear(self, line: socket.socket | None, wanted: Wanted) -> Answer | None:
         if line is None:
@@ -261,7 +262,11 @@ def _is_plain(status: str, headers: Mapping[str, str], wanted: Wanted) -> bool:
     return is_whole and (length.isdecimal() if encoding is None else encoding.lower() == "chunked" and not length)
 
 
-def _has_proxy(environment: Mapping[str, str]) -> bool:
-    return any(
-        environment.get(name) for kind in ("http_proxy", "https_proxy", "all_proxy") for name in (kind, kind.upper())
-    )
+def _has_proxy(url: urllib.parse.SplitResult) -> bool:
+    """Whether the way to `url` leads through a proxy, by the usual variables."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return False
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    return bool({url.scheme, "all"} & proxies.keys()) and not proxy_bypass(url.netloc)

@@ -20,8 +20,7 @@ from s32s.stores._objects import Got, Original, Stored
 from s32s.stores.base import Batch, Chunk, Progress
 from s32s.tree import Item, is_md5
 
-#: Small objects that one thread has under way at the same time, and in one batch.
-AT_ONCE = 8
+#: Small objects of a batch, where several are under way at the same time.
 _BATCH = 32
 
 
@@ -150,11 +149,12 @@ class ReadAhead:
         """Batches that fit into the memory of one range; what has ranges of its own is a batch of its own."""
         batch: list[Item] = []
         room = RANGE
+        most = _BATCH if self.at_once > 1 else 1
         for item in items:
             if item.size > RANGE:
                 yield (ObjectBody(self._engine, self._place, item),)
                 continue
-            if batch and (item.size > room or len(batch) == _BATCH):
+            if batch and (item.size > room or len(batch) == most):
                 yield self._bodies(batch)
                 batch, room = [], RANGE
             batch.append(item)

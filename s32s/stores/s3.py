@@ -33,7 +33,7 @@ from s32s.rules import EVERYTHING, Rules
 from s32s.stores._engine import Engine
 from s32s.stores._listing import Listed
 from s32s.stores.base import Batch
-from s32s.stores.object_body import AT_ONCE, ObjectBody, ReadAhead, is_same_object
+from s32s.stores.object_body import ObjectBody, ReadAhead, is_same_object
 from s32s.stores.s3_change import Publisher, S3Change, Writer
 from s32s.tree import Item, Kind, Tree, is_md5
 
@@ -228,7 +228,7 @@ class S3Prefix:
 
     def read_ahead(self, jobs: int) -> ReadAhead:
         """This prefix as a source whose bodies come here, at most `jobs` of them at once."""
-        return ReadAhead(self._engine, self.place, at_once=min(jobs, AT_ONCE))
+        return ReadAhead(self._engine, self.place, at_once=min(jobs, self._engine.at_once(self.place.bucket)))
 
     # -- writing
 

@@ -30,11 +30,14 @@ from hypothesis import strategies as st
 from support.faultproxy import Delay, DropAnswer, FaultProxy, FlipBit, Reset, Rewrite, Rule, Status, Truncate, on
 from support.servers import S3Server, put
 
+from s32s.maps import S3Path
+from s32s.pace import Pace
 from s32s.settings import S3Settings
 from s32s.stores import _lane
 from s32s.stores._engine import Engine
 from s32s.stores._lane import Answer, Lane, Wanted
 from s32s.stores._sigv4 import Keys, Signer
+from s32s.stores.s3 import S3Prefix
 
 ODD_KEYS = [
     "plain",
@@ -197,10 +200,31 @@ def test_silence_is_waited_for_only_so_long(server: S3Server, bucket: str, proxy
 
 
 def test_nothing_goes_past_a_proxy(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which the library knows how to use."""
+    """Which the library knows how to use; but not every host is behind it."""
     put(server, bucket, "k", BODY)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert lane(server, bucket).is_open
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert lane(server, bucket).get(Wanted("k", None, len(BODY))) is None
+    monkeypatch.setenv("no_proxy", "example.com,127.0.0.1")
+    assert lane(server, bucket).get(Wanted("k", None, len(BODY))) is not None
+
+
+def test_without_a_lane_there_are_as_many_threads_as_jobs(
+    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And every thread has one object under way."""
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    prefix = S3Prefix(Engine(S3Settings(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p"))
+    assert prefix.read_ahead(64).at_once == 8
+    assert prefix.read_ahead(3).at_once == 3
+    monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
+    prefix = S3Prefix(Engine(S3Settings(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p"))
+    assert prefix.read_ahead(64).at_once == 1
+    limited = Engine(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
+    limited.limit(Pace(1_000_000), Pace(None))
+    assert S3Prefix(limited, S3Path(bucket, "p")).read_ahead(64).at_once == 1
 
 
 def test_a_listing_is_the_same_by_lane_and_by_library(
