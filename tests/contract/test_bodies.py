@@ -46,7 +46,7 @@ def test_a_range_that_breaks_off_is_asked_for_again(
     server: S3Server, bucket: str, proxy: FaultProxy, after: int
 ) -> None:
     """By the library, which refuses ranges that come with a status 200; then the rest comes in one piece."""
-    size = 5 * RANGE + 1
+    size = 5 * RANGE  # each of them long enough to break
     data = random.Random(after).randbytes(size)
     etag = put(server, bucket, "p/large", data)
     rule = proxy.add(Rule(lambda request: "range" in request.headers, Reset(at_byte=RANGE // 2), times=1, after=after))
