@@ -30,7 +30,7 @@ _BUSY = 0.7
 
 
 def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int, width: int = 1) -> None:
-    """Call `do` with every thing, on at most `jobs` threads; return when all are done.
+    """Call `do` with every thing, on threads that do at most `jobs` jobs at once; return when all are done.
 
     It begins with few threads and takes more for as long as that makes it quicker and the processor is not busy: over a
     long line few leave it idle, and where the processor is what holds it up many only get in each other's way.

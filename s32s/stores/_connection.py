@@ -1,8 +1,9 @@
 """A connection to one endpoint with one set of credentials: boto3 finds them, obstore and the lane borrow them.
 
 Sessions and clients are made at their first use, one of each. obstore retries by itself (503, resets, time-outs, with
-backoff and jitter), boto3 does too; the lane never tries twice, and nobody above does. The one exception is a
-token that has expired in the middle of a run: credentials are resolved afresh, once, and the request is sent again.
+backoff and jitter), boto3 does too; the lane never tries twice, and nobody above retries a request, so attempts never
+multiply. The one exception is a token that has expired in the middle of a run: credentials are resolved afresh, once,
+and the request is sent again.
 """
 
 from __future__ import annotations
@@ -264,8 +265,7 @@ class Identity:
     provider: Callable[[], S3Credential] | None = None
 
     def names_host(self, bucket: str) -> bool:
-        """Whether a bucket is addressed by its virtual host, as S3 itself asks for; not where no certificate covers
-        the name."""
+        """Whether a bucket is addressed by virtual host, as S3 itself asks for where a certificate covers the name."""
         return self.endpoint_url is None and "." not in bucket
 
     def url(self, bucket: str) -> str:

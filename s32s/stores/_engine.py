@@ -42,6 +42,7 @@ _PARTS_AT_ONCE = 4
 #: Bodies sent in parts at the same time; each holds its parts in memory.
 _LARGE_AT_ONCE = 4
 
+#: Small objects that a thread has under way by the lane at the same time.
 _SMALL_AT_ONCE = 8
 _PAGES_AHEAD = 2
 _PAGE_SIZE = 64 * 1024 * 1024  # a bound for what a server may send; a page has about 500 KB
@@ -354,9 +355,11 @@ class Engine:
         if self._in.is_limited or not self._has_ranges:
             return None
         answer = self._connection.lane(bucket).get(Wanted(key, etag, RANGE, (0, RANGE)))
-        size = answer.headers["content-range"].rpartition("/")[2] if answer else ""
-        if answer is None or not size.isdecimal():
+        if answer is None:
             return None
+        size = answer.headers["content-range"].rpartition("/")[2]
+        if not size.isdecimal():
+            return None  # RFC 9110, 14.4: a server need not tell it
         got = _got(answer)
         rest = self._large(bucket, key, int(size), etag=got.etag, version=None, start=RANGE)
         return got._replace(size=int(size), chunks=itertools.chain(got.chunks, rest))
@@ -421,10 +424,10 @@ class Engine:
                 self._ranges_ahead.release()
 
     def _plain_page(self, asked: ListObjectsV2RequestTypeDef) -> Mapping[str, Any] | None:
-        query = {"encoding-type": "url", "list-type": "2", "prefix": asked["Prefix"]}
+        query = {"list-type": "2", "encoding-type": "url", "prefix": asked["Prefix"]}
         if "ContinuationToken" in asked:
-            query = {"continuation-token": asked["ContinuationToken"], **query}
-        text = urllib.parse.urlencode(query, quote_via=urllib.parse.quote, safe="")
+            query["continuation-token"] = asked["ContinuationToken"]
+        text = urllib.parse.urlencode(sorted(query.items()), quote_via=urllib.parse.quote, safe="")
         answer = self._connection.lane(asked["Bucket"]).get(Wanted("", None, _PAGE_SIZE, query=text))
         return plain_page(bytes(answer.body)) if answer is not None else None
 

@@ -183,12 +183,11 @@ def _read(line: socket.socket, wanted: Wanted) -> Answer | None:
     Raises:
         OSError, ValueError: the connection broke, or what came is no answer.
     """
-    data = line.recv(_HEAD)
+    data = _more(line)
     while (end := data.find(b"\r\n\r\n")) < 0:
-        more = line.recv(_HEAD)
-        if not more or len(data) > _HEAD:
-            raise ConnectionError("no answer")
-        data += more
+        if len(data) > _HEAD:
+            raise ValueError("no head")
+        data += _more(line)
     status, *lines = data[:end].decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (text.partition(":") for text in lines)}
     rest = data[end + 4 :]
@@ -222,10 +221,7 @@ def _dechunked(line: socket.socket, data: bytes, most: int) -> bytes:
 
     def come(size: int) -> None:
         while len(came) < size:
-            more = line.recv(_HEAD)
-            if not more:
-                raise ConnectionError("cut")
-            came.extend(more)
+            came.extend(_more(line))
 
     while True:
         while (end := came.find(b"\r\n", at)) < 0:
@@ -241,6 +237,13 @@ def _dechunked(line: socket.socket, data: bytes, most: int) -> bytes:
             return bytes(body)
         body += came[at : at + size]
         at += size + 2
+
+
+def _more(line: socket.socket) -> bytes:
+    data = line.recv(_HEAD)
+    if not data:
+        raise ConnectionError("cut")
+    return data
 
 
 def _is_ambiguous(lines: Iterable[str]) -> bool:

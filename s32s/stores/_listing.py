@@ -79,13 +79,9 @@ def cut_pages(client: S3Client) -> None:
 
 def plain_page(body: bytes) -> Mapping[str, Any] | None:
     """A page that came without botocore, for `objects`; None for what is not written as usual."""
-    begin, end = body.find(_BEGIN), body.rfind(_END)
-    cut = b""
-    if 0 <= begin < end:
-        end += len(_END)
-        cut, body = body[begin:end], body[:begin] + body[end:]
+    cut, rest = _parted(body)
     try:
-        root = ElementTree.fromstring(body)  # noqa: S314 # expat bounds entities
+        root = ElementTree.fromstring(rest)  # noqa: S314 # expat bounds entities
     except ElementTree.ParseError:
         return None
     names = [element.tag.rpartition("}")[2] for element in root]
@@ -100,18 +96,22 @@ def plain_page(body: bytes) -> Mapping[str, Any] | None:
 def _cut(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
     if response_dict["status_code"] != 200:
         return
-    body: bytes = response_dict["body"]
-    begin, end = body.find(_BEGIN), body.rfind(_END)
-    if 0 <= begin < end:
-        end += len(_END)
-        customized_response_dict[_CUT] = body[begin:end]
-        response_dict["body"] = body[:begin] + body[end:]
+    customized_response_dict[_CUT], response_dict["body"] = _parted(response_dict["body"])
     try:
         is_error = ElementTree.fromstring(response_dict["body"]).tag == "Error"  # noqa: S314 # expat bounds entities
     except ElementTree.ParseError:
         is_error = True
     if is_error:
         response_dict["status_code"] = 500  # so that it is tried again
+
+
+def _parted(body: bytes) -> tuple[bytes, bytes]:
+    """The objects of a page, and the page without them."""
+    begin, end = body.find(_BEGIN), body.rfind(_END)
+    if not 0 <= begin < end:
+        return b"", body
+    end += len(_END)
+    return body[begin:end], body[:begin] + body[end:]
 
 
 def objects(page: Mapping[str, Any]) -> list[Listed]:

@@ -25,7 +25,7 @@ class Signer:
     """Signs for one host and region. Thread-safe.
 
     Args:
-        host: as it stands in the Host header, with a port that is not the scheme's own.
+        host: as it stands in the Host header.
     """
 
     def __init__(self, host: str, region: str) -> None:

@@ -43,6 +43,8 @@ class LocalSource:
         room: bytes that the prefix leaves of a key.
     """
 
+    at_once = 1
+
     def __init__(self, root: str, *, rules: Rules = EVERYTHING, index: Callable[[], Index], room: int) -> None:
         self.root = root
         self._rules = rules
@@ -97,8 +99,6 @@ class LocalSource:
         if beside is not None:
             self._hash(columns, beside, progress)
         return columns.tree()
-
-    at_once = 1
 
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """One file a batch: uploads do not gain from company."""

@@ -57,6 +57,8 @@ class S3Prefix:
         cache: of manifests.
     """
 
+    at_once = 1
+
     def __init__(
         self,
         engine: Engine,
@@ -218,8 +220,6 @@ class S3Prefix:
         return self.head
 
     # -- reading bodies
-
-    at_once = 1
 
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """One object a batch: in this layout every file is an object of its own."""

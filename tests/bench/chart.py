@@ -49,11 +49,11 @@ def drawn(results: Sequence[dict[str, Any]]) -> str:
             top += _BAR
         top += _GAP
     line = _LEFT + scale
-    shown = {tool for result in results for tool in result["tools"]}
+    shown = [tool for tool in _COLOURS if any(tool in result["tools"] for result in results)]
     legend = "".join(
-        f'<rect x="{_LEFT + 90 * at}" y="14" width="12" height="12" rx="2" fill="{colour}"/>'
+        f'<rect x="{_LEFT + 90 * at}" y="14" width="12" height="12" rx="2" fill="{_COLOURS[tool]}"/>'
         f'<text x="{_LEFT + 90 * at + 17}" y="24" class="case">{tool}</text>'
-        for at, (tool, colour) in enumerate((tool, colour) for tool, colour in _COLOURS.items() if tool in shown)
+        for at, tool in enumerate(shown)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top:.0f}" role="img" '

@@ -329,7 +329,7 @@ def floors(work: Path, case: Case) -> dict[str, float]:
     for name, command in ways.items():
         os.sync()
         began = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True)
         found[name] = time.perf_counter() - began
     if case.is_pull and shutil.which("curl"):
         found["HTTP"] = _plain_http(source, place)
