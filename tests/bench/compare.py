@@ -415,18 +415,27 @@ def as_json(case: Case, figures: Mapping[str, Figures], floor: Mapping[str, floa
     }
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is no number from 1 on')
+    return int(text)
+
+
 def main() -> None:
     """Run what was asked for and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="only this; repeatable")
     parser.add_argument("--tool", action="append", choices=TOOLS, help="only this; repeatable")
-    parser.add_argument("--files", type=int, help="so many small files in every case, instead of 10,000 and 100,000")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--files", type=_count, help="so many small files in every case, instead of 10,000 and 100,000")
+    parser.add_argument("--rounds", type=_count, default=3)
     parser.add_argument("--no-requests", action="store_true", help="do not count requests")
     parser.add_argument("--json", type=Path, help="also write every figure there")
     parser.add_argument("--chart", type=Path, help="also draw the ratios there, as SVG")
     parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "s32s-bench-peers")
     options = parser.parse_args()
+    for path in (options.json, options.chart):
+        if path and not path.parent.is_dir():
+            parser.error(f"{path} cannot be written: there is no directory {path.parent}")
     peers.install(options.peers)
     results: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(prefix="s32s-bench-") as name:
