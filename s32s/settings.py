@@ -34,12 +34,15 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|sec|min|m|h|d)")
 _UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
+_URL = r"^https?://([^/\s:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/.*)?$"
+
+
 class S3Connection(pydantic.BaseModel):
     """How an S3 endpoint is reached. All optional: what is missing comes from where boto3 looks."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    endpoint_url: Annotated[str, pydantic.StringConstraints(pattern=r"^https?://[^/\s]+(/.*)?$")] | None = None
+    endpoint_url: Annotated[str, pydantic.StringConstraints(pattern=_URL)] | None = None
     """Address of an S3 server other than AWS, such as http://nas:9000."""
     profile: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
     """AWS profile; otherwise credentials are found as boto3 finds them."""

@@ -288,6 +288,9 @@ def from_environment(settings: S3Connection, environment: Mapping[str, str]) -> 
 
     They do when the keys are there, which go before all that botocore knows unless a profile is named (botocore,
     "Configuring credentials"), and when region and endpoint are, which it would else look for in files.
+
+    Raises:
+        CredentialsError: the keys fit into no header.
     """
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     endpoint, region = settings.endpoint_url, settings.region or environment.get("AWS_DEFAULT_REGION")
@@ -296,5 +299,7 @@ def from_environment(settings: S3Connection, environment: Mapping[str, str]) -> 
     if environment.get("AWS_CREDENTIAL_EXPIRATION"):
         return None
     token = environment.get("AWS_SESSION_TOKEN") or environment.get("AWS_SECURITY_TOKEN")
+    if not f"{key}{secret}{token or ''}".isprintable():
+        raise CredentialsError("the AWS keys in the environment hold a line break or the like", hint=WAYS)
     keys = {"access_key_id": key, "secret_access_key": secret, **({"token": token} if token else {})}
     return Identity(endpoint, region, keys)

@@ -245,6 +245,7 @@ def test_never_is_for_ever() -> None:
         pytest.param(SLAVE | {"jobs": "8"}, "jobs: ", id="a text as jobs"),
         pytest.param(SLAVE | {"s3": {"endpoint_url": "127.0.0.1:9000"}}, "s3.endpoint_url: ", id="no URL"),
         pytest.param(SLAVE | {"s3": {"endpoint_url": "file:///x"}}, "s3.endpoint_url: ", id="another URL"),
+        pytest.param(SLAVE | {"s3": {"endpoint_url": "http://nas:abc"}}, "s3.endpoint_url: ", id="a port of letters"),
         pytest.param(SLAVE | {"s3": {"profile": ""}}, "s3.profile: ", id="an empty profile"),
         pytest.param(SLAVE | {"s3": "eu"}, "s3: ", id="a text as table"),
         pytest.param(SLAVE | {"commands": {"a": ""}}, "commands.a: ", id="an empty command"),
