@@ -135,6 +135,10 @@ class CredentialsError(StoreError):
     """There are no credentials, or S3 does not accept them."""
 
 
+class Unsupported(StoreError):
+    """This server does not offer what was asked for (HTTP 501); no retry changes that."""
+
+
 class PreconditionFailed(StoreError):
     """A conditional request found another state than the one it named (HTTP 412 or 409)."""
 

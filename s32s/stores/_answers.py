@@ -20,6 +20,7 @@ from s32s.errors import (
     S32sError,
     StoreError,
     Unreachable,
+    Unsupported,
 )
 
 R = TypeVar("R")
@@ -128,6 +129,8 @@ def _of_code(code: str, message: str, *, status: int, bucket: str, key: str) -> 
         return AccessDenied(f"{where} is archived and cannot be read", hint="restore it from its storage class first")
     if code in ("AccessDenied", "403", "Forbidden", "AllAccessDisabled") or status == 403:
         return AccessDenied(f"S3 denies access to {where}", hint="check the policy of this user or role")
+    if status == 501 or code == "NotImplemented":
+        return Unsupported(f"this S3 server cannot do what was asked of {where} ({said})")
     if code in _BUSY or status >= 500 or status == 429:
         return Unreachable(f"S3 is too busy or failing ({said}) at {where}", hint="run it again later")
     return StoreError(f"S3 refuses {where} ({said})")
