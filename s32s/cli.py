@@ -220,7 +220,7 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
         notify.on_event(event)
 
     with (
-        _machine(options, writable=verb.changes) as machine,
+        _machine(options, writable=verb.changes, attended=sys.stderr.isatty()) as machine,
         contextlib.closing(screen),
         files.recorded(tell, directory) as emit,
     ):
@@ -390,12 +390,13 @@ def _demo(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 @contextlib.contextmanager
-def _machine(options: argparse.Namespace, *, writable: bool = True) -> Iterator[Machine]:
+def _machine(options: argparse.Namespace, *, writable: bool = True, attended: bool = True) -> Iterator[Machine]:
     from s32s import settings
     from s32s.runs import open_machine
 
     configuration = settings.load(settings.find(options.config, os.environ))
-    machine = open_machine(configuration, settings.places(os.environ), writable=writable)
+    machine = open_machine(configuration, settings.places(os.environ), writable=writable, attended=attended)
+    machine.engine.listen(lambda text: print(f"s32s: {text}", file=sys.stderr, flush=True))
     with contextlib.closing(machine.state):
         yield machine
 

@@ -157,7 +157,22 @@ class Locked(TryAgain):
 
 
 class Unreachable(TryAgain):
-    """S3 could not be reached, or did not answer in time."""
+    """S3 could not be reached, or did not answer in time.
+
+    Attributes:
+        pause_s: how long the server asks to wait before the next try; None where it does not say.
+    """
+
+    pause_s: float | None = None
+
+
+class ServerDown(Unreachable):
+    """Nothing answers at the address of S3: the connection is refused, or the host is not known."""
+
+    def __init__(self, host: str, why: str) -> None:
+        super().__init__(
+            f"S3 at {host} could not be reached: {why}", hint="check the endpoint and the network, and run it again"
+        )
 
 
 class PushUnderway(TryAgain):

@@ -64,6 +64,14 @@ class StartedOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request failed for the moment and is made again; `text` says why, and how often so far."""
+
+    entry: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something people should know that stops nothing."""
 
@@ -102,7 +110,7 @@ class EntryFinished:
     same_as: str = ""
 
 
-Event = EntryStarted | Phase | Planned | Progress | Put | StartedOver | Warned | Output | EntryFinished
+Event = EntryStarted | Phase | Planned | Progress | Put | StartedOver | Waiting | Warned | Output | EntryFinished
 Emit = Callable[[Event], None]
 
 

@@ -30,18 +30,28 @@ from s32s.stores._engine import Engine
 from s32s.tree import Kind
 
 
-def open_machine(configuration: Settings, where: settings.Places, *, writable: bool = True) -> Machine:
+def open_machine(
+    configuration: Settings, where: settings.Places, *, writable: bool = True, attended: bool = False
+) -> Machine:
     """This machine, ready to run; close its `state` afterwards.
+
+    Args:
+        writable: False makes and writes nothing.
+        attended: somebody waits, so an address at which nothing answers is told at once.
 
     Raises:
         ConfigError: the state cannot be used.
     """
     engine = Engine(configuration.s3)
+    mirror_engine = Engine(configuration.s3.mirror) if configuration.s3.mirror else engine
+    if attended:
+        engine.attend()
+        mirror_engine.attend()
     return Machine(
         settings=configuration,
         state=State.open(where, writable=writable),
         engine=engine,
-        mirror_engine=Engine(configuration.s3.mirror) if configuration.s3.mirror else engine,
+        mirror_engine=mirror_engine,
         host=socket.gethostname(),
         homes=settings.homes(),
     )
@@ -86,6 +96,7 @@ def run(
     paces = Pace(rate), Pace(rate)
     for engine in (machine.engine, machine.mirror_engine):
         engine.limit(*paces)
+    _listen(machine, "maps", emit)
     if update_maps:
         loaded = catalog.update(machine.settings.maps, machine.state, machine.engine).maps
     elif loaded is None:
@@ -113,12 +124,18 @@ def run(
             stop or threading.Event(),
             functools.partial(approve, entry.name) if approve else lambda plan: True,
         )
+        _listen(machine, entry.name, emit)
         ended.append(_run_entry(task, chosen_role, machine, work))
     if verb.changes:
         problem = metrics.write(machine, loaded, chosen_role)
         if problem:
             emit(events.Warned("metrics", problem))
     return fold(ended, problems=loaded.problems)
+
+
+def _listen(machine: Machine, entry: str, emit: Emit) -> None:
+    for engine in (machine.engine, machine.mirror_engine):
+        engine.listen(lambda text: emit(events.Waiting(entry, text)))
 
 
 def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:

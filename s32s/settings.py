@@ -48,6 +48,10 @@ class S3Connection(pydantic.BaseModel):
     """AWS profile; otherwise credentials are found as boto3 finds them."""
     region: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
     """AWS region."""
+    ca_bundle: Annotated[str, pydantic.StringConstraints(pattern=r"^/")] | None = None
+    """PEM file with the certificates of a private authority; otherwise AWS_CA_BUNDLE, or those of the system."""
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    """How a bucket is addressed: in the path, or as a virtual host; "auto" is the path for servers other than AWS."""
     retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 8
     """How often a request that fails for the moment is repeated, 0 to 20; 8 by default."""
 
@@ -192,6 +196,11 @@ class Places:
     def report(self) -> Path:
         """Where a run that nobody watches leaves its report; of the last run only."""
         return self.state / "report"
+
+
+def is_url(text: str) -> bool:
+    """Whether a text may be an `endpoint_url`."""
+    return re.match(_URL, text) is not None
 
 
 def duration_s(value: object) -> float:

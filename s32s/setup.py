@@ -60,7 +60,9 @@ def outside(loaded: MapSet, allow: Iterable[str]) -> list[str]:
 
 def _engine(connection: S3Connection) -> Engine:
     """A connection that gives up soon: somebody waits."""
-    return Engine(connection.model_copy(update={"retries": 1}))
+    engine = Engine(connection.model_copy(update={"retries": 1}))
+    engine.attend()
+    return engine
 
 
 def _is_below(path: str, above: str) -> bool:

@@ -155,7 +155,7 @@ class Desk:
     @contextlib.contextmanager
     def _machine(self, *, writable: bool) -> Iterator[Machine]:
         mine = self.settings.model_copy(update={"role": self.role, "maps": self.source})
-        machine = open_machine(mine, self.where, writable=writable)
+        machine = open_machine(mine, self.where, writable=writable, attended=True)
         with contextlib.closing(machine.state):
             yield machine
 

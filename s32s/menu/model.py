@@ -177,6 +177,8 @@ class Running:
                 entry.phase = event.what
                 if event.what == "moving files":
                     entry.began_s = now_s
+            case events.Waiting():
+                entry.phase = event.text
             case events.Planned():
                 self.plans[event.entry] = event.plan
                 entry.files = entry.size = 0

@@ -48,6 +48,8 @@ class Lines:
                 return {"event": "planned", "entry": event.entry, **plan_facts(event.plan, paths=self._plan)}
             case events.StartedOver():
                 return {"event": "started_over", "entry": event.entry, "turn": event.turn, "reason": event.reason}
+            case events.Waiting():
+                return {"event": "waiting", "entry": event.entry, "text": event.text}
             case events.Warned():
                 return {"event": "warning", "entry": event.entry, "text": event.text}
             case events.Output():

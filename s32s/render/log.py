@@ -47,7 +47,7 @@ class Log:
         match event:
             case events.StartedOver():
                 self.write("warning", event.entry, f"starting over (turn {event.turn}): {event.reason}")
-            case events.Warned():
+            case events.Waiting() | events.Warned():
                 self.write("warning", event.entry, event.text)
             case events.Output():
                 self.write("info", event.entry, f"{event.command}: {event.line}", {"COMMAND": event.command})

@@ -31,8 +31,8 @@ class Notify:
         if not self._address:
             return
         match event:
-            case events.Phase():
-                self._phase = event.what
+            case events.Phase() | events.Waiting():
+                self._phase = event.what if isinstance(event, events.Phase) else event.text
                 self._tell(event.entry)
             case events.Planned():
                 self._files = 0

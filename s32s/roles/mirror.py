@@ -172,9 +172,8 @@ def _check_places(there: S3Path, task: Task, machine: Machine) -> None:
         Refused: it holds, or lies in, its own source, the maps, or another entry's place.
     """
     here = task.entry.s3_path
-    apart = machine.settings.s3.mirror
     # Two names of one server cannot be told apart, so nested places are refused there as well; equal ones do no harm.
-    elsewhere = apart is not None and apart.endpoint_url != machine.settings.s3.endpoint_url
+    elsewhere = machine.mirror_engine.endpoint_url != machine.engine.endpoint_url
     if there.overlaps(here) and not (elsewhere and there == here):
         raise Refused(
             f"the mirror {there} and its source {here} lie in one another: it would feed on itself",

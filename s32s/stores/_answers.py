@@ -1,13 +1,14 @@
-"""What boto3 and obstore raise, as errors of ours: their exceptions end here.
+"""What S3 answers, as errors of ours; exceptions of botocore end here, too.
 
-Both wrap what S3 has answered: an HTTP status and a code such as `NoSuchKey` (S3 API, "Error responses"). obstore names
-them only in the text of its exceptions. An answer that is none of S3's is an error like any other, never a traceback.
+S3 says what is wrong by an HTTP status and a code such as `NoSuchKey` (S3 API, "Error responses"). An answer that is
+not one of S3's is an error like any other, never a traceback.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from s32s import paths
@@ -36,19 +37,36 @@ class Expired(S32sError):
     """The token is too old: `connection` renews it once, so nobody above meets this one."""
 
 
-class NoRanges(StoreError):
-    """The server does not answer a request for a part of an object as RFC 9110, 15.3.7 asks for; `_engine` reads on."""
+class Refusal(Exception):
+    """An error that S3 has answered; `translated` makes one for people of it.
+
+    Attributes:
+        code, message: as S3 gives them; may be empty.
+        headers: of the answer, by lower-case name.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(code)
+        self.code, self.message, self.status, self.headers = code, message, status, headers
 
 
-_CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
-_MESSAGE = re.compile(r"<Message>\s*([^<]*?)\s*</Message>")
+def refusal_in(body: bytes, *, status: int, headers: Mapping[str, str]) -> Refusal:
+    """The error that the beginning of a body tells of."""
+    code = found[1].decode() if (found := _CODE.search(body)) else ""
+    message = found[1].decode(errors="replace")[:300] if (found := _MESSAGE.search(body)) else ""
+    return Refusal(code, message, status=status, headers=headers)
+
+
+_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
+_MESSAGE = re.compile(rb"<Message>\s*([^<]*?)\s*</Message>")
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_ELSEWHERE = {"PermanentRedirect", "TemporaryRedirect", "Redirect", "301", "307"}
 _UNKNOWN_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed"}
 _BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "TooManyRequests"}
 
 
 def translated(work: Callable[[], R], *, bucket: str, key: str) -> R:
-    """Call `work`; its errors become ours.
+    """Call `work`; refusals and errors of botocore become ours.
 
     Raises:
         StoreError, TryAgain: by what S3 has said.
@@ -57,9 +75,11 @@ def translated(work: Callable[[], R], *, bucket: str, key: str) -> R:
         return work()
     except S32sError:
         raise
+    except Refusal as exc:
+        raise _of_refusal(exc, bucket=bucket, key=key) from exc
     except Exception as exc:
-        # The libraries are imported here, where one of them must be loaded anyway: this is called for every request.
-        ours = _of_obstore(exc, bucket=bucket, key=key) or _of_botocore(exc, bucket=bucket, key=key)
+        # The library is imported here, where it must be loaded anyway: this is called for every request.
+        ours = _of_botocore(exc, bucket=bucket, key=key)
         if ours is None:
             raise
         raise ours from exc
@@ -74,44 +94,25 @@ def _of_botocore(exc: Exception, *, bucket: str, key: str) -> S32sError | None:
     if isinstance(exc, exceptions.ClientError):
         facts = exc.response.get("Error", {})
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return _of_code(facts.get("Code") or "", facts.get("Message") or "", status=status, bucket=bucket, key=key)
+        said = Refusal(facts.get("Code") or "", facts.get("Message") or "", status=status, headers={})
+        return _of_refusal(said, bucket=bucket, key=key)
     if not isinstance(exc, exceptions.BotoCoreError):
         return None
     if isinstance(exc, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return CredentialsError("there are no AWS credentials", hint=WAYS)
-    if isinstance(exc, exceptions.HTTPClientError | exceptions.ConnectionError):
-        return _unreachable(bucket, _reason(f"{exc} {exc.kwargs.get('error', '')}"))
+    if isinstance(exc, exceptions.HTTPClientError | exceptions.ConnectionError):  # where credentials come from
+        return Unreachable(
+            f"the credentials for bucket {bucket} could not be fetched: {paths.escape(str(exc))[:300]}",
+            hint="check the network, and run it again",
+        )
     return StoreError(paths.escape(str(exc)), where=shown(bucket, key))
 
 
-def _of_obstore(exc: Exception, *, bucket: str, key: str) -> S32sError | None:
-    from obstore import exceptions
-
-    # It raises FileNotFoundError and other built-in errors of that family where they fit.
-    if not isinstance(exc, exceptions.BaseError | OSError):
-        return None
-    text = str(exc)
-    if "non-partial response when range" in text:
-        return NoRanges(f"{shown(bucket, key)} came as a whole where a part was asked for", hint="check the endpoint")
-    if "No CA certificates" in text:
-        # Before any request, and for plain http too.
-        return StoreError("this machine has no certificates of authorities", hint="install the package ca-certificates")
-    code = found[1] if (found := _CODE.search(text)) else ""
-    message = found[1] if (found := _MESSAGE.search(text)) else ""
-    status = int(found[1]) if (found := re.search(r"status(?: code)?:? (\d{3})", text)) else 0
-    if isinstance(exc, exceptions.NotFoundError | FileNotFoundError) and not code:
-        code = "NoSuchKey"
-    elif isinstance(exc, exceptions.PreconditionError | exceptions.AlreadyExistsError):
-        code = "PreconditionFailed"
-    elif isinstance(exc, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError) and not code:
-        code = "AccessDenied"
-    if not code and not status:
-        return _unreachable(bucket, _reason(text))
-    return _of_code(code, message, status=status, bucket=bucket, key=key)
-
-
-def _of_code(code: str, message: str, *, status: int, bucket: str, key: str) -> S32sError:
+def _of_refusal(refusal: Refusal, *, bucket: str, key: str) -> S32sError:
+    code, message, status, headers = refusal.code, refusal.message, refusal.status, refusal.headers
     where = shown(bucket, key)
+    if 300 <= status < 400 or code in _ELSEWHERE:
+        return _elsewhere(code, status, headers, bucket=bucket)
     said = paths.escape(f"{code}: {message}" if message else code or f"HTTP {status}")
     if code in _EXPIRED:
         return Expired(said, where=where)
@@ -132,33 +133,37 @@ def _of_code(code: str, message: str, *, status: int, bucket: str, key: str) -> 
     if status == 501 or code == "NotImplemented":
         return Unsupported(f"this S3 server cannot do what was asked of {where} ({said})")
     if code in _BUSY or status >= 500 or status == 429:
-        return Unreachable(f"S3 is too busy or failing ({said}) at {where}", hint="run it again later")
+        busy = Unreachable(f"S3 is too busy or failing ({said}) at {where}", hint="run it again later")
+        after = headers.get("retry-after", "")
+        busy.pause_s = float(after) if after.isdecimal() and len(after) < 6 else None
+        return busy
     return StoreError(f"S3 refuses {where} ({said})")
 
 
-def _unreachable(bucket: str, reason: str) -> Unreachable:
-    return Unreachable(
-        f"S3 could not be reached for bucket {bucket}: {paths.escape(reason)[:300]}",
-        hint="check the endpoint and the network, and run it again",
+def _elsewhere(code: str, status: int, headers: Mapping[str, str], *, bucket: str) -> S32sError:
+    """A redirect, which is never followed: it would carry what we send to a host that nobody has configured."""
+    if code == "TemporaryRedirect":
+        return Unreachable(
+            f"the bucket {bucket} is new and not known everywhere yet ({code})", hint="run it again later"
+        )
+    if region := headers.get("x-amz-bucket-region"):
+        return StoreError(
+            f"the bucket {bucket} is in the region {paths.escape(region)}", hint="set region in [s3] to it"
+        )
+    to = urllib.parse.urlsplit(headers.get("location", "")).netloc.rpartition("@")[2]
+    where = f" to {paths.escape(to)[:200]}" if to else ""
+    said = code or f"HTTP {status}"
+    return StoreError(
+        f"S3 answers for the bucket {bucket} with a redirect{where} ({said}), which is not followed",
+        hint="check endpoint_url and region",
     )
 
 
-def _reason(text: str) -> str:
-    """The innermost cause in obstore's nested message."""
-    lowered = text.lower()
-    for needle, shown in (
-        ("connection refused", "connection refused"),
-        ("dns error", "the host name is not known"),
-        ("timed out", "no answer in time"),
-        ("timedout", "no answer in time"),
-        ("certificate", "the server's certificate is not trusted"),
-        ("connection reset", "the connection was cut"),
-        ("connection closed", "the connection was cut"),
-        ("incompletemessage", "the connection was cut"),
-    ):
-        if needle in lowered:
-            return shown
-    return text.splitlines()[0] if text else "no reason given"
+def refuses_plain_http(body: bytes) -> bool:
+    """Whether a 400 says that plain HTTP came where TLS is spoken, as nginx, Go's net/http and Apache put it."""
+    said = body.lower()
+    return any(text in said for text in (b"plain http request was sent to https", b"http request to an https server",
+                                         b"speaking plain http to an ssl-enabled"))  # fmt: skip
 
 
 def shown(bucket: str, key: str) -> str:

@@ -1,47 +1,56 @@
-"""A connection to one endpoint with one set of credentials: boto3 finds them, obstore and the lane borrow them.
+"""A connection to one endpoint with one set of credentials: boto3 finds them, the other clients borrow them.
 
-Sessions and clients are made at their first use, one of each. obstore retries by itself (503, resets, time-outs, with
-backoff and jitter), boto3 does too; the lane never tries twice, and nobody above retries a request, so attempts never
-multiply. The one exception is a token that has expired in the middle of a run: credentials are resolved afresh, once,
-and the request is sent again.
+Sessions and clients are made at their first use, one of each. The lane and boto3 never try twice: `call` repeats what
+failed for the moment, with growing pauses, and says so, so attempts never multiply. Where somebody watches, an address
+at which nothing answers is told at once. A token that has expired in the middle of a run is renewed once, and the
+request is made again.
 """
 
 from __future__ import annotations
 
-import datetime
+import functools
 import os
+import random
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from s32s.errors import CredentialsError, TryAgain
-from s32s.settings import MAX_JOBS, S3Connection
+from s32s import paths
+from s32s.errors import ConfigError, CredentialsError, ServerDown, TryAgain, Unreachable
+from s32s.settings import S3Connection, is_url
 from s32s.stores._answers import WAYS, Expired, translated
 from s32s.stores._lane import Lane
 from s32s.stores._listing import cut_pages
+from s32s.stores._network import tls_context
 from s32s.stores._sigv4 import Keys
 from s32s.workers import aside
 
 if TYPE_CHECKING:
+    import ssl
+
     import boto3
     import botocore.session
     from mypy_boto3_s3 import S3Client
-    from obstore.store import S3Credential, S3Store
+
+    from s32s.stores._client import Client
+    from s32s.stores._http import Http
 
 R = TypeVar("R")
 
-#: botocore hands out credentials that are good for at least 10 minutes (botocore.credentials, mandatory refresh), so
-#: what obstore keeps must be younger; and obstore asks for new ones 5 minutes before it thinks that they expire.
-_CREDENTIAL_TTL = datetime.timedelta(minutes=9)
 _CONNECT_TIMEOUT_S = 5
 #: A server that is silent for so long is taken for dead; it bounds a stalled body too.
-_READ_TIMEOUT_S = 30
-#: Of a copy within S3: 5 GiB take minutes, and not every server sends signs of life meanwhile.
-_COPY_TIMEOUT_S = 900
-#: Of a whole request: generous, since a part of a large file may take its time on a thin line.
-_REQUEST_TIMEOUT = datetime.timedelta(hours=1)
+READ_TIMEOUT_S = 30
+#: Of work within S3: 5 GiB take minutes, and not every server sends signs of life meanwhile.
+PATIENT_TIMEOUT_S = 900
+#: Each pause before another try is drawn between the first one and three times the last; eight of them outlast a busy
+#: quarter of a minute in most cases.
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+_PATIENCE_S = 180.0  # after so long no other try is begun
+_TELL_EVERY_S = 1.0
 
 
 class Connection:
@@ -58,38 +67,69 @@ class Connection:
         self._maker: boto3.session.Session | None = None
         self._clients: dict[int, S3Client] = {}
         self._lister: S3Client | None = None
-        self._stores: dict[str, S3Store] = {}
+        self._of_buckets: dict[str, Client] = {}
         self._lanes: dict[str, Lane] = {}
         self._identity: Identity | None = None
         self._renewals = 0
+        self._told_s = 0.0
+        self.is_attended = False
+        self.on_wait: Callable[[str], None] = lambda text: None
 
     def call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
-        """Run a request where signals can interrupt it; its errors become ours, an expired token is renewed once."""
-        renewals = self._renewals
-        try:
-            return aside(lambda: translated(work, bucket=bucket, key=key))
-        except Expired:
-            self._renew(renewals)
-        try:
-            return aside(lambda: translated(work, bucket=bucket, key=key))
-        except Expired as exc:
-            raise TryAgain(
-                f"the credentials for bucket {bucket} have expired", hint="renew them and run it again"
-            ) from exc
+        """Run a request where signals can interrupt it; repeat it while it fails for the moment.
+
+        Its errors become ours, and an expired token is renewed once.
+        """
+        return aside(lambda: self._call(work, bucket=bucket, key=key))
+
+    def _call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
+        tries, has_renewed = Tries(self), False
+        while True:
+            renewals = self._renewals
+            try:
+                return translated(work, bucket=bucket, key=key)
+            except Unreachable as exc:
+                tries.wait_after(exc)
+            except Expired as exc:
+                if has_renewed:
+                    raise TryAgain(
+                        f"the credentials for bucket {bucket} have expired", hint="renew them and run it again"
+                    ) from exc
+                has_renewed = True
+                self._renew(renewals)
+
+    @property
+    def endpoint_url(self) -> str | None:
+        """See `endpoint_url` below."""
+        return endpoint_url(self._settings, os.environ)
+
+    @property
+    def retries(self) -> int:
+        """How often a request is repeated."""
+        return self._settings.retries
+
+    def tell(self, exc: Unreachable, *, number: int) -> None:
+        """Say that a request is repeated; many that wait at the same time say it once."""
+        now_s = time.monotonic()
+        with self._guard:
+            if now_s - self._told_s < _TELL_EVERY_S:
+                return
+            self._told_s = now_s
+        self.on_wait(f"{exc.what}; trying again {number}/{self.retries}")
 
     def boto(self) -> S3Client:
         """The client of boto3; shared by all threads."""
-        return self._boto(_READ_TIMEOUT_S)
+        return self._boto(READ_TIMEOUT_S)
 
     def patient_boto(self) -> S3Client:
         """One for requests that S3 answers only when it has done long work, such as the copy of a large object."""
-        return self._boto(_COPY_TIMEOUT_S)
+        return self._boto(PATIENT_TIMEOUT_S)
 
     def lister(self) -> S3Client:
         """One for listings alone; see `_listing`."""
         with self._guard:
             if self._lister is None:
-                self._lister = self._open_client(_READ_TIMEOUT_S)
+                self._lister = self._open_client(READ_TIMEOUT_S)
                 cut_pages(self._lister)
             return self._lister
 
@@ -106,30 +146,53 @@ class Connection:
         session = self._open_session()
         if self._maker is None:
             self._maker = boto3.session.Session(botocore_session=session)
-        return self._maker.client(
+        addressing = self._settings.addressing
+        client = self._maker.client(
             "s3",
-            endpoint_url=self._settings.endpoint_url,
+            endpoint_url=self.endpoint_url,
             region_name=self._region(session),
             config=Config(
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                read_timeout=read_timeout_s,
-                retries={"mode": "standard", "total_max_attempts": self._settings.retries + 1},
+                retries={"mode": "standard", "total_max_attempts": 1},
                 user_agent_extra="s32s",
-                max_pool_connections=MAX_JOBS,
+                s3={"addressing_style": addressing} if addressing != "auto" else None,
                 # Several servers refuse the trailers that newer clients send by default.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
         )
+        from s32s.stores._client import for_botocore
 
-    def store(self, bucket: str) -> S3Store:
-        """The client of obstore for one bucket."""
-        if store := self._stores.get(bucket):  # asked for every request
-            return store
+        client.meta.events.register("before-send.s3", for_botocore(self.http, read_timeout_s))
+        return client
+
+    @functools.cached_property
+    def http(self) -> Http:
+        """What all requests but those of the lane go over."""
+        from s32s.stores._http import Http
+
+        return Http(tls=lambda: self.tls, connect_timeout_s=_CONNECT_TIMEOUT_S)
+
+    @functools.cached_property
+    def tls(self) -> ssl.SSLContext:
+        """What all TLS connections are checked by; see `tls_context`."""
+        return tls_context(self._settings.ca_bundle or os.environ.get("AWS_CA_BUNDLE") or None)
+
+    def client(self, bucket: str) -> Client:
+        """The client for one bucket.
+
+        Raises:
+            CredentialsError, StoreError: nobody says who we are or where S3 is.
+        """
+        if client := self._of_buckets.get(bucket):  # asked for every request
+            return client
+        from s32s.stores._client import Client
+
         with self._guard:
-            if bucket not in self._stores:
-                self._stores[bucket] = self._open_store(bucket)
-            return self._stores[bucket]
+            if bucket not in self._of_buckets:
+                identity = self._identified()
+                url = identity.url(bucket)
+                self._of_buckets[bucket] = Client(self.http, url, identity.region, identity.credentials)
+            return self._of_buckets[bucket]
 
     def lane(self, bucket: str) -> Lane:
         """A quick way to what one bucket holds, where that is plain.
@@ -147,7 +210,8 @@ class Connection:
                     identity.region,
                     identity.credentials,
                     connect_timeout_s=_CONNECT_TIMEOUT_S,
-                    read_timeout_s=_READ_TIMEOUT_S,
+                    read_timeout_s=READ_TIMEOUT_S,
+                    tls=lambda: self.tls,
                 )
             return self._lanes[bucket]
 
@@ -156,47 +220,9 @@ class Connection:
             if self._renewals == renewals:  # else another thread has done it already
                 self._session = self._maker = self._lister = self._identity = None
                 self._clients.clear()
-                self._stores.clear()
+                self._of_buckets.clear()
                 self._lanes.clear()
                 self._renewals += 1
-
-    def _open_store(self, bucket: str) -> S3Store:
-        # Of obstore's threads that wait for the network; each takes little, and more of them than cores get in the way.
-        os.environ.setdefault("TOKIO_WORKER_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
-        from obstore.store import S3Store
-
-        identity = self._identified()
-        on_aws = identity.endpoint_url is None
-        settings: dict[str, Any] = {
-            "region": identity.region,
-            "virtual_hosted_style_request": identity.names_host(bucket),
-            **identity.keys,
-        }
-        if not on_aws:
-            settings["endpoint"] = identity.endpoint_url
-        return S3Store(
-            bucket,
-            config=settings,  # type: ignore[arg-type] # a TypedDict made step by step
-            client_options={
-                "allow_http": not on_aws and str(identity.endpoint_url).startswith("http://"),
-                "connect_timeout": datetime.timedelta(seconds=_CONNECT_TIMEOUT_S),
-                "read_timeout": datetime.timedelta(seconds=_READ_TIMEOUT_S),
-                "timeout": _REQUEST_TIMEOUT,
-                "user_agent": "s32s",
-            },
-            retry_config={
-                "max_retries": self._settings.retries,
-                "retry_timeout": datetime.timedelta(minutes=3),
-                # Each pause is drawn between the first one and `base` times the last; eight of them outlast
-                # a busy quarter of a minute in most cases.
-                "backoff": {
-                    "init_backoff": datetime.timedelta(milliseconds=500),
-                    "max_backoff": datetime.timedelta(seconds=10),
-                    "base": 3,
-                },
-            },
-            credential_provider=identity.provider,
-        )
 
     def _identified(self) -> Identity:
         with self._guard:
@@ -209,20 +235,13 @@ class Connection:
         session = self._open_session()
         credentials: Any = session.get_credentials()
 
-        def provide() -> S3Credential:
-            now = datetime.datetime.now(datetime.UTC)
-            frozen = credentials.get_frozen_credentials()
-            return {
-                "access_key_id": frozen.access_key,
-                "secret_access_key": frozen.secret_key,
-                "token": frozen.token,
-                "expires_at": now + _CREDENTIAL_TTL,
-            }
+        def provide() -> Keys:
+            frozen = credentials.get_frozen_credentials()  # renewed by botocore before they expire
+            return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
-        region = self._region(session)
-        endpoint = self._settings.endpoint_url or self.boto().meta.endpoint_url
+        endpoint = self.endpoint_url or self.boto().meta.endpoint_url
         on_aws = re.match(r"https://s3[.-].*\.amazonaws\.com$", endpoint) is not None
-        return Identity(None if on_aws else endpoint, region, provider=provide)
+        return Identity(None if on_aws else endpoint, self._region(session), provide, self._settings.addressing)
 
     def _region(self, session: botocore.session.Session) -> str:
         return self._settings.region or session.get_config_variable("region") or "us-east-1"
@@ -249,38 +268,78 @@ class Connection:
             return self._session
 
 
+class Tries:
+    """How often one request was made, and how long it waits before the next time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._number = 0
+        self._pause_s = _FIRST_PAUSE_S
+        self._until_s = time.monotonic() + _PATIENCE_S
+
+    def wait_after(self, exc: Unreachable) -> None:
+        """Wait before another try.
+
+        Raises:
+            Unreachable: it was the last one, or somebody watches and nothing answers at that address.
+        """
+        self._number += 1
+        is_hopeless = isinstance(exc, ServerDown) and self._connection.is_attended
+        pause_s = max(self._pause_s, exc.pause_s or 0.0)
+        is_late = time.monotonic() + pause_s > self._until_s
+        if self._number > self._connection.retries or is_hopeless or is_late:
+            raise exc
+        self._connection.tell(exc, number=self._number)
+        time.sleep(pause_s)
+        self._pause_s = min(random.uniform(_FIRST_PAUSE_S, 3 * self._pause_s), _LONGEST_PAUSE_S)  # noqa: S311 # no secret
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who we are, and where S3 is, in the words of obstore.
+    """Who we are, and where S3 is.
 
     Attributes:
         endpoint_url: None for AWS itself.
-        keys: of credentials that never change.
-        provider: asked for the others.
+        credentials: asked for the keys of each moment.
+        addressing: "path", "virtual", or "auto".
     """
 
     endpoint_url: str | None
     region: str
-    keys: Mapping[str, str] = field(default_factory=dict)
-    provider: Callable[[], S3Credential] | None = None
+    credentials: Callable[[], Keys]
+    addressing: str = "auto"
 
     def names_host(self, bucket: str) -> bool:
         """Whether a bucket is addressed by virtual host, as S3 itself asks for where a certificate covers the name."""
+        if self.addressing != "auto":
+            return self.addressing == "virtual"
         return self.endpoint_url is None and "." not in bucket
 
     def url(self, bucket: str) -> str:
         """Where a bucket is (S3 API, "Virtual hosting of general purpose buckets")."""
-        if self.names_host(bucket):
-            return f"https://{bucket}.s3.{self.region}.amazonaws.com"
-        base = self.endpoint_url or f"https://s3.{self.region}.amazonaws.com"
-        return f"{base.rstrip('/')}/{bucket}"
+        base = (self.endpoint_url or f"https://s3.{self.region}.amazonaws.com").rstrip("/")
+        if not self.names_host(bucket):
+            return f"{base}/{bucket}"
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{bucket}.{rest}"
 
-    def credentials(self) -> Keys:
-        """The keys of this moment."""
-        if self.provider is None:
-            return Keys(self.keys["access_key_id"], self.keys["secret_access_key"], self.keys.get("token"))
-        given = self.provider()
-        return Keys(given["access_key_id"], given["secret_access_key"], given.get("token"))
+
+def endpoint_url(settings: S3Connection, environment: Mapping[str, str]) -> str | None:
+    """The address that configuration or environment give; None where neither does (AWS, or a profile's).
+
+    Raises:
+        ConfigError: a variable holds no address.
+    """
+    if settings.endpoint_url:
+        return settings.endpoint_url
+    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return None
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):  # AWS SDK guide, "Service-specific endpoints"
+        if value := environment.get(name):
+            if not is_url(value):
+                raise ConfigError(f"{name} is not an address: {paths.escape(value)}", hint="such as http://nas:9000")
+            return value
+    return None
 
 
 def from_environment(settings: S3Connection, environment: Mapping[str, str]) -> Identity | None:
@@ -291,9 +350,10 @@ def from_environment(settings: S3Connection, environment: Mapping[str, str]) -> 
 
     Raises:
         CredentialsError: the keys fit into no header.
+        ConfigError: see `endpoint_url`.
     """
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
-    endpoint, region = settings.endpoint_url, settings.region or environment.get("AWS_DEFAULT_REGION")
+    endpoint, region = endpoint_url(settings, environment), settings.region or environment.get("AWS_DEFAULT_REGION")
     if settings.profile or not (key and secret and endpoint and region):
         return None
     if environment.get("AWS_CREDENTIAL_EXPIRATION"):
@@ -301,5 +361,5 @@ def from_environment(settings: S3Connection, environment: Mapping[str, str]) -> 
     token = environment.get("AWS_SESSION_TOKEN") or environment.get("AWS_SECURITY_TOKEN")
     if not f"{key}{secret}{token or ''}".isprintable():
         raise CredentialsError("the AWS keys in the environment hold a line break or the like", hint=WAYS)
-    keys = {"access_key_id": key, "secret_access_key": secret, **({"token": token} if token else {})}
-    return Identity(endpoint, region, keys)
+    keys = Keys(key, secret, token or None)
+    return Identity(endpoint, region, lambda: keys, settings.addressing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,6 +11,12 @@ from s32s.stores.base import Chunk
 
 #: Of a multipart upload (S3 API).
 MAX_PARTS = 10_000
+
+#: What the body of a small answer has at the most.
+SMALL = 64 * 1024
+
+#: How headers begin that carry the user's own metadata (S3 API, "User-defined object metadata").
+META = "x-amz-meta-"
 
 #: Arguments of boto3 by the header they stand for; all of them travel with a copy.
 HEADERS = {
@@ -38,6 +45,15 @@ class About:
     headers: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_headers(self) -> dict[str, str]:
+        """The headers by which another object gets all that (S3 API, PutObject)."""
+        named = {name.lower(): value for name, value in self.headers.items()}
+        named |= {f"{META}{name}": value for name, value in self.metadata.items()}
+        if self.tags:
+            # Not every server takes a plus for a space.
+            named["x-amz-tagging"] = urllib.parse.urlencode(self.tags, quote_via=urllib.parse.quote, safe="")
+        return named
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
-"""Signatures of plain GETs: AWS Signature Version 4 (S3 API, "Authenticating Requests", Authorization header).
+"""Signatures of requests: AWS Signature Version 4 (S3 API, "Authenticating Requests", Authorization header).
 
-Only what a GET needs. All other requests are signed by the libraries that make them.
+The whole payload is signed by its SHA-256, so S3 itself refuses bytes that were damaged on the way. Requests that boto3
+makes are signed by boto3.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 _NO_BODY = hashlib.sha256(b"").hexdigest()
@@ -34,27 +37,46 @@ class Signer:
         self._key: tuple[Keys, str, bytes] | None = None
 
     def headers(self, path: str, keys: Keys, *, query: str = "", now_s: float | None = None) -> str:
-        """The header lines of a GET of `path`, Host and Authorization among them.
+        """The header lines of a GET of `path`, Host and Authorization among them; for the arguments see `sign`."""
+        signed = self.sign("GET", path, keys, query=query, now_s=now_s)
+        return "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
+
+    def sign(
+        self,
+        method: str,
+        path: str,
+        keys: Keys,
+        *,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        payload: str = _NO_BODY,
+        now_s: float | None = None,
+    ) -> dict[str, str]:
+        """The headers of a request, Host and Authorization among them.
 
         Args:
             path: as it is sent, percent-encoded.
             query: the same, its fields in the order of their names.
+            headers: more of them by lower-case name, to be sent and signed as well; of Latin-1 letters.
+            payload: SHA-256 of the body.
             now_s: seconds since the epoch; None for now.
         """
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
         day = moment[:8]
-        signed = [("host", self._host), ("x-amz-content-sha256", _NO_BODY), ("x-amz-date", moment)]
+        signed = {"host": self._host, "x-amz-content-sha256": payload, "x-amz-date": moment}
         if keys.token:
-            signed.append(("x-amz-security-token", keys.token))
-        names = ";".join([name for name, _ in signed])
-        canonical = "".join([f"{name}:{value}\n" for name, value in signed])
-        request = f"GET\n{path}\n{query}\n{canonical}\n{names}\n{_NO_BODY}"
+            signed["x-amz-security-token"] = keys.token
+        if headers:
+            signed = dict(sorted({**headers, **signed}.items()))
+        names = ";".join(signed)
+        canonical = "".join([f"{name}:{_trimmed(value) if headers else value}\n" for name, value in signed.items()])
+        request = f"{method}\n{path}\n{query}\n{canonical}\n{names}\n{payload}"
         scope = f"{day}/{self._region}/s3/aws4_request"
-        text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(request.encode('latin-1')).hexdigest()}"
         signature = _mac(self._signing_key(keys, day), text).hex()
         known_by = f"Credential={keys.access}/{scope}, SignedHeaders={names}, Signature={signature}"
-        signed.append(("authorization", f"AWS4-HMAC-SHA256 {known_by}"))
-        return "".join([f"{name}: {value}\r\n" for name, value in signed])
+        signed["authorization"] = f"AWS4-HMAC-SHA256 {known_by}"
+        return signed
 
     def _signing_key(self, keys: Keys, day: str) -> bytes:
         """It holds for a day, so it is made once."""
@@ -65,6 +87,10 @@ class Signer:
             self._key = keys, day, key
             return key
         return self._key[2]
+
+
+def _trimmed(value: str) -> str:
+    return re.sub(" +", " ", value.strip(" "))
 
 
 def _mac(key: bytes, text: str) -> bytes:

@@ -18,7 +18,7 @@ from s32s.tree import Item
 #: Told how many more bytes moved; raises `Interrupted` when the run is being stopped.
 Progress = Callable[[int], None]
 
-#: A piece of a body; obstore lends its memory, which is not copied.
+#: A piece of a body; a view lends its memory, which is not copied.
 Chunk = bytes | memoryview
 
 

@@ -14,7 +14,8 @@ from dataclasses import replace
 from s32s import paths
 from s32s.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
 from s32s.maps import S3Path
-from s32s.stores._engine import RANGE, Engine
+from s32s.stores._downloads import RANGE
+from s32s.stores._engine import Engine
 from s32s.stores._lane import Wanted
 from s32s.stores._objects import Got, Original, Stored
 from s32s.stores.base import Batch, Chunk, Progress

@@ -11,7 +11,8 @@ from support.servers import S3Server, put
 from s32s.errors import SourceChanged
 from s32s.maps import S3Path
 from s32s.settings import S3Settings
-from s32s.stores._engine import RANGE, Engine
+from s32s.stores._downloads import RANGE
+from s32s.stores._engine import Engine
 from s32s.stores.object_body import ObjectBody
 from s32s.tree import Item
 

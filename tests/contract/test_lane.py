@@ -382,7 +382,7 @@ def heard(pieces: list[bytes], wanted: Wanted) -> Answer | None:
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        return _lane._read(here, wanted)
+        return _lane._read(_lane._Feed(here, 5), wanted)
     finally:
         here.close()
         sender.join()
@@ -446,6 +446,8 @@ def test_answers_of_another_shape_are_none(data: bytes) -> None:
     "data",
     [
         b"garbage" * 20_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 200_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;" + b"x" * 200_000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",

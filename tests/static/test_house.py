@@ -22,8 +22,7 @@ LAYERS = [
 PURE = LAYERS[0] | LAYERS[1]
 ROOMS = {
     "boto3": {"stores/_connection.py", "demo.py"},
-    "botocore": {"stores/_answers.py", "stores/_connection.py", "stores/_listing.py"},
-    "obstore": {"stores/_answers.py", "stores/_connection.py", "stores/_engine.py"},
+    "botocore": {"stores/_answers.py", "stores/_client.py", "stores/_connection.py", "stores/_listing.py"},
     "argparse": {"grammar.py"},
     "rich": {"render/text.py"},
     "prompt_toolkit": {"menu/app.py", "menu/prompts.py"},
