@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 #: Small objects that a thread has under way by the lane at the same time.
 _SMALL_AT_ONCE = 8
+_SMALL_PUT = 256 * 1024  # that goes by the lane: on a thin line it must be sent within the time of one answer
 _PAGES_AHEAD = 2
 _PAGE_SIZE = 64 * 1024 * 1024  # a bound for what a server may send; a page has about 500 KB
 _MOST_KEYS = 20_000_000  # of a listing; a server that names more never ends
@@ -216,7 +217,10 @@ class Engine:
         headers = about.to_headers() if about is not None else {}
         if size > PART_SIZE:
             return self._uploads.put(bucket, key, paid(), size=size, headers=headers)
-        return self._put(bucket, key, b"".join(paid()), headers)
+        data = b"".join(paid())
+        if not headers and len(data) <= _SMALL_PUT and (answer := aside(lambda: self._lane_put(bucket, key, data))):
+            return answer
+        return self._put(bucket, key, data, headers)
 
     def put_if(self, bucket: str, key: str, data: bytes, *, etag: str | None, quoted: bool = True) -> Stored:
         """Write a small object only if the one that is there has `etag`, or, with None, if there is none.
@@ -284,12 +288,16 @@ class Engine:
 
     # -- how calls are made
 
+    def _lane_put(self, bucket: str, key: str, data: bytes) -> Stored | None:
+        answer = self._connection.lane(bucket).put(key, data)
+        return answer and _stored(answer.headers)
+
     def _put(self, bucket: str, key: str, data: Chunk, headers: Mapping[str, str]) -> Stored:
         def send() -> Stored:
             client = self._connection.client(bucket)
             response = client.send("PUT", key, headers=headers, body=data, read_timeout_s=READ_TIMEOUT_S)
             response.read(SMALL)
-            return Stored(bare(response.headers.get("etag")), version_of(response.headers.get("x-amz-version-id")))
+            return _stored(response.headers)
 
         return self._connection.call(send, bucket=bucket, key=key)
 
@@ -353,6 +361,10 @@ class _Listing:
             if not self._seen.isdisjoint(keys):
                 raise StoreError(f"the listing of {self._where} names the same keys again", hint="check the endpoint")
             self._seen |= keys
+
+
+def _stored(headers: Mapping[str, str]) -> Stored:
+    return Stored(bare(headers.get("etag")), version_of(headers.get("x-amz-version-id")))
 
 
 def _broken_off(bucket: str, prefix: str) -> StoreError:

@@ -1,7 +1,7 @@
-"""A lane for plain GETs: many small objects at once, or a range of a large one, over connections of its own.
+"""A lane for what is plain: many small objects at once, ranges of large ones, small PUTs, over connections of its own.
 
 A client library spends more on a small object than its server does: boto3 3 ms of CPU, `_client` 0.2 ms, this 0.06 ms.
-What is plain therefore goes this way: a signed GET, answered with the object and its length (RFC 9112, 6.3). Whatever
+What is plain therefore goes this way: a signed request, answered with a body and its length (RFC 9112, 6.3). Whatever
 else happens, be it another status, a broken connection or an answer of another shape, is no error here: the lane has
 nothing to say of that object, and who asked goes to the library, which knows retries, refusals and proxies.
 
@@ -11,6 +11,7 @@ Requests do not wait for a thread each: one thread sends some, and reads the ans
 from __future__ import annotations
 
 import collections
+import hashlib
 import itertools
 import re
 import socket
@@ -102,6 +103,11 @@ class Lane:
         """One object or range; None where that is not plain."""
         return self._hear(self._ask(wanted), wanted)
 
+    def put(self, key: str, body: Chunk) -> Answer | None:
+        """Write a small object; None where the answer is not plain, and then it may have been written or not."""
+        wanted = Wanted(key, None, _HEAD)
+        return self._hear(self._ask(wanted, body), wanted)
+
     def each(self, wanted: Iterable[Wanted], *, at_once: int) -> Iterator[Answer | None]:
         """Many, in their order, so many of them under way at the same time."""
         rest = iter(wanted)
@@ -118,7 +124,7 @@ class Lane:
                 if line is not None:
                     line.close()
 
-    def _ask(self, wanted: Wanted) -> socket.socket | None:
+    def _ask(self, wanted: Wanted, body: Chunk | None = None) -> socket.socket | None:
         if not self.is_open or (wanted.etag and not _ETAG.fullmatch(wanted.etag)):
             return None
         line = None
@@ -126,13 +132,18 @@ class Lane:
             root = self._parts.path
             path = f"{root}/{urllib.parse.quote(wanted.key)}" if wanted.key else root or "/"
             where = f"{path}?{wanted.query}" if wanted.query else path
-            asked = f"GET {where} HTTP/1.1\r\n{self._signer.headers(path, self._keys(), query=wanted.query)}"
+            if body is None:
+                asked = f"GET {where} HTTP/1.1\r\n{self._signer.headers(path, self._keys(), query=wanted.query)}"
+            else:
+                payload = hashlib.sha256(body).hexdigest()
+                lines = self._signer.headers(path, self._keys(), method="PUT", payload=payload)
+                asked = f"PUT {where} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n"
             if wanted.etag:
                 asked += f'if-match: "{wanted.etag}"\r\n'
             if wanted.part:
                 asked += f"range: bytes={wanted.part[0]}-{wanted.part[1] - 1}\r\n"
             line = self._line()
-            line.sendall(f"{asked}user-agent: s32s\r\n\r\n".encode("ascii"))
+            line.sendall(f"{asked}user-agent: s32s\r\n\r\n".encode("ascii") + (body or b""))
         except (OSError, ValueError):
             self._broken(line)
             return None

@@ -36,9 +36,18 @@ class Signer:
         self._region = region
         self._key: tuple[Keys, str, bytes] | None = None
 
-    def headers(self, path: str, keys: Keys, *, query: str = "", now_s: float | None = None) -> str:
-        """The header lines of a GET of `path`, Host and Authorization among them; for the arguments see `sign`."""
-        signed = self.sign("GET", path, keys, query=query, now_s=now_s)
+    def headers(
+        self,
+        path: str,
+        keys: Keys,
+        *,
+        method: str = "GET",
+        query: str = "",
+        payload: str = _NO_BODY,
+        now_s: float | None = None,
+    ) -> str:
+        """The header lines of a request, Host and Authorization among them; for the arguments see `sign`."""
+        signed = self.sign(method, path, keys, query=query, payload=payload, now_s=now_s)
         return "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
 
     def sign(
