@@ -143,6 +143,10 @@ class PreconditionFailed(StoreError):
     """A conditional request found another state than the one it named (HTTP 412 or 409)."""
 
 
+class WriteConflict(PreconditionFailed):
+    """Somebody writes the object at the same time (HTTP 409); the same request may be taken a moment later."""
+
+
 # -- later -------------------------------------------------------------------------------------------------------------
 
 

@@ -126,6 +126,14 @@ def to_bytes(items: Iterable[Item]) -> tuple[bytes, ManifestRef]:
     return data, ManifestRef(key=f"{paths.RESERVED}/manifest-{sha256}.jsonl.zst", size=len(data), sha256=sha256)
 
 
+def sha256_of(key: str) -> str | None:
+    """The SHA-256 that the key of a manifest names; None for another key."""
+    return found[1] if (found := _MANIFEST_KEY.fullmatch(key)) else None
+
+
+_MANIFEST_KEY = re.compile(r"\.s32s/manifest-([0-9a-f]{64})\.jsonl\.zst")
+
+
 def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MAX_KEY) -> Tree:
     """Decode a manifest into a Tree.
 

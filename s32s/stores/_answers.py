@@ -22,6 +22,7 @@ from s32s.errors import (
     StoreError,
     Unreachable,
     Unsupported,
+    WriteConflict,
 )
 
 R = TypeVar("R")
@@ -120,7 +121,9 @@ def _of_refusal(refusal: Refusal, *, bucket: str, key: str) -> S32sError:
         return BucketMissing(f"the bucket {bucket} does not exist", hint="check the name and the region")
     if code in ("NoSuchKey", "NoSuchVersion", "404", "NotFound") or (status == 404 and not code):
         return NotFound(f"{where} does not exist")
-    if code in ("PreconditionFailed", "ConditionalRequestConflict", "412") or status in (409, 412):
+    if code == "ConditionalRequestConflict" or status == 409:
+        return WriteConflict(f"{where} is being changed by somebody else")
+    if code in ("PreconditionFailed", "412") or status == 412:
         return PreconditionFailed(f"{where} was changed by somebody else")
     if code in _UNKNOWN_KEYS or status == 401:
         return CredentialsError(f"S3 does not accept the credentials for bucket {bucket} ({said})", hint=WAYS)

@@ -8,7 +8,9 @@ request is made again.
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import os
 import random
 import re
@@ -162,6 +164,7 @@ class Connection:
         )
         from s32s.stores._client import for_botocore
 
+        client.meta.events.register("request-created.s3.DeleteObjects", _add_md5)
         client.meta.events.register("before-send.s3", for_botocore(self.http, read_timeout_s))
         return client
 
@@ -266,6 +269,13 @@ class Connection:
                     raise CredentialsError("there are no AWS credentials", hint=WAYS)
                 self._session = session
             return self._session
+
+
+def _add_md5(request: Any, **_: object) -> None:
+    """Older servers ask for it with a deletion of several objects (S3 API, DeleteObjects), and newer ones take it."""
+    body = request.data if isinstance(request.data, bytes) else str(request.data).encode()
+    digest = hashlib.md5(body, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 class Tries:

@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from s32s import paths
-from s32s.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged, StoreError
+from s32s.errors import (
+    AccessDenied,
+    BucketMissing,
+    IntegrityError,
+    NotFound,
+    PreconditionFailed,
+    SourceChanged,
+    StoreError,
+    Unsupported,
+)
 from s32s.stores._answers import shown
 from s32s.stores._connection import Connection
 from s32s.stores._listing import bare
@@ -50,6 +59,7 @@ class Copies:
         self._connection = connection
         self._about = about
         self._limit = limit
+        self._takes_conditions = True  # until the server shows otherwise
         self._part = part
 
     def copy(self, original: Original, bucket: str, key: str, *, progress: Callable[[int], None]) -> Stored:
@@ -66,18 +76,28 @@ class Copies:
             IntegrityError: the copy is not as large as the original.
         """
         try:
-            if original.size > self._limit:
-                stored = self._copy_parts(original, bucket, key, progress)
-            else:
-                stored = self._connection.call(lambda: self._copy_whole(original, bucket, key), bucket=bucket, key=key)
-                progress(original.size)
-        except (NotFound, PreconditionFailed) as exc:
-            raise _moved(original) from exc
+            stored = self._copy(original, bucket, key, progress)
         except AccessDenied:
             self._check_readable(original)
             raise
+        except (Unsupported, BucketMissing):
+            raise
+        except StoreError as exc:
+            # Look before the original is blamed: some servers refuse a condition that holds, or miss odd keys.
+            self._check_unmoved(original)
+            if not isinstance(exc, PreconditionFailed) or not self._takes_conditions:
+                raise _uncopied(original, exc) from exc
+            self._takes_conditions = False
+            stored = self._copy(original, bucket, key, progress)
         if stored.etag is None or stored.etag != original.etag:
             self._check_copy(original, bucket, key)
+        return stored
+
+    def _copy(self, original: Original, bucket: str, key: str, progress: Callable[[int], None]) -> Stored:
+        if original.size > self._limit:
+            return self._copy_parts(original, bucket, key, progress)
+        stored = self._connection.call(lambda: self._copy_whole(original, bucket, key), bucket=bucket, key=key)
+        progress(original.size)
         return stored
 
     def _copy_whole(self, original: Original, bucket: str, key: str) -> Stored:
@@ -85,7 +105,7 @@ class Copies:
             Bucket=bucket,
             Key=key,
             CopySource=_copy_source(original),
-            **_if_unchanged(original),
+            **self._if_unchanged(original),
         )
         return Stored(bare(answer["CopyObjectResult"].get("ETag")), version_of(answer.get("VersionId")))
 
@@ -115,7 +135,7 @@ class Copies:
                     PartNumber=number,
                     CopySource=_copy_source(original),
                     CopySourceRange=f"bytes={first}-{last}",
-                    **_if_unchanged(original),
+                    **self._if_unchanged(original),
                 ),
                 bucket=bucket,
                 key=key,
@@ -152,14 +172,27 @@ class Copies:
         with contextlib.suppress(NotFound):
             self._about(original.bucket, original.key, version=original.version)
 
-    def _check_copy(self, original: Original, bucket: str, key: str) -> None:
-        """Where ETags differ: because of parts or keys, or because the original was replaced meanwhile?"""
+    def _if_unchanged(self, original: Original) -> dict[str, Any]:
+        """The condition that the original still is what was listed."""
+        return {"CopySourceIfMatch": f'"{original.etag}"'} if original.etag and self._takes_conditions else {}
+
+    def _check_unmoved(self, original: Original) -> About:
+        """What the original is now.
+
+        Raises:
+            SourceChanged: it is not there any more, or no longer as it was listed.
+        """
         try:
             now = self._about(original.bucket, original.key, version=original.version)
         except NotFound as exc:
             raise _moved(original) from exc
         if now.size != original.size or (original.etag and now.etag and now.etag != original.etag):
             raise _moved(original)
+        return now
+
+    def _check_copy(self, original: Original, bucket: str, key: str) -> None:
+        """Where ETags differ: because of parts or keys, or because the original was replaced meanwhile?"""
+        now = self._check_unmoved(original)
         copy = self._about(bucket, key)
         both_md5 = now.has_md5 and copy.has_md5 and is_md5(now.etag) and is_md5(copy.etag)
         if copy.size != now.size or (both_md5 and copy.etag != now.etag):
@@ -186,9 +219,12 @@ def _copy_source(original: Original) -> CopySourceTypeDef:
     return named
 
 
-def _if_unchanged(original: Original) -> dict[str, Any]:
-    """The condition that the original still is what was listed."""
-    return {"CopySourceIfMatch": f'"{original.etag}"'} if original.etag else {}
+def _uncopied(original: Original, exc: StoreError) -> StoreError:
+    where = shown(original.bucket, original.key)
+    return StoreError(
+        f"this S3 server does not copy {where}, although it is there and unchanged ({exc.what})",
+        hint="leave it out with a rule of ignore, or rename it",
+    )
 
 
 def _moved(original: Original) -> SourceChanged:

@@ -24,7 +24,7 @@ from s32s.stores._copying import COPY_LIMIT, COPY_PART, Copies
 from s32s.stores._downloads import Downloads, got_of, length_of
 from s32s.stores._lane import Wanted
 from s32s.stores._listing import Listed, bare, objects, plain_page
-from s32s.stores._objects import HEADERS, META, SMALL, About, Got, Original, Stored, version_of
+from s32s.stores._objects import HEADERS, META, SMALL, About, Condition, Got, Original, Stored, version_of
 from s32s.stores._uploads import PART_SIZE, Uploads
 from s32s.stores.base import Chunk
 from s32s.workers import ahead, aside
@@ -60,6 +60,7 @@ class Engine:
         self._out = Pace(None)
         self._downloads = Downloads(self._connection)
         self._uploads = Uploads(self._connection)
+        self._condition: dict[str, Condition] = {}
 
     def limit(self, incoming: Pace, outgoing: Pace) -> None:
         """Move bodies no faster than that from now on; copies within S3 move none."""
@@ -222,19 +223,30 @@ class Engine:
             return answer
         return self._put(bucket, key, data, headers)
 
-    def put_if(self, bucket: str, key: str, data: bytes, *, etag: str | None, quoted: bool = True) -> Stored:
+    def put_if(
+        self, bucket: str, key: str, data: bytes, *, etag: str | None, condition: Condition = Condition.QUOTED
+    ) -> Stored:
         """Write a small object only if the one that is there has `etag`, or, with None, if there is none.
-
-        Args:
-            quoted: whether the ETag is sent as RFC 9110, 8.8.3 asks for; some servers know it only without quotes.
 
         Raises:
             PreconditionFailed: S3 says that it is otherwise. It may also be our own earlier attempt whose answer was
                 lost; and a server that ignores conditions never says it. So read the object afterwards.
             Unsupported: the server knows no such condition.
         """
-        condition = f'"{etag}"' if quoted else f"{etag}"
-        return self._put(bucket, key, data, {"if-none-match": "*"} if etag is None else {"if-match": condition})
+        headers = {"if-none-match": "*"} if etag is None else {"if-match": f'"{etag}"'}
+        if condition is Condition.BARE and etag is not None:
+            headers = {"if-match": etag}
+        elif condition is Condition.NONE:
+            headers = {}
+        return self._put(bucket, key, data, headers)
+
+    def conditions(self, bucket: str) -> Sequence[Condition]:
+        """What to try for a conditional write: all, or the one that this server is known to take."""
+        return [self._condition[bucket]] if bucket in self._condition else list(Condition)
+
+    def took(self, bucket: str, condition: Condition) -> None:
+        """Remember what this server has taken, for this bucket: with versions some are of another mind."""
+        self._condition[bucket] = condition
 
     def copy(self, original: Original, bucket: str, key: str, *, progress: Callable[[int], None]) -> Stored:
         """See `Copies.copy`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,20 @@ HEADERS = {
     "ContentEncoding": "Content-Encoding",
     "ContentLanguage": "Content-Language",
 }
+
+
+class Condition(enum.Enum):
+    """How the condition of a PUT names the object that must be there.
+
+    Attributes:
+        QUOTED: its ETag as RFC 9110, 8.8.3 writes it.
+        BARE: its ETag without quotes, as some releases of Ceph compare it.
+        NONE: no condition, for a server that takes none: one has to look before and after.
+    """
+
+    QUOTED = "quoted"
+    BARE = "bare"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

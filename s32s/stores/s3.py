@@ -127,6 +127,9 @@ class S3Prefix:
         if not different:
             return
         self._check_same_head()
+        different = self._without_leftovers(different, made)
+        if not different:
+            return
         if self.head is not None and self.head.push is not None:
             if all((item := made.get(path)) is not None and item.version for path in different):
                 return  # a versioned bucket: the old generation is whole, by its version ids
@@ -250,6 +253,33 @@ class S3Prefix:
         yield change
 
     # -- inside
+
+    def _without_leftovers(self, different: list[str], made: Tree) -> list[str]:
+        """Leave out objects that only wait for their deletion: those of the generation before, in a push that died
+        after it had published this one."""
+        listed = self._listed
+        before = self._previous_tree() if listed is not None else None
+        if listed is None or before is None:
+            return different
+
+        def waits(path: str) -> bool:
+            item, old, now = listed.get(path), before.get(path), made.get(path)
+            is_gone = now is None or now.kind is not Kind.FILE
+            return item is not None and old is not None and is_gone and _agree(old, item)
+
+        return [path for path in different if not waits(path)]
+
+    def _previous_tree(self) -> Tree | None:
+        """The tree of the manifest before, as far as it can be had."""
+        key = self.head.previous if self.head else None
+        if self.head is None or key is None or not (sha256 := manifest.sha256_of(key)):
+            return None
+        try:
+            data, _ = self._engine.get_small(self.place.bucket, self.place.key(key), limit=manifest.MAX_MANIFEST)
+            ref = ManifestRef(key=key, size=len(data), sha256=sha256)
+            return manifest.read(data, ref, generation=self.head.generation - 1, room=self.place.room)
+        except (NotFound, IntegrityError, BadPath):
+            return None
 
     def _manifest_tree(self, head: Head, ref: ManifestRef) -> Tree:
         source = str(self.place)

@@ -10,20 +10,34 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from s32s import manifest, paths
-from s32s.errors import Conflict, EntryFailed, NotFound, PreconditionFailed, SourceChanged, StoreError
+from s32s.errors import (
+    Conflict,
+    EntryFailed,
+    NotFound,
+    PreconditionFailed,
+    SourceChanged,
+    StoreError,
+    Unsupported,
+    WriteConflict,
+)
 from s32s.manifest import HEAD_KEY, Claim, Head
 from s32s.maps import S3Path
 from s32s.plan import Plan
 from s32s.stores._engine import Engine
-from s32s.stores._objects import Stored
+from s32s.stores._objects import Condition, Stored
 from s32s.stores.base import Body, Chunk, Progress
 from s32s.stores.object_body import ObjectBody
 from s32s.tree import Item, Kind, Tree
 
+#: Before a head that somebody else writes at the same time is written once more.
+_CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
+#: How long a claim is left alone, on a server that takes no conditions, before it is believed.
+_SETTLE_S = 0.5
 _READS = 3  # of a file that does not stand still while it is uploaded
 
 
@@ -199,6 +213,9 @@ class Publisher:
         base = before or Head(generation=0, writer=self._writer.id, nonce="", host=self._writer.host, time="")
         mine = Claim(writer=self._writer.id, host=self._writer.host, started=self._writer.now())
         self._write(base.model_copy(update={"push": mine}), what="begin the push")
+        if self._engine.conditions(self._place.bucket) == [Condition.NONE]:
+            time.sleep(_SETTLE_S)  # a rival who looked before we wrote has written by now
+            self._check_still_held("begin the push")
         return claim is not None
 
     def publish(self, published: Tree) -> int:
@@ -245,21 +262,53 @@ class Publisher:
 
         An answer may be lost after the write was done, and the repeated request then meets its own result as a
         conflict; a server may ignore the condition; so the head is read back and its nonce decides.
+
+        A condition that is refused while the head still is the one that we know is one that this server cannot take:
+        the next one is tried, at last none at all, for which the looks before and after stand in.
         """
         if self._etag is not None:
             self._check_still_held(what)
         mine = head.model_copy(update={"nonce": secrets.token_hex(16)})
-        with contextlib.suppress(PreconditionFailed):
-            self._engine.put_if(self._place.bucket, self._place.key(HEAD_KEY), mine.to_bytes(), etag=self._etag)
-        there, etag = self._read()
-        if there is None or there.nonce != mine.nonce:
-            raise self._lost(there, what)
-        self._head, self._etag = there, etag
+        bucket, key = self._place.bucket, self._place.key(HEAD_KEY)
+        for condition in self._engine.conditions(bucket):
+            is_refused = not self._try(bucket, key, mine, condition)
+            there, etag = self._read()
+            if there is not None and there.nonce == mine.nonce:
+                if not is_refused and (self._etag is not None or condition is Condition.NONE):
+                    self._engine.took(bucket, condition)
+                self._head, self._etag = there, etag
+                return
+            if not is_refused or not self._is_known(there):
+                raise self._lost(there, what)
+            self._etag = etag
+        raise Conflict(
+            f"could not {what}: S3 refuses to replace the head of {self._place}, although nobody has changed it",
+            hint="run it again; docs/servers.md says what S3 servers can do",
+        )
+
+    def _try(self, bucket: str, key: str, mine: Head, condition: Condition) -> bool:
+        """Write the head; tell whether S3 has taken it."""
+        for pause_s in (*_CONFLICT_PAUSES_S, None):
+            try:
+                self._engine.put_if(bucket, key, mine.to_bytes(), etag=self._etag, condition=condition)
+            except WriteConflict:
+                if pause_s is None or not self._is_known(self._read()[0]):
+                    return False
+                time.sleep(pause_s)
+            except (PreconditionFailed, Unsupported):
+                return False
+            else:
+                return True
+        return False
+
+    def _is_known(self, there: Head | None) -> bool:
+        """Whether a head is the one that we mean to replace."""
+        return (there.nonce if there else None) == (self._head.nonce if self._head else None)
 
     def _check_still_held(self, what: str) -> None:
         """Where conditions are ignored, the last look before writing is what keeps two masters apart."""
         there, etag = self._read()
-        if there is None or self._head is None or there.nonce != self._head.nonce:
+        if not self._is_known(there):
             raise self._lost(there, what)
         self._etag = etag
 
@@ -271,8 +320,13 @@ class Publisher:
         return manifest.read_head(data), etag
 
     def _lost(self, there: Head | None, what: str) -> Conflict:
-        host = paths.escape((there.push.host if there.push else there.host) if there else "somebody")
+        claim = there.push if there else None
+        writer = claim.writer if claim else there.writer if there else ""
+        if writer == self._writer.id:
+            who = "another run on this machine"
+        else:
+            who = paths.escape((claim.host if claim else there.host) if there else "somebody")
         return Conflict(
-            f"could not {what}: {host} changed the head of {self._place} at the same time; nothing was deleted",
-            hint="let one machine push to a prefix, and run the one that shall win again",
+            f"could not {what}: {who} changed the head of {self._place} at the same time; nothing was deleted",
+            hint="let one machine push to a prefix, and run the one that is to win again",
         )
