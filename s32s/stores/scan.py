@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from s32s import disk, tree
-from s32s.index import Index, Seen, are_past, inode_of, stamp
+from s32s.index import Index, Seen, are_past, stamp
 from s32s.rules import EVERYTHING
 from s32s.tree import Columns, Item, Kind, Tree, is_md5
 
@@ -97,6 +97,10 @@ class Walked:
         """Whether there is a regular file at a row."""
         return stat.S_ISREG(self.modes[row])
 
+    def is_dir(self, row: int) -> bool:
+        """Whether there is a directory at a row."""
+        return stat.S_ISDIR(self.modes[row])
+
     def directories(self) -> Iterator[tuple[str, int]]:
         """Path and permission bits of all directories."""
         return (
@@ -106,9 +110,8 @@ class Walked:
         )
 
     def is_as_found(self, row: int, status: os.stat_result) -> bool:
-        """Whether a file certainly still is the one that was found; its change time moves with every new link."""
-        device, inode, size, mtime_ns = self.stamps[5 * row : 5 * row + 4]
-        return (status.st_mtime_ns, status.st_size, inode_of(status), status.st_dev) == (mtime_ns, size, inode, device)
+        """Whether a file certainly still is the one that was found."""
+        return stamp(status) == tuple(self.stamps[5 * row : 5 * row + 5])
 
     def looks(self) -> str | None:
         """How all of it looks to stat(2), as one digest: as long as it is the same, every byte is.

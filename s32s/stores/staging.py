@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -26,7 +26,9 @@ from s32s.errors import EntryFailed, IntegrityError, Interrupted, Refused, Sourc
 from s32s.index import stamp
 from s32s.plan import Plan, Put
 from s32s.state import digest
+from s32s.stores import meanwhile
 from s32s.stores.base import Body, Progress
+from s32s.stores.meanwhile import Moved, Policy
 from s32s.stores.scan import Walked, open_file
 from s32s.tree import Item, Kind
 
@@ -72,6 +74,21 @@ class Salvage:
         self.files.clear()
 
 
+@dataclass(slots=True)
+class Outcome:
+    """What a change knows of the files that it leaves, for the index, and what people should know.
+
+    Attributes:
+        written: the stamps of the files that it wrote, by path.
+        kept: of the files that stay, with the change times that our own links have left them; None where it made none.
+        told: names that moved in the target meanwhile, and are left to the next run.
+    """
+
+    written: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    kept: Walked | None = None
+    told: list[str] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The target as the caller has it open.
@@ -82,7 +99,9 @@ class Opened:
         shown: the target's path, for messages.
         found: what the last listing found.
         salvage: see `Salvage`.
-        written: filled by the change: (device, inode, size, mtime_ns) of each file that it wrote, by path.
+        walk: lists the target by its descriptor once more.
+        policy: what to do about what has moved in it meanwhile.
+        outcome: filled by the change.
     """
 
     parent: int
@@ -90,7 +109,9 @@ class Opened:
     shown: str
     found: Walked
     salvage: Salvage
-    written: dict[str, tuple[int, ...]]
+    walk: Callable[[int], Walked]
+    policy: Policy
+    outcome: Outcome
 
 
 def ours(name: str) -> tuple[str, str]:
@@ -215,6 +236,20 @@ class Staging:
     def open_old(self) -> int:
         raise NotImplementedError
 
+    def look_again(self) -> tuple[Walked, Moved]:
+        """Walk the target once more, and say what has moved in it since it was listed.
+
+        Raises:
+            SourceChanged: the run is to start over.
+        """
+        found = self.opened.found
+        now = self.opened.walk(self.old) if self.old >= 0 else Walked()
+        for path in now.errors:
+            raise meanwhile.changed(path, self.shown)
+        moved = meanwhile.judge(self.plan, found, now, self.opened.policy, shown=self.shown)
+        self.opened.outcome.told += moved.told
+        return now, moved
+
     def place_nearby(self, puts: Iterable[Put]) -> list[Item]:
         """Stage what needs no network: links, changes of mode or time, bytes that lie in the old tree already.
 
@@ -231,7 +266,7 @@ class Staging:
             elif item.kind is Kind.FILE:
                 self.make_dirs(paths.parent(item.path))
                 nearby = put.old if not put.needs_bytes else at_hand.get(item.sha256) if item.sha256 else None
-                if nearby is not None and self.copy_old(nearby, put):
+                if nearby is not None and self.copy_old(nearby, put, self.opened.found):
                     continue
                 if not self._take_salvaged(item):
                     wanted.append(item)
@@ -279,9 +314,9 @@ class Staging:
         for item in self._brought:
             self._stamp(item)
 
-    def copy_old(self, old: Item, put: Put) -> bool:
-        """Stage a file from the old tree's bytes; False when they are not what the listing found."""
-        row = self.opened.found.find(old.path)
+    def copy_old(self, old: Item, put: Put, found: Walked) -> bool:
+        """Stage a file from the old tree's bytes; False when they are not what `found` says."""
+        row = found.find(old.path)
         if row is None or self.old < 0:
             return False
         try:
@@ -294,7 +329,7 @@ class Staging:
             if not disk.reflink(source, fd):
                 for chunk in disk.read_chunks(source):
                     disk.write_all(fd, chunk)
-            if not self.opened.found.is_as_found(row, os.fstat(source)):
+            if not found.is_as_found(row, os.fstat(source)):
                 os.unlink(item.path, dir_fd=self.tree)
                 return False
         finally:
@@ -328,7 +363,8 @@ class Staging:
         mode = self._mode(item, like)
         if stat.S_IMODE(status.st_mode) != mode:
             os.chmod(path, mode, dir_fd=tree)
-        self.opened.written[path] = stamp(status)[:4]
+            status = os.stat(path, dir_fd=tree, follow_symlinks=False)
+        self.opened.outcome.written[path] = stamp(status)
 
     def _mode(self, item: Item, like: Item | None = None) -> int:
         return (item.mode if item.mode is not None else self._old_mode(item.path, like)) & 0o777
@@ -378,9 +414,9 @@ class Staging:
                 hint="make room and run it again",
             )
 
-    def dir_modes(self) -> dict[str, int]:
-        """The mode of every directory that the new tree names."""
-        modes = dict(self.opened.found.directories())
+    def dir_modes(self, now: Walked) -> dict[str, int]:
+        """The mode of every directory that the new tree names, where nobody has recorded one as it is now."""
+        modes = dict(now.directories())
         for item in (
             *(put.item for put in self.plan.puts),
             *(keep.source for keep in self.plan.keeps.directories()),
