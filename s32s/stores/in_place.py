@@ -72,7 +72,8 @@ class _InPlace(Staging):
         named = [put.item.path for put in self.plan.puts if put.item.kind is Kind.DIR]
         for path in sorted({*made, *named}, key=len, reverse=True):
             with disk.directory(root, path) as fd:
-                os.fchmod(fd, modes.get(path, DIR_MODE))
+                special = stat.S_IMODE(os.fstat(fd).st_mode) & ~0o777
+                os.fchmod(fd, modes.get(path, DIR_MODE) | special)
         self.stage = Stage.PUBLISHED
         return 0
 
@@ -166,6 +167,9 @@ class _InPlace(Staging):
                 pass
             os.mkdir(name, 0o755, dir_fd=parent)
             if self.owner:
+                user, group = self.owner
+                if os.fstat(parent).st_mode & stat.S_ISGID:
+                    group = -1  # it has that of its directory
                 with contextlib.suppress(PermissionError):
-                    os.chown(name, *self.owner, dir_fd=parent, follow_symlinks=False)
+                    os.chown(name, user, group, dir_fd=parent, follow_symlinks=False)
             made.append(path)

@@ -277,7 +277,9 @@ class LocalTarget:
 
     def _walk(self, fd: int) -> Walked:
         ours = self._ours
-        return scan.walk(fd, prunes=lambda path: path.startswith(ours), ignores=lambda path, _: path.startswith(ours))
+        walked = scan.walk(fd, prunes=lambda path: path.startswith(ours), ignores=lambda path, _: path.startswith(ours))
+        walked.file_bits = 0o7777
+        return walked
 
     def drift(self) -> int | None:
         """How many names differ from what the last run left, by stat(2) alone; None when nothing is known."""

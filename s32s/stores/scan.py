@@ -51,6 +51,8 @@ class Walked:
         stamps: five numbers a name, see `Found.stamp`.
         targets: where the symbolic links point, by path.
         errors: why some could not be read, by path.
+        file_bits: the bits of a file's mode that count. A master's setuid, setgid and sticky bits do not travel, and on
+            a slave no file should have one.
     """
 
     def __init__(self) -> None:
@@ -60,6 +62,7 @@ class Walked:
         self.stamps = array("q")
         self.targets: dict[str, str] = {}
         self.errors: dict[str, OSError] = {}
+        self.file_bits = 0o777
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -88,7 +91,7 @@ class Walked:
             kind,
             size=stamp[2] if is_file else 0,
             mtime_ns=stamp[3] if is_file else None,
-            mode=stat.S_IMODE(mode) & 0o777 if kind in (Kind.FILE, Kind.DIR) else None,
+            mode=mode & self.file_bits if is_file else mode & 0o777 if kind is Kind.DIR else None,
             target=self.targets.get(path),
         )
         return Found(item, stamp, self.errors.get(path))
@@ -221,7 +224,8 @@ def recall(walked: Walked, index: Index) -> tuple[Columns, array[int]]:
         hashes = index.hashes(at) if at >= 0 else None
         if hashes is not None:
             size, mtime_ns = walked.stamps[5 * row + 2], walked.stamps[5 * row + 3]
-            columns.append(walked.paths[row], size, mtime_ns, walked.modes[row] & 0o777, hashes[:32], hashes[32:])
+            mode = walked.modes[row] & walked.file_bits
+            columns.append(walked.paths[row], size, mtime_ns, mode, hashes[:32], hashes[32:])
             continue
         item = walked.found(row).item
         if at >= 0:

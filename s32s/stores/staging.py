@@ -27,6 +27,7 @@ from s32s.index import stamp
 from s32s.plan import Plan, Put
 from s32s.state import digest
 from s32s.stores import meanwhile
+from s32s.stores.attributes import Likeness
 from s32s.stores.base import Body, Progress
 from s32s.stores.meanwhile import Moved, Policy
 from s32s.stores.scan import Walked, open_file
@@ -168,6 +169,7 @@ class Staging:
         self.old = -1  # descriptor of the live target, or -1 when there is none
         self.old_status: os.stat_result | None = None
         self.owner: tuple[int, int] | None = None
+        self.likeness = Likeness(-1, -1, opened.found)
         self.dirs: set[str] = set()
         self._brought: list[Item] = []
         self._done: dict[str, str] = {}
@@ -189,6 +191,8 @@ class Staging:
         self.outer_fd = os.open(self.outer, flags, dir_fd=self.opened.parent)
         os.mkdir(TREE, 0o700, dir_fd=self.outer_fd)
         self.tree = os.open(TREE, flags, dir_fd=self.outer_fd)
+        self.likeness = Likeness(self.old, self.tree, self.opened.found)
+        self.likeness.dress("")
         self.fill()
 
     def close(self) -> None:
@@ -196,6 +200,7 @@ class Staging:
             if fd >= 0:
                 os.close(fd)
         self.tree = self.old = self.outer_fd = -1
+        self.likeness.close()
         if self.outer:
             # The next run removes what does not go now; a failure to tidy must not hide how the change ended.
             with contextlib.suppress(OSError, EntryFailed):
@@ -311,7 +316,7 @@ class Staging:
 
         Here in one go, as each of these calls would make the workers wait for one another.
         """
-        for item in self._brought:
+        for item in sorted(self._brought, key=lambda item: item.path):
             self._stamp(item)
 
     def copy_old(self, old: Item, put: Put, found: Walked) -> bool:
@@ -356,6 +361,7 @@ class Staging:
         path, tree = item.path, self.tree
         if self.owner:
             self._chown(path)
+        self.likeness.keep(path)
         mtime_ns = item.mtime_ns if item.mtime_ns is not None else (like.mtime_ns if like else None)
         if mtime_ns is not None:
             os.utime(path, ns=(mtime_ns, mtime_ns), dir_fd=tree, follow_symlinks=False)
@@ -386,10 +392,14 @@ class Staging:
         self.dirs.add(path)
         if self.owner:
             self._chown(path)
+        self.likeness.dress(path)
 
     def _chown(self, path: str) -> None:
+        user, group = self.owner or (-1, -1)
+        if self.likeness.gives_group(paths.parent(path)):
+            group = -1  # it has that of its directory
         with contextlib.suppress(PermissionError):
-            os.chown(path, *(self.owner or (-1, -1)), dir_fd=self.tree, follow_symlinks=False)
+            os.chown(path, user, group, dir_fd=self.tree, follow_symlinks=False)
 
     def _unlink(self, path: str) -> None:
         with contextlib.suppress(OSError):

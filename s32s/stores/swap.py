@@ -161,12 +161,9 @@ class _Swap(Staging):
         self._take_along()
         modes = self.dir_modes(self.now)
         for path in sorted(self.dirs, key=len, reverse=True):
-            os.chmod(path, modes.get(path, DIR_MODE), dir_fd=self.tree)
+            os.chmod(path, modes.get(path, DIR_MODE) | self.likeness.special(path), dir_fd=self.tree)
         old = self.old_status
-        os.fchmod(self.tree, stat.S_IMODE(old.st_mode) if old else DIR_MODE)
-        if self.owner:
-            with contextlib.suppress(PermissionError):
-                os.fchown(self.tree, *self.owner)
+        os.fchmod(self.tree, stat.S_IMODE(os.fstat(self.old).st_mode) if old else DIR_MODE)
         disk.sync_filesystem(self.tree)
         if old is None:
             disk.rename_new(self.outer_fd, TREE, parent, name)

@@ -6,102 +6,20 @@ two of them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.local import COPY, LAST, MOMENTS, PATIENT, Act, Run
 from support.trees import make_tree
 
-from s32s import disk
-from s32s import plan as planner
 from s32s.errors import SourceChanged
-from s32s.index import Index, stamp
-from s32s.plan import Plan
-from s32s.stores.local_target import LocalTarget
+from s32s.index import stamp
 from s32s.stores.meanwhile import Policy
-from s32s.tree import Item, Tree, make
 
 COARSE_CLOCK = 5  # CLOCK_REALTIME_COARSE, <linux/time.h>: what change times are taken from
-OLD_NS = 1_700_000_000_000_000_000
-PATIENT, LAST, COPY = Policy(True, True), Policy(True, False), Policy(False, True)
-#: What may be called while a change goes on, in this order.
-MOMENTS = ["downloads", "links", "synced", "exchanged", "swept"]
-
-Act = Callable[[Path], object]
-
-
-class Bytes:
-    """A body whose bytes are at hand."""
-
-    def __init__(self, item: Item, data: bytes) -> None:
-        self.item = item
-        self._data = data
-
-    def chunks(self) -> Iterator[bytes]:
-        """All of them."""
-        yield self._data
-
-
-class Run:
-    """One run against a target, with what happens meanwhile."""
-
-    def __init__(self, root: Path, *, in_place: bool = False, index: Index | None = None) -> None:
-        self.root = root
-        self.index = index or Index()
-        self.target = LocalTarget(str(root), in_place=in_place, index=lambda: self.index)
-        self.plan: Plan | None = None
-
-    def go(
-        self, source: dict[str, bytes], policy: Policy, moments: dict[str, Act], patch: pytest.MonkeyPatch
-    ) -> list[str]:
-        """Make the target what `source` says; return what people are told.
-
-        Raises:
-            SourceChanged: the run would start over.
-        """
-        wanted = tree_of(source)
-
-        def meanwhile(moment: str) -> None:
-            if act := moments.get(moment):
-                act(self.root)
-
-        real = disk.sync_filesystem
-
-        def synced(fd: int) -> None:
-            real(fd)
-            meanwhile("synced")
-
-        with self.target.held(changing=True) as target:
-            plan = self.plan = planner.make(
-                wanted, target.tree(wanted, progress=lambda size: None), deletes=policy.deletes
-            )
-            with target.change(plan, policy) as change:
-                for item in change.wanted:
-                    change.put(Bytes(item, source[item.path]), lambda size: None)
-                meanwhile("downloads")
-                with patch.context() as tap:
-                    tap.setattr(disk, "sync_filesystem", synced)
-                    change.publish()
-                meanwhile("exchanged")
-                change.sweep()
-            meanwhile("swept")
-            target.remember(plan, changed=True, save=self._save)
-        return target.told
-
-    def _save(self, index: Index) -> None:
-        self.index = index
-
-
-def tree_of(source: dict[str, bytes]) -> Tree:
-    """A source with hashes, as a manifest names it."""
-    return make(
-        Item(path, size=len(data), mtime_ns=OLD_NS, mode=0o644, sha256=hashlib.sha256(data).hexdigest())
-        for path, data in source.items()
-    )
 
 
 def contents(root: Path) -> dict[str, bytes]:
