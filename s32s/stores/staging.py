@@ -294,6 +294,7 @@ class Staging:
         announced = body.item
         sha256 = hashlib.sha256()
         size = on_its_way = 0
+        ends_in_hole = False
         # One step from the staging root: nobody but us can plant a link in there.
         fd = os.open(announced.path, _NEW_FILE, self._mode(announced), dir_fd=self.tree)
         try:
@@ -302,11 +303,13 @@ class Staging:
                 if size > announced.size:
                     break
                 sha256.update(chunk)
-                disk.write_all(fd, chunk)
+                ends_in_hole = disk.write_sparsely(fd, chunk, size - len(chunk))
                 if size - on_its_way >= _WRITE_BACK:
                     disk.begin_writing_back(fd, on_its_way, size - on_its_way)
                     on_its_way = size
                 progress(len(chunk))
+            if ends_in_hole:
+                os.ftruncate(fd, size)
             return _verified(body.item, size=size, sha256=sha256.hexdigest())
         finally:
             os.close(fd)
@@ -332,8 +335,11 @@ class Staging:
         fd = os.open(item.path, _NEW_FILE, 0o600, dir_fd=self.tree)
         try:
             if not disk.reflink(source, fd):
+                size = 0
                 for chunk in disk.read_chunks(source):
-                    disk.write_all(fd, chunk)
+                    disk.write_sparsely(fd, chunk, size)
+                    size += len(chunk)
+                os.ftruncate(fd, size)
             if not found.is_as_found(row, os.fstat(source)):
                 os.unlink(item.path, dir_fd=self.tree)
                 return False
