@@ -249,8 +249,9 @@ class Staging:
         """
         found = self.opened.found
         now = self.opened.walk(self.old) if self.old >= 0 else Walked()
-        for path in now.errors:
-            raise meanwhile.changed(path, self.shown)
+        for path, error in now.errors.items():
+            if not isinstance(error, FileNotFoundError):
+                raise meanwhile.changed(path, self.shown) from error
         moved = meanwhile.judge(self.plan, found, now, self.opened.policy, shown=self.shown)
         self.opened.outcome.told += moved.told
         return now, moved

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import stat
@@ -97,16 +98,16 @@ class _Swap(Staging):
                 if not is_dir:
                     self._unlink(path)  # what the plan has put there; what has moved stays
             self._link_kept(sorted(files))
-            for row in moved.doubtful:
+            for row in (*moved.rows, *moved.doubtful):
                 self._doubt(row)
         except OSError as exc:
             # Something has become a directory that was a file, or the other way round.
-            if exc.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EEXIST):
+            if exc.errno in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST):
                 raise SourceChanged(f"{paths.escape(self.shown)} changed during the run") from exc
             raise
 
     def _link_kept(self, kept: list[str]) -> None:
-        """Hard-link what stays from the live tree, one open directory at a time."""
+        """Hard-link what stays from the live tree, one open directory at a time; what is gone by now stays gone."""
         above, fd = None, -1
         try:
             for path, row in zip(kept, self.now.rows(kept), strict=True):
@@ -114,11 +115,11 @@ class _Swap(Staging):
                 if directory != above:
                     if fd >= 0:
                         os.close(fd)
-                        fd = -1
-                    fd = disk.open_below(self.old, directory)
-                    above = directory
+                    above, fd = directory, self._open_left(directory)
                     self.make_dirs(directory)
-                self._link(fd, name, path, row)
+                if fd >= 0:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._link(fd, name, path, row)
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -153,6 +154,7 @@ class _Swap(Staging):
     def _doubt(self, row: int) -> None:
         """Let a file not be known after this run."""
         self.now.stamps[5 * row + 4] = -1
+        self.opened.outcome.written.pop(self.now.paths[row], None)
 
     def publish(self) -> int:
         """Exchange the new tree with the target."""
@@ -236,10 +238,15 @@ class _Swap(Staging):
         except OSError:  # somebody has removed it again
             self._doubt(row)
 
+    @functools.cached_property
+    def _planned(self) -> set[str]:
+        """What the plan replaces or deletes."""
+        return {put.item.path for put in self.plan.puts} | {item.path for item in self.plan.extras}
+
     def _open_left(self, directory: str) -> int:
         try:
             return disk.open_below(self.old, directory)
-        except OSError:  # somebody has moved it away within the old tree
+        except OSError:  # somebody has removed it, or moved it away
             return -1
 
     def _may_go(self, row: int, status: os.stat_result) -> bool:
@@ -252,7 +259,7 @@ class _Swap(Staging):
         if row in self.linked:
             return is_same_file
         if self.opened.policy.deletes:
-            return not stat.S_ISDIR(status.st_mode)
+            return self.now.paths[row] in self._planned and not stat.S_ISDIR(status.st_mode)
         return is_same_file and (status.st_size, status.st_mtime_ns) == (size, mtime_ns)
 
     def _carry_left(self) -> None:

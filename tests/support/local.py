@@ -11,7 +11,7 @@ import pytest
 
 from s32s import disk
 from s32s import plan as planner
-from s32s.index import Index
+from s32s.index import Index, stamp
 from s32s.stores.local_target import LocalTarget
 from s32s.stores.meanwhile import Policy
 from s32s.tree import Item, Tree, make
@@ -89,7 +89,15 @@ class Run:
                 change.sweep()
             meanwhile("swept")
             target.remember(plan, changed=True, save=self._save)
+        self._check_index()
         return target.told
+
+    def _check_index(self) -> None:
+        """Whatever is remembered of a file that looks as it did then must be true."""
+        for path, seen in self.index.items():
+            file = self.root / path
+            if file.is_file() and seen.holds_for(stamp(file.stat())):
+                assert seen.sha256 == hashlib.sha256(file.read_bytes()).hexdigest(), f"{path} is remembered wrongly"
 
     def _save(self, index: Index) -> None:
         self.index = index
