@@ -193,8 +193,7 @@ class _Swap(Staging):
         if self.old_status is None:
             return
         try:
-            self._unlink_old()
-            self._carry_left()
+            self._carry_left(spare=self._unlink_old())
             disk.remove_tree(self.outer_fd, TREE)
         except OSError as exc:
             raise EntryFailed(
@@ -203,9 +202,13 @@ class _Swap(Staging):
             ) from exc
         self.opened.outcome.kept = self.now
 
-    def _unlink_old(self) -> None:
-        """Remove the old names that are as they were seen; a kept file gets one more change time from it."""
-        now, linked, above, fd = self.now, self.linked, None, -1
+    def _unlink_old(self) -> set[str]:
+        """Remove the old names that are as they were seen; a kept file gets one more change time from it.
+
+        Returns:
+            Those that nobody may remove, such as immutable files.
+        """
+        now, linked, above, fd, stuck = self.now, self.linked, None, -1, set[str]()
         try:
             for row, (path, mode) in enumerate(zip(now.paths, now.modes, strict=True)):
                 if stat.S_ISDIR(mode):
@@ -215,6 +218,9 @@ class _Swap(Staging):
                     if fd >= 0:
                         os.close(fd)
                     above, fd = directory, self._open_left(directory)
+                    if fd >= 0 and os.fstat(fd).st_mode & 0o300 != 0o300:
+                        with contextlib.suppress(PermissionError):
+                            os.fchmod(fd, 0o700)
                 if fd < 0:
                     continue
                 try:
@@ -224,12 +230,17 @@ class _Swap(Staging):
                 is_known = now.is_as_found(row, status)
                 if not is_known and not self._may_go(row, status):
                     continue
-                os.unlink(name, dir_fd=fd)
+                try:
+                    os.unlink(name, dir_fd=fd)
+                except PermissionError:
+                    stuck.add(path)
+                    continue
                 if row in linked:
                     self._note(row, path) if is_known else self._doubt(row)
         finally:
             if fd >= 0:
                 os.close(fd)
+        return stuck
 
     def _note(self, row: int, path: str) -> None:
         """Note the change time that a file has now."""
@@ -262,13 +273,15 @@ class _Swap(Staging):
             return self.now.paths[row] in self._planned and not stat.S_ISDIR(status.st_mode)
         return is_same_file and (status.st_size, status.st_mtime_ns) == (size, mtime_ns)
 
-    def _carry_left(self) -> None:
+    def _carry_left(self, *, spare: set[str]) -> None:
         """Move to the live tree what came into the old one after the last look, as if it had come after the run."""
         left = self.opened.walk(self.old)
         for row, path in enumerate(left.paths):
             if left.is_dir(row):
                 if self.now.find(path) is None:
                     self._ensure_live(path)
+                continue
+            if path in spare:
                 continue
             directory, _, name = path.rpartition("/")
             self._ensure_live(directory)

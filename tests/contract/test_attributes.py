@@ -10,7 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.checks import left_overs
 from support.local import PATIENT, Run
+from support.machine import Loop
+from support.trees import make_tree, snapshot
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="foreign owners and labels need root")
 with_acls = pytest.mark.skipif(not shutil.which("setfacl"), reason="setfacl is not installed")
@@ -170,3 +173,30 @@ def test_a_special_bit_of_a_file_goes(root: Path, bit: int, in_place: bool) -> N
     Run(root, in_place=in_place).go(FIRST, PATIENT)
 
     assert stat.S_IMODE((root / "d/kept").stat().st_mode) == 0o644
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not installed")
+def test_directories_that_nobody_may_write_are_rebuilt(loop: Loop) -> None:
+    """An owner without the power of root replaces and removes files in them, and their modes stay."""
+    make_tree(loop.source, {"d/changes": b"old", "d/kept": b"kept", "d/gone": b"x"})
+    (loop.source / "d").chmod(0o555)
+    assert (loop.push().status, loop.pull().status) == (0, 0)
+    (loop.source / "d").chmod(0o755)
+    (loop.source / "d/gone").unlink()
+    make_tree(loop.source, {"d/changes": b"newer"})
+    (loop.source / "d").chmod(0o555)
+    assert loop.push().status == 0
+    powerless = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+    ended = subprocess.run(
+        [*powerless, *loop.slave.command("sync")],
+        env=loop.slave.environment(),
+        cwd=loop.slave.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert snapshot(loop.target) == snapshot(loop.source)
+    assert left_overs(loop) == []
