@@ -34,7 +34,7 @@ class Item(NamedTuple):
         kind: file, symbolic link, directory.
         size: bytes of a file; 0 for the rest.
         mtime_ns: modification time in ns since the epoch; None where the place keeps none.
-        mode: permission bits, at most 0o777; None where the place keeps none.
+        mode: permission bits, at most 0o777, of files of a slave 0o7777; None where the place keeps none.
         sha256: of the file's bytes, lower-case hex.
         md5: of the file's bytes, lower-case hex; only where it was needed to compare with an ETag.
         etag: of the S3 object, without quotes. On a local file: of the object it was last known equal to.

@@ -11,14 +11,15 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from s32s import guards
+from s32s import events, guards, paths
 from s32s.errors import Interrupted, S32sError
 from s32s.index import Index
 from s32s.maps import Entry, Role
-from s32s.replicate import Work, apply, until_still
+from s32s.replicate import TURNS, Work, apply, until_still
 from s32s.roles import seals
 from s32s.roles.base import Done, Machine, Task, check_listed, missing, planned, prefix_of
 from s32s.stores.local_target import LocalTarget, TargetRules, check_target
+from s32s.stores.meanwhile import Policy
 from s32s.stores.s3 import S3Prefix
 from s32s.tree import Tree
 from s32s.workers import Promise
@@ -84,7 +85,10 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
                 wait()
                 prefix.check_unchanged()
 
-            apply(prefix.read_ahead(work.jobs), target.change(plan), work=work, before_publish=check)
+            policy = Policy(deletes=task.verb.deletes, patient=turn < TURNS)
+            apply(prefix.read_ahead(work.jobs), target.change(plan, policy), work=work, before_publish=check)
+            if target.told:
+                work.emit(events.Warned(work.entry, _moved(target)))
     if compare or prefix.head is None:
         listed_s = now
     same_as = ""
@@ -117,6 +121,15 @@ def _compared(prefix: S3Prefix, source: Tree, *, is_due: bool) -> Iterator[Calla
         comparing.result()
         raise
     comparing.result()
+
+
+def _moved(target: LocalTarget) -> str:
+    count = len(target.told)
+    what = "name" if count == 1 else "names"
+    return (
+        f"{count:,} {what} in {paths.escape(target.root)} changed during the run and stayed as they are: "
+        f"{paths.some(target.told)}; the next run looks at them again"
+    )
 
 
 def _asked(prefix: S3Prefix, entry: Entry, *, known: bool) -> str | None:

@@ -12,16 +12,18 @@ import functools
 import os
 import stat
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from s32s import disk, paths, tree
 from s32s.errors import EntryFailed, Refused, S32sError
-from s32s.index import RACY_CTIME_NS, Index, Seen
+from s32s.index import RACY_CTIME_NS, Index, Seen, is_past
 from s32s.plan import Plan
 from s32s.state import holder
 from s32s.stores import in_place, scan, staging, swap
 from s32s.stores.base import Change, Progress
+from s32s.stores.meanwhile import Policy
 from s32s.stores.scan import Walked
 from s32s.tree import Columns, Item, Tree
 from s32s.workers import each
@@ -100,7 +102,7 @@ class LocalTarget:
         self._exists = False
         self._recalled = 0  # rows of the index that held for it
         self._salvage: staging.Salvage = staging.Salvage()
-        self._written: dict[str, tuple[int, ...]] = {}
+        self._outcome = staging.Outcome()
         self._hashed = False
         self._parent = -1
         self._name = root.rpartition("/")[2]
@@ -152,7 +154,7 @@ class LocalTarget:
         Raises:
             EntryFailed: part of it cannot be read.
         """
-        self._written.clear()
+        self._outcome = staging.Outcome()
         fd = self._open_root()
         self._exists = fd is not None
         if fd is None:
@@ -191,7 +193,7 @@ class LocalTarget:
             )
         swap.probe(self._parent, self._name, shown=self.root, way_out=way_out)
 
-    def change(self, plan: Plan) -> contextlib.AbstractContextManager[Change]:
+    def change(self, plan: Plan, policy: Policy) -> contextlib.AbstractContextManager[Change]:
         """Open the change that carries out `plan`; see `staging.py`."""
         opened = staging.Opened(
             parent=self._parent,
@@ -199,9 +201,16 @@ class LocalTarget:
             shown=self.root,
             found=self._found,
             salvage=self._salvage,
-            written=self._written,
+            walk=self._walk,
+            policy=policy,
+            outcome=self._outcome,
         )
         return in_place.change(plan, opened) if self._in_place else swap.change(plan, opened)
+
+    @property
+    def told(self) -> list[str]:
+        """What moved in the target while the last change went on, and is left to the next run."""
+        return self._outcome.told
 
     @property
     def exists(self) -> bool:
@@ -231,45 +240,46 @@ class LocalTarget:
         """Save the index, when there is something new to save."""
         if changed or self._hashed or len(self._index) != self._recalled:
             if changed:
-                # What was linked or unlinked just now has a change time that only a later look can rely on.
+                # An edit within one tick of our last link or unlink would get the same change time.
                 time.sleep(RACY_CTIME_NS / 1e9)
             save(self._seen(plan))
 
     def _seen(self, plan: Plan) -> Index:
-        """What to remember of the files that are there now, after `plan` was carried out (or was empty).
+        """What to remember of the files, after `plan` was carried out (or was empty).
 
-        A file whose identity is not that of the file we wrote or compared was changed by somebody since; it is left
-        out, and read by the next run.
+        The stamps are those that we have seen or left ourselves, and no later ones: a file that somebody has changed
+        since shows another one, if only its change time has moved, and the next run reads it.
         """
-        index = Index()
-        fd = self._open_root()
-        if fd is None:
-            return index
-        try:
-            now = self._walk(fd)
-        finally:
-            os.close(fd)
-        brought = {put.item.path: put.item for put in plan.puts}
-        kept = plan.keeps.contents()
-        before = self._found
-        for row, (path, at) in enumerate(zip(now.paths, before.rows(now.paths), strict=True)):
-            stamp = now.stamps[5 * row : 5 * row + 5]
-            known = self._written.get(path) or (before.stamps[5 * at : 5 * at + 4] if at >= 0 else ())
-            if not now.is_file(row) or tuple(stamp[:4]) != tuple(known):
-                continue
+        index, brought, kept = Index(), {put.item.path: put.item for put in plan.puts}, plan.keeps.contents()
+        before, written, now_ns = self._found, self._outcome.written, time.time_ns()
+        left = self._outcome.kept or before
+        paths = sorted([*kept, *brought])
+        for path, was, at in zip(paths, before.rows(paths), left.rows(paths), strict=True):
             if path in brought:
                 item = brought[path]
-                index.add(path, Seen(tuple(stamp), now.began_ns, item.sha256, item.md5, item.etag))
-            elif (content := kept.get(path)) is not None:
-                if isinstance(content, bytes):
-                    index.add_known(path, stamp, now.began_ns, content)
-                else:
-                    index.add(path, Seen(tuple(stamp), now.began_ns, *content))
+                if path in written:
+                    index.add(path, Seen(written[path], now_ns, item.sha256, item.md5, item.etag))
+                continue
+            if path in written:  # a copy that we have made
+                stamp = array("q", written[path])
+            elif at >= 0 and left.stamps[5 * at + 4] >= 0:
+                stamp = left.stamps[5 * at : 5 * at + 5]
+            else:
+                continue
+            if was < 0 or not is_past(before.stamps[5 * was + 3], before.stamps[5 * was + 4], before.began_ns):
+                continue
+            content = kept[path]
+            if isinstance(content, bytes):
+                index.add_known(path, stamp, now_ns, content)
+            else:
+                index.add(path, Seen(tuple(stamp), now_ns, *content))
         return index
 
     def _walk(self, fd: int) -> Walked:
         ours = self._ours
-        return scan.walk(fd, prunes=lambda path: path.startswith(ours), ignores=lambda path, _: path.startswith(ours))
+        walked = scan.walk(fd, prunes=lambda path: path.startswith(ours), ignores=lambda path, _: path.startswith(ours))
+        walked.file_bits = 0o7777
+        return walked
 
     def drift(self) -> int | None:
         """How many names differ from what the last run left, by stat(2) alone; None when nothing is known."""

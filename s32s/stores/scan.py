@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from s32s import disk, tree
-from s32s.index import Index, Seen, are_past, inode_of, stamp
+from s32s.index import Index, Seen, are_past, stamp
 from s32s.rules import EVERYTHING
 from s32s.tree import Columns, Item, Kind, Tree, is_md5
 
@@ -51,6 +51,8 @@ class Walked:
         stamps: five numbers a name, see `Found.stamp`.
         targets: where the symbolic links point, by path.
         errors: why some could not be read, by path.
+        file_bits: the bits of a file's mode that count. A master's setuid, setgid and sticky bits do not travel, and on
+            a slave no file should have one.
     """
 
     def __init__(self) -> None:
@@ -60,6 +62,7 @@ class Walked:
         self.stamps = array("q")
         self.targets: dict[str, str] = {}
         self.errors: dict[str, OSError] = {}
+        self.file_bits = 0o777
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -88,7 +91,7 @@ class Walked:
             kind,
             size=stamp[2] if is_file else 0,
             mtime_ns=stamp[3] if is_file else None,
-            mode=stat.S_IMODE(mode) & 0o777 if kind in (Kind.FILE, Kind.DIR) else None,
+            mode=mode & self.file_bits if is_file else mode & 0o777 if kind is Kind.DIR else None,
             target=self.targets.get(path),
         )
         return Found(item, stamp, self.errors.get(path))
@@ -96,6 +99,10 @@ class Walked:
     def is_file(self, row: int) -> bool:
         """Whether there is a regular file at a row."""
         return stat.S_ISREG(self.modes[row])
+
+    def is_dir(self, row: int) -> bool:
+        """Whether there is a directory at a row."""
+        return stat.S_ISDIR(self.modes[row])
 
     def directories(self) -> Iterator[tuple[str, int]]:
         """Path and permission bits of all directories."""
@@ -106,9 +113,8 @@ class Walked:
         )
 
     def is_as_found(self, row: int, status: os.stat_result) -> bool:
-        """Whether a file certainly still is the one that was found; its change time moves with every new link."""
-        device, inode, size, mtime_ns = self.stamps[5 * row : 5 * row + 4]
-        return (status.st_mtime_ns, status.st_size, inode_of(status), status.st_dev) == (mtime_ns, size, inode, device)
+        """Whether a file certainly still is the one that was found."""
+        return stamp(status) == tuple(self.stamps[5 * row : 5 * row + 5])
 
     def looks(self) -> str | None:
         """How all of it looks to stat(2), as one digest: as long as it is the same, every byte is.
@@ -218,7 +224,8 @@ def recall(walked: Walked, index: Index) -> tuple[Columns, array[int]]:
         hashes = index.hashes(at) if at >= 0 else None
         if hashes is not None:
             size, mtime_ns = walked.stamps[5 * row + 2], walked.stamps[5 * row + 3]
-            columns.append(walked.paths[row], size, mtime_ns, walked.modes[row] & 0o777, hashes[:32], hashes[32:])
+            mode = walked.modes[row] & walked.file_bits
+            columns.append(walked.paths[row], size, mtime_ns, mode, hashes[:32], hashes[32:])
             continue
         item = walked.found(row).item
         if at >= 0:

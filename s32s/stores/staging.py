@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -26,7 +26,10 @@ from s32s.errors import EntryFailed, IntegrityError, Interrupted, Refused, Sourc
 from s32s.index import stamp
 from s32s.plan import Plan, Put
 from s32s.state import digest
+from s32s.stores import meanwhile
+from s32s.stores.attributes import Likeness
 from s32s.stores.base import Body, Progress
+from s32s.stores.meanwhile import Moved, Policy
 from s32s.stores.scan import Walked, open_file
 from s32s.tree import Item, Kind
 
@@ -72,6 +75,21 @@ class Salvage:
         self.files.clear()
 
 
+@dataclass(slots=True)
+class Outcome:
+    """What a change knows of the files that it leaves, for the index, and what people should know.
+
+    Attributes:
+        written: the stamps of the files that it wrote, by path.
+        kept: of the files that stay, with the change times that our own links have left them; None where it made none.
+        told: names that moved in the target meanwhile, and are left to the next run.
+    """
+
+    written: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    kept: Walked | None = None
+    told: list[str] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The target as the caller has it open.
@@ -82,7 +100,9 @@ class Opened:
         shown: the target's path, for messages.
         found: what the last listing found.
         salvage: see `Salvage`.
-        written: filled by the change: (device, inode, size, mtime_ns) of each file that it wrote, by path.
+        walk: lists the target by its descriptor once more.
+        policy: what to do about what has moved in it meanwhile.
+        outcome: filled by the change.
     """
 
     parent: int
@@ -90,7 +110,9 @@ class Opened:
     shown: str
     found: Walked
     salvage: Salvage
-    written: dict[str, tuple[int, ...]]
+    walk: Callable[[int], Walked]
+    policy: Policy
+    outcome: Outcome
 
 
 def ours(name: str) -> tuple[str, str]:
@@ -147,6 +169,7 @@ class Staging:
         self.old = -1  # descriptor of the live target, or -1 when there is none
         self.old_status: os.stat_result | None = None
         self.owner: tuple[int, int] | None = None
+        self.likeness = Likeness(-1, -1, opened.found)
         self.dirs: set[str] = set()
         self._brought: list[Item] = []
         self._done: dict[str, str] = {}
@@ -168,6 +191,8 @@ class Staging:
         self.outer_fd = os.open(self.outer, flags, dir_fd=self.opened.parent)
         os.mkdir(TREE, 0o700, dir_fd=self.outer_fd)
         self.tree = os.open(TREE, flags, dir_fd=self.outer_fd)
+        self.likeness = Likeness(self.old, self.tree, self.opened.found)
+        self.likeness.dress("")
         self.fill()
 
     def close(self) -> None:
@@ -175,6 +200,7 @@ class Staging:
             if fd >= 0:
                 os.close(fd)
         self.tree = self.old = self.outer_fd = -1
+        self.likeness.close()
         if self.outer:
             # The next run removes what does not go now; a failure to tidy must not hide how the change ended.
             with contextlib.suppress(OSError, EntryFailed):
@@ -215,6 +241,21 @@ class Staging:
     def open_old(self) -> int:
         raise NotImplementedError
 
+    def look_again(self) -> tuple[Walked, Moved]:
+        """Walk the target once more, and say what has moved in it since it was listed.
+
+        Raises:
+            SourceChanged: the run is to start over.
+        """
+        found = self.opened.found
+        now = self.opened.walk(self.old) if self.old >= 0 else Walked()
+        for path, error in now.errors.items():
+            if not isinstance(error, FileNotFoundError):
+                raise meanwhile.changed(path, self.shown) from error
+        moved = meanwhile.judge(self.plan, found, now, self.opened.policy, shown=self.shown)
+        self.opened.outcome.told += moved.told
+        return now, moved
+
     def place_nearby(self, puts: Iterable[Put]) -> list[Item]:
         """Stage what needs no network: links, changes of mode or time, bytes that lie in the old tree already.
 
@@ -231,7 +272,7 @@ class Staging:
             elif item.kind is Kind.FILE:
                 self.make_dirs(paths.parent(item.path))
                 nearby = put.old if not put.needs_bytes else at_hand.get(item.sha256) if item.sha256 else None
-                if nearby is not None and self.copy_old(nearby, put):
+                if nearby is not None and self.copy_old(nearby, put, self.opened.found):
                     continue
                 if not self._take_salvaged(item):
                     wanted.append(item)
@@ -254,6 +295,7 @@ class Staging:
         announced = body.item
         sha256 = hashlib.sha256()
         size = on_its_way = 0
+        ends_in_hole = False
         # One step from the staging root: nobody but us can plant a link in there.
         fd = os.open(announced.path, _NEW_FILE, self._mode(announced), dir_fd=self.tree)
         try:
@@ -262,11 +304,13 @@ class Staging:
                 if size > announced.size:
                     break
                 sha256.update(chunk)
-                disk.write_all(fd, chunk)
+                ends_in_hole = disk.write_sparsely(fd, chunk, size - len(chunk))
                 if size - on_its_way >= _WRITE_BACK:
                     disk.begin_writing_back(fd, on_its_way, size - on_its_way)
                     on_its_way = size
                 progress(len(chunk))
+            if ends_in_hole:
+                os.ftruncate(fd, size)
             return _verified(body.item, size=size, sha256=sha256.hexdigest())
         finally:
             os.close(fd)
@@ -276,12 +320,12 @@ class Staging:
 
         Here in one go, as each of these calls would make the workers wait for one another.
         """
-        for item in self._brought:
+        for item in sorted(self._brought, key=lambda item: item.path):
             self._stamp(item)
 
-    def copy_old(self, old: Item, put: Put) -> bool:
-        """Stage a file from the old tree's bytes; False when they are not what the listing found."""
-        row = self.opened.found.find(old.path)
+    def copy_old(self, old: Item, put: Put, found: Walked) -> bool:
+        """Stage a file from the old tree's bytes; False when they are not what `found` says."""
+        row = found.find(old.path)
         if row is None or self.old < 0:
             return False
         try:
@@ -292,9 +336,12 @@ class Staging:
         fd = os.open(item.path, _NEW_FILE, 0o600, dir_fd=self.tree)
         try:
             if not disk.reflink(source, fd):
+                size = 0
                 for chunk in disk.read_chunks(source):
-                    disk.write_all(fd, chunk)
-            if not self.opened.found.is_as_found(row, os.fstat(source)):
+                    disk.write_sparsely(fd, chunk, size)
+                    size += len(chunk)
+                os.ftruncate(fd, size)
+            if not found.is_as_found(row, os.fstat(source)):
                 os.unlink(item.path, dir_fd=self.tree)
                 return False
         finally:
@@ -321,6 +368,7 @@ class Staging:
         path, tree = item.path, self.tree
         if self.owner:
             self._chown(path)
+        self.likeness.keep(path)
         mtime_ns = item.mtime_ns if item.mtime_ns is not None else (like.mtime_ns if like else None)
         if mtime_ns is not None:
             os.utime(path, ns=(mtime_ns, mtime_ns), dir_fd=tree, follow_symlinks=False)
@@ -328,7 +376,8 @@ class Staging:
         mode = self._mode(item, like)
         if stat.S_IMODE(status.st_mode) != mode:
             os.chmod(path, mode, dir_fd=tree)
-        self.opened.written[path] = stamp(status)[:4]
+            status = os.stat(path, dir_fd=tree, follow_symlinks=False)
+        self.opened.outcome.written[path] = stamp(status)
 
     def _mode(self, item: Item, like: Item | None = None) -> int:
         return (item.mode if item.mode is not None else self._old_mode(item.path, like)) & 0o777
@@ -350,10 +399,14 @@ class Staging:
         self.dirs.add(path)
         if self.owner:
             self._chown(path)
+        self.likeness.dress(path)
 
     def _chown(self, path: str) -> None:
+        user, group = self.owner or (-1, -1)
+        if self.likeness.gives_group(paths.parent(path)):
+            group = -1  # it has that of its directory
         with contextlib.suppress(PermissionError):
-            os.chown(path, *(self.owner or (-1, -1)), dir_fd=self.tree, follow_symlinks=False)
+            os.chown(path, user, group, dir_fd=self.tree, follow_symlinks=False)
 
     def _unlink(self, path: str) -> None:
         with contextlib.suppress(OSError):
@@ -378,9 +431,9 @@ class Staging:
                 hint="make room and run it again",
             )
 
-    def dir_modes(self) -> dict[str, int]:
-        """The mode of every directory that the new tree names."""
-        modes = dict(self.opened.found.directories())
+    def dir_modes(self, now: Walked) -> dict[str, int]:
+        """The mode of every directory that the new tree names, where nobody has recorded one as it is now."""
+        modes = dict(now.directories())
         for item in (
             *(put.item for put in self.plan.puts),
             *(keep.source for keep in self.plan.keeps.directories()),

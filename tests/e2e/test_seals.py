@@ -89,6 +89,9 @@ ANYWHERE = [
         *ANYWHERE,
         pytest.param(lambda root: (root / "css/new.css").write_bytes(b"x"), id="a file is new"),
         pytest.param(lambda root: (root / "css/site.css").chmod(0o600), id="another mode"),
+        pytest.param(lambda root: (root / "css/site.css").chmod(0o4644), id="a setuid bit"),
+        pytest.param(lambda root: (root / "css/site.css").chmod(0o2644), id="a setgid bit"),
+        pytest.param(lambda root: (root / "css/site.css").chmod(0o1644), id="a sticky bit"),
         pytest.param(lambda root: (root / "empty").rmdir(), id="an empty directory is gone"),
         pytest.param(lambda root: (root / "link").symlink_to("css"), id="a link is new"),
         pytest.param(

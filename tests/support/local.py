@@ -1,0 +1,111 @@
+"""A slave's directory changed step by step, without a network: something can happen between any two steps."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from s32s import disk
+from s32s import plan as planner
+from s32s.index import Index, stamp
+from s32s.stores.local_target import LocalTarget
+from s32s.stores.meanwhile import Policy
+from s32s.tree import Item, Tree, make
+
+OLD_NS = 1_700_000_000_000_000_000
+PATIENT, LAST, COPY = Policy(True, True), Policy(True, False), Policy(False, True)
+#: What may be called while a change goes on, in this order.
+MOMENTS = ["downloads", "links", "synced", "exchanged", "swept"]
+
+Act = Callable[[Path], object]
+
+
+class Bytes:
+    """A body whose bytes are at hand."""
+
+    def __init__(self, item: Item, data: bytes) -> None:
+        self.item = item
+        self._data = data
+
+    def chunks(self) -> Iterator[bytes]:
+        """All of them."""
+        yield self._data
+
+
+class Run:
+    """One run against a target, with what happens meanwhile."""
+
+    def __init__(self, root: Path, *, in_place: bool = False, index: Index | None = None) -> None:
+        self.root = root
+        self.index = index or Index()
+        self.target = LocalTarget(str(root), in_place=in_place, index=lambda: self.index)
+
+    def go(
+        self,
+        source: Mapping[str, bytes],
+        policy: Policy = PATIENT,
+        moments: Mapping[str, Act] | None = None,
+        patch: pytest.MonkeyPatch | None = None,
+        *,
+        mode: int = 0o644,
+    ) -> list[str]:
+        """Make the target what `source` says; return what people are told.
+
+        Args:
+            moments: what happens when, see `MOMENTS`.
+            patch: for what happens within a step.
+            mode: of every file.
+
+        Raises:
+            SourceChanged: the run would start over.
+        """
+        wanted = tree_of(source, mode)
+
+        def meanwhile(moment: str) -> None:
+            if act := (moments or {}).get(moment):
+                act(self.root)
+
+        real = disk.sync_filesystem
+
+        def synced(fd: int) -> None:
+            real(fd)
+            meanwhile("synced")
+
+        with self.target.held(changing=True) as target:
+            plan = planner.make(wanted, target.tree(wanted, progress=lambda size: None), deletes=policy.deletes)
+            with target.change(plan, policy) as change:
+                for item in change.wanted:
+                    change.put(Bytes(item, source[item.path]), lambda size: None)
+                meanwhile("downloads")
+                with patch.context() if patch else contextlib.nullcontext() as tap:
+                    if tap:
+                        tap.setattr(disk, "sync_filesystem", synced)
+                    change.publish()
+                meanwhile("exchanged")
+                change.sweep()
+            meanwhile("swept")
+            target.remember(plan, changed=True, save=self._save)
+        self._check_index()
+        return target.told
+
+    def _check_index(self) -> None:
+        """Whatever is remembered of a file that looks as it did then must be true."""
+        for path, seen in self.index.items():
+            file = self.root / path
+            if file.is_file() and seen.holds_for(stamp(file.stat())):
+                assert seen.sha256 == hashlib.sha256(file.read_bytes()).hexdigest(), f"{path} is remembered wrongly"
+
+    def _save(self, index: Index) -> None:
+        self.index = index
+
+
+def tree_of(source: Mapping[str, bytes], mode: int = 0o644) -> Tree:
+    """A source with hashes, as a manifest names it."""
+    return make(
+        Item(path, size=len(data), mtime_ns=OLD_NS, mode=mode, sha256=hashlib.sha256(data).hexdigest())
+        for path, data in source.items()
+    )
