@@ -77,7 +77,7 @@ class _InPlace(Staging):
                 # directory since it was listed, which the next run sees.
                 if exc.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY):
                     continue
-                raise
+                raise OSError(exc.errno, exc.strerror, item.path) from exc
         disk.sync_filesystem(root)
 
     def _clear_way(self, root: int, path: str) -> None:
