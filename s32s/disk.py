@@ -18,12 +18,11 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from s32s import paths
-from s32s.errors import EntryFailed, Locked, Refused
+from s32s.errors import Locked, Refused
 
 _RENAME_NOREPLACE = 1  # <linux/fs.h>
 _RENAME_EXCHANGE = 2
@@ -37,6 +36,8 @@ _LEAST_HOLE = 4096
 _ZEROS = bytes(_COPY_CHUNK)
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Of a descent: directories that stay open at once, far below the 1,024 descriptors of a usual process.
+_KEPT_OPEN = 32
 # On the way a directory need only be searchable, like the /home/* of others; O_PATH asks for no more (open(2)).
 _PASS_DIR = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -93,6 +94,59 @@ def directory(root: int, path: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+class Descent:
+    """The open directories on the way down from one, of which only the nearest stay open.
+
+    A tree may be deeper than a process may open files. A directory that was closed is opened again from the one below
+    it, by "..", and must still be the same.
+
+    Args:
+        root: descriptor of the directory at the top, which stays the caller's.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._fds = [root]
+        self._closed: list[os.stat_result] = []
+
+    @property
+    def fd(self) -> int:
+        """Descriptor of the lowest directory."""
+        return self._fds[-1]
+
+    def enter(self, fd: int) -> None:
+        """Go down into a directory of the lowest one; its descriptor is ours from now on."""
+        self._fds.append(fd)
+        if len(self._fds) > _KEPT_OPEN:
+            above = self._fds[-_KEPT_OPEN]
+            self._closed.append(os.fstat(above))
+            os.close(above)
+            self._fds[-_KEPT_OPEN] = -1
+
+    def leave(self) -> None:
+        """Go up again.
+
+        Raises:
+            OSError: ESTALE when the directory was moved meanwhile. The descent is of no more use but for `close`.
+        """
+        left = self._fds.pop()
+        try:
+            if self._fds[-1] < 0:
+                fd = os.open("..", _OPEN_DIR, dir_fd=left)
+                if not os.path.samestat(os.fstat(fd), self._closed.pop()):
+                    os.close(fd)
+                    raise OSError(errno.ESTALE, "a directory above was moved meanwhile")
+                self._fds[-1] = fd
+        finally:
+            os.close(left)
+
+    def close(self) -> None:
+        """Close all that is open, but for the root."""
+        for fd in self._fds[1:]:
+            if fd >= 0:
+                os.close(fd)
+        del self._fds[1:]
 
 
 def check_ancestors(path: str) -> None:
@@ -277,33 +331,81 @@ def _is_zeros(piece: memoryview) -> bool:
 def remove_tree(parent: int, name: str) -> None:
     """Remove `name` and all below it, by descriptors, never through a link and never into another mount.
 
+    What cannot be removed stays, and all the rest goes.
+
     Raises:
-        EntryFailed: something is mounted inside.
-        OSError: something could not be removed.
+        OSError: something could not be removed; it names the first.
     """
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
         os.unlink(name, dir_fd=parent)
         return
-    _empty(parent, name, device=status.st_dev)
-    os.rmdir(name, dir_fd=parent)
+    _Removal(parent, status.st_dev).remove(name)
 
 
-def _empty(parent: int, name: str, *, device: int) -> None:
-    fd = _open_for_removal(parent, name)
-    try:
-        if os.fstat(fd).st_dev != device:
-            raise EntryFailed(f"something is mounted on {paths.quote(name)}, so it was not removed")
-        with os.scandir(fd) as entries:
-            inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+class _Removal:
+    """One directory that goes with all it holds, however deep it is."""
+
+    def __init__(self, parent: int, device: int) -> None:
+        self._descent = Descent(parent)
+        self._device = device
+        self._way: list[str] = []
+        self._left: list[list[str]] = []  # at each level, the directories that are still to be emptied
+        self._error: OSError | None = None
+
+    def remove(self, name: str) -> None:
+        try:
+            self._enter(name)
+            while self._way:
+                if self._left[-1]:
+                    self._enter(self._left[-1].pop())
+                else:
+                    self._left.pop()
+                    name = self._way.pop()
+                    self._descent.leave()
+                    self._try(os.rmdir, name)
+        finally:
+            self._descent.close()
+        if self._error is not None:
+            raise self._error
+
+    def _enter(self, name: str) -> None:
+        try:
+            fd = _open_for_removal(self._descent.fd, name)
+        except OSError as exc:
+            self._note(exc, name)
+            return
+        self._descent.enter(fd)
+        self._way.append(name)
+        self._left.append([])
+        if os.fstat(fd).st_dev != self._device:
+            self._note(OSError(errno.EBUSY, "something is mounted on it"), "")
+            return
+        try:
+            with os.scandir(fd) as entries:
+                inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except OSError as exc:
+            self._note(exc, "")
+            return
         for child, is_dir in inside:
             if is_dir:
-                _empty(fd, child, device=device)
-                os.rmdir(child, dir_fd=fd)
+                self._left[-1].append(child)
             else:
-                os.unlink(child, dir_fd=fd)
-    finally:
-        os.close(fd)
+                self._try(os.unlink, child)
+
+    def _try(self, remove: Callable[..., None], name: str) -> None:
+        try:
+            remove(name, dir_fd=self._descent.fd)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            self._note(exc, name)
+
+    def _note(self, exc: OSError, name: str) -> None:
+        """Keep the first error, with the whole path. That the directories above are not empty is its consequence."""
+        if self._error is None:
+            path = "/".join([*self._way, name]).rstrip("/")
+            self._error = OSError(exc.errno, exc.strerror, path)
 
 
 def _open_for_removal(parent: int, name: str) -> int:
@@ -352,12 +454,18 @@ def lock(parent: int, name: str, *, what: str, holder: dict[str, str]) -> Iterat
 
 def _locked_file(parent: int, name: str, *, what: str) -> int:
     while True:
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, 0o600, dir_fd=parent)
+        except OSError as exc:
+            if exc.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV):
+                raise _no_lock(parent, name, what) from exc
+            raise
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink > 1:
             os.close(fd)
             # Its name can be guessed; what is written into it must not land in a file that somebody has linked there.
-            raise Refused(f"{name}, where the lock of {paths.escape(what)} belongs, is not ours", hint="remove it")
+            raise _no_lock(parent, name, what)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -376,6 +484,27 @@ def _locked_file(parent: int, name: str, *, what: str) -> int:
         os.close(fd)
 
 
+def _no_lock(parent: int, name: str, what: str) -> Refused:
+    where = f"{os.readlink(f'/proc/self/fd/{parent}').rstrip('/')}/{name}"
+    kind = "something else"
+    with contextlib.suppress(OSError):
+        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+        kind = _LOCK_KINDS.get(stat.S_IFMT(mode), "something else")
+    return Refused(
+        f"{paths.escape(where)}, where the lock of {paths.escape(what)} belongs, is {kind}, so it is not ours",
+        hint="look where it comes from and remove it",
+    )
+
+
+_LOCK_KINDS = {
+    stat.S_IFREG: "a file of another user or one with two names",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a FIFO",
+}
+
+
 def _holder(said: bytes) -> str:
     try:
         facts = json.loads(said)
@@ -383,85 +512,6 @@ def _holder(said: bytes) -> str:
     except (ValueError, AttributeError):
         return ""
     return f" ({paths.escape(text)[:200]})"
-
-
-# -- mounts ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One line of /proc/PID/mountinfo (proc(5)): a part of a file system, and where it is seen."""
-
-    device: str
-    root: str
-    point: str
-
-
-def mounts(text: str) -> list[Mount]:
-    """Parse mountinfo."""
-    found = []
-    for line in text.splitlines():
-        fields = line.split(" ")
-        if len(fields) > 4:
-            found.append(Mount(fields[2], _unescape(fields[3]), _unescape(fields[4])))
-    return found
-
-
-def mounted_at_or_below(path: str) -> str | None:
-    """The first mount point that is `path` or lies in it, in our own mount namespace."""
-    for mount in mounts(_mountinfo("self")):
-        if mount.point == path or mount.point.startswith(path + "/"):
-            return mount.point
-    return None
-
-
-def bound_elsewhere(path: str) -> str | None:
-    """Where the directory `path`, or one in it, is bind-mounted in any mount namespace that we can see; or None.
-
-    Such a mount pins the directory's inode: after an exchange it would still show the old tree, and then an empty one.
-    Of other users' processes only root sees the mounts.
-    """
-    own = mounts(_mountinfo("self"))
-    above = max((mount for mount in own if _holds(mount.point, path)), key=lambda mount: len(mount.point), default=None)
-    if above is None:
-        return None
-    rest = path[len(above.point) :].lstrip("/")
-    inside = f"{above.root.rstrip('/')}/{rest}"
-    seen: set[str] = set()
-    for process in _processes():
-        try:
-            namespace = os.readlink(f"/proc/{process}/ns/mnt")
-            if namespace in seen:
-                continue
-            seen.add(namespace)
-            listed = mounts(_mountinfo(process))
-        except OSError:
-            continue  # it ended, or it belongs to another user
-        for mount in listed:
-            if mount.device == above.device and (mount.root == inside or mount.root.startswith(inside + "/")):
-                return f"{mount.point} (process {process})" if process != "self" else mount.point
-    return None
-
-
-def _processes() -> list[str]:
-    try:
-        return ["self", *(name for name in os.listdir("/proc") if name.isdigit())]
-    except OSError:
-        return ["self"]
-
-
-def _mountinfo(process: str) -> str:
-    return Path(f"/proc/{process}/mountinfo").read_text("utf-8", "surrogateescape")
-
-
-def _holds(point: str, path: str) -> bool:
-    return point == "/" or path == point or path.startswith(point + "/")
-
-
-def _unescape(text: str) -> str:
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, char)
-    return text
 
 
 # -- libc --------------------------------------------------------------------------------------------------------------

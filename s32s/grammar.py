@@ -86,7 +86,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--role", metavar="ROLE", help="master, slave or mirror")
     made.add_argument("--maps", metavar="PATH", help="S3 path of the maps: bucket/prefix, or one .json object")
-    made.add_argument("--allow", metavar="DIR", action="append", help="a slave writes only below this; repeatable")
+    made.add_argument(
+        "--allow",
+        metavar="DIR",
+        action="append",
+        help="a slave writes only below this; given again for each one, and all replace the list that is there",
+    )
     made.add_argument(
         "--max-delete", metavar="N", help='most deletions in one sync: a count, or a percentage as "50%%"'
     )

@@ -13,6 +13,23 @@ from s32s.errors import Refused
 from s32s.plan import Plan
 from s32s.tree import Item, Kind, Tree
 
+# Not a directory to replace on any Linux system, whatever a configuration says: file-hierarchy(7).
+# fmt: off
+_NEVER_REPLACED = frozenset([
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/media",
+    "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib",  # noqa: S108
+    "/usr/local", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log", "/var/run", "/var/tmp",  # noqa: S108
+])
+
+# What packages, the kernel or the system's own services keep, all below included. Of a merged /usr both names are here.
+_OWNED = (
+    "/bin", "/boot", "/dev", "/efi", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/nix", "/proc",
+    "/run", "/sbin", "/snap", "/sys", "/usr", "/var/cache/apt", "/var/lib/apk", "/var/lib/apt", "/var/lib/dpkg",
+    "/var/lib/pacman", "/var/lib/rpm", "/var/lib/systemd", "/var/run", "/var/spool/cron",
+)
+# fmt: on
+_NOT_OWNED = "/usr/local"  # which packages leave to the administrator
+
 #: A percentage never refuses fewer deletions than this (design 3): small directories change wholesale every day.
 FREE_DELETIONS = 10
 
@@ -32,6 +49,50 @@ class MaxDelete:
 
     def __str__(self) -> str:
         return f"{self.number:g}%" if self.percent else f"{self.number:g}"
+
+
+def target_problem(root: str, *, allow_system: bool) -> str | None:
+    """Say why a directory belongs to the system, so that nothing may ever replace it, or None.
+
+    Args:
+        allow_system: the configuration's; some directories are never replaced all the same.
+    """
+    if root in _NEVER_REPLACED:
+        return "is a directory of the system and is never replaced; name one below it"
+    if not allow_system and (owner := _owner(root)):
+        return f"lies in {owner}, which belongs to the system; allow_system = true in the configuration lifts this"
+    return None
+
+
+def allow_problem(directory: str, *, allow_system: bool) -> str | None:
+    """Say why a slave may not be allowed to write below a directory, or None.
+
+    Args:
+        directory: absolute, without "." and ".." and empty segments.
+        allow_system: the configuration's.
+    """
+    if allow_system:
+        return None
+    if directory == "/":
+        what = "it is the whole system; name the directories that targets lie in, such as /srv"
+    elif directory == "/root":
+        what = "it holds the files of the administrator; name one below it"
+    elif owner := _owner(directory):
+        what = "it is a directory of the system" if owner == directory else f"it lies in {owner}, which is the system's"
+    else:
+        return None
+    return f"{paths.quote(directory)} cannot be allowed: {what}; allow_system = true lifts this"
+
+
+def _owner(directory: str) -> str | None:
+    """The directory of the system that one is or lies in, or None."""
+    if _lies_in(directory, _NOT_OWNED):
+        return None
+    return next((owned for owned in _OWNED if _lies_in(directory, owned)), None)
+
+
+def _lies_in(directory: str, above: str) -> bool:
+    return directory == above or directory.startswith(above + "/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ _RACY_MTIME_NS = 2_000_000_000
 #: Two changes within this time may leave one ctime: a tick of the kernel's clock, 10 ms at HZ=100, doubled.
 RACY_CTIME_NS = 20_000_000
 
-_MOST = 2**63 - 1
+#: The latest time, in ns since the epoch, that fits into a signed number of 64 bits: in the year 2262. Its negative,
+#: in 1677, is the earliest.
+MOST_NS = 2**63 - 1
 _NO_HASHES = bytes(48)
 
 #: Files a page: about a megabyte.
@@ -43,6 +45,8 @@ class Seen(NamedTuple):
         seen_ns: when that was, in ns since the epoch.
         sha256, md5: of its bytes, as far as they were needed.
         etag: of the S3 object that it was last known equal to.
+        meant_ns: the modification time that it was given, where the file system could not keep it as it was: a range
+            that ends in 1901 or 2038, whole seconds. None where it could.
     """
 
     stamp: tuple[int, ...]
@@ -50,6 +54,7 @@ class Seen(NamedTuple):
     sha256: str | None = None
     md5: str | None = None
     etag: str | None = None
+    meant_ns: int | None = None
 
     def holds_for(self, now: tuple[int, ...]) -> bool:
         """Tell whether a file with the stamp `now` certainly has the same bytes."""
@@ -63,7 +68,7 @@ class Index:
         self._paths: list[str] = []
         self._numbers = array("q")  # six a file: its stamp, and when it was seen
         self._hashes = bytearray()  # of SHA-256 and an ETag that looks like an MD5, where there are just these two
-        self._others: dict[int, tuple[str | None, str | None, str | None]] = {}
+        self._others: dict[int, tuple[str | None, str | None, str | None, int | None]] = {}
         for path, seen in sorted(files):
             self.add(path, seen)
 
@@ -71,8 +76,8 @@ class Index:
         """Append a file; paths come in order."""
         hashes = _NO_HASHES
         md5 = seen.md5 if seen.md5 != seen.etag else None  # which an ETag of this content says already
-        if seen.sha256 is None or md5 is not None or not is_md5(seen.etag):
-            self._others[len(self._paths)] = seen.sha256, md5, seen.etag
+        if seen.sha256 is None or md5 is not None or not is_md5(seen.etag) or seen.meant_ns is not None:
+            self._others[len(self._paths)] = seen.sha256, md5, seen.etag, seen.meant_ns
         else:
             hashes = bytes.fromhex(f"{seen.sha256}{seen.etag}")
         self._paths.append(path)
@@ -120,12 +125,17 @@ class Index:
         hashes = self._others.get(row)
         if hashes is None:
             both = self._hashes[48 * row : 48 * row + 48].hex()
-            hashes = both[:64], None, both[64:]
+            hashes = both[:64], None, both[64:], None
         return Seen(tuple(stamp), seen_ns, *hashes)
 
     def hashes(self, row: int) -> bytes | None:
         """SHA-256 and MD5-like ETag of the file at a row, 48 bytes; None where more, less or others are known."""
         return None if row in self._others else bytes(self._hashes[48 * row : 48 * row + 48])
+
+    def meant(self) -> dict[str, Seen]:
+        """The files that were given a time that they could not keep, by path, without what they hold."""
+        rows = (row for row, facts in sorted(self._others.items()) if facts[3] is not None)
+        return {self._paths[row]: self.seen(row)._replace(sha256=None, md5=None, etag=None) for row in rows}
 
     def seen_ns(self, row: int) -> int:
         """When the file at a row was seen."""
@@ -167,7 +177,9 @@ class Index:
         before = len(self._paths)
         self._numbers.frombytes(parts[1])
         self._hashes += parts[2]
-        self._others |= {before + int(row): tuple(hashes) for row, hashes in json.loads(parts[3]).items()}
+        # A page of an older version has no times that were meant.
+        others = {before + int(row): (*hashes, None)[:4] for row, hashes in json.loads(parts[3]).items()}
+        self._others |= others
         at = 0
         for length in lengths:
             self._paths.append(text[at : at + length])
@@ -188,12 +200,20 @@ def are_past(mtimes_ns: Iterable[int], ctimes_ns: Iterable[int], seen_ns: int) -
 
 def inode_of(status: os.stat_result) -> int:
     """The inode as a signed number, as arrays and databases hold it; some file systems use its highest bit."""
-    return status.st_ino & _MOST
+    return status.st_ino & MOST_NS
 
 
 def stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    """The facts of a file that change when its bytes do."""
-    return status.st_dev, status.st_ino & _MOST, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    """The facts of a file that change when its bytes do. A time out of range is the nearest that is within."""
+    mtime_ns, ctime_ns = status.st_mtime_ns, status.st_ctime_ns
+    if not -MOST_NS <= mtime_ns <= MOST_NS or ctime_ns > MOST_NS:
+        mtime_ns, ctime_ns = max(-MOST_NS, min(mtime_ns, MOST_NS)), min(ctime_ns, MOST_NS)
+    return status.st_dev, status.st_ino & MOST_NS, status.st_size, mtime_ns, ctime_ns
+
+
+def is_recordable(mtime_ns: int) -> bool:
+    """Tell whether a modification time fits into stamps and manifests."""
+    return -MOST_NS < mtime_ns < MOST_NS
 
 
 def _digest(page: bytes) -> bytes:

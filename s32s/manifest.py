@@ -85,8 +85,8 @@ class Head(_Model):
     nonce: Name
     host: Name
     time: Name
-    files: Annotated[int, pydantic.Field(ge=0)] = 0
-    size: Annotated[int, pydantic.Field(ge=0, alias="bytes")] = 0
+    files: Annotated[int, pydantic.Field(ge=0, le=_MAX_INT)] = 0
+    size: Annotated[int, pydantic.Field(ge=0, le=_MAX_INT, alias="bytes")] = 0
     manifest: ManifestRef | None = None
     previous: str | None = None
     push: Claim | None = None

@@ -17,6 +17,10 @@ from s32s.errors import BadPath
 #: Objects below this segment belong to s32s (head, manifests); they are never data.
 RESERVED = ".s32s"
 
+#: How names begin under which a pull keeps its lock and its staging beside a target, or in it.
+LOCK_PREFIX = ".s32s-lock-"
+STAGING_PREFIX = ".s32s-new-"
+
 #: NAME_MAX of Linux file systems, in bytes: limits.h.
 MAX_SEGMENT = 255
 #: An S3 key, prefix included, in bytes of UTF-8: S3 user guide, "Naming Amazon S3 objects".
@@ -31,12 +35,13 @@ _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\
 _NOT_XML = {"\ufffe", "\uffff"}
 
 
-def problem(path: str, *, room: int = MAX_KEY) -> str | None:
+def problem(path: str, *, room: int = MAX_KEY, on_disk: bool = True) -> str | None:
     """Say why `path` is no safe relative path, or None when it is one.
 
     Args:
         path: segments joined by `/`, no slash at either end.
         room: bytes that the prefix leaves of a key's 1,024.
+        on_disk: whether it names a file; False where only S3 ever sees it.
     """
     if path.isascii() and path.isprintable():
         size = len(path)  # the fast lane of nearly every name: nothing hidden, one byte a character
@@ -52,15 +57,17 @@ def problem(path: str, *, room: int = MAX_KEY) -> str | None:
         return "it is empty"
     if path[0] == "/":
         return "it is absolute"
+    if path[0] == "." and on_disk and path.startswith((LOCK_PREFIX, STAGING_PREFIX)):
+        return "s32s keeps such names for its locks and unfinished work in a target"
     if size > room:
         return f"it is longer than an S3 key allows ({size} of {room} bytes)"
     segments = path.split("/")
-    if len(segments) > MAX_DEPTH:
+    if len(segments) > MAX_DEPTH and on_disk:
         return f"it is more than {MAX_DEPTH} directories deep"
     for segment in segments:
         if segment in ("", ".", ".."):
             return "it has an empty segment" if not segment else f"it has a segment {segment!r}"
-        if len(segment) > 63 and len(segment.encode()) > MAX_SEGMENT:
+        if len(segment) > 63 and on_disk and len(segment.encode()) > MAX_SEGMENT:
             return f"a segment is longer than {MAX_SEGMENT} bytes"
     return None
 
@@ -101,8 +108,8 @@ def escape(text: str) -> str:
 
 
 def quote(text: str) -> str:
-    """`text`, escaped, in double quotes."""
-    return f'"{escape(text)}"'
+    """`text`, escaped, in double quotes; of one that is longer than any key only the beginning."""
+    return f'"{escape(text)}"' if len(text) <= MAX_KEY else f'"{escape(text[:MAX_KEY])}"…'
 
 
 def some(names: Iterable[str], *, most: int = 5) -> str:

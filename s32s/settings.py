@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic_core import PydanticCustomError
 
-from s32s import disk, paths
+from s32s import disk, guards, paths
 from s32s.errors import ConfigError
 from s32s.guards import MaxDelete
 from s32s.maps import Role, S3Path, suggestion
@@ -96,6 +96,8 @@ class Settings(pydantic.BaseModel):
     """What this machine is: master, slave or mirror."""
     maps: S3Path
     """S3 path of the maps: bucket/prefix with every *.json below it, or one .json object."""
+    allow_system: bool = False
+    """Whether "allow" and targets may lie in directories of the system, such as /etc; false by default."""
     allow: tuple[str, ...] = ()
     """Directories strictly below which a slave may write."""
     max_delete: MaxDelete = MaxDelete(50, percent=True)
@@ -135,10 +137,15 @@ class Settings(pydantic.BaseModel):
 
     @pydantic.field_validator("allow", mode="before")
     @classmethod
-    def _allow(cls, value: object) -> tuple[str, ...]:
+    def _allow(cls, value: object, info: pydantic.ValidationInfo) -> tuple[str, ...]:
         if not isinstance(value, list | tuple):
             raise _fail("it must be a list of directories")
-        return tuple(_directory(path) for path in value)
+        # Where that key itself is wrong only this is told.
+        allow_system = info.data.get("allow_system", True)
+        for path in value:
+            if problem := allow_problem(path, allow_system=allow_system):
+                raise _fail(problem)
+        return tuple(map(_directory, value))
 
     @pydantic.field_validator("max_delete", mode="before")
     @classmethod
@@ -343,6 +350,15 @@ def _given(changes: Mapping[str, Any]) -> bool:
     return any(_given(value) if isinstance(value, Mapping) else value not in (None, "") for value in changes.values())
 
 
+def allow_problem(value: object, *, allow_system: bool) -> str | None:
+    """Say why something cannot be one of `allow`, or None."""
+    if not isinstance(value, str) or not value.startswith("/"):
+        return f"{_shown(value)} is not an absolute directory"
+    if ".." in value.split("/"):
+        return f'{_shown(value)} holds ".."'
+    return guards.allow_problem(_directory(value), allow_system=allow_system)
+
+
 def homes() -> frozenset[str]:
     """The home directories of this machine's users, none of which is ever a target."""
     return frozenset(user.pw_dir.rstrip("/") for user in pwd.getpwall() if user.pw_dir.startswith("/"))
@@ -364,11 +380,7 @@ def _xdg(environment: Mapping[str, str], variable: str, fallback: str) -> Path:
     return Path(base) / "s32s"
 
 
-def _directory(value: object) -> str:
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise _fail(f"{_shown(value)} is not an absolute directory")
-    if ".." in value.split("/"):
-        raise _fail(f'{_shown(value)} holds ".."')
+def _directory(value: str) -> str:
     return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
 
 

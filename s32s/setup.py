@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from s32s import catalog, maps
 from s32s.errors import S32sError
 from s32s.maps import MapSet, S3Path
-from s32s.settings import S3Connection
+from s32s.settings import S3Connection, allow_problem
 from s32s.stores._engine import Engine
 
 
@@ -45,7 +45,8 @@ def completions(text: str, connection: S3Connection) -> list[str]:
 def proposed_allow(loaded: MapSet) -> list[str]:
     """The fewest directories below which all targets of a slave lie: the parents, without those inside others."""
     parents = {os.path.dirname(entry.slave) for entry in loaded.entries if entry.slave is not None}
-    return sorted(one for one in parents if one != "/" and not any(_is_below(one, other) for other in parents))
+    parents = {one for one in parents if allow_problem(one, allow_system=False) is None}
+    return sorted(one for one in parents if not any(_is_below(one, other) for other in parents))
 
 
 def outside(loaded: MapSet, allow: Iterable[str]) -> list[str]:

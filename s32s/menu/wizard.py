@@ -15,7 +15,7 @@ from s32s.maps import MapSet, Role, S3Path
 from s32s.menu.asking import Asker, Choice, Left
 from s32s.paths import escape, some
 from s32s.render.words import count
-from s32s.settings import S3Settings, Settings, configure
+from s32s.settings import S3Settings, Settings, allow_problem, configure
 
 _SHOWN = 10  # targets of the maps
 _ROLES = [
@@ -154,7 +154,12 @@ def _ask_allow(asker: Asker, loaded: MapSet, today: Settings | None) -> list[str
     if len(targets) > _SHOWN:
         asker.say(f"  and {len(targets) - _SHOWN:,} more")
     default = list(today.allow) if today and today.allow else setup.proposed_allow(loaded)
-    answer = asker.ask("Allowed directories, with commas between", default=", ".join(default), check=_allow_problem)
+    allow_system = today is not None and today.allow_system
+    answer = asker.ask(
+        "Allowed directories, with commas between",
+        default=", ".join(default),
+        check=lambda text: _allow_problem(text, allow_system=allow_system),
+    )
     allow = _split(answer)
     outside = setup.outside(loaded, allow)
     if outside:
@@ -181,16 +186,12 @@ def _address_problem(text: str) -> str | None:
     return "it begins with http:// or https://"
 
 
-def _allow_problem(text: str) -> str | None:
+def _allow_problem(text: str, *, allow_system: bool) -> str | None:
     directories = _split(text)
     if not directories:
         return "name one directory at least"
-    for directory in directories:
-        if not directory.startswith("/"):
-            return f"{directory} is not absolute"
-        if directory == "/" or ".." in directory.split("/"):
-            return f"{directory} cannot be allowed"
-    return None
+    problems = (allow_problem(directory, allow_system=allow_system) for directory in directories)
+    return next((problem for problem in problems if problem), None)
 
 
 def _split(text: str) -> list[str]:

@@ -120,14 +120,19 @@ def planned(source: Tree, target: Tree, task: Task, machine: Machine, work: Work
     )
 
 
-def prefix_of(entry: Entry, machine: Machine) -> S3Prefix:
-    """The entry's place on S3, with this machine's connection and cache."""
+def prefix_of(entry: Entry, machine: Machine, *, on_disk: bool = True) -> S3Prefix:
+    """The entry's place on S3, with this machine's connection and cache.
+
+    Args:
+        on_disk: whether what it holds becomes files here.
+    """
     return S3Prefix(
         machine.engine,
         entry.s3_path,
         rules=entry.rules(),
         has_manifest=entry.manifest,
         cache=ManifestCache(machine.state.cached_manifest, machine.state.cache_manifest),
+        on_disk=on_disk,
     )
 
 

@@ -40,9 +40,12 @@ def mirror(place: str, task: Task, machine: Machine, work: Work) -> Done:
             lambda source, sha256: state.cached_manifest(f"mirror {source}", sha256),
             lambda source, data: state.cache_manifest(f"mirror {source}", data),
         ),
+        on_disk=False,
     )
     with state.lock(f"the mirror to {place}", hold=task.verb.changes):
-        return until_still(lambda turn: _turn(prefix_of(task.entry, machine), target, task, machine, work), work=work)
+        return until_still(
+            lambda turn: _turn(prefix_of(task.entry, machine, on_disk=False), target, task, machine, work), work=work
+        )
 
 
 def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work: Work) -> Done:

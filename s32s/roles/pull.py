@@ -33,11 +33,20 @@ def pull(root: str, task: Task, machine: Machine, work: Work) -> Done:
     """
     entry, state = task.entry, machine.state
     kept = [str(path) for path in state.directories]
-    check_target(root, TargetRules(allow=machine.settings.allow, kept=kept, homes=machine.homes, others=task.others))
+    rules = TargetRules(
+        allow=machine.settings.allow,
+        kept=kept,
+        homes=machine.homes,
+        others=task.others,
+        allow_system=machine.settings.allow_system,
+    )
+    check_target(root, rules)
     target = LocalTarget(
         root,
         in_place=entry.apply == "in-place",
-        index=lambda: Index() if task.options.verify else state.index(root),
+        # Whoever wants every file read still has to know which times the file system could not keep.
+        index=lambda: Index(state.index(root).meant().items()) if task.options.verify else state.index(root),
+        warn=lambda text: work.emit(events.Warned(work.entry, text)),
     )
     prefix = prefix_of(entry, machine)
     with target.held(changing=task.verb.changes):

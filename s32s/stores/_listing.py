@@ -30,12 +30,16 @@ _PLAIN = re.compile(
     <Contents> \s* <Key>([^<>&]+)</Key> \s* <LastModified>([^<>&]+)</LastModified> \s*
     <ETag>(?:&quot;|&\#34;|")?([^<>&"]+)(?:&quot;|&\#34;|")?</ETag> \s*
     (?:<ChecksumAlgorithm>\w+</ChecksumAlgorithm> \s*)* (?:<ChecksumType>\w+</ChecksumType> \s*)?
-    <Size>([0-9]+)</Size> \s*
+    <Size>([0-9]{1,18})</Size> \s*
     (?:<Owner> \s* <ID>[^<>&]*</ID> \s* (?:<DisplayName>[^<>&]*</DisplayName> \s*)? </Owner> \s*)?
     (?:<StorageClass>\w+</StorageClass> \s*)? </Contents> \s*
     """,
     re.VERBOSE | re.ASCII,
 )
+
+
+_MOST_DIGITS = 18  # of a size: more would not fit into 64 bits
+_MOST_SECONDS = 2**63 // 1_000_000_000 - 1
 
 
 class Listed(NamedTuple):
@@ -53,8 +57,20 @@ def bare(etag: str | None) -> str | None:
 
 
 def whole_ns(moment: datetime.datetime | None) -> int | None:
-    """A time of S3's in ns since the epoch, in whole seconds, which is what all servers and calls agree on."""
-    return int(moment.timestamp()) * 1_000_000_000 if moment is not None else None
+    """A time of S3's in ns since the epoch, in whole seconds, which is what all servers and calls agree on.
+
+    Raises:
+        ValueError: it is too far away for 64 bits, before 1678 or after 2261.
+    """
+    if moment is None:
+        return None
+    try:
+        seconds = int(moment.timestamp())
+    except OverflowError as exc:
+        raise ValueError(str(exc)) from exc
+    if abs(seconds) > _MOST_SECONDS:
+        raise ValueError("too far away")
+    return seconds * 1_000_000_000
 
 
 def http_ns(date: str | None) -> int | None:
@@ -126,8 +142,8 @@ def objects(page: Mapping[str, Any]) -> list[Listed]:
     if listed is None:
         listed = [_listed(*fields, decode=decode) for fields in _parsed(cut)]
     for other in page.get("Contents", []):  # of a server that writes the name of the element another way
-        stored_ns = whole_ns(other.get("LastModified"))
-        listed.append(Listed(other["Key"], other["Size"], bare(other.get("ETag")), stored_ns))
+        stored = other["LastModified"].isoformat() if "LastModified" in other else None
+        listed.append(_listed(other["Key"], str(other["Size"]), other.get("ETag"), stored, decode=str))
     return listed
 
 
@@ -165,6 +181,11 @@ def _listed(
     if not key or not size or not size.isdecimal():
         raise StoreError(
             f"a listing holds an object without a key or a size ({paths.escape(key or '')})", hint="check the endpoint"
+        )
+    if len(size) > _MOST_DIGITS:
+        raise StoreError(
+            f"a listing holds an impossible size ({size[:_MOST_DIGITS]}… of {paths.escape(key)})",
+            hint="check the endpoint",
         )
     return Listed(decode(key), int(size), bare(etag), _ns(stored))
 

@@ -99,7 +99,7 @@ class _InPlace(Staging):
                 # new file into a directory since it was listed, which the next run sees.
                 if exc.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EISDIR):
                     continue
-                raise
+                raise OSError(exc.errno, exc.strerror, item.path) from exc
 
     def _remove_planned(self, root: int, path: str) -> None:
         """Remove a directory that becomes a file, with what the plan deletes in it and nothing else."""

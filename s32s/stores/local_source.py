@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from s32s import disk, guards, paths
 from s32s.errors import Refused, SourceChanged, Unreadable
-from s32s.index import Index, Seen, stamp
+from s32s.index import Index, Seen, is_recordable, stamp
 from s32s.rules import EVERYTHING, Rules, Verdict
 from s32s.stores import scan
 from s32s.stores.base import Batch, Chunk, Progress
@@ -31,6 +31,8 @@ _KINDS = {
     stat.S_IFBLK: "a block device",
     stat.S_IFCHR: "a character device",
 }
+
+_TIMELESS = "its modification time, before 1677-09-22 or after 2262-04-11, cannot be recorded; touch sets another one"
 
 
 class LocalSource:
@@ -146,7 +148,7 @@ class LocalSource:
         if paths.is_reserved(path):
             return "the name belongs to s32s itself"
         if walked.is_file(row):
-            return None
+            return None if is_recordable(walked.stamps[5 * row + 3]) else _TIMELESS
         item = walked.found(row).item
         if item.kind is Kind.OTHER:
             status = os.stat(item.path, dir_fd=self._fd, follow_symlinks=False)
@@ -226,6 +228,8 @@ class FileBody:
             os.close(fd)
         if stamp(before) != stamp(after):
             raise SourceChanged(f"{paths.quote(path)} changed while it was read")
+        if not is_recordable(after.st_mtime_ns):
+            raise _unreadable(self._source.root, {path: _TIMELESS})
         self._item = self._item._replace(
             size=after.st_size,
             mtime_ns=after.st_mtime_ns,

@@ -16,26 +16,17 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from s32s import disk, paths, tree
+from s32s import disk, guards, mounts, paths, tree
 from s32s.errors import EntryFailed, Refused, S32sError
 from s32s.index import RACY_CTIME_NS, Index, Seen, is_past
 from s32s.plan import Plan
 from s32s.state import holder
-from s32s.stores import in_place, scan, staging, swap
+from s32s.stores import in_place, outer, scan, staging, swap
 from s32s.stores.base import Change, Progress
 from s32s.stores.meanwhile import Policy
 from s32s.stores.scan import Walked
 from s32s.tree import Columns, Item, Tree
 from s32s.workers import each
-
-# Not a directory to replace on any Linux system, whatever `allow` says: file-hierarchy(7).
-# fmt: off
-_SYSTEM = frozenset([
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/media",
-    "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib",  # noqa: S108
-    "/usr/local", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log", "/var/run", "/var/tmp",  # noqa: S108
-])
-# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +38,14 @@ class TargetRules:
         kept: directories that no target may be, hold or lie in: state and cache.
         homes: home directories, which no target may be or hold.
         others: targets of the other entries, none of which may nest with this one.
+        allow_system: whether a target may lie in a directory of the system.
     """
 
     allow: Sequence[str]
     kept: Sequence[str] = ()
     homes: frozenset[str] = frozenset()
     others: Mapping[str, str] | None = None
+    allow_system: bool = False
 
 
 def check_target(root: str, rules: TargetRules) -> None:
@@ -62,8 +55,8 @@ def check_target(root: str, rules: TargetRules) -> None:
         Refused: with the rule that it breaks.
     """
     shown = paths.escape(root)
-    if root in _SYSTEM:
-        raise Refused(f"{shown} is a directory of the system and is never replaced", hint="name one below it")
+    if problem := guards.target_problem(root, allow_system=rules.allow_system):
+        raise Refused(f"{shown} {problem}")
     for home in sorted(rules.homes):
         if home == root or home.startswith(root + "/"):
             raise Refused(f"{shown} is or holds the home directory {home} and is never replaced")
@@ -91,10 +84,14 @@ class LocalTarget:
         root: absolute path; its parent must exist.
         in_place: change file by file instead of by exchange.
         index: asked once for what is known of the files; nothing is known to read every file.
+        warn: told what people should know and stops nothing.
     """
 
-    def __init__(self, root: str, *, in_place: bool, index: Callable[[], Index]) -> None:
+    def __init__(
+        self, root: str, *, in_place: bool, index: Callable[[], Index], warn: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.root = root
+        self._warn = warn
         self._in_place = in_place
         self._read_index = index
         self._walked: Walked | None = None  # of which no tree was made yet
@@ -106,7 +103,7 @@ class LocalTarget:
         self._hashed = False
         self._parent = -1
         self._name = root.rpartition("/")[2]
-        self._ours = staging.ours(self._name)
+        self._ours = outer.ours(self._name)
 
     @contextlib.contextmanager
     def held(self, *, changing: bool) -> Iterator[LocalTarget]:
@@ -116,7 +113,8 @@ class LocalTarget:
 
         The lock and the staging directory are siblings of the target, so that every configuration, user and container
         that reaches the target agrees on them. In place they lie in the target itself, whose parent may be out of
-        reach.
+        reach; where it is not, its lock is taken too, which is the one of a run that swaps. No run waits for a lock, so
+        their order does not matter.
 
         Raises:
             Refused: a link on the way, an unsafe parent, a target that cannot be changed this way.
@@ -132,21 +130,38 @@ class LocalTarget:
                 yield self
                 return
             with contextlib.ExitStack() as held:
+                if self._in_place:
+                    self._lock_beside(held)
                 try:
-                    name = staging.lock_name(self._name)
-                    held.enter_context(disk.lock(self._parent, name, what=self.root, holder=holder()))
+                    self._lock(self._parent, held)
                 except OSError as exc:
                     raise Refused(
                         f"{paths.escape(base_path)} cannot be written: {exc.strerror}",
                         hint="the user that runs s32s must be able to write there",
                     ) from exc
-                staging.tidy(self._parent, self._name)
+                outer.tidy(self._parent, self._name, where=base_path, warn=self._warn)
                 try:
                     yield self
                 finally:
                     self._salvage.drop()
         finally:
             os.close(self._parent)
+
+    def _lock(self, parent: int, held: contextlib.ExitStack) -> None:
+        held.enter_context(disk.lock(parent, outer.lock_name(self._name), what=self.root, holder=holder()))
+
+    def _lock_beside(self, held: contextlib.ExitStack) -> None:
+        """Take the lock in the parent of a target that is changed in place, where that can be written."""
+        try:
+            parent = disk.open_dir(self.root.rpartition("/")[0] or "/")
+        except OSError:
+            return
+        held.callback(os.close, parent)
+        try:
+            self._lock(parent, held)
+        except OSError as exc:
+            if exc.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
 
     def tree(self, beside: Tree | None = None, *, progress: Progress) -> Tree:
         """List the target; an absent one is an empty tree. Files are hashed where `beside` may hold them equal.
@@ -183,10 +198,10 @@ class LocalTarget:
             return
         real = self._real_path()
         way_out = 'set "apply": "in-place" in the map'
-        if mounted := disk.mounted_at_or_below(real):
+        if mounted := mounts.mounted_at_or_below(real):
             what = "is a mount point" if mounted == real else f"has a mount point in it, {mounted},"
             raise Refused(f"{paths.escape(self.root)} {what} and cannot be swapped", hint=way_out)
-        if bound := disk.bound_elsewhere(real):
+        if bound := mounts.bound_elsewhere(real):
             raise Refused(
                 f"{paths.escape(self.root)} is bind-mounted at {bound}, which would keep showing the old files",
                 hint=way_out,
@@ -196,6 +211,7 @@ class LocalTarget:
     def change(self, plan: Plan, policy: Policy) -> contextlib.AbstractContextManager[Change]:
         """Open the change that carries out `plan`; see `staging.py`."""
         opened = staging.Opened(
+            warn=self._warn,
             parent=self._parent,
             name=self._name,
             shown=self.root,
@@ -251,6 +267,7 @@ class LocalTarget:
         since shows another one, if only its change time has moved, and the next run reads it.
         """
         index, brought, kept = Index(), {put.item.path: put.item for put in plan.puts}, plan.keeps.contents()
+        meant = self._index.meant()
         before, written, now_ns = self._found, self._outcome.written, time.time_ns()
         left = self._outcome.kept or before
         paths = sorted([*kept, *brought])
@@ -258,7 +275,8 @@ class LocalTarget:
             if path in brought:
                 item = brought[path]
                 if path in written:
-                    index.add(path, Seen(written[path], now_ns, item.sha256, item.md5, item.etag))
+                    meant_ns = item.mtime_ns if item.mtime_ns != written[path][3] else None
+                    index.add(path, Seen(written[path], now_ns, item.sha256, item.md5, item.etag, meant_ns))
                 continue
             if path in written:  # a copy that we have made
                 stamp = array("q", written[path])
@@ -268,8 +286,12 @@ class LocalTarget:
                 continue
             if was < 0 or not is_past(before.stamps[5 * was + 3], before.stamps[5 * was + 4], before.began_ns):
                 continue
-            content = kept[path]
-            if isinstance(content, bytes):
+            content, known = kept[path], meant.get(path)
+            if known is not None and known.stamp[3] == stamp[3]:
+                if isinstance(content, bytes):
+                    content = content[:32].hex(), None, content[32:].hex()
+                index.add(path, Seen(tuple(stamp), now_ns, *content, known.meant_ns))
+            elif isinstance(content, bytes):
                 index.add_known(path, stamp, now_ns, content)
             else:
                 index.add(path, Seen(tuple(stamp), now_ns, *content))

@@ -67,8 +67,10 @@ class S3Prefix:
         rules: Rules = EVERYTHING,
         has_manifest: bool = True,
         cache: ManifestCache | None = None,
+        on_disk: bool = True,
     ) -> None:
         self.place = place
+        self._on_disk = on_disk
         self.head: Head | None = None
         self._head_etag: str | None = None
         self._engine = engine
@@ -295,7 +297,7 @@ class S3Prefix:
         fresh, self._fresh = self._fresh, None
         if fresh is None:
             pages = self._engine.pages(self.place.bucket, self.place.prefix)
-            fresh = listed_tree(itertools.chain.from_iterable(pages), self.place)
+            fresh = listed_tree(itertools.chain.from_iterable(pages), self.place, on_disk=self._on_disk)
         self._listed = fresh
         return fresh
 
@@ -339,8 +341,11 @@ def _agree(told: Item, listed: Item) -> bool:
     return told.kind is not Kind.FILE or is_same_object(told, size=listed.size, etag=listed.etag)
 
 
-def listed_tree(objects: Iterable[Listed], place: S3Path) -> Tree:
+def listed_tree(objects: Iterable[Listed], place: S3Path, *, on_disk: bool = True) -> Tree:
     """The tree that a listing of a prefix shows, without what belongs to s32s itself.
+
+    Args:
+        on_disk: see `paths.problem`.
 
     Raises:
         BadPath: a key is no safe relative path; every such key is named.
@@ -357,7 +362,7 @@ def listed_tree(objects: Iterable[Listed], place: S3Path) -> Tree:
             continue
         is_marker = path.endswith("/")
         path = path.removesuffix("/")
-        reason = paths.problem(path, room=room)
+        reason = paths.problem(path, room=room, on_disk=on_disk)
         if is_marker and size:
             reason = reason or "it ends in a slash and has content"
         if reason:

@@ -7,6 +7,7 @@ is for the caller to say. Contents are hashed only where a comparison needs them
 from __future__ import annotations
 
 import bisect
+import errno
 import hashlib
 import os
 import stat
@@ -22,6 +23,10 @@ from s32s.tree import Columns, Item, Kind, Tree, is_md5
 
 #: Files hashed at once: bound by cores and disks, not by round trips.
 HASHERS = 4
+
+#: Characters of a path below which nothing more is looked at: 16 times what a system call takes at once (PATH_MAX).
+#: Each name costs its whole path, so that a few deep directories could otherwise fill the memory.
+_MOST_PATH = 65_536
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -159,47 +164,62 @@ def walk(
         ignores: tells of a path, and whether it is a directory, that it is not wanted; below it others may be.
     """
     found = Walked()
-
     paths, modes, stamps = found.paths, found.modes, found.stamps
-
-    def read(fd: int, prefix: str) -> None:
-        with os.scandir(fd) as entries:
-            inside = sorted(entries, key=_name)
-        for entry in inside:
-            path = prefix + entry.name
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            mode = status.st_mode
-            is_dir = stat.S_ISDIR(mode)
-            if is_dir and prunes(path):
-                continue
-            if not ignores(path, is_dir):
-                paths.append(path)
-                modes.append(mode)
-                stamps.extend(stamp(status) if not is_dir else (*stamp(status)[:2], 0, 0, 0))
-                if stat.S_ISLNK(mode):
+    descent, prefix = disk.Descent(root), ""
+    left = [iter(sorted(os.listdir(root)))]  # at each level, the names that are still to be looked at
+    try:
+        while left:
+            fd = descent.fd
+            for name in left[-1]:
+                path = prefix + name
+                try:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                mode = status.st_mode
+                is_dir = stat.S_ISDIR(mode)
+                if is_dir and prunes(path):
+                    continue
+                if not ignores(path, is_dir):
+                    paths.append(path)
+                    modes.append(mode)
+                    stamps.extend(stamp(status) if not is_dir else (*stamp(status)[:2], 0, 0, 0))
+                    if stat.S_ISLNK(mode):
+                        try:
+                            found.targets[path] = os.readlink(name, dir_fd=fd)
+                        except OSError as exc:
+                            found.errors[path] = exc
+                if is_dir:
                     try:
-                        found.targets[path] = os.readlink(entry.name, dir_fd=fd)
+                        inside = _enter(descent, name, path)
                     except OSError as exc:
                         found.errors[path] = exc
-            if is_dir:
-                read_below(fd, entry.name, path)
-
-    def read_below(above: int, name: str, path: str) -> None:
-        try:
-            fd = os.open(name, _OPEN_DIR, dir_fd=above)
-        except OSError as exc:
-            found.errors[path] = exc
-            return
-        try:
-            read(fd, path + "/")
-        finally:
-            os.close(fd)
-
-    read(root, "")
+                        continue
+                    left.append(iter(inside))
+                    prefix = path + "/"
+                    break
+            else:
+                left.pop()
+                if left:
+                    prefix = prefix[: prefix.rfind("/", 0, -1) + 1]
+                    descent.leave()
+    finally:
+        descent.close()
     return found.in_order()
+
+
+def _enter(descent: disk.Descent, name: str, path: str) -> list[str]:
+    """Go down into a directory; return what it holds, in order."""
+    if len(path) > _MOST_PATH:
+        raise OSError(errno.ENAMETOOLONG, "it is nested too deeply")
+    fd = os.open(name, _OPEN_DIR, dir_fd=descent.fd)
+    try:
+        inside = sorted(os.listdir(fd))
+    except OSError:
+        os.close(fd)
+        raise
+    descent.enter(fd)
+    return inside
 
 
 def open_file(root: int, path: str) -> int:
@@ -231,6 +251,8 @@ def recall(walked: Walked, index: Index) -> tuple[Columns, array[int]]:
         if at >= 0:
             seen = index.seen(at)
             item = item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag)
+            if seen.meant_ns is not None:
+                item = item._replace(mtime_ns=seen.meant_ns)
         columns.add(item)
     return columns, rows
 
@@ -293,10 +315,6 @@ def to_hash(here: Tree, other: Tree, *, strays: bool) -> Iterator[tuple[int, boo
                         yield row + at, md5
         elif wanted and here.kind(row) is Kind.FILE and here[row].sha256 is None and here[row].size in wanted:
             yield row, False
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
 
 
 def _kind(mode: int) -> Kind:

@@ -14,7 +14,6 @@ import enum
 import errno
 import hashlib
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -22,14 +21,14 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from s32s import disk, paths
-from s32s.errors import EntryFailed, IntegrityError, Interrupted, Refused, SourceChanged
+from s32s.errors import EntryFailed, IntegrityError, Interrupted, SourceChanged
 from s32s.index import stamp
 from s32s.plan import Plan, Put
-from s32s.state import digest
 from s32s.stores import meanwhile
 from s32s.stores.attributes import Likeness
 from s32s.stores.base import Body, Progress
 from s32s.stores.meanwhile import Moved, Policy
+from s32s.stores.outer import FIXED, TREE, Outer
 from s32s.stores.scan import Walked, open_file
 from s32s.tree import Item, Kind
 
@@ -43,8 +42,6 @@ _SPARE = 16 * 1024 * 1024
 _WRITE_BACK = 8 * 1024 * 1024
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-TREE = "tree"
-
 _Kind = TypeVar("_Kind", bound="Staging")
 
 
@@ -61,8 +58,7 @@ class Salvage:
     """Verified files of an earlier turn of this run, by content: a pull that starts over begins from what it has."""
 
     fd: int = -1
-    name: str = ""
-    parent: int = -1
+    outer: Outer | None = None
     files: dict[str, str] = field(default_factory=dict)
 
     def drop(self) -> None:
@@ -70,8 +66,10 @@ class Salvage:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+        if self.outer is not None:
             with contextlib.suppress(OSError):
-                disk.remove_tree(self.parent, self.name)
+                self.outer.remove()
+            self.outer = None
         self.files.clear()
 
 
@@ -95,6 +93,7 @@ class Opened:
     """The target as the caller has it open.
 
     Attributes:
+        warn: told what people should know and stops nothing.
         parent: descriptor of the directory that holds staging: the target's parent, or the target itself in place.
         name: last component of the target.
         shown: the target's path, for messages.
@@ -105,6 +104,7 @@ class Opened:
         outcome: filled by the change.
     """
 
+    warn: Callable[[str], None]
     parent: int
     name: str
     shown: str
@@ -113,28 +113,6 @@ class Opened:
     walk: Callable[[int], Walked]
     policy: Policy
     outcome: Outcome
-
-
-def ours(name: str) -> tuple[str, str]:
-    """How paths in a target begin that belong to s32s: its lock and its staging, when it is changed in place."""
-    return _prefix(name), lock_name(name)
-
-
-def lock_name(name: str) -> str:
-    """The lock file of a target."""
-    return f".s32s-lock-{digest(name)}"
-
-
-def tidy(parent: int, name: str) -> None:
-    """Remove the staging directories that a killed run of this target has left; the caller holds the lock.
-
-    Only ones that belong to us: in a directory like /tmp anybody may make such a name.
-    """
-    with os.scandir(parent) as entries:
-        left = [entry.name for entry in entries if entry.name.startswith(_prefix(name))]
-    for entry in left:
-        if os.stat(entry, dir_fd=parent, follow_symlinks=False).st_uid == os.geteuid():
-            disk.remove_tree(parent, entry)
 
 
 @contextlib.contextmanager
@@ -163,7 +141,7 @@ class Staging:
         self.stage = Stage.FILLING
         self.wanted: Sequence[Item] = ()
         self.opened = opened
-        self.outer = ""
+        self.outer: Outer | None = None
         self.outer_fd = -1
         self.tree = -1  # descriptor of the new tree, below the staging directory
         self.old = -1  # descriptor of the live target, or -1 when there is none
@@ -186,34 +164,34 @@ class Staging:
                 # What root writes belongs to whom the directory belongs to, or a service could not read its files.
                 self.owner = owner
         self._check_space()
-        self.outer = make_outer(self.opened.parent, self.opened.name, shown=self.shown)
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.outer_fd = os.open(self.outer, flags, dir_fd=self.opened.parent)
+        self.outer = Outer(self.opened.parent, self.opened.name, shown=self.shown)
+        self.outer_fd = self.outer.fd
         os.mkdir(TREE, 0o700, dir_fd=self.outer_fd)
-        self.tree = os.open(TREE, flags, dir_fd=self.outer_fd)
+        self.tree = disk.open_below(self.outer_fd, TREE)
         self.likeness = Likeness(self.old, self.tree, self.opened.found)
         self.likeness.dress("")
         self.fill()
 
     def close(self) -> None:
-        for fd in (self.tree, self.old, self.outer_fd):
+        for fd in (self.tree, self.old):
             if fd >= 0:
                 os.close(fd)
-        self.tree = self.old = self.outer_fd = -1
+        self.tree = self.old = -1
         self.likeness.close()
-        if self.outer:
+        if self.outer is not None:
             # The next run removes what does not go now; a failure to tidy must not hide how the change ended.
-            with contextlib.suppress(OSError, EntryFailed):
-                disk.remove_tree(self.opened.parent, self.outer)
+            with contextlib.suppress(OSError):
+                self.outer.remove()
+            self.outer = None
 
     def keep_for_next_turn(self) -> None:
         salvage = self.opened.salvage
         if not self._done:
             return
         salvage.drop()
-        salvage.fd, salvage.name, salvage.parent = os.dup(self.tree), self.outer, self.opened.parent
+        salvage.fd, salvage.outer = os.dup(self.tree), self.outer
         salvage.files = dict(self._done)
-        self.outer = ""
+        self.outer = None
 
     # -- filling it
 
@@ -392,14 +370,16 @@ class Staging:
 
     def make_dirs(self, path: str) -> None:
         """Make a directory of the staged tree and those above it, private until the end."""
-        if not path or path in self.dirs:
-            return
-        self.make_dirs(paths.parent(path))
-        os.mkdir(path, 0o700, dir_fd=self.tree)
-        self.dirs.add(path)
-        if self.owner:
-            self._chown(path)
-        self.likeness.dress(path)
+        missing = []
+        while path and path not in self.dirs:
+            missing.append(path)
+            path = paths.parent(path)
+        for path in reversed(missing):
+            os.mkdir(path, 0o700, dir_fd=self.tree)
+            self.dirs.add(path)
+            if self.owner:
+                self._chown(path)
+            self.likeness.dress(path)
 
     def _chown(self, path: str) -> None:
         user, group = self.owner or (-1, -1)
@@ -443,24 +423,6 @@ class Staging:
         return modes
 
 
-def _prefix(name: str) -> str:
-    return f".s32s-new-{digest(name)}-"
-
-
-def make_outer(parent: int, name: str, *, shown: str) -> str:
-    outer = _prefix(name) + secrets.token_hex(8)
-    try:
-        os.mkdir(outer, 0o700, dir_fd=parent)
-    except OSError as exc:
-        if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise Refused(
-                f"the directory that holds {paths.escape(shown)} cannot be written: {exc.strerror}",
-                hint="new files are built beside the target, so the user that runs s32s must be able to write there",
-            ) from exc
-        raise unwritable(exc, shown) from exc
-    return outer
-
-
 def _verified(item: Item, *, size: int, sha256: str) -> Item:
     """The item with what its bytes have shown.
 
@@ -489,8 +451,8 @@ def _contents(item: Item) -> Iterator[str]:
 def unwritable(exc: OSError, shown: str, stage: Stage = Stage.FILLING) -> EntryFailed:
     is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
     what = "the disk is full" if is_full else (exc.strerror or str(exc))
-    at = f" ({paths.escape(str(exc.filename))})" if exc.filename else ""
+    at = f" ({paths.quote(str(exc.filename))})" if exc.filename else ""
     return EntryFailed(
         f"the new files of {paths.escape(shown)} could not be written: {what}{at}; {stage.value}",
-        hint="make room and run it again" if is_full else "",
+        hint="make room and run it again" if is_full else FIXED if exc.errno == errno.EPERM else "",
     )

@@ -22,8 +22,9 @@ from s32s.index import inode_of, stamp
 from s32s.plan import Plan, Put, Reason
 from s32s.stores import meanwhile
 from s32s.stores.base import Change
+from s32s.stores.outer import PROBES, TREE, Outer, left_over
 from s32s.stores.scan import Walked
-from s32s.stores.staging import DIR_MODE, TREE, Opened, Stage, Staging, make_outer, staged, unwritable
+from s32s.stores.staging import DIR_MODE, Opened, Stage, Staging, staged, unwritable
 from s32s.tree import Kind
 
 
@@ -38,12 +39,15 @@ def probe(parent: int, name: str, *, shown: str, way_out: str) -> None:
     Raises:
         Refused: the place cannot be written, or cannot exchange.
     """
-    outer = make_outer(parent, name, shown=shown)
-    fd = os.open(outer, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    a, b = PROBES
     try:
-        os.mkdir("a", dir_fd=fd)
-        os.mkdir("b", dir_fd=fd)
-        disk.exchange(fd, "a", fd, "b")
+        outer = Outer(parent, name, shown=shown)
+        try:
+            os.mkdir(a, dir_fd=outer.fd)
+            os.mkdir(b, dir_fd=outer.fd)
+            disk.exchange(outer.fd, a, outer.fd, b)
+        finally:
+            outer.remove()
     except OSError as exc:
         if exc.errno in (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP):
             raise Refused(
@@ -51,9 +55,6 @@ def probe(parent: int, name: str, *, shown: str, way_out: str) -> None:
                 hint=way_out,
             ) from exc
         raise unwritable(exc, shown) from exc
-    finally:
-        os.close(fd)
-        disk.remove_tree(parent, outer)
 
 
 class _Swap(Staging):
@@ -196,10 +197,7 @@ class _Swap(Staging):
             self._carry_left(spare=self._unlink_old())
             disk.remove_tree(self.outer_fd, TREE)
         except OSError as exc:
-            raise EntryFailed(
-                f"{paths.escape(self.shown)} is up to date, but its old files could not all be removed: {exc.strerror}",
-                hint=f"they lie beside it in {self.outer}, and the next run tries again",
-            ) from exc
+            self.opened.warn(f"{paths.escape(self.shown)} is up to date, but {left_over(self._left(), exc)}")
         self.opened.outcome.kept = self.now
 
     def _unlink_old(self) -> set[str]:
@@ -301,3 +299,7 @@ class _Swap(Staging):
         self._ensure_live(directory)
         with disk.directory(self.tree, directory) as above, contextlib.suppress(FileExistsError):
             os.mkdir(name, DIR_MODE, dir_fd=above)
+
+    def _left(self) -> str:
+        above = self.shown.rpartition("/")[0]
+        return f"{above}/{self.outer.name if self.outer else ''}"

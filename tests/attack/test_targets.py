@@ -69,7 +69,8 @@ def test_a_target_is_refused_by_its_place(ready: Loop, tmp_path: Path, target: s
     home = next(user.pw_dir for user in pwd.getpwall() if user.pw_dir.count("/") >= 3)
     ready.write_map(slave=target.format(root=tmp_path, home=home))
     allow = [ready.target.parent] if "lie below" in says or "not exist" in says else [Path("/")]
-    ready.slave.write_config("slave", f"{ready.bucket}/maps", allow=allow)
+    text = "allow_system = true" if allow == [Path("/")] else ""
+    ready.slave.write_config("slave", f"{ready.bucket}/maps", allow=allow, text=text)
 
     assert_failed(ready.pull("--update-maps"), 3, says=says)
 
@@ -279,6 +280,9 @@ def hostile(loop: Loop, lines: list[dict[str, object]]) -> None:
         pytest.param([{"path": "../x", "type": "file", "size": 1}], 3, id="a path above the tree"),
         pytest.param([{"path": "/etc/x", "type": "file", "size": 1}], 3, id="an absolute path"),
         pytest.param([{"path": ".s32s/x", "type": "file", "size": 1}], 3, id="a path of ours"),
+        pytest.param([{"path": ".s32s-new-x/a", "type": "file", "size": 1}], 3, id="a name as staging has"),
+        pytest.param([{"path": "a", "type": "file", "size": 10**19}], 1, id="a size of 20 digits"),
+        pytest.param([{"path": "a", "type": "file", "size": 1, "mtime_ns": 2**63}], 1, id="a time after 2262"),
         pytest.param([{"path": "x", "type": "device"}], 1, id="a device"),
         pytest.param([{"path": "big", "type": "file", "size": 10**13, "etag": "e"}], 1, id="10 TB"),
         pytest.param([{"path": "a\u001b[2J", "type": "file", "size": 1}], 3, id="an escape sequence"),
@@ -372,7 +376,7 @@ def test_links_that_were_planted_before_are_not_followed(ready: Loop, tmp_path: 
 
 def test_a_hard_link_planted_as_lock_file_is_not_written(ready: Loop, tmp_path: Path) -> None:
     """The name of a lock can be guessed; a file of root's that somebody has linked there keeps its bytes."""
-    from s32s.stores.staging import lock_name
+    from s32s.stores.outer import lock_name
 
     canary = tmp_path / "canary"
     canary.write_text("precious")

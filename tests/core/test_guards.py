@@ -225,3 +225,43 @@ def test_many_links_that_leave_are_counted() -> None:
 def test_links_inside_the_tree_pass() -> None:
     """A tree of well-behaved links is no reason to refuse."""
     guards.check_links(tree.make([Item("d/a", Kind.LINK, target="../b"), Item("b")]), what="the manifest")
+
+
+OWNED = ["/etc", "/etc/cron.d", "/usr/share/x", "/boot/grub", "/bin/x", "/lib64/x", "/sbin", "/dev/shm/x", "/proc/1",
+         "/sys/x", "/var/lib/dpkg", "/var/lib/rpm/x", "/var/run/x", "/run/x", "/var/spool/cron/crontabs"]  # fmt: skip
+FREE = ["/srv/www", "/var/www", "/var/www/html", "/opt/app", "/home/x/site", "/data", "/mnt/x", "/media/usb/x",
+        "/usr/local/share/x", "/etcetera", "/library", "/var/lib/app", "/tmp/x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("directory", OWNED)
+def test_what_the_system_owns_is_neither_target_nor_allowed_unless_the_configuration_says_so(directory: str) -> None:
+    """All below counts too, under both names of a merged /usr."""
+    assert "allow_system = true" in (guards.allow_problem(directory, allow_system=False) or "")
+    assert guards.target_problem(directory, allow_system=False)
+    assert guards.allow_problem(directory, allow_system=True) is None
+
+
+@pytest.mark.parametrize("directory", FREE)
+def test_what_the_administrator_owns_may_be_both(directory: str) -> None:
+    """Also a name that only begins like one of the system's."""
+    assert guards.allow_problem(directory, allow_system=False) is None
+    assert guards.target_problem(directory, allow_system=False) is None
+
+
+@pytest.mark.parametrize("directory", ["/srv", "/opt", "/home", "/mnt", "/media", "/var", "/usr/local"])
+def test_a_directory_that_holds_those_of_many_is_allowed_but_is_no_target(directory: str) -> None:
+    """A map may replace what lies below it, one by one."""
+    assert guards.allow_problem(directory, allow_system=False) is None
+    assert "never replaced" in (guards.target_problem(directory, allow_system=False) or "")
+
+
+@pytest.mark.parametrize("directory", ["/", "/etc", "/usr/lib", "/root", "/var"])
+def test_some_directories_are_never_replaced(directory: str) -> None:
+    """Whatever the configuration says."""
+    assert "never replaced" in (guards.target_problem(directory, allow_system=True) or "")
+
+
+@pytest.mark.parametrize("directory", ["/", "/root"])
+def test_what_holds_too_much_is_not_allowed(directory: str) -> None:
+    """A map could then take the whole system, or the keys of its administrator."""
+    assert "cannot be allowed" in (guards.allow_problem(directory, allow_system=False) or "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from s32s.errors import StoreError, Unreachable
-from s32s.stores._listing import Listed, objects
+from s32s.stores._listing import Listed, http_ns, objects
 
 SECOND_NS = 1_000_000_000
 STORED_NS = 1_763_719_200 * SECOND_NS
@@ -97,3 +99,36 @@ def test_what_is_no_listing_is_refused(page: str, error: type[Exception]) -> Non
 def test_a_key_is_decoded_where_the_page_says_so(key: str, encoding: str, expected: str) -> None:
     """S3 encodes keys on demand, as XML cannot hold all of them."""
     assert listed(entry(f"<Key>{key}</Key>", TIME, ETAG, SIZE), encoding=encoding)[0].key == expected
+
+
+@pytest.mark.parametrize("digits", [19, 20, 5000])
+def test_a_size_that_no_object_has_is_refused(digits: int) -> None:
+    """64 bits are enough for any."""
+    with pytest.raises(StoreError, match="impossible size"):
+        listed(entry(KEY, TIME, ETAG, f"<Size>{'9' * digits}</Size>"))
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59"],
+)
+def test_a_time_that_no_object_has_is_refused(time: str) -> None:
+    """Nor one that only its zone moves out of the calendar."""
+    with pytest.raises(StoreError, match=f"holds the time {time[:10]}".replace("+", ".")):
+        listed(entry(KEY, f"<LastModified>{time}</LastModified>", ETAG, SIZE))
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -2359"])
+def test_a_date_in_a_header_that_is_too_far_away_is_none(date: str) -> None:
+    """As one that cannot be read."""
+    assert http_ns(date) is None
+
+
+def test_objects_that_the_parser_of_the_library_has_found_pass_the_same_checks() -> None:
+    """Where a server writes the name of the element another way."""
+    stored = datetime.datetime.fromtimestamp(STORED_NS / SECOND_NS, datetime.UTC)
+    found = {"Key": "a/b", "Size": 3, "ETag": '"e1"', "LastModified": stored}
+
+    assert objects({"Contents": [found]}) == [FOUND]
+    with pytest.raises(StoreError, match="impossible size"):
+        objects({"Contents": [found | {"Size": 10**20}]})

@@ -38,6 +38,7 @@ checked = settings(max_examples=400, deadline=None, print_blob=True)
         pytest.param("/".join(["x"] * 128), id="the deepest path"),
         pytest.param("/".join(["y" * 255] * 4), id="1,023 bytes"),
         pytest.param(".s32sx", id="a name that only begins like the reserved one"),
+        pytest.param("d/.s32s-lock-x", id="a name of ours where we keep none"),
     ],
 )
 def test_a_safe_relative_path_passes_unchanged(path: str) -> None:
@@ -51,6 +52,8 @@ def test_a_safe_relative_path_passes_unchanged(path: str) -> None:
     [
         pytest.param("", "empty", id="nothing"),
         pytest.param("/etc/passwd", "absolute", id="absolute"),
+        pytest.param(".s32s-lock-x", "s32s keeps such names", id="the name of a lock"),
+        pytest.param(".s32s-new-x/y", "s32s keeps such names", id="below the name of unfinished work"),
         pytest.param("/", "absolute", id="the root"),
         pytest.param("..", "segment '..'", id="the directory above"),
         pytest.param("../../etc/passwd", "segment '..'", id="far above"),
@@ -187,3 +190,18 @@ def test_an_enumeration_is_short_and_counts_the_rest() -> None:
     """Five names are shown, and how many there are beyond."""
     assert paths.some(["a", "b\n"]) == '"a", "b\\n"'
     assert paths.some(str(number) for number in range(2005)) == '"0", "1", "2", "3", "4" and 2,000 more'
+
+
+def test_what_only_a_file_system_minds_passes_where_there_is_none() -> None:
+    """What could lead out of a directory does not."""
+    for path in ("n" * 300, "/".join("d" * 200), ".s32s-lock-x"):
+        assert paths.problem(path)
+        assert paths.problem(path, on_disk=False) is None
+    for path in ("../x", "a//b", "/x", "\x00", "n" * 1025):
+        assert paths.problem(path, on_disk=False)
+
+
+def test_a_name_longer_than_any_key_is_shown_in_part() -> None:
+    """A tree may be so deep that one path fills a screen."""
+    assert paths.quote("a" * 1024) == f'"{"a" * 1024}"'
+    assert paths.quote("a" * 5000) == f'"{"a" * 1024}"…'

@@ -236,6 +236,9 @@ def test_never_is_for_ever() -> None:
         pytest.param(SLAVE | {"maps": "/srv/maps"}, "maps: ", id="a directory as maps"),
         pytest.param(SLAVE | {"maps": "bucket\n/m"}, "maps: ", id="a newline in a bucket"),
         pytest.param(SLAVE | {"allow": "/srv"}, "allow: it must be a list", id="a text as allow"),
+        pytest.param(SLAVE | {"allow": ["/srv", "/"]}, 'allow: "/" cannot be allowed', id="the whole system as fence"),
+        pytest.param(SLAVE | {"allow": ["/usr/"]}, "allow_system = true lifts this", id="a system directory as fence"),
+        pytest.param(SLAVE | {"allow_system": "yes"}, "allow_system: ", id="a text as allow_system"),
         pytest.param(SLAVE | {"allow": ["srv"]}, '"srv" is not an absolute directory', id="a relative fence"),
         pytest.param(SLAVE | {"allow": [""]}, "is not an absolute directory", id="an empty fence"),
         pytest.param(SLAVE | {"allow": ["/srv/../etc"]}, 'holds ".."', id="a fence with a gap"),
@@ -266,7 +269,7 @@ def test_a_wrong_value_is_told_with_its_key(document: dict[str, Any], text: str)
         ({"command": {}}, 'command: unknown key; did you mean "commands"?'),
         ({"s3": {"endpoint": "http://x"}}, 's3.endpoint: unknown key; did you mean "endpoint_url"?'),
         ({"s3": {"reggion": "x"}}, 's3.reggion: unknown key; did you mean "region"?'),
-        ({"zzzz": 1}, "zzzz: unknown key; there are after_timeout, allow, bandwidth, "),
+        ({"zzzz": 1}, "zzzz: unknown key; there are after_timeout, allow, allow_system, bandwidth, "),
         ({"\x1b[2J": 1}, "\\x1b[2J: unknown key"),
     ],
 )

@@ -636,3 +636,18 @@ def forget(pair: Pair) -> None:
     """Delete the state: it is only a cache."""
     for file in (pair.machine.root / "state").glob("state.db*"):
         file.unlink()
+
+
+def test_keys_that_only_a_file_system_minds_are_mirrored(tmp_path: Path, moto: S3Server) -> None:
+    """A long segment, many directories, a name of our locks: nothing of it touches a disk here."""
+    pair = make_pair(tmp_path, moto, moto)
+    names = ["n" * 300, "/".join("d" * 140), ".s32s-lock-x"]
+    for name in names:
+        pair.put(name)
+
+    ended = pair.run("sync")
+
+    assert ended.status == 0, ended.err
+    assert sorted(pair.copied()) == sorted(names)
+    pair.put("../x")
+    assert_failed(pair.run("sync"), 3, says="no safe relative path")

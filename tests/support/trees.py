@@ -6,14 +6,23 @@ A tree is described by a mapping from relative paths (`/` between segments) to w
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import NamedTuple, NoReturn
+
+import pytest
+
+_GET_FLAGS = 0x80086601  # ioctl_iflags(2)
+_SET_FLAGS = 0x40086602
+_IMMUTABLE = 0x10
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,45 @@ def make_tree(root: Path, spec: Spec) -> None:
             path.symlink_to(what.target)
         else:
             path.write_bytes(what)
+
+
+def deep(root: Path, depth: int, *, files: int = 0, name: str = "d") -> None:
+    """Make `root` and so many directories below one another in it, each with some files f0, f1 …
+
+    It goes by descriptors, since such a path is longer than one system call takes.
+    """
+    root.mkdir(parents=True)
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+        for number in range(files):
+            os.close(os.open(f"f{number}", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=fd))
+    os.close(fd)
+
+
+@contextlib.contextmanager
+def fixed(path: Path) -> Iterator[None]:
+    """Make a file immutable for a while, wherever it is moved meanwhile: chattr(1), by its descriptor."""
+    with path.open() as file:
+        try:
+            _set_flags(file.fileno(), _get_flags(file.fileno()) | _IMMUTABLE)
+        except OSError as exc:
+            pytest.skip(f"this file system knows no immutable files: {exc.strerror}")
+        try:
+            yield
+        finally:
+            _set_flags(file.fileno(), _get_flags(file.fileno()) & ~_IMMUTABLE)
+
+
+def _get_flags(fd: int) -> int:
+    return int(struct.unpack("l", fcntl.ioctl(fd, _GET_FLAGS, bytes(8)))[0])
+
+
+def _set_flags(fd: int, flags: int) -> None:
+    fcntl.ioctl(fd, _SET_FLAGS, struct.pack("l", flags))
 
 
 def random_tree(

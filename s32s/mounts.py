@@ -1,0 +1,83 @@
+"""What is mounted where, by /proc/PID/mountinfo (proc(5)), and so what cannot be exchanged with another directory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of /proc/PID/mountinfo (proc(5)): a part of a file system, and where it is seen."""
+
+    device: str
+    root: str
+    point: str
+
+
+def mounts(text: str) -> list[Mount]:
+    """Parse mountinfo."""
+    found = []
+    for line in text.splitlines():
+        fields = line.split(" ")
+        if len(fields) > 4:
+            found.append(Mount(fields[2], _unescape(fields[3]), _unescape(fields[4])))
+    return found
+
+
+def mounted_at_or_below(path: str) -> str | None:
+    """The first mount point that is `path` or lies in it, in our own mount namespace."""
+    for mount in mounts(_mountinfo("self")):
+        if mount.point == path or mount.point.startswith(path + "/"):
+            return mount.point
+    return None
+
+
+def bound_elsewhere(path: str) -> str | None:
+    """Where the directory `path`, or one in it, is bind-mounted in any mount namespace that we can see; or None.
+
+    Such a mount pins the directory's inode: after an exchange it would still show the old tree, and then an empty one.
+    Of other users' processes only root sees the mounts.
+    """
+    own = mounts(_mountinfo("self"))
+    above = max((mount for mount in own if _holds(mount.point, path)), key=lambda mount: len(mount.point), default=None)
+    if above is None:
+        return None
+    rest = path[len(above.point) :].lstrip("/")
+    inside = f"{above.root.rstrip('/')}/{rest}"
+    seen: set[str] = set()
+    for process in _processes():
+        try:
+            namespace = os.readlink(f"/proc/{process}/ns/mnt")
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            listed = mounts(_mountinfo(process))
+        except OSError:
+            continue  # it ended, or it belongs to another user
+        for mount in listed:
+            if mount.device == above.device and (mount.root == inside or mount.root.startswith(inside + "/")):
+                return f"{mount.point} (process {process})" if process != "self" else mount.point
+    return None
+
+
+def _processes() -> list[str]:
+    try:
+        return ["self", *(name for name in os.listdir("/proc") if name.isdigit())]
+    except OSError:
+        return ["self"]
+
+
+def _mountinfo(process: str) -> str:
+    return Path(f"/proc/{process}/mountinfo").read_text("utf-8", "surrogateescape")
+
+
+def _holds(point: str, path: str) -> bool:
+    return point == "/" or path == point or path.startswith(point + "/")
+
+
+def _unescape(text: str) -> str:
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text
