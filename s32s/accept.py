@@ -1,25 +1,36 @@
 """The patterns of `accept`: which paths fit, and for one that fits none, what is wrong with it as a person would say.
 
 A pattern is a path whose segments hold literal text and wildcards: `{slug}`, `{number}`, `{name}`, `{a|b}`, `*` within
-a segment and `**` for any depth. It is compiled once to a regular expression, which alone decides. The reason for a
-rejection is found afterwards, by going along the pattern that the path follows longest.
+a segment and `**` for any depth. The reason for a rejection is found afterwards, by going along the pattern that the
+path follows longest.
+
+Patterns come from maps and paths from S3, so a match takes time in proportion to the length of the path, whatever the
+pattern. A regular expression does so where it has little to try: a segment that has matched is never tried a second
+time (atomic groups), nor is a wildcard that can end at one place only (possessive repeats). What is left to choose
+within one segment decides how long a path the expression is asked for. Longer ones are matched by sets of positions,
+kept as the bits of an integer, all of which one addition moves through a run of characters (Cameron et al., "Bitwise
+Data Parallelism in Regular Expression Matching", 2014). That is linear for every pattern, and some ten times slower.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from s32s.paths import quote
 
-#: Wildcards in a segment, and `**` in the whole: each multiplies what matching may cost by the length of a name.
+#: Wildcards in a segment, and `**` in the whole: more are hard to read, and mistakes as a rule.
 MAX_WILDCARDS = 3
 MAX_DEPTHS = 2
 
 _PLACEHOLDERS = {"slug": r"[a-z0-9-]+", "number": r"[0-9]+", "name": r"[^/]+"}
 _DEPTH = "**"
+#: Ways through a path that the expression may try: a tenth of a millisecond at most.
+_MOST_TRIES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +59,13 @@ class Pattern:
         self.text = text
         self._segments = [tuple(pieces) for pieces in _segments(text)]
         self.expression = _joined(self._segments)
-        self._compiled = [
-            re.compile("".join(piece.expression for piece in pieces), re.DOTALL) for pieces in self._segments
-        ]
+        choices = max(map(_choices, self._segments))
+        #: The longest path that the expression matches in time; None for any.
+        self.limit = None if choices <= 1 else int(_MOST_TRIES ** (1 / choices))
+
+    def fits(self, path: str) -> bool:
+        """Tell whether `path` fits, in linear time whatever the pattern."""
+        return _fits(path, self._segments)
 
     def explain(self, path: str) -> tuple[int, str]:
         """Say what keeps `path` from fitting, and how many of its segments fit before that."""
@@ -63,10 +78,10 @@ class Pattern:
                 return at, self._depth(deeper=not is_file)
             if at >= len(names) or (is_file and depth is not None):
                 return at, self._depth(deeper=False)
-            if not self._compiled[at].fullmatch(names[at]):
+            if not _fits(names[at], [pieces]):
                 return at, _why(names[at], pieces, is_file=is_file)
         last = self._segments[-1]
-        if depth is not None and not _is_deep(last) and not self._compiled[-1].fullmatch(names[-1]):
+        if depth is not None and not _is_deep(last) and not _fits(names[-1], [last]):
             return len(front), _why(names[-1], last, is_file=True)
         return len(front), f"it does not fit {self.text}"
 
@@ -82,6 +97,30 @@ def compile_patterns(texts: Iterable[str]) -> tuple[Pattern, ...]:
         ValueError: one cannot be understood; the message points into it.
     """
     return tuple(map(Pattern, texts))
+
+
+def matcher(patterns: Sequence[Pattern]) -> Callable[[str], object] | None:
+    """What tells, by a true answer, that a path fits one of `patterns`; None where there are none."""
+    if not patterns:
+        return None
+    every = _any_of(patterns).fullmatch
+    slow = [pattern for pattern in patterns if pattern.limit is not None]
+    if not slow:
+        return every
+    limit = min(pattern.limit or 0 for pattern in slow)
+    quick = _any_of([pattern for pattern in patterns if pattern.limit is None]).fullmatch
+
+    def fits(path: str) -> object:
+        if len(path) <= limit:
+            return every(path)
+        return quick(path) or any(pattern.fits(path) for pattern in slow)
+
+    return fits
+
+
+def _any_of(patterns: Sequence[Pattern]) -> re.Pattern[str]:
+    # Without a pattern: what nothing matches.
+    return re.compile("|".join(f"(?:{pattern.expression})" for pattern in patterns) or "(?!)", re.DOTALL)
 
 
 def reason(path: str, patterns: Sequence[Pattern]) -> str:
@@ -158,20 +197,136 @@ def _placeholder(text: str, *, column: int) -> Piece:
     return Piece(f"{{{text}}}", (), known)
 
 
+def _is_deep(pieces: Sequence[Piece]) -> bool:
+    return len(pieces) == 1 and pieces[0].text == _DEPTH
+
+
+# -- as a regular expression -------------------------------------------------------------------------------------------
+
+
 def _joined(segments: Sequence[Sequence[Piece]]) -> str:
     """The whole expression: `**` between slashes also stands for no directory at all."""
     done = ""
-    for at, pieces in enumerate(segments):
-        last = at == len(segments) - 1
-        if _is_deep(pieces):
-            done += ".*" if last else "(?:.*/)?"
+    rest = list(segments)
+    while rest:
+        pieces, *rest = rest
+        if not _is_deep(pieces):
+            done += _segment(pieces, is_last=not rest)
+            continue
+        while rest and _is_deep(rest[0]):
+            rest = rest[1:]
+        after = next((at for at, each in enumerate(rest) if _is_deep(each)), None)
+        if not rest:
+            done += ".*"
+        elif after is None:
+            done += "(?:.*/)?"
         else:
-            done += "".join(piece.expression for piece in pieces) + ("" if last else "/")
+            # The first place where what stands between two `**` fits leaves the most to the second one.
+            between = "".join(_segment(each, is_last=False) for each in rest[:after])
+            done += f"(?>(?:.*?/)??{between})"
+            rest = rest[after:]
     return done
 
 
-def _is_deep(pieces: Sequence[Piece]) -> bool:
-    return len(pieces) == 1 and pieces[0].text == _DEPTH
+def _segment(pieces: Sequence[Piece], *, is_last: bool) -> str:
+    """One segment to its end, which is known: a slash, or the end of the path."""
+    text = "".join(
+        piece.expression + ("+" if not piece.words and not _is_open(piece, after) else "")
+        for piece, after in zip(pieces, [*pieces[1:], None], strict=True)
+    )
+    end = r"\Z" if is_last else "/"
+    return f"(?>{text}{end})"
+
+
+def _choices(pieces: Sequence[Piece]) -> int:
+    """How many pieces of a segment multiply what there is to try; one alone costs no more than the path is long."""
+    found = 0
+    for piece, after in zip(pieces, [*pieces[1:], None], strict=True):
+        if piece.words:
+            # Of words none of which begins another, one at most fits.
+            words = sorted(set(piece.words))
+            found += any(later.startswith(word) for word, later in itertools.pairwise(words))
+        else:
+            # Behind a piece that is tried at several places, each run through a wildcard counts.
+            found += bool(found) or _is_open(piece, after)
+    return found
+
+
+def _is_open(piece: Piece, after: Piece | None) -> bool:
+    """Whether a wildcard may end at several places: what follows may begin with what it takes itself."""
+    if after is None:
+        return False
+    one = re.compile(piece.expression[:-1], re.DOTALL)
+    return not after.words or any(one.match(word) for word in after.words)
+
+
+# -- by sets of positions ----------------------------------------------------------------------------------------------
+
+
+def _fits(path: str, segments: Sequence[Sequence[Piece]]) -> bool:
+    """Tell whether `path` fits, by the positions that each piece can end at; bit n stands for "before character n"."""
+    ends = 1
+    known: dict[str, int] = {}
+    last = len(segments) - 1
+    for at, pieces in enumerate(segments):
+        if _is_deep(pieces):
+            first = ends & -ends
+            if at == last:
+                return bool(ends)
+            ends |= (_class(path, "/", known) & -first) << 1
+            continue
+        for piece in pieces:
+            if piece.words:
+                starts, ends = ends, 0
+                for word in piece.words:
+                    ends |= _after_word(path, word, starts, known)
+            else:
+                run = _class(path, piece.expression[:-1], known)
+                starts = ends if piece.expression.endswith("*") else (ends & run) << 1
+                # The addition carries each start to the end of its run.
+                ends = (((starts & run) + run) ^ run) | starts
+            if not ends:
+                return False
+        if at != last:
+            ends = (ends & _class(path, "/", known)) << 1
+    return bool(ends >> len(path))
+
+
+def _after_word(path: str, word: str, starts: int, known: dict[str, int]) -> int:
+    key = f"={word}"  # no expression of a class begins so
+    if key not in known:
+        places = 0
+        at = path.find(word)
+        while at >= 0:
+            places |= 1 << at
+            at = path.find(word, at + 1)
+        known[key] = places
+    return (starts & known[key]) << len(word)
+
+
+def _class(path: str, expression: str, known: dict[str, int]) -> int:
+    """The positions before a character that `expression` matches."""
+    if expression not in known:
+        bits = _translation(expression)
+        # A base that is a power of two is read in linear time.
+        known[expression] = int(path.translate(bits)[::-1] or "0", 2)
+    return known[expression]
+
+
+class _Bits(dict[int, str]):
+    """Characters to "1" or "0", by whether an expression matches them."""
+
+    def __init__(self, expression: str) -> None:
+        super().__init__()
+        self._one = re.compile(expression, re.DOTALL)
+
+    def __missing__(self, char: int) -> str:
+        return "1" if self._one.fullmatch(chr(char)) else "0"
+
+
+@functools.cache
+def _translation(expression: str) -> _Bits:
+    return _Bits(expression)
 
 
 # -- saying why --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ for `--version`, `--help` and mistakes on the command line is imported in the co
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -15,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from s32s import grammar
-from s32s.errors import Interrupted, S32sError, UsageError
+from s32s.errors import Interrupted, OutOfTime, S32sError, UsageError
+from s32s.render import streams
 
 if TYPE_CHECKING:
     import argparse
@@ -26,11 +28,16 @@ if TYPE_CHECKING:
     from s32s.service import Service
     from s32s.status import EntryStatus
 
+#: What setitimer(2) takes everywhere.
+_LONGEST_S = 10 * 365 * 86400.0
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its status."""
+    streams.prepare()
     status = run_command(list(sys.argv[1:] if arguments is None else arguments))
-    _flush()
+    for stream in (sys.stdout, sys.stderr):
+        streams.lost(stream)  # flushes it
     # A worker may still hang in a request of an interrupted run; nothing of it is wanted any more.
     os._exit(status)
 
@@ -45,16 +52,16 @@ def run_command(arguments: list[str]) -> int:
     _watch_signals(stop, caught)
     try:
         options = grammar.parser().parse_args(arguments)
-        return _COMMANDS[options.command](options, stop)
+        status = _COMMANDS[options.command](options, stop)
+        return status if options.command in _WORK else _answered(status)
     except SystemExit as exc:  # argparse, on --help, --version and bad usage
-        return exc.code if isinstance(exc.code, int) else 2
+        return _answered(exc.code if isinstance(exc.code, int) else 2)
+    except OutOfTime as exc:
+        _complain(str(exc))
+        return exc.exit_status
     except Interrupted as exc:
         _complain(str(exc))
         return 128 + (exc.number or (caught[0] if caught else signal.SIGINT))
-    except BrokenPipeError:
-        # The reader of our output has gone; nobody is left to be told.
-        _devnull(sys.stdout)
-        return 141
     except S32sError as exc:
         _complain(str(exc))
         _debug(exc)
@@ -202,6 +209,7 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     verb = Verb(options.verb)
     role = _role(options.role)
     where = settings.places(os.environ)
+    timeout_s = _timeout_s(options.timeout)
     directory = Path(options.report) if options.report else None
     if directory is None and verb.changes and not (sys.stdout.isatty() or sys.stderr.isatty()):
         directory = where.report  # a timer's run: nobody sees the screen
@@ -223,6 +231,7 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
         _machine(options, writable=verb.changes, attended=sys.stderr.isatty()) as machine,
         contextlib.closing(screen),
         files.recorded(tell, directory) as emit,
+        _alarm(options.timeout, timeout_s, stop),
     ):
         report = run(
             machine,
@@ -233,6 +242,7 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
                 verify=options.verify,
                 force_delete=options.force_delete,
                 take_over=getattr(options, "take_over", False),
+                accept_older=options.accept_older,
                 jobs=options.jobs,
                 bandwidth=options.bandwidth,
             ),
@@ -401,6 +411,40 @@ def _machine(options: argparse.Namespace, *, writable: bool = True, attended: bo
         yield machine
 
 
+def _timeout_s(text: str | None) -> float | None:
+    from s32s.settings import duration_s
+
+    if text is None:
+        return None
+    try:
+        seconds = duration_s(text)
+    except ValueError as exc:
+        raise UsageError(f"--timeout: {exc}") from exc
+    if not seconds:
+        raise UsageError("--timeout: the time must be longer than nothing")
+    return min(seconds, _LONGEST_S)
+
+
+@contextlib.contextmanager
+def _alarm(text: str | None, seconds: float | None, stop: threading.Event) -> Iterator[None]:
+    """Stop what the block does after so many seconds, as a signal does."""
+
+    def end(number: int, frame: object) -> None:
+        if not stop.is_set():
+            stop.set()
+            raise OutOfTime(number, what=f"stopped after {text} (--timeout)")
+
+    if seconds is None:
+        yield
+        return
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _role(text: str | None) -> Any:
     from s32s.maps import Role, suggestion
 
@@ -462,17 +506,19 @@ def _watch_signals(stop: threading.Event, caught: list[int]) -> None:
         signal.signal(signal.SIGTERM, interrupt)
 
 
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (BrokenPipeError, ValueError):
-            _devnull(stream)
+def _answered(status: int) -> int:
+    """The status of a command whose output is all that it does: it has failed when that did not arrive."""
+    lost = streams.lost(sys.stdout)
+    if lost is None:
+        return status
+    if lost.errno == errno.EPIPE:
+        return 141  # the reader has gone; nobody is left to be told
+    _complain(f"standard output could not be written: {lost.strerror}")
+    return status or 1
 
 
-def _devnull(stream: Any) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
+#: Commands that do something: what they did counts, whether their words arrive or not.
+_WORK = {"menu", "configure", "maps update", "copy", "sync", "service install", "service remove", "demo"}
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, threading.Event], int]] = {
     "menu": _menu,

@@ -16,6 +16,9 @@ from collections.abc import Callable, Mapping
 
 #: How long a command may take to end after SIGTERM.
 _GRACE_S = 5.0
+#: Of a line of output; the rest of it is dropped, so that output without line breaks takes no memory.
+_MAX_LINE = 8 * 1024
+_CUT = " … (cut)"
 
 
 def run(
@@ -72,9 +75,26 @@ def environment() -> dict[str, str]:
 
 
 def _read(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
-    if process.stdout is not None:
-        for line in process.stdout:
-            on_line(line.decode("utf-8", "replace").rstrip("\r\n"))
+    if process.stdout is None:
+        return
+    line = b""
+    is_cut = False
+
+    def tell() -> None:
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        on_line(text + _CUT if is_cut else text)
+
+    while piece := os.read(process.stdout.fileno(), 64 * 1024):
+        *ended, rest = piece.split(b"\n")
+        for part in ended:
+            is_cut = is_cut or len(line) + len(part) > _MAX_LINE
+            line = (line + part)[:_MAX_LINE]
+            tell()
+            line, is_cut = b"", False
+        is_cut = is_cut or len(line) + len(rest) > _MAX_LINE
+        line = (line + rest)[:_MAX_LINE]
+    if line:
+        tell()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -186,6 +186,12 @@ class PushUnderway(TryAgain):
 class Interrupted(S32sError):
     """A signal ended the run; `number` is the signal's."""
 
-    def __init__(self, number: int, *, hint: str = "") -> None:
-        super().__init__("interrupted", hint=hint)
+    def __init__(self, number: int, *, what: str = "interrupted", hint: str = "") -> None:
+        super().__init__(what, hint=hint)
         self.number = number
+
+
+class OutOfTime(Interrupted):
+    """The run took longer than it was given; it ends as by a signal, and the next one goes on."""
+
+    exit_status = 75

@@ -20,7 +20,8 @@ EXIT = """exit status:
   2    the command line, the configuration or a map is wrong
   3    refused by a guard, nothing touched
   4    dryrun --exit-code found differences
-  75   try again later: another run holds the lock, a push is unfinished, or S3 could not be reached
+  75   try again later: another run holds the lock, a push is unfinished, S3 could not be reached,
+       or --timeout has passed
   130  interrupted (143: terminated); the target is as it was"""
 
 _DIRECTIONS = """
@@ -200,7 +201,11 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     made.add_argument("--update-maps", action="store_true", help="fetch the maps first")
     made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once at most (default: 64)")
     made.add_argument("--bandwidth", metavar="RATE", type=_rate, help="bytes a second each way, such as 500K or 10M")
+    made.add_argument("--timeout", metavar="TIME", help="stop after so long, as if interrupted, with status 75: 30min")
     made.add_argument("--force-delete", action="store_true", help="set max_delete and the empty-source guard aside")
+    made.add_argument(
+        "--accept-older", action="store_true", help="follow an older generation than the one followed last"
+    )
     if name == "dryrun":
         made.add_argument("--all", action="store_true", help="cut no list of paths, however long")
         made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")

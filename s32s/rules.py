@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from s32s import accept as accepting
@@ -38,7 +38,7 @@ class Rules:
     accept: tuple[Pattern, ...] = ()
     _ignore: re.Pattern[str] | None = None
     _ignore_below: re.Pattern[str] | None = None
-    _accept: re.Pattern[str] | None = None
+    _accept: Callable[[str], object] | None = None
     _file_parents: frozenset[str] = field(default=frozenset())
 
     def verdict(self, path: str, *, is_dir: bool = False) -> Verdict:
@@ -52,7 +52,7 @@ class Rules:
             return Verdict.ACCEPTED if listed and not self.ignores(path) else Verdict.IGNORED
         if self.ignores(path):
             return Verdict.IGNORED
-        if self._accept is None or is_dir or self._accept.fullmatch(path):
+        if self._accept is None or is_dir or self._accept(path):
             return Verdict.ACCEPTED
         return Verdict.REJECTED
 
@@ -99,7 +99,7 @@ def compile_rules(
         accept=patterns,
         _ignore=_any_of(map(_wildcard, rules)),
         _ignore_below=_any_of(_wildcard(rule) for rule in rules if rule.endswith("*")),
-        _accept=_any_of(pattern.expression for pattern in patterns),
+        _accept=accepting.matcher(patterns),
         _file_parents=frozenset(above for path in listed or () for above in paths.ancestors(path)),
     )
 

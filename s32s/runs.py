@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from s32s import after, catalog, events, metrics, paths, settings
-from s32s.errors import Declined, EntryFailed, Interrupted, S32sError, UsageError
+from s32s.errors import Declined, EntryFailed, Interrupted, OutOfTime, S32sError, UsageError
 from s32s.events import Emit
 from s32s.maps import Entry, MapSet, Role
 from s32s.pace import Pace
@@ -176,7 +176,8 @@ def _run_entry(task: Task, role: Role, machine: Machine, work: Work) -> events.E
         # 0: a worker or a pause noticed the stop; whoever set it knows the signal and raises on its own.
         if not work.stop.is_set():
             raise
-        error = Interrupted(exc.number, hint=exc.hint or _when_stopped(task, role))
+        exc.hint = exc.hint or _when_stopped(task, role)
+        error = exc
     except S32sError as exc:
         error = exc
     except OSError as exc:
@@ -269,7 +270,7 @@ def _amounts(finished: events.EntryFinished, last: Result | None) -> dict[str, A
 
 
 def _status(error: S32sError | None) -> int:
-    if isinstance(error, Interrupted):
+    if isinstance(error, Interrupted) and not isinstance(error, OutOfTime):
         return INTERRUPTED
     return error.exit_status if error is not None else 0
 

@@ -257,6 +257,7 @@ def _service_text(service: Service) -> str:
         "RestartPreventExitStatus=1 2 3 130 141 200 203 217 218 226 228 237 238 239 243 "
         "SIGABRT SIGKILL SIGSEGV SIGTERM",
         "RestartSec=30",
+        # A oneshot service has no limit by default (systemd.service(5)), and its timer waits for it.
         "TimeoutStartSec=6h",
         "TimeoutStopSec=15",
         "SyslogIdentifier=s32s",

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from s32s import events, paths
-from s32s.errors import EntryFailed
+from s32s.errors import EntryFailed, Refused
 from s32s.guards import Limits
 from s32s.maps import Entry
 from s32s.paths import some
 from s32s.plan import Plan, Verb
 from s32s.replicate import Work, make_plan
 from s32s.settings import Settings
-from s32s.state import State
+from s32s.state import Result, State
 from s32s.stores._engine import Engine
 from s32s.stores.s3 import ManifestCache, S3Prefix
 from s32s.stores.s3_change import Writer
@@ -47,6 +47,7 @@ class Options:
         verify: read every file and every listing; trust no index and no time stamp.
         force_delete: set `max_delete` and the guard against an empty source aside.
         take_over: set another master's unfinished push aside.
+        accept_older: follow a generation older than the one followed last.
         jobs: how many bodies move at once at most; None for the configuration's.
         bandwidth: bytes a second in each direction; None for the configuration's.
     """
@@ -54,6 +55,7 @@ class Options:
     verify: bool = False
     force_delete: bool = False
     take_over: bool = False
+    accept_older: bool = False
     jobs: int | None = None
     bandwidth: int | None = None
 
@@ -139,6 +141,27 @@ def prefix_of(entry: Entry, machine: Machine, *, on_disk: bool = True) -> S3Pref
 def writer(task: Task, machine: Machine) -> Writer:
     """This machine as one that publishes."""
     return Writer(id=machine.state.writer_id(), host=machine.host, now=_now, take_over=task.options.take_over)
+
+
+def check_generation(prefix: S3Prefix, last: Result | None, task: Task) -> None:
+    """Refuse a source that has gone back to an older generation than the one that this machine followed last.
+
+    Raises:
+        Refused: names both generations and the option that follows the older one.
+    """
+    head = prefix.head
+    if head is None or head.manifest is None or last is None or task.options.accept_older:
+        return
+    # Generations of another path say nothing of this one's.
+    if getattr(last, "source", "") not in ("", task.entry.s3):
+        return
+    if head.generation < last.generation:
+        raise Refused(
+            f"{prefix.place} holds generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
+            f"{paths.escape(head.time)}), and this machine has followed generation {last.generation:,}: "
+            "an older state was put back, or the prefix was deleted and pushed again",
+            hint="if that is intended, follow it with --accept-older",
+        )
 
 
 def warn_of_other_writer(prefix: S3Prefix, machine: Machine, work: Work) -> None:

@@ -17,7 +17,7 @@ from s32s.index import Index
 from s32s.maps import Entry, Role
 from s32s.replicate import TURNS, Work, apply, until_still
 from s32s.roles import seals
-from s32s.roles.base import Done, Machine, Task, check_listed, missing, planned, prefix_of
+from s32s.roles.base import Done, Machine, Task, check_generation, check_listed, missing, planned, prefix_of
 from s32s.stores.local_target import LocalTarget, TargetRules, check_target
 from s32s.stores.meanwhile import Policy
 from s32s.stores.s3 import S3Prefix
@@ -66,6 +66,7 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
 
     work.phase("listing")
     head = prefix.read_head() if entry.manifest else None
+    check_generation(prefix, last, task)
     known = last is not None and last.generation > 0
     asked = _asked(prefix, entry, known=known)
     seal = seals.found(target.root, task, machine)

@@ -125,7 +125,8 @@ def staged(change: _Kind) -> Iterator[_Kind]:
         change.keep_for_next_turn()
         raise
     except Interrupted as exc:
-        raise Interrupted(exc.number, hint=change.stage.value) from exc
+        exc.hint = change.stage.value
+        raise
     except OSError as exc:
         raise unwritable(exc, change.shown, change.stage) from exc
     finally:

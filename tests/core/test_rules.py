@@ -233,7 +233,8 @@ def test_no_rule_takes_for_ever(rules: str) -> None:
         "from s32s.rules import compile_rules\n"
         f"try:\n    rules = compile_rules({rules})\n"
         "except ValueError:\n    raise SystemExit\n"
-        "for path in ('a' * 200, 'abcd' * 50, 'a/' * 60 + 'a'):\n    rules.verdict(path)\n"
+        "for path in ('a' * 200, 'abcd' * 50, 'a/' * 60 + 'a', 'a' * 1000, 'abcd' * 250):\n"
+        "    rules.verdict(path), rules.prunes(path)\n"
     )
 
     ended = subprocess.run([sys.executable, "-c", program], timeout=3, check=False)

@@ -87,6 +87,13 @@ def test_installing_twice_changes_nothing(machine: Machine) -> None:
     assert machine.config.exists()
 
 
+def test_a_run_of_the_service_ends_some_time(machine: Machine) -> None:
+    """A oneshot service has no limit of its own, and its timer waits for it."""
+    shown = machine.run("service", "show")
+
+    assert "TimeoutStartSec=6h\n" in shown.out
+
+
 def test_what_is_shown_is_what_would_be_installed(machine: Machine) -> None:
     """`show` writes nothing."""
     root = machine.root / "root"
