@@ -6,7 +6,7 @@ can be corrected by itself. Nothing is written before the last answer.
 
 from __future__ import annotations
 
-import os.path
+import os
 from pathlib import Path
 
 from s32s import setup
@@ -34,6 +34,10 @@ _CORRECT = [
     Choice("region", "the AWS region"),
     Choice("again", "try the same again"),
     Choice("leave", "write nothing"),
+]
+_MAKE = [
+    Choice("make", "make it when the configuration is written"),
+    Choice("later", "you make it before the first sync"),
 ]
 _WAYS = (
     "There are three usual ways to give credentials:",
@@ -63,9 +67,11 @@ def set_up(asker: Asker, file: Path, today: Settings | None) -> Settings:
     mine = loaded.of(role)
     asker.say(f"  {count(len(loaded.entries), 'entry')} found, {len(mine):,} of them for a {role.value}")
     allow: list[str] = []
+    missing: list[str] = []
     if role is Role.SLAVE:
         asker.say()
         allow = _ask_allow(asker, loaded, today)
+        missing = _ask_missing(asker, allow)
     written = configure(
         file,
         {
@@ -81,6 +87,13 @@ def set_up(asker: Asker, file: Path, today: Settings | None) -> Settings:
     )
     asker.say()
     asker.say(f"wrote {file}")
+    for directory in missing:
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as exc:
+            asker.say(f"note: {directory} cannot be made: {exc.strerror}; make it before the first sync")
+        else:
+            asker.say(f"made {directory}")
     return written
 
 
@@ -164,10 +177,17 @@ def _ask_allow(asker: Asker, loaded: MapSet, today: Settings | None) -> list[str
     outside = setup.outside(loaded, allow)
     if outside:
         asker.say(f"  note: these entries lie outside and will be refused: {some(outside)}")
-    for directory in allow:
-        if not os.path.isdir(directory):
-            asker.say(f"  note: {directory} does not exist yet; make it before the first sync")
     return allow
+
+
+def _ask_missing(asker: Asker, allow: list[str]) -> list[str]:
+    """Which of the allowed directories that do not exist yet shall be made."""
+    missing = [directory for directory in allow if not os.path.isdir(directory)]
+    return [
+        directory
+        for directory in missing
+        if asker.choose(f"{directory} does not exist yet. Make it?", _MAKE, default="make") == "make"
+    ]
 
 
 def _path_problem(text: str) -> str | None:

@@ -26,7 +26,7 @@ TREE: Final = "tree"
 PROBES: Final = ("a", "b")
 
 #: What to do about EPERM, which root gets for few other reasons: chattr(1).
-FIXED = "it may be immutable or append-only: look with lsattr, and change that with chattr -i -a"
+FIXED = "it or its directory may be immutable or append-only: look with lsattr -d, and change that with chattr -i -a"
 
 
 def ours(name: str) -> tuple[str, str]:

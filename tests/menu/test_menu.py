@@ -77,6 +77,29 @@ class TestFirstRun:
         assert snapshot(loop.target) == snapshot(loop.source)
         assert f'allow = ["{loop.target.parent}"]' in loop.slave.config.read_text()
 
+    def test_a_directory_of_the_system_is_not_allowed_and_a_missing_one_is_made(self, loop: Loop) -> None:
+        """With the sentence of the configuration; and the first sync then finds its place."""
+        loop.slave.config.unlink()
+        loop.target.parent.rmdir()
+        with at(loop.slave) as screen:
+            screen.wait_for("What is this machine?")
+            screen.press("1", "enter")
+            screen.wait_for("S3 server")
+            screen.press(loop.server.endpoint_url, "enter")
+            screen.wait_for("S3 path of the maps")
+            screen.press(f"{loop.bucket}/maps", "enter")
+            screen.wait_for("Allowed directories")
+            screen.press("/etc", "enter")
+            screen.wait_for('"/etc" cannot be allowed')
+            screen.press("\x15", str(loop.target.parent), "enter")
+            screen.wait_for("1)  make")
+            screen.press("enter")
+            screen.wait_for("WEB", "never run", "slave")
+            screen.press("q")
+
+            assert screen.ended() == 0
+        assert loop.target.parent.is_dir()
+
     def test_buckets_and_prefixes_are_completed(self, loop: Loop) -> None:
         """Tab helps where the credentials allow listing."""
         loop.slave.config.unlink()
