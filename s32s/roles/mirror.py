@@ -15,7 +15,19 @@ from s32s import paths, tree
 from s32s.errors import NotFound, Refused, StoreError, TryAgain
 from s32s.maps import Role, S3Path
 from s32s.replicate import Work, apply, until_still
-from s32s.roles.base import Done, Machine, Task, check_listed, missing, planned, prefix_of, warn_of_other_writer, writer
+from s32s.roles.base import (
+    Done,
+    Machine,
+    Task,
+    check_listed,
+    check_pushed,
+    last_run,
+    missing,
+    planned,
+    prefix_of,
+    warn_of_other_writer,
+    writer,
+)
 from s32s.stores.s3 import ManifestCache, S3Prefix
 from s32s.stores.s3_change import S3Change
 from s32s.tree import Item, Kind, Tree, is_md5
@@ -49,9 +61,10 @@ def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work
     entry, state = task.entry, machine.state
     name = str(target.place)
     work.phase("listing")
-    last = state.result(entry.name, Role.MIRROR.value)
+    last = last_run(entry, Role.MIRROR, machine)
     known = last is not None and last.generation > 0
     source_tree, target_tree = together(lambda: _source_tree(source, known=known), lambda: _target_tree(target))
+    check_pushed(entry, source_tree, known=known, task=task, role=Role.MIRROR, machine=machine)
     warn_of_other_writer(target, machine, work)
     check_listed(entry.files, missing(entry, source_tree))
     published = source.head is not None or target.head is not None
