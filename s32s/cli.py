@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from s32s import grammar
-from s32s.errors import Interrupted, OutOfTime, S32sError, UsageError
+from s32s.errors import Interrupted, OutOfTime, S32sError, Unreachable, UsageError
 from s32s.render import streams
 
 if TYPE_CHECKING:
@@ -278,20 +278,33 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
     with _machine(options, writable=False) as machine:
         source = machine.settings.maps
         if options.offline:
-            cached = machine.state.cached_maps(str(source))
-            loaded = maps.load(cached.files if cached else ())
+            cached = catalog.cached(source, machine.state, machine.engine)
+            loaded = cached or maps.load(())
         else:
-            loaded = catalog.load(source, machine.state, machine.engine)
+            loaded = cached = catalog.load(source, machine.state, machine.engine)
         entries = status(machine, loaded, ask_s3=not options.offline)
     if options.json:
         for entry in entries:
             _print_json(_status_facts(entry))
     else:
         _print_status(machine, entries)
+    unreachable = [entry for entry in entries if entry.unreachable]
+    for entry in unreachable[:1]:
+        of = f" (for {len(unreachable):,} of {len(entries):,} entries)" if len(unreachable) < len(entries) else ""
+        print(f"s32s: S3 unreachable{of}: {entry.trouble}", file=sys.stderr)
     late = overdue(entries, limit_s, now_s=time.time()) if limit_s is not None else []
     for entry in late:
-        print(f"s32s: {entry.name}: no success within {options.check}", file=sys.stderr)
-    return _report_problems(loaded) or int(bool(late))
+        why = "its path has changed since, and " if entry.is_moved else ""
+        print(f"s32s: {entry.name}: {why}no success within {options.check}", file=sys.stderr)
+    if not entries:
+        role = machine.settings.role.value
+        empty = f"no entry of the maps has a {role}" if cached else f"the maps at {source} were never fetched here"
+        print(f"s32s: {empty}", file=sys.stderr)
+    is_blind = limit_s is not None and not entries
+    bad = _report_problems(loaded) or int(bool(late) or is_blind)
+    if bad or not any(entry.trouble for entry in entries):
+        return bad
+    return Unreachable.exit_status if any(entry.unreachable for entry in entries) else 1
 
 
 def _print_status(machine: Machine, entries: Sequence[EntryStatus]) -> None:
@@ -313,7 +326,7 @@ def _print_status(machine: Machine, entries: Sequence[EntryStatus]) -> None:
     for entry in entries:
         if entry.last is not None and not entry.last.ok:
             print(f"{escape(entry.name)}: {entry.last.text}")
-        if entry.trouble:
+        if entry.trouble and not entry.unreachable:
             print(f"{escape(entry.name)}: {entry.trouble}", file=sys.stderr)
 
 
@@ -331,6 +344,8 @@ def _status_facts(entry: EntryStatus) -> dict[str, Any]:
         "unfinished_push": entry.push,
         "drift": entry.drift,
         "trouble": entry.trouble,
+        "unreachable": entry.unreachable,
+        "running_s": entry.running_s,
     }
 
 

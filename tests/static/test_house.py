@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "s32s"
 LAYERS = [
     {"errors", "paths", "tree"},
     {"accept", "rules", "plan", "guards", "maps", "manifest", "index", "events", "report"},
-    {"workers", "pace", "disk", "mounts", "settings", "state", "stores"},
+    {"workers", "pace", "disk", "mounts", "settings", "marks", "state", "stores"},
     {"replicate", "roles", "after", "catalog", "commands", "metrics", "runs", "setup", "status"},
     {"render", "menu", "service", "cli", "grammar", "demo"},
     {"__main__", ""},
