@@ -201,11 +201,11 @@ def holding(target: Path) -> Any:
     import contextlib
     import os
 
-    from s32s.stores import staging
+    from s32s.stores import outer
 
     @contextlib.contextmanager
     def held() -> Iterator[None]:
-        fd = os.open(target.parent / staging.lock_name(target.name), os.O_RDWR | os.O_CREAT, 0o600)
+        fd = os.open(target.parent / outer.lock_name(target.name), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
