@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote, urlsplit
 
 import boto3
 from botocore.config import Config
@@ -109,6 +110,23 @@ def start_rclone(directory: Path) -> Iterator[S3Server]:
     ]
     with _running(command) as endpoint_url:
         yield here.at(endpoint_url)
+
+
+def foreign_server(url: str) -> S3Server:
+    """Return the server that `http://KEY:SECRET@HOST:PORT` names; key and secret are percent-encoded.
+
+    Raises:
+        ValueError: a part is missing.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not (parts.username and parts.password and parts.hostname):
+        raise ValueError("S32S_TEST_S3 is to be http://KEY:SECRET@HOST:PORT, with key and secret percent-encoded")
+    return S3Server(
+        name="foreign",
+        endpoint_url=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        access_key=unquote(parts.username),
+        secret_key=unquote(parts.password),
+    )
 
 
 def rclone_binary() -> Path:
