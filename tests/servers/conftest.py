@@ -47,8 +47,8 @@ def server(foreign: S3Server) -> S3Server:
 @contextlib.contextmanager
 def _ceph(root: Path) -> Iterator[S3Server]:
     """One monitor, one storage daemon that keeps all in memory, and one gateway; no authentication between them."""
-    monitor, port = free_port(), free_port()
-    addresses = f"[v2:127.0.0.1:{monitor}]"
+    monitor, old, port = free_port(), free_port(), free_port()
+    addresses = f"[v2:127.0.0.1:{monitor},v1:127.0.0.1:{old}]"
     for name in ("mon", "osd", "rgw", "run"):
         (root / name).mkdir()
     fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
@@ -89,6 +89,8 @@ osd_max_object_name_len = 2048
 rgw_frontends = beast endpoint=127.0.0.1:{port}
 rgw_data = {root}/rgw
 keyring = {root}/keyring
+ms_mon_client_mode = crc secure
+auth_client_required = none
 """
     )
     known = ("-c", str(config))
