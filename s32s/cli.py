@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from s32s import grammar
-from s32s.errors import Interrupted, OutOfTime, S32sError, Unreachable, UsageError
+from s32s.errors import Interrupted, OutOfTime, S32sError, UsageError
 from s32s.render import streams
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
     bad = _report_problems(loaded) or int(bool(late) or is_blind)
     if bad or not any(entry.trouble for entry in entries):
         return bad
-    return Unreachable.exit_status if any(entry.unreachable for entry in entries) else 1
+    return unreachable[0].trouble_status if unreachable else 1
 
 
 def _service_usage(options: argparse.Namespace, stop: threading.Event) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from s32s import paths
-from s32s.errors import Interrupted, NotFound, S32sError, Unreachable
+from s32s.errors import ConfigError, Interrupted, NotFound, S32sError, Unreachable
 from s32s.index import Index
 from s32s.maps import Entry, MapSet, Role
 from s32s.roles.base import Machine, prefix_of
@@ -25,7 +25,7 @@ from s32s.workers import each
 #: How long S3 may be silent before the entries that it has not answered for are given up.
 DEADLINE_S = 10.0
 #: What each entry adds to the time that all answers together may take, for an S3 that dribbles.
-_EACH_S = 0.05
+_EACH_S = 0.01
 _JOBS = 32
 
 #: The state of an entry that was compared, and is what it should be.
@@ -46,6 +46,7 @@ class EntryStatus:
         unreachable: whether S3 could not be reached, as against an answer that helps nobody.
         running_s: since when a run works on it, or None.
         is_master: whether the entry is pushed from here.
+        trouble_status: the exit status that the trouble has alone; 0 without one.
     """
 
     name: str
@@ -59,6 +60,7 @@ class EntryStatus:
     unreachable: bool = False
     running_s: float | None = None
     is_master: bool = False
+    trouble_status: int = 0
 
     @property
     def is_moved(self) -> bool:
@@ -135,6 +137,7 @@ def statuses(
                 unreachable=answer.unreachable,
                 running_s=machine.state.running_since(entry.name, role.value),
                 is_master=role is Role.MASTER,
+                trouble_status=answer.status,
             )
         )
     return found
@@ -179,6 +182,7 @@ class _Answer:
     push: str | None = None
     trouble: str = ""
     unreachable: bool = False
+    status: int = 0
 
 
 _NOT_ASKED = _Answer()
@@ -205,7 +209,7 @@ class _Questions:
             if now > until or now > max(began, self._news_s) + deadline_s:
                 break
         self._left = True
-        missing = _Answer(trouble=f"S3 did not answer within {deadline_s:g} s", unreachable=True)
+        missing = _failed(Unreachable(f"S3 did not answer within {deadline_s:g} s"))
         down = next((answer for answer in list(self._answers.values()) if answer.unreachable), missing)
         return {entry.s3: self._answers.get(entry.s3, down) for entry in self._entries}
 
@@ -224,7 +228,8 @@ class _Questions:
         answer = _ask(entry, self._machine)
         self._answers[entry.s3] = answer
         self._news_s = time.monotonic()
-        if answer.unreachable:
+        # A certificate may be wrong for one bucket alone, where each has a host of its own.
+        if answer.unreachable and answer.status == Unreachable.exit_status:
             self._left = True
 
 
@@ -236,11 +241,17 @@ def _ask(entry: Entry, machine: Machine) -> _Answer:
     except Interrupted:
         raise
     except S32sError as exc:
-        return _Answer(trouble=str(exc), unreachable=isinstance(exc, Unreachable))
+        return _failed(exc)
     if head is None:
         return _Answer(0)
     push = f"{paths.escape(head.push.host)}, begun {paths.escape(head.push.started)}" if head.push else None
     return _Answer(head.generation, push)
+
+
+def _failed(error: S32sError) -> _Answer:
+    # A server that is not trusted, or that speaks no TLS, was not reached either.
+    is_unreachable = isinstance(error, Unreachable | ConfigError)
+    return _Answer(trouble=str(error), unreachable=is_unreachable, status=error.exit_status)
 
 
 def _when(seconds: float) -> str:

@@ -110,6 +110,18 @@ class TestUnreachable:
         assert_failed(ended, 75, says="S3 did not answer within 10 s")
         assert "WEB" in ended.out
 
+    def test_a_server_without_tls_is_told_once(self, ready: Loop) -> None:
+        """What is wrong with the connection is one sentence for all entries, with the table and status 2."""
+        write_maps(ready, [entry(ready, f"E{number}") for number in range(3)])
+        assert ready.slave.run("maps", "update").status == 0
+        move(ready.slave, ready, ready.slave.endpoint_url.replace("http:", "https:"))
+
+        ended = ready.slave.run("status")
+
+        assert_failed(ended, 2, says="S3 unreachable")
+        assert ended.err.count("does not speak TLS") == 1
+        assert len(ended.out.splitlines()) == 5
+
     def test_without_maps_it_is_a_sentence(self, ready: Loop) -> None:
         """There is nothing to show, and the status says to try again."""
         move(ready.slave, ready, f"http://127.0.0.1:{closed_port()}")
