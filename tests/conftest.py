@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +14,18 @@ from support.servers import S3Server, make_bucket, start_moto, start_rclone
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--long` for the tests that take minutes."""
+    """Add `--long` for the tests that take minutes, and `--servers` for those that start other S3 servers."""
     parser.addoption("--long", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--servers", action="store_true", help="also run the tests on Ceph, Swift, LocalStack and s3rver")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests out unless they are asked for."""
-    if not config.getoption("--long"):
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="takes minutes; ask for it with --long"))
+    """Leave out what is not asked for."""
+    for name, why in {"long": "takes minutes", "servers": "starts other S3 servers"}.items():
+        if not config.getoption(f"--{name}"):
+            for item in items:
+                if item.get_closest_marker(name):
+                    item.add_marker(pytest.mark.skip(reason=f"{why}; ask for it with --{name}"))
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +42,20 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(params=["moto", "rclone"])
+#: A server that runs already, `http://KEY:SECRET@HOST:PORT?region=REGION&name=NAME`, instead of the two of ours.
+FOREIGN = os.environ.get("S32S_TEST_S3")
+
+
+@pytest.fixture(scope="session")
+def foreign() -> S3Server:
+    """The server that `S32S_TEST_S3` names."""
+    assert FOREIGN
+    return S3Server.parse(FOREIGN)
+
+
+@pytest.fixture(params=["foreign"] if FOREIGN else ["moto", "rclone"])
 def server(request: pytest.FixtureRequest) -> S3Server:
-    """Each of the two servers in turn."""
+    """Each of the two servers in turn, or the foreign one."""
     found = request.getfixturevalue(request.param)
     assert isinstance(found, S3Server)
     return found

@@ -127,7 +127,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 
 #: Options of pytest, pip and systemctl.
-OF_OTHERS = {"--long", "--upgrade", "--now"}
+OF_OTHERS = {"--long", "--servers", "--upgrade", "--now"}
 
 
 def test_the_readme_names_only_what_exists() -> None:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import boto3
+import pytest
 from botocore.config import Config
 
 if TYPE_CHECKING:
@@ -53,6 +55,15 @@ server.serve_forever()
 """
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 
+#: What a server of this name lacks, and some test needs. A name that is not here lacks nothing.
+LACKS: dict[str, frozenset[str]] = {
+    "moto": frozenset({"checked signatures"}),
+    "rclone": frozenset({"conditional writes", "versions", "tags", "keys of any kind"}),
+    "swift": frozenset({"conditional writes", "tags"}),
+    "localstack": frozenset({"checked signatures"}),
+    "s3rver": frozenset({"checked signatures", "conditional writes", "versions", "tags", "keys of any kind"}),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class S3Server:
@@ -63,6 +74,35 @@ class S3Server:
     access_key: str = "AKIATESTTESTTESTTEST"
     secret_key: str = field(default="test-secret-of-this-server-only", repr=False)
     region: str = "us-east-1"
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Return the server at `http://KEY:SECRET@HOST:PORT?region=REGION&name=NAME`; key and secret percent-encoded.
+
+        Raises:
+            ValueError: an address or a key is missing.
+        """
+        parts = urllib.parse.urlsplit(url)
+        if not (parts.scheme and parts.hostname and parts.username and parts.password):
+            raise ValueError("a server is given as http://KEY:SECRET@HOST:PORT, with key and secret percent-encoded")
+        query = dict(urllib.parse.parse_qsl(parts.query))
+        return cls(
+            name=query.get("name", "foreign"),
+            endpoint_url=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+            access_key=urllib.parse.unquote(parts.username),
+            secret_key=urllib.parse.unquote(parts.password),
+            region=query.get("region", "us-east-1"),
+        )
+
+    def has(self, fact: str) -> bool:
+        """Whether this server is known to lack nothing of that name; the names are those of `LACKS`."""
+        return fact not in LACKS.get(self.name, ())
+
+    def needs(self, *facts: str) -> None:
+        """Skip the test that runs when this server lacks one of these."""
+        for fact in facts:
+            if not self.has(fact):
+                pytest.skip(f"{self.name} has no {fact}")
 
     def at(self, endpoint_url: str) -> Self:
         """Return the same server as it is seen at another address, that of a proxy."""

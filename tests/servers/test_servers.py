@@ -1,0 +1,221 @@
+"""What must work on every S3 server: the same cases on Ceph, Swift, LocalStack, s3rver, moto and rclone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from crash.kills import kill_way
+from support.checks import assert_failed, left_overs
+from support.faultproxy import Do, FaultProxy, Request, Rule, Status
+from support.machine import Ended, Loop, Machine
+from support.servers import S3Server, keys, put
+from support.trees import Link, make_tree, snapshot
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
+
+BIG = 20 * 1024 * 1024
+KILLS = 5
+
+
+def fill(root: Path, files: int, *, seed: int = 1) -> None:
+    """Small files in directories, one of 20 MiB, a link and an empty directory."""
+    rng = random.Random(seed)
+    tree = {f"d{number % 12}/file {number}.txt": rng.randbytes(rng.randint(0, 9_000)) for number in range(files)}
+    make_tree(root, {**tree, "big.bin": rng.randbytes(BIG), "to/link": Link("../big.bin"), "to/empty": None})
+
+
+def good(*ended: Ended) -> None:
+    """Every run ended well."""
+    assert [(one.status, one.err) for one in ended if one.status] == []
+
+
+def second_slave(loop: Loop, root: Path) -> Loop:
+    """Another machine that follows the same entry."""
+    other = dataclasses.replace(loop, slave=Machine(root, loop.server), target=root / "srv/site")
+    other.target.parent.mkdir(parents=True)
+    entry = {"name": "WEB", "s3": f"{loop.bucket}/{loop.prefix}", "slave": str(other.target)}
+    put(loop.server, loop.bucket, f"maps-{root.name}/web.json", json.dumps([entry]).encode())
+    other.slave.write_config("slave", f"{loop.bucket}/maps-{root.name}", allow=[other.target.parent])
+    return other
+
+
+def test_two_slaves_become_exact_copies_and_stay_so(loop: Loop, tmp_path: Path) -> None:
+    """300 files and one of 20 MiB; then one in a hundred changes, and some go."""
+    fill(loop.source, 300)
+    other = second_slave(loop, tmp_path / "other")
+    good(loop.push(), loop.pull(), other.pull())
+    first = snapshot(loop.source)
+    for slave in (loop, other):
+        assert snapshot(slave.target) == first
+    (loop.source / "d1/file 1.txt").write_bytes(b"changed")
+    (loop.source / "d2/file 2.txt").unlink()
+    (loop.source / "d3/new").write_bytes(b"new")
+
+    good(loop.push(), loop.pull(), other.pull("--verify"))
+
+    assert snapshot(loop.source) != first
+    for slave in (loop, other):
+        assert snapshot(slave.target) == snapshot(loop.source)
+        assert left_overs(slave) == []
+    assert "data/web/d2/file 2.txt" not in keys(loop.server, loop.bucket)
+
+
+def test_a_run_with_nothing_to_do_asks_little(proxied: Loop, proxy: FaultProxy) -> None:
+    """One GET for a slave; two pages of a listing, the map and the head for a master."""
+    make_tree(proxied.source, {f"f{number}": b"x" for number in range(30)})
+    good(proxied.push(), proxied.pull(), proxied.push(), proxied.pull())
+    proxy.clear()
+
+    good(proxied.pull())
+    of_pull = [f"{asked.method} {asked.path}" for asked in proxy.requests]
+    proxy.clear()
+    good(proxied.push())
+    of_push = [f"{asked.method} {asked.path}" for asked in proxy.requests]
+
+    assert len(of_pull) <= 3, of_pull
+    assert len(of_push) <= 5, of_push
+    assert {one.split()[0] for one in of_pull + of_push} == {"GET"}
+
+
+def test_a_mirror_takes_objects_of_several_parts(loop: Loop, tmp_path: Path) -> None:
+    """A slave that follows the copy is exact, and the second run has nothing to do."""
+    fill(loop.source, 40)
+    good(loop.push())
+    mirror = Machine(tmp_path / "mirror", loop.server)
+    mirror.write_config("mirror", f"{loop.bucket}/maps-mirror")
+    entry = {"name": "WEB", "s3": f"{loop.bucket}/data/web", "mirror": f"{loop.bucket}/copy/web"}
+    put(loop.server, loop.bucket, "maps-mirror/web.json", json.dumps([entry]).encode())
+    follower = second_slave(loop, tmp_path / "follower")
+    behind = {"name": "WEB", "s3": f"{loop.bucket}/copy/web", "slave": str(follower.target)}
+    put(loop.server, loop.bucket, "maps-follower/web.json", json.dumps([behind]).encode())
+
+    good(mirror.run("sync"), follower.pull("--verify"))
+    again = mirror.run("sync")
+
+    assert snapshot(follower.target) == snapshot(loop.source)
+    assert again.status == 0, again.err
+    assert "in step" in again.out
+
+
+def test_two_masters_at_once_never_mix(loop: Loop, tmp_path: Path) -> None:
+    """After each of four rounds a slave has the tree of one of them, which ended well."""
+    rival = dataclasses.replace(loop, master=Machine(tmp_path / "rival", loop.server), source=tmp_path / "rival/site")
+    entry = {"name": "WEB", "s3": f"{loop.bucket}/{loop.prefix}", "master": str(rival.source)}
+    put(loop.server, loop.bucket, "maps-rival/web.json", json.dumps([entry]).encode())
+    rival.master.write_config("master", f"{loop.bucket}/maps-rival")
+
+    for turn in range(4):
+        for who, loop_of in (("ours", loop), ("theirs", rival)):
+            make_tree(loop_of.source, {f"f{number}": f"{who} {turn} {number}".encode() for number in range(25)})
+        running = [one.master.start("sync") for one in (loop, rival)]
+        errors = [process.communicate(timeout=300)[1] for process in running]
+        statuses = [process.returncode for process in running]
+        assert 0 in statuses, errors
+        assert set(statuses) <= {0, 1, 75}, errors
+        pulled = loop.pull("--verify")
+        assert pulled.status == 0, (statuses, errors, pulled.err)
+        winners = [one for one, status in zip((loop, rival), statuses, strict=True) if status == 0]
+        assert snapshot(loop.target) in [snapshot(one.source) for one in winners], (statuses, errors)
+
+
+@pytest.mark.parametrize("way", ["push", "pull swap"])
+def test_kills_tear_nothing(tmp_path: Path, server: S3Server, way: str) -> None:
+    """One plain run heals what a kill has left."""
+    tally = kill_way(tmp_path, server, way, KILLS)
+
+    print(tally.line())
+    assert tally.hits >= KILLS
+    assert tally.problems == []
+
+
+def test_a_push_killed_before_its_deletions_stops_no_slave(proxied: Loop, proxy: FaultProxy) -> None:
+    """What waits for its deletion is not taken for a stranger's object, and the next push deletes it."""
+    make_tree(proxied.source, {"keep": b"k", "gone": b"g", "d/gone": b"g"})
+    good(proxied.push(), proxied.pull())
+    (proxied.source / "gone").unlink()
+    (proxied.source / "d/gone").unlink()
+
+    running: list[subprocess.Popen[str]] = []
+
+    def kills_at_a_deletion(asked: Request) -> bool:
+        if not (asked.method == "DELETE" or (asked.method == "POST" and "delete" in asked.query)):
+            return False
+        running[0].kill()
+        return True
+
+    # The proxy answers in the server's place: nothing is deleted.
+    rule = proxy.add(Rule(kills_at_a_deletion, Status(503, "SlowDown"), times=1))
+    running.append(proxied.master.start("sync"))
+    running[0].communicate(timeout=120)
+    assert rule.fired
+    assert running[0].returncode == -signal.SIGKILL
+    assert "data/web/gone" in keys(proxied.server, proxied.bucket)
+
+    good(proxied.pull("--verify"))
+
+    assert snapshot(proxied.target) == snapshot(proxied.source)
+    good(proxied.push(), proxied.pull("--verify"))
+    assert "data/web/gone" not in keys(proxied.server, proxied.bucket)
+
+
+def test_a_versioned_bucket_lets_a_slave_finish_the_generation_it_reads(
+    loop: Loop, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    """A push while it reads changes every file; the slave has the whole old tree, and the next run the new one."""
+    loop.server.needs("versions")
+    loop.server.client().put_bucket_versioning(Bucket=loop.bucket, VersioningConfiguration={"Status": "Enabled"})
+    late = dataclasses.replace(loop, slave=Machine(loop.slave.root, loop.server, endpoint_url=proxy.endpoint_url))
+    late.slave.write_config("slave", f"{loop.bucket}/maps", allow=[loop.target.parent])
+    make_tree(loop.source, {f"f{number}": b"old %d" % number for number in range(40)})
+    good(loop.push())
+    old = snapshot(loop.source)
+    pushed = []
+
+    def push() -> None:
+        make_tree(loop.source, {f"f{number}": b"quite new %d" % number for number in range(40)})
+        pushed.append(loop.push())
+
+    rule = proxy.add(
+        Rule(lambda asked: asked.method == "GET" and asked.key.startswith("data/web/f"), Do(push), times=1)
+    )
+
+    first = late.pull()
+    after_first = snapshot(loop.target)
+    good(late.pull())
+
+    assert rule.fired
+    good(*pushed, first)
+    assert after_first == old
+    assert snapshot(loop.target) == snapshot(loop.source)
+
+
+def test_more_keys_than_a_page_holds(loop: Loop) -> None:
+    """1,100 objects; the run that lists them finds each, and no other."""
+    make_tree(loop.source, {f"d{number % 7}/{number:05}": b"%d" % number for number in range(1_100)})
+    good(loop.push(), loop.pull(), loop.pull("--verify"))
+
+    assert snapshot(loop.target) == snapshot(loop.source)
+    (loop.source / "d6/00006").unlink()
+    good(loop.push(), loop.pull("--verify"))
+    assert snapshot(loop.target) == snapshot(loop.source)
+
+
+def test_a_wrong_secret_is_told_in_a_sentence(loop: Loop) -> None:
+    """Status 1."""
+    loop.server.needs("checked signatures")
+    loop.slave.extra["AWS_SECRET_ACCESS_KEY"] = "wrong"
+
+    assert_failed(loop.pull(), 1, says="does not accept the credentials")
+
+
+def test_a_missing_bucket_is_told_in_a_sentence(loop: Loop) -> None:
+    """Status 1, with its name."""
+    loop.slave.write_config("slave", "no-such-bucket-here/maps", allow=[loop.target.parent])
+
+    assert_failed(loop.pull(), 1, says="no-such-bucket-here")
