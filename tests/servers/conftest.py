@@ -45,3 +45,9 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> S3Server:
     if request.param in STARTERS:
         return servers.get(request.param)
     return cast("S3Server", request.getfixturevalue(request.param))
+
+
+@pytest.fixture(scope="session")
+def localstack(servers: Servers) -> S3Server:
+    """LocalStack alone."""
+    return servers.get("localstack")
