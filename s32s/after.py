@@ -20,17 +20,16 @@ from s32s.roles.base import Done, Machine, Task
 from s32s.settings import Settings
 
 
-def check(chosen: Iterable[Entry], configuration: Settings, role: Role) -> None:
-    """Make sure, before anything is done, that the commands which maps name are there.
+def check(entry: Entry, configuration: Settings, role: Role) -> None:
+    """Make sure, before anything of an entry is done, that the command which it names is there.
 
     Raises:
-        ConfigError: names those that are not.
+        ConfigError: it is not.
     """
-    lacking = missing(chosen, configuration, role)
-    if lacking:
+    if missing([entry], configuration, role):
         raise ConfigError(
-            f"the maps name commands that this configuration lacks: {paths.some(lacking)}",
-            hint='add them to [commands], or take "after" out of the map',
+            f"the map names a command that this configuration lacks: {paths.quote(entry.after or '')}",
+            hint='add it to [commands], or take "after" out of the map',
         )
 
 

@@ -20,9 +20,10 @@ from s32s.stores._engine import Engine
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What an update of the maps brings, by entry name."""
+    """What an update of the maps brings, by entry name; `name` is what the maps are cached under."""
 
     source: S3Path
+    name: str
     files: tuple[tuple[str, bytes], ...]
     maps: MapSet
     new: tuple[str, ...]
@@ -36,8 +37,13 @@ def load(source: S3Path, state: State, engine: Engine) -> MapSet:
     Raises:
         MapError, StoreError, Unreachable: there are none cached, and they cannot be fetched.
     """
-    cached = state.cached_maps(str(source))
-    return maps.load(cached.files) if cached is not None else update(source, state, engine).maps
+    return cached(source, state, engine) or update(source, state, engine).maps
+
+
+def cached(source: S3Path, state: State, engine: Engine) -> MapSet | None:
+    """The cached maps of `source` on this server, or None."""
+    known = state.cached_maps(_name(source, engine))
+    return maps.load(known.files) if known is not None else None
 
 
 def update(source: S3Path, state: State, engine: Engine) -> Update:
@@ -47,8 +53,7 @@ def update(source: S3Path, state: State, engine: Engine) -> Update:
         MapError: a file is wrong, with every problem of every file; the cache stays as it was.
         StoreError, Unreachable: they could not be fetched; the cache stays as it was.
     """
-    cached = state.cached_maps(str(source))
-    return take(preview(source, engine, before=maps.load(cached.files) if cached else None), state)
+    return take(preview(source, engine, before=cached(source, state, engine)), state)
 
 
 def preview(source: S3Path, engine: Engine, *, before: MapSet | None) -> Update:
@@ -65,6 +70,7 @@ def preview(source: S3Path, engine: Engine, *, before: MapSet | None) -> Update:
     new = {entry.name: entry for entry in loaded.entries}
     return Update(
         source=source,
+        name=_name(source, engine),
         files=files,
         maps=loaded,
         new=tuple(sorted(new.keys() - old.keys())),
@@ -75,8 +81,13 @@ def preview(source: S3Path, engine: Engine, *, before: MapSet | None) -> Update:
 
 def take(update: Update, state: State) -> Update:
     """Make the maps of a preview the cached ones."""
-    state.cache_maps(CachedMaps(str(update.source), time.time(), update.files))
+    state.cache_maps(CachedMaps(update.name, time.time(), update.files))
     return update
+
+
+def _name(source: S3Path, engine: Engine) -> str:
+    """What maps are cached under: the same path on another server holds other maps."""
+    return f"{source} at {engine.endpoint_url}" if engine.endpoint_url else str(source)
 
 
 def fetch(source: S3Path, engine: Engine) -> Iterator[tuple[str, bytes]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from s32s import grammar
-from s32s.errors import Interrupted, OutOfTime, S32sError, UsageError
+from s32s.errors import Interrupted, OutOfTime, S32sError, Unreachable, UsageError
 from s32s.render import streams
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from s32s.maps import MapSet
     from s32s.roles.base import Machine
     from s32s.service import Service
-    from s32s.status import EntryStatus
 
 #: What setitimer(2) takes everywhere.
 _LONGEST_S = 10 * 365 * 86400.0
@@ -269,6 +268,7 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
     import time
 
     from s32s import catalog, maps, settings
+    from s32s.render import statuses
     from s32s.status import overdue, status
 
     try:
@@ -278,60 +278,33 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
     with _machine(options, writable=False) as machine:
         source = machine.settings.maps
         if options.offline:
-            cached = machine.state.cached_maps(str(source))
-            loaded = maps.load(cached.files if cached else ())
+            cached = catalog.cached(source, machine.state, machine.engine)
+            loaded = cached or maps.load(())
         else:
-            loaded = catalog.load(source, machine.state, machine.engine)
+            loaded = cached = catalog.load(source, machine.state, machine.engine)
         entries = status(machine, loaded, ask_s3=not options.offline)
     if options.json:
         for entry in entries:
-            _print_json(_status_facts(entry))
+            _print_json(statuses.facts(entry))
     else:
-        _print_status(machine, entries)
+        statuses.show(f"role {machine.settings.role.value}, maps {source}", entries)
+    unreachable = [entry for entry in entries if entry.unreachable]
+    for entry in unreachable[:1]:
+        of = f" (for {len(unreachable):,} of {len(entries):,} entries)" if len(unreachable) < len(entries) else ""
+        print(f"s32s: S3 unreachable{of}: {entry.trouble}", file=sys.stderr)
     late = overdue(entries, limit_s, now_s=time.time()) if limit_s is not None else []
     for entry in late:
-        print(f"s32s: {entry.name}: no success within {options.check}", file=sys.stderr)
-    return _report_problems(loaded) or int(bool(late))
-
-
-def _print_status(machine: Machine, entries: Sequence[EntryStatus]) -> None:
-    from s32s.paths import escape
-    from s32s.render.words import table
-
-    print(f"role {machine.settings.role.value}, maps {machine.settings.maps}")
-    rows = [
-        [
-            escape(entry.name),
-            f"{escape(entry.source)} > {escape(entry.target)}",
-            _time(entry.last.time_s) if entry.last else "-",
-            str(entry.last.generation) if entry.last and entry.last.generation else "-",
-            entry.state,
-        ]
-        for entry in entries
-    ]
-    print(*table([["NAME", "DIRECTION", "LAST RUN", "GEN", "STATE"], *rows]), sep="\n")
-    for entry in entries:
-        if entry.last is not None and not entry.last.ok:
-            print(f"{escape(entry.name)}: {entry.last.text}")
-        if entry.trouble:
-            print(f"{escape(entry.name)}: {entry.trouble}", file=sys.stderr)
-
-
-def _status_facts(entry: EntryStatus) -> dict[str, Any]:
-    from s32s.state import facts_of
-
-    return {
-        "event": "status",
-        "entry": entry.name,
-        "source": entry.source,
-        "target": entry.target,
-        "state": entry.state,
-        "last": facts_of(entry.last) if entry.last else None,
-        "generation": entry.generation,
-        "unfinished_push": entry.push,
-        "drift": entry.drift,
-        "trouble": entry.trouble,
-    }
+        why = "its path has changed since, and " if entry.is_moved else ""
+        print(f"s32s: {entry.name}: {why}no success within {options.check}", file=sys.stderr)
+    if not entries:
+        role = machine.settings.role.value
+        empty = f"no entry of the maps has a {role}" if cached else f"the maps at {source} were never fetched here"
+        print(f"s32s: {empty}", file=sys.stderr)
+    is_blind = limit_s is not None and not entries
+    bad = _report_problems(loaded) or int(bool(late) or is_blind)
+    if bad or not any(entry.trouble for entry in entries):
+        return bad
+    return Unreachable.exit_status if any(entry.unreachable for entry in entries) else 1
 
 
 def _service_usage(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -466,12 +439,6 @@ def _print_json(facts: dict[str, Any]) -> None:
     from s32s.render.jsonl import Lines
 
     Lines().write(facts)
-
-
-def _time(seconds: float) -> str:
-    import time
-
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _complain(text: str) -> None:

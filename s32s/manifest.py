@@ -12,8 +12,10 @@ the bytes are decompressed (32 KiB of zstd can hold a GiB of zeros).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
@@ -21,21 +23,29 @@ import pydantic
 import zstandard
 
 from s32s import paths, tree
-from s32s.errors import BadPath, IntegrityError
+from s32s.errors import BadPath, IntegrityError, Refused
 from s32s.tree import Item, Kind, Tree
 
 FORMAT = 1
 HEAD_KEY = f"{paths.RESERVED}/head.json"
 
 MAX_HEAD = 64 * 1024
-MAX_MANIFEST = 2 * 1024**3
+#: As it is stored; three million files take 200 MB.
+MAX_MANIFEST = 384 * 1024**2
+MAX_TEXT = 2 * 1024**3
 MAX_LINE = 16 * 1024
-MAX_LINES = 20_000_000
+#: Bytes of memory that one may take while it is read: some 3.5 million files.
+MAX_MEMORY = 900_000_000
 #: Of a symbolic link: PATH_MAX less the final NUL, path_resolution(7).
 MAX_LINK = 4095
 
 _CHUNK = 1024 * 1024
 _MAX_INT = 2**63 - 1
+#: Measured at 500,000 lines: bytes of memory a line, without the characters of its path, and more for what is rare.
+_ROW = 150
+_RARE = 250
+#: Likewise, of the compressed manifest; hashes do not shrink.
+_PACKED = 70
 
 Sha256 = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, pydantic.StringConstraints(max_length=256)]
@@ -121,7 +131,12 @@ def read_head(data: bytes) -> Head:
 def to_bytes(items: Iterable[Item]) -> tuple[bytes, ManifestRef]:
     """Encode items as a manifest; return its bytes and the reference a head carries."""
     # Hashes do not compress: a higher level takes seven times as long for nothing.
-    data = zstandard.ZstdCompressor(level=1).compress("".join(map(_line, items)).encode())
+    lines = map(_line, items)
+    parts: list[bytes] = []  # the text is held once, and not as characters too
+    while part := "".join(itertools.islice(lines, 10_000)).encode():
+        parts.append(part)
+    packer = zstandard.ZstdCompressor(level=1).compressobj(size=sum(map(len, parts)))
+    data = b"".join([*map(packer.compress, parts), packer.flush()])
     sha256 = hashlib.sha256(data).hexdigest()
     return data, ManifestRef(key=f"{paths.RESERVED}/manifest-{sha256}.jsonl.zst", size=len(data), sha256=sha256)
 
@@ -152,12 +167,14 @@ def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MA
 
     columns = tree.Columns()
     last = ""
+    weight = len(data)
     seen: set[str] | None = None  # only where the lines are not in order
     for number, line in enumerate(_lines(data, ref.key), start=1):
         if plain := _PLAIN.fullmatch(line):
             path, size, mtime_ns, sha256, etag, mode = plain.groups()
             bits = int(mode) & 0o777
             columns.append(path, int(size), int(mtime_ns), bits, bytes.fromhex(sha256), bytes.fromhex(etag))
+            weight += len(path) + _ROW
         else:
             try:
                 item = _item(line)
@@ -165,19 +182,50 @@ def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MA
                 raise IntegrityError(f"{ref.key} line {number}: {exc}", hint=_CURE) from exc
             path = item.path
             columns.add(item)
+            weight += _weight(item)
+        if weight > MAX_MEMORY:
+            raise IntegrityError(f"{ref.key} lists more than {number - 1:,} paths: {_TOO_LARGE}", hint=_SPLIT)
         paths.check(path, room=room)
         if path.startswith(paths.RESERVED) and paths.is_reserved(path):
             raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} may not stand there")
         if path <= last or seen is not None:
-            seen = seen or set(columns.paths[:-1])
+            if seen is None:
+                seen = set(columns.paths[:-1])
+                weight += _ROW * len(seen)
             if path in seen:
                 raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} stands there twice")
             seen.add(path)
+            weight += _ROW  # a second time, for what sorts it
         last = path
     return columns.tree(generation=generation)
 
 
 _CURE = 'push again from the master with --verify, or set "manifest": false in the entry'
+
+
+_TOO_LARGE = f"it would take more than {MAX_MEMORY // 10**6} MB of memory"
+_SPLIT = "split the entry into several"
+
+
+def check_size(published: Tree) -> None:
+    """Refuse a tree whose manifest no machine would read.
+
+    Raises:
+        Refused: names the number of paths.
+    """
+    # So many fit however long their paths are; a look at each costs time only where that is in doubt.
+    if len(published) < 400_000:
+        return
+    if sum(map(sys.getsizeof, published.paths)) + (_ROW + _PACKED) * len(published) > MAX_MEMORY:
+        raise Refused(f"a manifest of {len(published):,} paths is too large: {_TOO_LARGE}", hint=_SPLIT)
+
+
+def _weight(item: Item) -> int:
+    """Bytes of memory that a row takes which is not like nearly all."""
+    weight = sys.getsizeof(item.path) + _ROW
+    if item.target or item.version or (item.etag and not tree.is_md5(item.etag)):
+        weight += _RARE + sum(map(sys.getsizeof, (item.target, item.version, item.etag)))
+    return weight
 
 
 def _line(item: Item) -> str:
@@ -205,15 +253,14 @@ def _line(item: Item) -> str:
 
 def _lines(data: bytes, key: str) -> Iterator[str]:
     rest = b""
-    total = count = 0
+    total = 0
     try:
         announced = zstandard.frame_content_size(data)
         for chunk in zstandard.ZstdDecompressor(max_window_size=2**27).read_to_iter(data, write_size=_CHUNK):
             total += len(chunk)
             whole, end, rest = (rest + chunk).rpartition(b"\n")
             lines = whole.decode().split("\n") if end else []
-            count += len(lines)
-            if total > MAX_MANIFEST or count > MAX_LINES or len(rest) > MAX_LINE:
+            if total > MAX_TEXT or len(rest) > MAX_LINE:
                 raise IntegrityError(f"{key} exceeds the size of any honest manifest")
             yield from lines
     except zstandard.ZstdError as exc:

@@ -5,6 +5,7 @@ An entry's failure stays its own: the next entry is done all the same, and the r
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from s32s import after, catalog, events, metrics, paths, settings
-from s32s.errors import Declined, EntryFailed, Interrupted, OutOfTime, S32sError, UsageError
+from s32s.errors import Declined, EntryFailed, Interrupted, Locked, OutOfTime, S32sError, UsageError
 from s32s.events import Emit
 from s32s.maps import Entry, MapSet, Role
 from s32s.pace import Pace
@@ -74,7 +75,7 @@ def run(
 
     Args:
         machine: see `open_machine`.
-        names: of entries; each must exist and have the role.
+        names: of entries; each must exist. One that does not have the role fails, and the others are done.
         role: instead of the configuration's.
         options: see `Options`.
         update_maps: fetch the maps first.
@@ -102,7 +103,6 @@ def run(
     elif loaded is None:
         loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
     chosen = choose(loaded, names, chosen_role)
-    after.check(chosen, machine.settings, chosen_role)
     ended: list[events.EntryFinished] = []
     for entry in chosen:
         others = [other for other in loaded.entries if other.name != entry.name]
@@ -142,18 +142,16 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
     """The entries to do, in the order of the maps, or of `names`.
 
     Raises:
-        UsageError: a name that no entry has, or whose entry is not meant for this role.
+        UsageError: a name that no entry has. An entry that is not meant for this role fails alone, when it is its turn.
     """
     mine = {entry.name: entry for entry in loaded.of(role)}
     if not names:
         return list(mine.values())
-    known = {entry.name for entry in loaded.entries}
+    known = {entry.name: entry for entry in loaded.entries}
     chosen: list[Entry] = []
     for name in dict.fromkeys(names):
-        if name in mine:
-            chosen.append(mine[name])
-        elif name in known:
-            raise UsageError(f"the entry {paths.quote(name)} has no {role.value}, so it is meant for other machines")
+        if name in known:
+            chosen.append(known[name])
         else:
             near = _nearest(name, mine)
             raise UsageError(f"there is no entry {paths.quote(name)} in the maps{near}", hint="see s32s maps list")
@@ -169,9 +167,11 @@ def _run_entry(task: Task, role: Role, machine: Machine, work: Work) -> events.E
     done: Done | None = None
     error: S32sError | None = None
     try:
-        done = _do(place, task, role, machine, work)
-        if task.verb.changes:
-            after.run(done, task, role, machine, work)
+        _check(entry, role, machine)
+        with machine.state.running(entry.name, role.value) if task.verb.changes else contextlib.nullcontext():
+            done = _do(place, task, role, machine, work)
+            if task.verb.changes:
+                after.run(done, task, role, machine, work)
     except Interrupted as exc:
         # 0: a worker or a pause noticed the stop; whoever set it knows the signal and raises on its own.
         if not work.stop.is_set():
@@ -199,14 +199,28 @@ def _run_entry(task: Task, role: Role, machine: Machine, work: Work) -> events.E
         error=error,
         same_as=done.same_as if done else "",
     )
-    if task.verb.changes and not isinstance(error, Declined):
-        _save(finished, done, role, machine)
+    # What did not come to its turn says nothing of the entry; least of all may it hide how the run that holds the lock
+    # ends, or has ended.
+    if task.verb.changes and not isinstance(error, Declined | Locked | UsageError):
+        _save(finished, done, (source, target), role, machine)
     if done and done.note and error is None:
         work.emit(events.Warned(entry.name, done.note))
     work.emit(finished)
     if isinstance(error, Interrupted):
         raise error
     return finished
+
+
+def _check(entry: Entry, role: Role, machine: Machine) -> None:
+    """Find what is wrong with an entry on this machine before anything is done.
+
+    Raises:
+        UsageError: it does not have the role.
+        ConfigError: its command is not there.
+    """
+    if entry.place(role) is None:
+        raise UsageError(f"the entry {paths.quote(entry.name)} has no {role.value}, so it is meant for other machines")
+    after.check(entry, machine.settings, role)
 
 
 def _when_stopped(task: Task, role: Role) -> str:
@@ -231,8 +245,13 @@ def _do(place: str, task: Task, role: Role, machine: Machine, work: Work) -> Don
             return mirror(place, task, machine, work)
 
 
-def _save(finished: events.EntryFinished, done: Done | None, role: Role, machine: Machine) -> None:
+def _save(
+    finished: events.EntryFinished, done: Done | None, places: tuple[str, str], role: Role, machine: Machine
+) -> None:
     last = machine.state.result(finished.entry, role.value)
+    if last is not None and not last.ran_between(*places):
+        # What is known of other places says nothing of these; only a command that is owed stays owed.
+        last = Result(last.time_s, last.ok, last.status, last.text, pending=last.pending)
     now = time.time()
     ok = finished.error is None
     machine.state.save_result(
@@ -248,6 +267,8 @@ def _save(finished: events.EntryFinished, done: Done | None, role: Role, machine
             listed_s=done.listed_s if done else (last.listed_s if last else None),
             # Still owed when the command failed, or when the run died after the change.
             pending=bool(last and last.pending and not ok),
+            source=places[0],
+            target=places[1],
             **_amounts(finished, last),
         ),
     )

@@ -10,7 +10,7 @@ import os.path
 from collections.abc import Iterable
 
 from s32s import catalog, maps
-from s32s.errors import S32sError
+from s32s.errors import Interrupted, S32sError
 from s32s.maps import MapSet, S3Path
 from s32s.settings import S3Connection, allow_problem
 from s32s.stores._engine import Engine
@@ -37,6 +37,8 @@ def completions(text: str, connection: S3Connection) -> list[str]:
         if not slash:
             return sorted(f"{name}/" for name in engine.buckets() if name.startswith(bucket))
         found = engine.below(bucket, start)
+    except Interrupted:
+        raise
     except S32sError:
         return []  # only a help at typing: what is wrong is said when the path is tried
     return sorted(f"{bucket}/{key}" for key in found if key.endswith(("/", ".json")))

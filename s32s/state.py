@@ -1,9 +1,9 @@
 """What this machine remembers: cached maps and manifests, the index, results, locks.
 
-Everything here but the results is a cache. A damaged database is thrown away and made anew, at its opening or when it
-fails later; what is only locked, read-only or out of space is reported and kept. A cached manifest is only used after
-its hash has been checked; the cached maps are one file that is replaced as a whole, so an update that fails half-way
-leaves them as they were.
+Everything here but the results and the writer's id is a cache. The id has a file of its own, so that it outlives the
+database. A damaged database is thrown away and made anew, at its opening or when it fails later; what is only locked,
+read-only or out of space is reported and kept. A cached manifest is only used after its hash has been checked; the
+cached maps are one file that is replaced as a whole, so an update that fails half-way leaves them as they were.
 
 What the index is, and when it is believed, stands in `index.py`.
 """
@@ -13,17 +13,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from s32s import disk
+from s32s import disk, marks
 from s32s.errors import ConfigError
 from s32s.index import Index
 from s32s.settings import Places
@@ -82,6 +83,7 @@ class Result:
         seconds: that it took.
         files, size, deletions: what it moved, in files and bytes, and deleted.
         drift: paths that it found changed at the destination although the source had stood still.
+        source, target: between which places it ran; "" where an older version has not noted them.
     """
 
     time_s: float
@@ -97,11 +99,17 @@ class Result:
     size: int = 0
     deletions: int = 0
     drift: int = 0
+    source: str = ""
+    target: str = ""
+
+    def ran_between(self, source: str, target: str) -> bool:
+        """Whether the run was from and to these places, as far as that is known."""
+        return self.source in ("", source) and self.target in ("", target)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedMaps:
-    """Map files as they were fetched last."""
+    """Map files as they were fetched last; `source` names the path and the server they come from."""
 
     source: str
     fetched_s: float
@@ -131,7 +139,9 @@ class State:
         try:
             for place in (places.state, places.cache):
                 place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return cls(places, _open_for_writing(places.state / "state.db"), writable=True)
+            state = cls(places, _open_for_writing(places.state / "state.db"), writable=True)
+            _keep_writer(places.state / "state.db")
+            return state
         except (OSError, sqlite3.Error) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else str(exc)
             raise ConfigError(
@@ -147,15 +157,17 @@ class State:
 
     def writer_id(self) -> str:
         """This machine's own random id as a master, made at first use and kept."""
+        known = marks.read_id(self._writer_file)
+        if known is not None:
+            return known
         made = secrets.token_hex(16)
         if self._writable:
-            with self._saved():
+            with self._saved():  # the database decides between two processes that both make one
                 self._database.execute("INSERT OR IGNORE INTO meta VALUES ('writer', ?)", (made,))
-        try:
-            row = self._database.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
-        except (sqlite3.DatabaseError, UnicodeDecodeError):
-            row = None
-        return str(row[0]) if row else made
+        kept = _writer_of(self._database) or made
+        if self._writable:
+            marks.save_id(self._writer_file, kept)
+        return kept
 
     # -- the index
 
@@ -180,8 +192,8 @@ class State:
         """The seal of a directory, or None."""
         try:
             row = self._database.execute("SELECT value FROM meta WHERE name = ?", (f"seal {root}",)).fetchone()
-            return Seal(**json.loads(row[0])) if row else None
-        except (sqlite3.DatabaseError, UnicodeDecodeError, ValueError, TypeError):
+            return _of_facts(Seal, row[0]) if row else None
+        except (sqlite3.DatabaseError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
             return None
 
     def save_seal(self, root: str, seal: Seal | None) -> None:
@@ -222,8 +234,8 @@ class State:
             row = self._database.execute(
                 "SELECT facts FROM result WHERE entry = ? AND role = ?", (entry, role)
             ).fetchone()
-            return Result(**json.loads(row[0])) if row else None
-        except (sqlite3.DatabaseError, ValueError, TypeError):
+            return _of_facts(Result, row[0]) if row else None
+        except (sqlite3.DatabaseError, ValueError, TypeError, RecursionError):
             return None
 
     def save_result(self, entry: str, role: str, result: Result) -> None:
@@ -246,7 +258,7 @@ class State:
     def cached_maps(self, source: str) -> CachedMaps | None:
         """The maps that were fetched last from `source`, or None when there are none."""
         try:
-            facts = json.loads(self._maps_file.read_bytes())
+            facts = json.loads(self._maps_file(source).read_bytes())
             if facts["source"] != source:
                 return None
             files = tuple((str(name), str(text).encode()) for name, text in facts["files"])
@@ -264,7 +276,7 @@ class State:
             "files": [(name, data.decode("utf-8-sig")) for name, data in maps.files],
         }
         try:
-            disk.write_atomic(self._maps_file, json.dumps(facts, indent=1).encode(), mode=0o600)
+            disk.write_atomic(self._maps_file(maps.source), json.dumps(facts, indent=1).encode(), mode=0o600)
         except OSError as exc:
             raise ConfigError(f"the maps cannot be cached in {self._places.cache}: {exc.strerror}") from exc
 
@@ -313,13 +325,32 @@ class State:
         """State and cache, which no target may hold or lie in."""
         return self._places.state, self._places.cache
 
+    @contextlib.contextmanager
+    def running(self, entry: str, role: str) -> Iterator[None]:
+        """Let `running_since` tell that a run of the entry is under way; it keeps no other run out."""
+        if not self._writable:
+            yield
+            return
+        with marks.mark(self._running_file(entry, role)):
+            yield
+
+    def running_since(self, entry: str, role: str) -> float | None:
+        """When the run of the entry that is under way began, in seconds since the epoch; None without one."""
+        return marks.marked_since(self._running_file(entry, role))
+
     @property
     def _file(self) -> Path:
         return self._places.state / "state.db"
 
     @property
-    def _maps_file(self) -> Path:
-        return self._places.cache / "maps.json"
+    def _writer_file(self) -> Path:
+        return self._places.state / _WRITER
+
+    def _running_file(self, entry: str, role: str) -> Path:
+        return self._places.state / "locks" / f"{digest(f'{role} {entry}')}.run"
+
+    def _maps_file(self, source: str) -> Path:
+        return self._places.cache / f"maps-{digest(source)}.json"
 
     def _manifest_file(self, source: str) -> Path:
         return self._places.cache / "manifests" / f"{digest(source)}.jsonl.zst"
@@ -356,6 +387,57 @@ def holder() -> dict[str, str]:
     """What a lock file says of its holder."""
     since = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
     return {"process": str(os.getpid()), "on": socket.gethostname(), "since": since}
+
+
+_T = TypeVar("_T", Seal, Result)
+#: What the annotations of remembered facts allow; text, as annotations are not evaluated in this module.
+_KINDS: dict[Any, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float": (float, int),
+    "float | None": (float, int, type(None)),
+}
+#: No time or duration that was remembered is as large: the year 5138.
+_LATEST_S = 1e11
+
+
+def _of_facts(made: type[_T], data: str) -> _T:
+    """What JSON says, if it has the types that were written.
+
+    Raises:
+        ValueError, TypeError: it does not, so it is not ours.
+    """
+    facts = json.loads(data)
+    for field in fields(made):
+        value = facts.get(field.name, field.default)
+        if not isinstance(value, _KINDS[field.type]) or (isinstance(value, bool) and field.type != "bool"):
+            raise TypeError(f"{field.name} is a {type(value).__name__}")
+        if isinstance(value, float) and not (math.isfinite(value) and abs(value) < _LATEST_S):
+            raise ValueError(f"{field.name} is out of range")
+    return made(**facts)
+
+
+_WRITER = "writer"
+
+
+def _writer_of(database: sqlite3.Connection) -> str | None:
+    try:
+        row = database.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return None
+    return str(row[0]) if row else None
+
+
+def _keep_writer(database: Path) -> None:
+    """Copy the writer's id out of a database of a version that has kept it nowhere else, or that is about to go."""
+    file = database.with_name(_WRITER)
+    if marks.read_id(file) is not None or not database.exists():
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(f"file:{_uri(database)}?mode=ro")) as opened:
+        writer = _writer_of(opened)
+        if writer is not None:
+            marks.save_id(file, writer)
 
 
 def _open_for_writing(file: Path) -> sqlite3.Connection:
@@ -408,6 +490,7 @@ def _make(database: sqlite3.Connection) -> None:
 
 
 def _make_anew(file: Path) -> sqlite3.Connection:
+    _keep_writer(file)
     for suffix in ("", "-journal", "-wal", "-shm"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
     database = _connect(str(file))

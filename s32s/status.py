@@ -1,19 +1,35 @@
 """How things stand: per entry the last run, the generation here and on S3, and what has drifted.
 
-Reads only: this machine's memory, the directories by stat(2), and one small object per entry from S3.
+Reads only: this machine's memory, the directories by stat(2), and one small object per entry from S3. S3 is asked for
+all entries at once, while the directories are looked at; what has not answered in time is told as that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from s32s import paths
-from s32s.errors import NotFound, S32sError
+from s32s.errors import Interrupted, NotFound, S32sError, Unreachable
+from s32s.index import Index
 from s32s.maps import Entry, MapSet, Role
 from s32s.roles.base import Machine, prefix_of
 from s32s.state import INTERRUPTED, Result
+from s32s.stores.local_source import LocalSource
 from s32s.stores.local_target import LocalTarget
+from s32s.workers import each
+
+#: How long S3 may be silent before the entries that it has not answered for are given up.
+DEADLINE_S = 10.0
+#: What each entry adds to the time that all answers together may take, for an S3 that dribbles.
+_EACH_S = 0.05
+_JOBS = 32
+
+#: The state of an entry that was compared, and is what it should be.
+UP_TO_DATE = "up to date"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +41,11 @@ class EntryStatus:
         last: how the last run ended, or None.
         generation: that S3 holds now; 0 without a manifest, None when S3 was not asked or did not answer.
         push: who has a push under way or unfinished, or None.
-        drift: names of the target that differ from what the last run left; None when that is not known.
+        drift: how many files differ from what the last run left; None when that is not known.
         trouble: why S3 did not answer; may be empty.
+        unreachable: whether S3 could not be reached, as against an answer that helps nobody.
+        running_s: since when a run works on it, or None.
+        is_master: whether the entry is pushed from here.
     """
 
     name: str
@@ -37,72 +56,192 @@ class EntryStatus:
     push: str | None
     drift: int | None
     trouble: str
+    unreachable: bool = False
+    running_s: float | None = None
+    is_master: bool = False
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the last run was between other places than the map names now."""
+        return self.last is not None and not self.last.ran_between(self.source, self.target)
 
     @property
     def state(self) -> str:
         """The short word for the list."""
+        if self.running_s is not None:
+            return f"running since {_when(self.running_s)}"
         if self.push:
             return f"unfinished push by {self.push}"
-        if self.last is None or self.last.success_s is None:
-            return "never run" if self.last is None else self._word_of_failure
-        if not self.last.ok:
-            return self._word_of_failure
+        if self.last is None:
+            return "never run"
+        if self.is_moved:
+            return "path changed, not synced yet"
+        if self.last.success_s is None or not self.last.ok:
+            return "interrupted" if self.last.status == INTERRUPTED else "failed"
         if self.trouble:
             return "S3 not reached"
         behind = (self.generation or 0) - self.last.generation
         if behind > 0:
             return f"{behind:,} generation{'s' if behind > 1 else ''} behind"
         if self.drift:
-            return f"{self.drift:,} drifted"
-        return "in step"
+            return f"{self.drift:,} changed since the push" if self.is_master else f"{self.drift:,} drifted"
+        if self.generation and (self.drift is not None or not self.target.startswith("/")) and not self._is_blind:
+            return UP_TO_DATE
+        return f"{'pushed' if self.is_master else 'synced'} {_when(self.last.success_s)}, not compared since"
 
     @property
-    def _word_of_failure(self) -> str:
-        return "interrupted" if self.last is not None and self.last.status == INTERRUPTED else "failed"
+    def _is_blind(self) -> bool:
+        """Whether the directory of a master was not looked at."""
+        return self.is_master and self.drift is None
 
 
-def status(machine: Machine, loaded: MapSet, *, ask_s3: bool = True) -> list[EntryStatus]:
-    """Status of every entry that this machine's role has."""
+def status(
+    machine: Machine, loaded: MapSet, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S
+) -> list[EntryStatus]:
+    """Status of every entry that this machine's role has.
+
+    Args:
+        deadline_s: how long S3 may be silent.
+
+    Raises:
+        Interrupted: by a signal handler; S3 is not waited for.
+    """
     role = machine.settings.role
-    return [entry_status(entry, role, machine, ask_s3=ask_s3) for entry in loaded.of(role)]
+    return statuses(loaded.of(role), role, machine, ask_s3=ask_s3, deadline_s=deadline_s)
+
+
+def statuses(
+    entries: Sequence[Entry], role: Role, machine: Machine, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S
+) -> list[EntryStatus]:
+    """Status of entries in a role that they have; see `status`."""
+    questions = _Questions([entry for entry in entries if entry.manifest] if ask_s3 else [], machine)
+    shared = Counter(entry.place(role) for entry in entries)
+    drifts = [_drift(entry, role, machine) if shared[entry.place(role)] == 1 else None for entry in entries]
+    answers = questions.answers(deadline_s)
+    found = []
+    for entry, drift in zip(entries, drifts, strict=True):
+        source, target = entry.direction(role)
+        answer = answers.get(entry.s3, _NOT_ASKED) if entry.manifest else _NOT_ASKED
+        found.append(
+            EntryStatus(
+                name=entry.name,
+                source=source,
+                target=target,
+                last=machine.state.result(entry.name, role.value),
+                generation=answer.generation,
+                push=answer.push,
+                drift=drift,
+                trouble=answer.trouble,
+                unreachable=answer.unreachable,
+                running_s=machine.state.running_since(entry.name, role.value),
+                is_master=role is Role.MASTER,
+            )
+        )
+    return found
 
 
 def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> list[EntryStatus]:
-    """The entries that have not succeeded for so long, or never: what monitoring wants to know."""
+    """The entries that have not succeeded for so long, or never where they lie now: what monitoring wants to know."""
     return [
         entry
         for entry in entries
-        if entry.last is None or entry.last.success_s is None or not 0 <= now_s - entry.last.success_s <= limit_s
+        if entry.last is None
+        or entry.is_moved
+        or entry.last.success_s is None
+        or not 0 <= now_s - entry.last.success_s <= limit_s
     ]
 
 
-def entry_status(entry: Entry, role: Role, machine: Machine, *, ask_s3: bool = True) -> EntryStatus:
-    """Status of one entry in a role that it has."""
-    source, target = entry.direction(role)
-    generation, push, trouble = _ask(entry, machine) if ask_s3 and entry.manifest else (None, None, "")
-    drift = None
+def _drift(entry: Entry, role: Role, machine: Machine) -> int | None:
+    place = entry.place(role) or ""
+
+    def index() -> Index:
+        return machine.state.index(place)
+
     if role is Role.SLAVE:
-        drift = LocalTarget(target, in_place=False, index=lambda: machine.state.index(target)).drift()
-    return EntryStatus(
-        name=entry.name,
-        source=source,
-        target=target,
-        last=machine.state.result(entry.name, role.value),
-        generation=generation,
-        push=push,
-        drift=drift,
-        trouble=trouble,
-    )
+        return LocalTarget(place, in_place=False, index=index).drift()
+    if role is Role.MASTER and place.startswith("/"):
+        try:
+            with LocalSource(place, rules=entry.rules(), index=index, room=entry.s3_path.room) as source:
+                return source.drift()
+        except Interrupted:
+            raise
+        except (S32sError, OSError):
+            return len(index()) or None
+    return None
 
 
-def _ask(entry: Entry, machine: Machine) -> tuple[int | None, str | None, str]:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What S3 has said of a prefix; see `EntryStatus`."""
+
+    generation: int | None = None
+    push: str | None = None
+    trouble: str = ""
+    unreachable: bool = False
+
+
+_NOT_ASKED = _Answer()
+
+
+class _Questions:
+    """The heads of all entries, asked for on other threads from now on: a prefix once, whoever shares it."""
+
+    def __init__(self, entries: Sequence[Entry], machine: Machine) -> None:
+        self._entries = list({entry.s3: entry for entry in entries}.values())
+        self._machine = machine
+        self._answers: dict[str, _Answer] = {}
+        self._left = False
+        self._news_s = time.monotonic()
+        self._ended = threading.Event()
+        threading.Thread(target=self._ask_all, daemon=True).start()
+
+    def answers(self, deadline_s: float) -> dict[str, _Answer]:
+        """Wait for the answers by prefix; which do not come in time are troubles."""
+        began = time.monotonic()
+        until = began + deadline_s + _EACH_S * len(self._entries)
+        while not self._ended.wait(0.1):
+            now = time.monotonic()
+            if now > until or now > max(began, self._news_s) + deadline_s:
+                break
+        self._left = True
+        missing = _Answer(trouble=f"S3 did not answer within {deadline_s:g} s", unreachable=True)
+        down = next((answer for answer in list(self._answers.values()) if answer.unreachable), missing)
+        return {entry.s3: self._answers.get(entry.s3, down) for entry in self._entries}
+
+    def _ask_all(self) -> None:
+        try:
+            # One looks whether S3 is there at all; if not, the others need not wait for the same.
+            for entry in self._entries[:1]:
+                self._ask(entry)
+            each(self._entries[1:], self._ask, jobs=_JOBS)
+        finally:
+            self._ended.set()
+
+    def _ask(self, entry: Entry) -> None:
+        if self._left:
+            return
+        answer = _ask(entry, self._machine)
+        self._answers[entry.s3] = answer
+        self._news_s = time.monotonic()
+        if answer.unreachable:
+            self._left = True
+
+
+def _ask(entry: Entry, machine: Machine) -> _Answer:
     try:
         head = prefix_of(entry, machine).read_head()
     except NotFound:
-        return 0, None, ""
+        return _Answer(0)
+    except Interrupted:
+        raise
     except S32sError as exc:
-        return None, None, str(exc)
+        return _Answer(trouble=str(exc), unreachable=isinstance(exc, Unreachable))
     if head is None:
-        return 0, None, ""
+        return _Answer(0)
     push = f"{paths.escape(head.push.host)}, begun {paths.escape(head.push.started)}" if head.push else None
-    return head.generation, push, ""
+    return _Answer(head.generation, push)
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%d %b %H:%M", time.localtime(seconds))

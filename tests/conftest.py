@@ -10,22 +10,25 @@ from pathlib import Path
 import pytest
 from support.faultproxy import FaultProxy, fault_proxy
 from support.machine import Loop, make_loop
-from support.servers import S3Server, make_bucket, start_moto, start_rclone
+from support.servers import S3Server, foreign_server, make_bucket, start_moto, start_rclone
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--long` for the tests that take minutes, and `--servers` for those that start other S3 servers."""
+    """Add `--long` for the tests that take minutes."""
     parser.addoption("--long", action="store_true", help="also run the tests that take minutes")
-    parser.addoption("--servers", action="store_true", help="also run the tests on Ceph, Swift, LocalStack and s3rver")
+    parser.addoption("--servers", action="store_true", help="also start Ceph, Swift and others, and run tests/servers")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not asked for."""
-    for name, why in {"long": "takes minutes", "servers": "starts other S3 servers"}.items():
-        if not config.getoption(f"--{name}"):
-            for item in items:
-                if item.get_closest_marker(name):
-                    item.add_marker(pytest.mark.skip(reason=f"{why}; ask for it with --{name}"))
+    """Leave the long tests and those of other servers out unless they are asked for."""
+    if not config.getoption("--servers"):
+        for item in items:
+            if item.path.parent.name == "servers":
+                item.add_marker(pytest.mark.skip(reason="starts other servers; ask for it with --servers"))
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; ask for it with --long"))
 
 
 @pytest.fixture(scope="session")
@@ -42,20 +45,15 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
-#: A server that runs already, `http://KEY:SECRET@HOST:PORT?region=REGION&name=NAME`, instead of the two of ours.
-FOREIGN = os.environ.get("S32S_TEST_S3")
-
-
 @pytest.fixture(scope="session")
 def foreign() -> S3Server:
-    """The server that `S32S_TEST_S3` names."""
-    assert FOREIGN
-    return S3Server.parse(FOREIGN)
+    """The server that S32S_TEST_S3 names."""
+    return foreign_server(os.environ["S32S_TEST_S3"])
 
 
-@pytest.fixture(params=["foreign"] if FOREIGN else ["moto", "rclone"])
+@pytest.fixture(params=["foreign"] if os.environ.get("S32S_TEST_S3") else ["moto", "rclone"])
 def server(request: pytest.FixtureRequest) -> S3Server:
-    """Each of the two servers in turn, or the foreign one."""
+    """Each of the two servers in turn, or only the one that S32S_TEST_S3 names."""
     found = request.getfixturevalue(request.param)
     assert isinstance(found, S3Server)
     return found

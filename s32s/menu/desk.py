@@ -23,7 +23,7 @@ from s32s.report import Report
 from s32s.roles.base import Machine
 from s32s.runs import open_machine, run
 from s32s.settings import Places, Settings
-from s32s.status import EntryStatus, entry_status
+from s32s.status import EntryStatus, statuses
 
 #: Whether a plan shall be carried out; asked with the name of its entry.
 Approve = Callable[[str, Plan], bool]
@@ -66,11 +66,10 @@ class Desk:
         """The entries of this role."""
         return self.loaded.of(self.role)
 
-    def statuses(self, entries: Sequence[Entry], *, ask_s3: bool) -> Iterator[EntryStatus]:
-        """How the entries stand, one after the other."""
+    def statuses(self, entries: Sequence[Entry], *, ask_s3: bool) -> list[EntryStatus]:
+        """How the entries stand."""
         with self._machine(writable=False) as machine:
-            for entry in entries:
-                yield entry_status(entry, self.role, machine, ask_s3=ask_s3)
+            return statuses(entries, self.role, machine, ask_s3=ask_s3)
 
     def run(
         self, verb: Verb, names: Sequence[str], *, emit: Emit, stop: threading.Event, approve: Approve | None = None

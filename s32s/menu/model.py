@@ -263,4 +263,4 @@ def roles(now: Role) -> list[tuple[str, str]]:
 def _urgency(state: str) -> int:
     if state == "failed" or state.startswith("unfinished"):
         return 0
-    return {"in step": 3, "never run": 2}.get(state, 1)
+    return {"up to date": 3, "never run": 2}.get(state, 1)

@@ -15,7 +15,7 @@ Tag = tuple[str, int | str]
 Piece = tuple[str, str, Tag | None]
 Line = list[Piece]
 
-_STATES = {"in step": "class:good", "failed": "class:bad", "never run": "class:dim", "…": "class:dim"}
+_STATES = {"up to date": "class:good", "failed": "class:bad", "never run": "class:dim", "…": "class:dim"}
 _MARKS = {"+": "class:good", "~": "class:warn", "-": "class:bad", "!": "class:strong", "=": "class:dim"}
 _DETAILS = 5  # lines of the pane below the list
 

@@ -24,7 +24,7 @@ from s32s.plan import Plan, Verb
 from s32s.render.plans import plan_lines, telling
 from s32s.render.words import count, wrap
 from s32s.runs import summary
-from s32s.status import EntryStatus
+from s32s.status import UP_TO_DATE, EntryStatus
 
 _ASKED = 200  # paths of a plan that is asked about
 _MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -1_000_000, "end": 1_000_000}
@@ -297,7 +297,7 @@ class Session:
     def _fill(self, row: Row, status: EntryStatus) -> None:
         row.last = time.strftime("%d %b %H:%M", time.localtime(status.last.time_s)) if status.last else "-"
         row.state = (
-            status.state if status.state not in ("in step", "never run") else self._found.get(row.name, status.state)
+            status.state if status.state not in (UP_TO_DATE, "never run") else self._found.get(row.name, status.state)
         )
         row.details = tuple(
             text
@@ -365,7 +365,7 @@ class Session:
                 lines += [f"  ! rejected  {escape(gone.path)}  ({escape(gone.reason)})" for gone in plan.rejected]
             if plan is not None and running.verb is Verb.DRYRUN:
                 work = len(telling(put.item for put in plan.puts)) + len(telling(plan.extras))
-                self._found[entry.name] = f"{work:,} to do" if work else "in step"
+                self._found[entry.name] = f"{work:,} to do" if work else UP_TO_DATE
             elif plan is not None:
                 self._found.pop(entry.name, None)
         lines += [f"  {line}" for line in running.warnings]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from s32s import events, paths
 from s32s.errors import EntryFailed, Refused
 from s32s.guards import Limits
-from s32s.maps import Entry
+from s32s.maps import Entry, Role
 from s32s.paths import some
 from s32s.plan import Plan, Verb
 from s32s.replicate import Work, make_plan
@@ -152,9 +152,6 @@ def check_generation(prefix: S3Prefix, last: Result | None, task: Task) -> None:
     head = prefix.head
     if head is None or head.manifest is None or last is None or task.options.accept_older:
         return
-    # Generations of another path say nothing of this one's.
-    if getattr(last, "source", "") not in ("", task.entry.s3):
-        return
     if head.generation < last.generation:
         raise Refused(
             f"{prefix.place} holds generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
@@ -194,6 +191,26 @@ def check_listed(files: list[str] | None, missing: list[str]) -> None:
             hint='bring them there or take them out of "files"; nothing was changed',
             paths=tuple(missing),
         )
+
+
+def last_run(entry: Entry, role: Role, machine: Machine) -> Result | None:
+    """How the last run between the places of the entry ended; None where the map names other places since."""
+    last = machine.state.result(entry.name, role.value)
+    return last if last is not None and last.ran_between(*entry.direction(role)) else None
+
+
+def check_pushed(entry: Entry, source: Tree, *, known: bool, task: Task, role: Role, machine: Machine) -> None:
+    """Refuse a prefix to which nothing has ever been pushed, before the guards take it for one that was emptied.
+
+    Raises:
+        Refused: nothing lies there, and the run was not told to go on all the same.
+    """
+    if len(source) or source.generation or known or not entry.manifest or task.options.force_delete:
+        return
+    last = machine.state.result(entry.name, role.value)
+    before = last.source if last is not None and last.source != entry.s3 else ""
+    moved = f"; this path is new for this machine, which has followed {before}" if before else ""
+    raise Refused(f"nothing has been pushed to {entry.s3} yet{moved}", hint="run s32s sync on the master")
 
 
 def _now() -> str:

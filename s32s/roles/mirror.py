@@ -21,6 +21,8 @@ from s32s.roles.base import (
     Task,
     check_generation,
     check_listed,
+    check_pushed,
+    last_run,
     missing,
     planned,
     prefix_of,
@@ -63,9 +65,10 @@ def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work
     entry, state = task.entry, machine.state
     name = str(target.place)
     work.phase("listing")
-    last = state.result(entry.name, Role.MIRROR.value)
+    last = last_run(entry, Role.MIRROR, machine)
     known = last is not None and last.generation > 0
     source_tree, target_tree = together(lambda: _source_tree(source, known=known), lambda: _target_tree(target))
+    check_pushed(entry, source_tree, known=known, task=task, role=Role.MIRROR, machine=machine)
     check_generation(source, last, task)
     warn_of_other_writer(target, machine, work)
     check_listed(entry.files, missing(entry, source_tree))

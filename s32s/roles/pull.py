@@ -17,7 +17,18 @@ from s32s.index import Index
 from s32s.maps import Entry, Role
 from s32s.replicate import TURNS, Work, apply, until_still
 from s32s.roles import seals
-from s32s.roles.base import Done, Machine, Task, check_generation, check_listed, missing, planned, prefix_of
+from s32s.roles.base import (
+    Done,
+    Machine,
+    Task,
+    check_generation,
+    check_listed,
+    check_pushed,
+    last_run,
+    missing,
+    planned,
+    prefix_of,
+)
 from s32s.stores.local_target import LocalTarget, TargetRules, check_target
 from s32s.stores.meanwhile import Policy
 from s32s.stores.s3 import S3Prefix
@@ -55,7 +66,7 @@ def pull(root: str, task: Task, machine: Machine, work: Work) -> Done:
 
 def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine: Machine, work: Work) -> Done:
     entry, state = task.entry, machine.state
-    last = state.result(entry.name, Role.SLAVE.value)
+    last = last_run(entry, Role.SLAVE, machine)
     now = time.time()
     listed_s = last.listed_s if last else None
     # A clock that was set back must not put the comparison off for ever.
@@ -76,6 +87,7 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
         generation = head.generation if head else 0
         return Done(plan, False, False, generation, listed_s if head else now, prefix.note, same_as=seal.of)
     source_tree = prefix.tree(compare=False, known=known, read=False)
+    check_pushed(entry, source_tree, known=known, task=task, role=Role.SLAVE, machine=machine)
     with _compared(prefix, source_tree, is_due=is_due) as wait:
         guards.check_shape(source_tree, what=f"the prefix {entry.s3}")
         guards.check_links(source_tree, what="the manifest")

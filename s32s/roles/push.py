@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from s32s import paths, tree
+from s32s import manifest, paths, tree
 from s32s.errors import Refused, Unreadable
 from s32s.index import Index
 from s32s.maps import S3Path
@@ -67,6 +67,8 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
         source_tree = _without_manifest(source_tree)
     plan = planned(source_tree, target_tree, task, machine, work, spare_ignored=True)
     due = not plan.is_empty or not target_tree.published
+    if due and entry.manifest:
+        manifest.check_size(source_tree)
     changed = task.verb.changes and due
     generation = target_tree.generation
     etags: dict[str, str | None] = {}

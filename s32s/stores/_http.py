@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from s32s import paths
-from s32s.errors import ConfigError, S32sError, ServerDown, StoreError, Unreachable
+from s32s.errors import ConfigError, S32sError, ServerDown, StoreError, TryAgain, Unreachable
 from s32s.stores._network import Progress, proxy_of
 from s32s.stores.base import Chunk
 
@@ -106,7 +106,7 @@ class Response:
                 data += piece
                 if len(data) >= most:
                     break
-        except S32sError:
+        except (StoreError, TryAgain, ConfigError):
             pass  # what came says more than that no more came
         finally:
             self.close()

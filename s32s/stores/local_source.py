@@ -102,6 +102,12 @@ class LocalSource:
             self._hash(columns, beside, progress)
         return columns.tree()
 
+    def drift(self) -> int | None:
+        """How many files differ from what the last push has read, by stat(2) alone; None when nothing is known."""
+        if not len(self._index):
+            return None
+        return scan.drift(self._found, self._index, takes=lambda path: self._rules.verdict(path) is Verdict.ACCEPTED)
+
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """One file a batch: uploads do not gain from company."""
         for item in items:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from s32s import disk, guards, mounts, paths, tree
-from s32s.errors import EntryFailed, Refused, S32sError
+from s32s.errors import EntryFailed, Interrupted, Refused, S32sError
 from s32s.index import RACY_CTIME_NS, Index, Seen, is_past
 from s32s.plan import Plan
 from s32s.state import holder
@@ -305,24 +305,18 @@ class LocalTarget:
 
     def drift(self) -> int | None:
         """How many names differ from what the last run left, by stat(2) alone; None when nothing is known."""
-        known = dict(self._index.items())
-        if not known:
+        if not len(self._index):
             return None
-        drifted = 0
         try:
             fd = disk.open_dir(self.root)
+        except Interrupted:
+            raise
         except (OSError, S32sError):
-            return len(known)
+            return len(self._index)
         try:
-            walked = self._walk(fd)
-            for row, path in enumerate(walked.paths):
-                if walked.is_file(row):
-                    seen = known.pop(path, None)
-                    # Size, time and inode: the change time also moves when a link to the file comes or goes.
-                    drifted += seen is None or seen.stamp[:4] != walked.found(row).stamp[:4]
+            return scan.drift(self._walk(fd), self._index)
         finally:
             os.close(fd)
-        return drifted + len(known)
 
     @functools.cached_property
     def _index(self) -> Index:

@@ -37,6 +37,9 @@ from s32s.stores.object_body import ObjectBody, ReadAhead, is_same_object
 from s32s.stores.s3_change import Publisher, S3Change, Writer
 from s32s.tree import Item, Kind, Tree, is_md5
 
+#: Of earlier generations, that are looked into for what a push has not deleted yet.
+_MOST_MANIFESTS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestCache:
@@ -257,31 +260,33 @@ class S3Prefix:
     # -- inside
 
     def _without_leftovers(self, different: list[str], made: Tree) -> list[str]:
-        """Leave out objects that only wait for their deletion: those of the generation before, in a push that died
-        after it had published this one."""
+        """Leave out objects that only wait for their deletion: those of earlier generations whose manifests are still
+        there, since a push that died after it had published has not come to delete either."""
         listed = self._listed
-        before = self._previous_tree() if listed is not None else None
-        if listed is None or before is None:
+        gone = [path for path in different if (now := made.get(path)) is None or now.kind is not Kind.FILE]
+        if listed is None or not gone:
             return different
+        waiting: set[str] = set()
+        for before in self._earlier_trees():
+            for path in gone:
+                item, old = listed.get(path), before.get(path)
+                if item is not None and old is not None and _agree(old, item):
+                    waiting.add(path)
+        return [path for path in different if path not in waiting]
 
-        def waits(path: str) -> bool:
-            item, old, now = listed.get(path), before.get(path), made.get(path)
-            is_gone = now is None or now.kind is not Kind.FILE
-            return item is not None and old is not None and is_gone and _agree(old, item)
-
-        return [path for path in different if not waits(path)]
-
-    def _previous_tree(self) -> Tree | None:
-        """The tree of the manifest before, as far as it can be had."""
-        key = self.head.previous if self.head else None
-        if self.head is None or key is None or not (sha256 := manifest.sha256_of(key)):
-            return None
-        try:
-            data, _ = self._engine.get_small(self.place.bucket, self.place.key(key), limit=manifest.MAX_MANIFEST)
-            ref = ManifestRef(key=key, size=len(data), sha256=sha256)
-            return manifest.read(data, ref, generation=self.head.generation - 1, room=self.place.room)
-        except (NotFound, IntegrityError, BadPath):
-            return None
+    def _earlier_trees(self) -> Iterator[Tree]:
+        """The trees of the manifests that are there beside the one of the head, as far as they can be read."""
+        current = self.head.manifest.key if self.head and self.head.manifest else None
+        skipped = len(self.place.key(""))
+        pages = self._engine.pages(self.place.bucket, self.place.key(paths.RESERVED))
+        stored = {found.key[skipped:] for page in pages for found in page}
+        for key in sorted(stored - {current})[:_MOST_MANIFESTS]:
+            if not (sha256 := manifest.sha256_of(key)):
+                continue
+            with contextlib.suppress(NotFound, IntegrityError, BadPath):
+                data, _ = self._engine.get_small(self.place.bucket, self.place.key(key), limit=manifest.MAX_MANIFEST)
+                ref = ManifestRef(key=key, size=len(data), sha256=sha256)
+                yield manifest.read(data, ref, generation=0, room=self.place.room)
 
     def _manifest_tree(self, head: Head, ref: ManifestRef) -> Tree:
         source = str(self.place)

@@ -329,3 +329,15 @@ def _sizes_of_new(here: Tree, other: Tree) -> frozenset[int]:
     """Sizes of the other side's files whose path we lack and whose hash we could compare."""
     new = (other[to] for row, to, _ in tree.join(here.paths, other.paths) if row is None and to is not None)
     return frozenset(item.size for item in new if item.sha256 and item.size)
+
+
+def drift(walked: Walked, index: Index, *, takes: Callable[[str], bool] = lambda path: True) -> int:
+    """How many files differ, by stat(2) alone, from what the index knows; only those that `takes` allows count."""
+    known = {path: seen for path, seen in index.items() if takes(path)}
+    drifted = 0
+    for row, path in enumerate(walked.paths):
+        if walked.is_file(row) and takes(path):
+            seen = known.pop(path, None)
+            # Size, time and inode: the change time also moves when a link to the file comes or goes.
+            drifted += seen is None or seen.stamp[:4] != walked.found(row).stamp[:4]
+    return drifted + len(known)

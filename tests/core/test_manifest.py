@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s32s import manifest, paths, tree
-from s32s.errors import BadPath, IntegrityError
+from s32s.errors import BadPath, IntegrityError, Refused
 from s32s.manifest import Claim, Head, ManifestRef
 from s32s.tree import Item, Kind
 
@@ -526,3 +527,46 @@ def test_random_bytes_are_no_head(data: bytes) -> None:
     """Whatever the object holds, no other exception comes out."""
     with pytest.raises(IntegrityError):
         manifest.read_head(data)
+
+
+def test_more_paths_than_fit_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the reader as it reads, and by the master before it moves a file."""
+    items = [Item(f"{number:07}", Kind.DIR) for number in range(400_000)]
+    data, ref = manifest.to_bytes(items[:2_000])
+    monkeypatch.setattr(manifest, "MAX_MEMORY", 300_000)
+
+    with pytest.raises(IntegrityError, match=r"more than 1,[0-9]{3} paths: .*split the entry"):
+        manifest.read(data, ref, generation=1)
+    with pytest.raises(Refused, match=r"400,000 paths is too large: .*split the entry"):
+        manifest.check_size(tree.make(items))
+
+
+@pytest.mark.long
+def test_a_hostile_manifest_stays_below_a_gigabyte(tmp_path: Path) -> None:
+    """Each of its paths takes 4 KiB: one character beyond the first plane makes all of them wide."""
+    file = tmp_path / "manifest"
+    write = (
+        "import pathlib, sys\n"
+        "from s32s import manifest\n"
+        "from s32s.tree import Item, Kind\n"
+        "deep = '/'.join(['a' * 100] * 9)\n"
+        "items = (Item(f'{number:07}/\U0001f600/{deep}', Kind.DIR) for number in range(400_000))\n"
+        "pathlib.Path(sys.argv[1]).write_bytes(manifest.to_bytes(items)[0])\n"
+    )
+    read = (
+        "import hashlib, pathlib, resource, sys\n"
+        "from s32s import manifest\n"
+        "from s32s.errors import IntegrityError\n"
+        "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
+        "sha256 = hashlib.sha256(data).hexdigest()\n"
+        "key = f'.s32s/manifest-{sha256}.jsonl.zst'\n"
+        "try:\n"
+        "    manifest.read(data, manifest.ManifestRef(key=key, size=len(data), sha256=sha256), generation=1)\n"
+        "except IntegrityError:\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    subprocess.run([sys.executable, "-c", write, file], check=True)
+
+    ended = subprocess.run([sys.executable, "-c", read, file], stdout=subprocess.PIPE, check=True)
+
+    assert int(ended.stdout) < 1_000_000  # KiB

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +22,7 @@ from hypothesis import strategies as st
 from s32s.errors import ConfigError, Locked
 from s32s.index import Index, Seen
 from s32s.settings import Places
-from s32s.state import CachedMaps, Result, State
+from s32s.state import CachedMaps, Result, State, digest, facts_of
 
 SECOND_NS = 1_000_000_000
 NOW_NS = 1_700_000_000 * SECOND_NS
@@ -199,6 +203,67 @@ def test_a_machine_keeps_its_id(places: Places) -> None:
 # -- damage ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_state_that_is_begun_again_keeps_the_id(places: Places) -> None:
+    """The id is not part of the database that is thrown away, whether that is damaged or of another version."""
+    first = State.open(places)
+    made = first.writer_id()
+    first.close()
+    database = places.state / "state.db"
+
+    database.write_bytes(b"damaged")
+    after_damage = State.open(places)
+    assert after_damage.writer_id() == made
+    after_damage.close()
+
+    (places.state / "writer").unlink()
+    with contextlib.closing(sqlite3.connect(database)) as other:
+        other.execute("INSERT OR REPLACE INTO meta VALUES ('writer', ?)", (made,))
+        other.execute("PRAGMA user_version = 99")
+        other.commit()
+    after_version = State.open(places)
+    assert after_version.writer_id() == made
+    after_version.close()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"listed_s": "soon"},
+        {"time_s": None},
+        {"time_s": float("inf")},
+        {"ok": 1},
+        {"generation": "7"},
+        {"generation": True},
+        {"pending": None},
+        {"text": 5},
+        {"success_s": [1]},
+    ],
+    ids=str,
+)
+def test_a_result_of_wrong_types_is_none(state: State, places: Places, facts: dict[str, Any]) -> None:
+    """A run goes on as if the entry had never run, instead of failing each time."""
+    state.save_result("A", "slave", RESULT)
+    with contextlib.closing(sqlite3.connect(places.state / "state.db")) as database:
+        database.execute("UPDATE result SET facts = ?", (json.dumps(facts_of(RESULT) | facts),))
+        database.commit()
+
+    assert state.result("A", "slave") is None
+
+
+def test_a_run_is_seen_while_it_lasts(state: State, places: Places) -> None:
+    """Another process sees since when, also while a second run finds the lock taken; nothing is seen afterwards."""
+    reader = State.open(places, writable=False)
+    assert reader.running_since("A", "slave") is None
+    with state.running("A", "slave"):
+        since = reader.running_since("A", "slave")
+        with state.running("A", "slave"):
+            assert reader.running_since("A", "slave") == since is not None
+        assert reader.running_since("A", "slave") == since
+        assert reader.running_since("A", "master") is None
+    assert reader.running_since("A", "slave") is None
+    reader.close()
+
+
 def test_a_damaged_page_of_an_index_is_forgotten_alone() -> None:
     """What it told of is read anew; the other pages are as good as before."""
     files = [(f"{number:06}", SEEN) for number in range(20_000)]
@@ -363,37 +428,44 @@ def test_reading_changes_nothing(places: Places, tmp_path: Path) -> None:
 MAPS = CachedMaps("bucket/m", 1234.5, (("a.json", b'[{"name": "\xc3\xa9"}]'), ("b.json", b"[]")))
 
 
+def maps_file(places: Places) -> Path:
+    """Where the maps of `MAPS.source` are cached."""
+    return places.cache / f"maps-{digest(MAPS.source)}.json"
+
+
 def test_cached_maps_come_back(state: State) -> None:
     """Every file with its name and its text, for the source they were fetched from and no other."""
     state.cache_maps(MAPS)
 
     assert state.cached_maps("bucket/m") == MAPS
     assert state.cached_maps("bucket/other") is None
+    state.cache_maps(replace(MAPS, source="bucket/other"))
+    assert state.cached_maps("bucket/m") == MAPS
 
 
 def test_maps_are_replaced_in_one_step(state: State, places: Places) -> None:
     """A reader has the old maps or the new ones: another inode takes the name, and no other file is left."""
     state.cache_maps(MAPS)
-    before = (places.cache / "maps.json").stat().st_ino
-    with open(places.cache / "maps.json", "rb") as old:
+    before = maps_file(places).stat().st_ino
+    with open(maps_file(places), "rb") as old:
         state.cache_maps(replace(MAPS, files=()))
 
         assert b"a.json" in old.read()
-    assert (places.cache / "maps.json").stat().st_ino != before
+    assert maps_file(places).stat().st_ino != before
     assert state.cached_maps("bucket/m") == replace(MAPS, files=())
-    assert everything_below(places.cache) == ["maps.json"]
+    assert everything_below(places.cache) == [maps_file(places).name]
 
 
 def test_maps_that_cannot_be_cached_leave_the_old_ones(state: State, places: Places) -> None:
     """A file that cannot be written is an error, and the cache is what it was."""
     state.cache_maps(MAPS)
-    before = (places.cache / "maps.json").read_bytes()
+    before = maps_file(places).read_bytes()
 
     with pytest.raises((ConfigError, ValueError)):
         state.cache_maps(replace(MAPS, files=(("a.json", b"\xff"),)))
 
-    assert (places.cache / "maps.json").read_bytes() == before
-    assert everything_below(places.cache) == ["maps.json"]
+    assert maps_file(places).read_bytes() == before
+    assert everything_below(places.cache) == [maps_file(places).name]
 
 
 @pytest.mark.parametrize(
@@ -413,7 +485,7 @@ def test_maps_that_cannot_be_cached_leave_the_old_ones(state: State, places: Pla
 )
 def test_damaged_cached_maps_are_none(state: State, places: Places, data: bytes) -> None:
     """They are fetched again."""
-    (places.cache / "maps.json").write_bytes(data)
+    maps_file(places).write_bytes(data)
 
     assert state.cached_maps("bucket/m") is None
 

@@ -178,7 +178,7 @@ class TestVerbs:
         ended = pair.run("status")
 
         assert f"{pair.working}/in > {pair.public}/out" in ended.out
-        assert "in step" in ended.out
+        assert "not compared since" in ended.out
 
 
 class TestWhatTravels:

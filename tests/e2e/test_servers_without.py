@@ -125,6 +125,22 @@ def test_a_push_that_dies_before_its_deletions_stops_no_slave(proxied: Loop, pro
     assert left_overs(proxied) == []
 
 
+def test_several_pushes_that_die_before_their_deletions_stop_no_slave(proxied: Loop, proxy: FaultProxy) -> None:
+    """What the first one left is known by the manifest of its time."""
+    make_tree(proxied.source, {**FIRST, "b": b"b"})
+    assert proxied.push().status == 0
+    rule = proxy.add(Rule(lambda request: "delete" in request.query, Status(403, "AccessDenied")))
+    for name in ("gone", "b", "d/b"):
+        (proxied.source / name).unlink()
+        assert proxied.push().status == 1
+
+    ended = proxied.pull("--verify")
+
+    assert rule.fired == 3
+    assert ended.status == 0, ended.err
+    assert snapshot(proxied.target) == snapshot(proxied.source)
+
+
 def test_a_dead_push_is_healed_where_uploads_cannot_be_listed(proxied: Loop, proxy: FaultProxy) -> None:
     """The listing is for tidying only."""
     make_tree(proxied.source, FIRST)

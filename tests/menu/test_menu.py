@@ -70,7 +70,7 @@ class TestFirstRun:
             screen.press("enter")
             screen.wait_for("sync: 1 done", "2 new; 2 files")
             screen.press("q")
-            screen.wait_for("in step")
+            screen.wait_for("up to date")
             screen.press("q")
 
             assert screen.ended() == 0

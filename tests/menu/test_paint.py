@@ -21,7 +21,7 @@ ROWS = st.lists(
         name=NAMES,
         direction=st.tuples(NAMES, NAMES).map(" > ".join),
         last=st.sampled_from(["-", "21 Nov 02:12"]),
-        state=st.sampled_from(["in step", "failed", "12 to do", "unfinished push by a host with a long name", "…"]),
+        state=st.sampled_from(["up to date", "failed", "12 to do", "unfinished push by a host with a long name", "…"]),
         details=st.lists(st.text("ab c", max_size=100), max_size=5).map(tuple),
     ),
     max_size=80,
@@ -107,10 +107,10 @@ def test_what_is_fitted_is_exactly_as_wide(text: str, columns: int, keep_end: bo
 
 def test_entries_with_trouble_come_first_when_sorted_by_state() -> None:
     """What has failed, what has work, what never ran, what is in step."""
-    states = ["in step", "never run", "failed", "3 to do"]
+    states = ["up to date", "never run", "failed", "3 to do"]
     listing = Listing([Row(state, "", state=state) for state in states], sort="state")
 
-    assert [row.name for row in listing.visible()] == ["failed", "3 to do", "never run", "in step"]
+    assert [row.name for row in listing.visible()] == ["failed", "3 to do", "never run", "up to date"]
 
 
 def test_the_cursor_stays_on_a_row_that_is_seen() -> None:

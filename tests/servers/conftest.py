@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import cast
@@ -39,9 +40,12 @@ def servers() -> Iterator[Servers]:
 
 
 # Session scope, so that pytest runs all tests on one server before it comes to the next one.
-@pytest.fixture(scope="session", params=[*STARTERS, "moto", "rclone"])
+PARAMS = ["foreign"] if os.environ.get("S32S_TEST_S3") else [*STARTERS, "moto", "rclone"]
+
+
+@pytest.fixture(scope="session", params=PARAMS)
 def server(request: pytest.FixtureRequest, servers: Servers) -> S3Server:
-    """Each server of another maker, and the two of ours for comparison."""
+    """Each server of another maker, and the two of ours for comparison; or the one that S32S_TEST_S3 names."""
     if request.param in STARTERS:
         return servers.get(request.param)
     return cast("S3Server", request.getfixturevalue(request.param))

@@ -8,7 +8,7 @@ from support.machine import Loop
 from support.servers import S3Server
 from support.trees import make_tree, snapshot
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 #: Sorted behind the first page of a thousand keys, whose last one is what the next page begins with.
 SKIPPED = {f"{{odd {number}": b"odd" for number in range(20)}

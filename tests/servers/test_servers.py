@@ -7,20 +7,39 @@ import json
 import random
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from crash.kills import kill_way
 from support.checks import assert_failed, left_overs
 from support.faultproxy import Do, FaultProxy, Request, Rule, Status
 from support.machine import Ended, Loop, Machine
-from support.servers import S3Server, keys, put
+from support.servers import keys, put
 from support.trees import Link, make_tree, snapshot
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 BIG = 20 * 1024 * 1024
 KILLS = 5
+MOST_TRIES = 15
+
+
+#: What a URL, a query and XML give a meaning to.
+ODD = ("a+b c%20d#?", "\u00e9\u2028", "&amp;<x>", "e\u0301")
+
+
+@pytest.fixture(params=["plain", "versioned"])
+def anywhere(request: pytest.FixtureRequest, loop: Loop) -> Loop:
+    """A loop in a bucket without versions, and in one with them."""
+    if request.param == "versioned":
+        keep_versions(loop)
+    return loop
+
+
+def keep_versions(loop: Loop) -> None:
+    """Switch the versions of the bucket on."""
+    loop.server.needs("versions")
+    loop.server.client().put_bucket_versioning(Bucket=loop.bucket, VersioningConfiguration={"Status": "Enabled"})
 
 
 def fill(root: Path, files: int, *, seed: int = 1) -> None:
@@ -45,17 +64,19 @@ def second_slave(loop: Loop, root: Path) -> Loop:
     return other
 
 
-def test_two_slaves_become_exact_copies_and_stay_so(loop: Loop, tmp_path: Path) -> None:
-    """300 files and one of 20 MiB; then one in a hundred changes, and some go."""
+def test_two_slaves_become_exact_copies_and_stay_so(anywhere: Loop, tmp_path: Path) -> None:
+    """300 files, one of 20 MiB, odd names; then one in a hundred changes, and some go."""
+    loop = anywhere
     fill(loop.source, 300)
+    if loop.server.has("keys of any kind"):
+        make_tree(loop.source, {f"odd/{name}": name.encode() for name in ODD})
     other = second_slave(loop, tmp_path / "other")
     good(loop.push(), loop.pull(), other.pull())
     first = snapshot(loop.source)
     for slave in (loop, other):
         assert snapshot(slave.target) == first
-    (loop.source / "d1/file 1.txt").write_bytes(b"changed")
+    make_tree(loop.source, {"d1/file 1.txt": b"changed", "d1/file 13.txt": b"changed", "d3/new": b"new"})
     (loop.source / "d2/file 2.txt").unlink()
-    (loop.source / "d3/new").write_bytes(b"new")
 
     good(loop.push(), loop.pull(), other.pull("--verify"))
 
@@ -103,8 +124,9 @@ def test_a_mirror_takes_objects_of_several_parts(loop: Loop, tmp_path: Path) -> 
     assert "in step" in again.out
 
 
-def test_two_masters_at_once_never_mix(loop: Loop, tmp_path: Path) -> None:
+def test_two_masters_at_once_never_mix(anywhere: Loop, tmp_path: Path) -> None:
     """After each of four rounds a slave has the tree of one of them, which ended well."""
+    loop = anywhere
     rival = dataclasses.replace(loop, master=Machine(tmp_path / "rival", loop.server), source=tmp_path / "rival/site")
     entry = {"name": "WEB", "s3": f"{loop.bucket}/{loop.prefix}", "master": str(rival.source)}
     put(loop.server, loop.bucket, "maps-rival/web.json", json.dumps([entry]).encode())
@@ -124,14 +146,38 @@ def test_two_masters_at_once_never_mix(loop: Loop, tmp_path: Path) -> None:
         assert snapshot(loop.target) in [snapshot(one.source) for one in winners], (statuses, errors)
 
 
-@pytest.mark.parametrize("way", ["push", "pull swap"])
-def test_kills_tear_nothing(tmp_path: Path, server: S3Server, way: str) -> None:
-    """One plain run heals what a kill has left."""
-    tally = kill_way(tmp_path, server, way, KILLS)
-
-    print(tally.line())
-    assert tally.hits >= KILLS
-    assert tally.problems == []
+@pytest.mark.parametrize("role", ["master", "slave"])
+def test_one_run_heals_what_a_kill_has_left(anywhere: Loop, role: str) -> None:
+    """Five times; right after the kill the target is the old tree or the new one."""
+    rng = random.Random(seed := random.SystemRandom().randrange(10**6))
+    print("seed", seed)
+    make_tree(anywhere.source, {f"f{number}": rng.randbytes(2_000) for number in range(80)})
+    good(anywhere.push(), anywhere.pull())
+    killed = 0
+    latest = 1.0
+    for _turn in range(MOST_TRIES):
+        make_tree(anywhere.source, {f"f{rng.randrange(90)}": rng.randbytes(3_000) for _ in range(30)})
+        (anywhere.source / f"f{rng.randrange(80)}").unlink(missing_ok=True)
+        if role == "slave":
+            good(anywhere.push())
+        before = snapshot(anywhere.target)
+        process = (anywhere.master if role == "master" else anywhere.slave).start("sync")
+        began = time.monotonic()
+        try:
+            process.communicate(timeout=rng.uniform(0.3, latest))
+            latest = max(0.4, time.monotonic() - began)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+            latest *= 1.3
+        assert snapshot(anywhere.target) in (before, snapshot(anywhere.source))
+        good(anywhere.push(), anywhere.pull("--verify"))
+        assert snapshot(anywhere.target) == snapshot(anywhere.source)
+        assert left_overs(anywhere) == []
+        if killed == KILLS:
+            break
+    assert killed == KILLS, f"{killed} kills hit in {MOST_TRIES} tries"
 
 
 def test_a_push_killed_before_its_deletions_stops_no_slave(proxied: Loop, proxy: FaultProxy) -> None:
@@ -168,8 +214,7 @@ def test_a_versioned_bucket_lets_a_slave_finish_the_generation_it_reads(
     loop: Loop, proxy: FaultProxy, tmp_path: Path
 ) -> None:
     """A push while it reads changes every file; the slave has the whole old tree, and the next run the new one."""
-    loop.server.needs("versions")
-    loop.server.client().put_bucket_versioning(Bucket=loop.bucket, VersioningConfiguration={"Status": "Enabled"})
+    keep_versions(loop)
     late = dataclasses.replace(loop, slave=Machine(loop.slave.root, loop.server, endpoint_url=proxy.endpoint_url))
     late.slave.write_config("slave", f"{loop.bucket}/maps", allow=[loop.target.parent])
     make_tree(loop.source, {f"f{number}": b"old %d" % number for number in range(40)})

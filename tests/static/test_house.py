@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "s32s"
 LAYERS = [
     {"errors", "paths", "tree"},
     {"accept", "rules", "plan", "guards", "maps", "manifest", "index", "events", "report"},
-    {"workers", "pace", "disk", "mounts", "settings", "state", "stores"},
+    {"workers", "pace", "disk", "mounts", "settings", "marks", "state", "stores"},
     {"replicate", "roles", "after", "catalog", "commands", "metrics", "runs", "setup", "status"},
     {"render", "menu", "service", "cli", "grammar", "demo"},
     {"__main__", ""},
@@ -127,7 +127,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 
 #: Options of pytest, pip and systemctl.
-OF_OTHERS = {"--long", "--servers", "--upgrade", "--now"}
+OF_OTHERS = {"--long", "--upgrade", "--now", "--servers"}
 
 
 def test_the_readme_names_only_what_exists() -> None:

@@ -18,12 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
 import pytest
@@ -74,25 +74,6 @@ class S3Server:
     access_key: str = "AKIATESTTESTTESTTEST"
     secret_key: str = field(default="test-secret-of-this-server-only", repr=False)
     region: str = "us-east-1"
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """Return the server at `http://KEY:SECRET@HOST:PORT?region=REGION&name=NAME`; key and secret percent-encoded.
-
-        Raises:
-            ValueError: an address or a key is missing.
-        """
-        parts = urllib.parse.urlsplit(url)
-        if not (parts.scheme and parts.hostname and parts.username and parts.password):
-            raise ValueError("a server is given as http://KEY:SECRET@HOST:PORT, with key and secret percent-encoded")
-        query = dict(urllib.parse.parse_qsl(parts.query))
-        return cls(
-            name=query.get("name", "foreign"),
-            endpoint_url=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
-            access_key=urllib.parse.unquote(parts.username),
-            secret_key=urllib.parse.unquote(parts.password),
-            region=query.get("region", "us-east-1"),
-        )
 
     def has(self, fact: str) -> bool:
         """Whether this server is known to lack nothing of that name; the names are those of `LACKS`."""
@@ -149,6 +130,27 @@ def start_rclone(directory: Path) -> Iterator[S3Server]:
     ]
     with _running(command) as endpoint_url:
         yield here.at(endpoint_url)
+
+
+def foreign_server(url: str) -> S3Server:
+    """Return the server that `http://KEY:SECRET@HOST:PORT?region=REGION&name=NAME` names.
+
+    Key and secret are percent-encoded. The query may be left out; the name says what the server lacks, see `LACKS`.
+
+    Raises:
+        ValueError: a part is missing.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not (parts.username and parts.password and parts.hostname):
+        raise ValueError("S32S_TEST_S3 is to be http://KEY:SECRET@HOST:PORT, with key and secret percent-encoded")
+    query = dict(parse_qsl(parts.query))
+    return S3Server(
+        name=query.get("name", "foreign"),
+        endpoint_url=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        access_key=unquote(parts.username),
+        secret_key=unquote(parts.password),
+        region=query.get("region", "us-east-1"),
+    )
 
 
 def rclone_binary() -> Path:
