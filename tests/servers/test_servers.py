@@ -107,6 +107,9 @@ def test_a_run_with_nothing_to_do_asks_little(proxied: Loop, proxy: FaultProxy) 
 def test_a_mirror_takes_objects_of_several_parts(loop: Loop, tmp_path: Path) -> None:
     """A slave that follows the copy is exact, and the second run has nothing to do."""
     fill(loop.source, 40)
+    make_tree(
+        loop.source, {"second.bin": random.Random(2).randbytes(BIG), "third.bin": random.Random(3).randbytes(BIG)}
+    )
     good(loop.push())
     mirror = Machine(tmp_path / "mirror", loop.server)
     mirror.write_config("mirror", f"{loop.bucket}/maps-mirror")
