@@ -71,6 +71,14 @@ class Outer:
             os.close(self.fd)
             raise
 
+    def abandon(self) -> None:
+        """Leave it as it is for good: without its mark nobody removes it, and the next runs name it."""
+        fd, self.fd = self.fd, -1
+        try:
+            os.unlink(self.name, dir_fd=fd)
+        finally:
+            os.close(fd)
+
     def remove(self) -> None:
         """Remove it with all it holds, and close it.
 

@@ -193,12 +193,28 @@ class _Swap(Staging):
         """Remove the old tree, which now lies in the staging directory, but for what nobody knew of."""
         if self.old_status is None:
             return
+        spare = self._unlink_old()
         try:
-            self._carry_left(spare=self._unlink_old())
-            disk.remove_tree(self.outer_fd, TREE)
+            self._carry_left(spare=spare)
         except OSError as exc:
-            self.opened.warn(f"{paths.escape(self.shown)} is up to date, but {left_over(self._left(), exc)}")
+            self._leave(exc)
+        else:
+            try:
+                disk.remove_tree(self.outer_fd, TREE)
+            except OSError as exc:
+                self.opened.warn(f"{paths.escape(self.shown)} is up to date, but {left_over(self._left(), exc)}")
         self.opened.outcome.kept = self.now
+
+    def _leave(self, exc: OSError) -> None:
+        """Keep what came during the run, and could not be carried over, where it is: it is nobody's to delete."""
+        where = self._left()
+        if self.outer is not None:
+            self.outer.abandon()
+            self.outer = None
+        self.opened.warn(
+            f"{paths.escape(self.shown)} is up to date, but files that appeared in it during the run could not be "
+            f"carried over ({exc.strerror}); they are kept in {paths.escape(where)}/{TREE}: move them by hand"
+        )
 
     def _unlink_old(self) -> set[str]:
         """Remove the old names that are as they were seen; a kept file gets one more change time from it.

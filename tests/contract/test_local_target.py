@@ -6,6 +6,7 @@ two of them.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -194,6 +195,24 @@ def test_a_name_that_nobody_can_place_stays_under_another(root: Path, monkeypatc
 
     assert [name[:4] for name in told] == ["way."]
     assert contents(root) == {**source, told[0]: b"mine"}
+
+
+def test_what_cannot_be_carried_over_is_kept_for_good(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fails at the very file that came last: it stays beside the target, and no later run removes it."""
+    rename = os.rename
+
+    def failing(name: str, to: str, **where: int) -> None:
+        if name == "late":
+            raise OSError(errno.EIO, "Input/output error")
+        rename(name, to, **where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", failing)
+        Run(root).go(SECOND, COPY, {"synced": lambda root: (root / "late").write_bytes(b"mine")}, monkeypatch)
+    Run(root).go({**SECOND, "more": b"m"}, COPY)
+
+    assert [path.read_bytes() for path in root.parent.glob(".s32s-new-*/tree/late")] == [b"mine"]
+    assert contents(root) == {**SECOND, "more": b"m"}
 
 
 def same_times(path: Path, data: bytes) -> None:

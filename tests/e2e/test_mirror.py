@@ -535,7 +535,7 @@ class TestBadInput:
 
         ended = pair.run("sync")
 
-        assert_failed(ended, 3, says="holds no files")
+        assert_failed(ended, 3, says="nothing has been pushed")
         assert pair.copied() == {"a.jpg": 4}
 
     def test_deletions_that_fail_are_named_one_by_one(self, watched: tuple[Pair, FaultProxy], tmp_path: Path) -> None:
