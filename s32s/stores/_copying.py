@@ -75,6 +75,7 @@ class Copies:
             AccessDenied: names the one of the two that may not be reached.
             IntegrityError: the copy is not as large as the original.
         """
+        had_condition = self._takes_conditions  # another thread may find out meanwhile
         try:
             stored = self._copy(original, bucket, key, progress)
         except AccessDenied:
@@ -85,7 +86,7 @@ class Copies:
         except StoreError as exc:
             # Look before the original is blamed: some servers refuse a condition that holds, or miss odd keys.
             self._check_unmoved(original)
-            if not isinstance(exc, PreconditionFailed) or not self._takes_conditions:
+            if not isinstance(exc, PreconditionFailed) or not had_condition:
                 raise _uncopied(original, exc) from exc
             self._takes_conditions = False
             stored = self._copy(original, bucket, key, progress)
@@ -94,7 +95,9 @@ class Copies:
         return stored
 
     def _copy(self, original: Original, bucket: str, key: str, progress: Callable[[int], None]) -> Stored:
-        if original.size > self._limit:
+        # Swift lists a whole copy of an object of parts with another ETag than HEAD shows, so no manifest can name it.
+        is_listed_wrongly = not self._takes_conditions and "-" in (original.etag or "")
+        if original.size > self._limit or is_listed_wrongly:
             return self._copy_parts(original, bucket, key, progress)
         stored = self._connection.call(lambda: self._copy_whole(original, bucket, key), bucket=bucket, key=key)
         progress(original.size)

@@ -326,18 +326,30 @@ class S3Prefix:
 
 
 def _differences(known: Tree, listed: Tree) -> list[str]:
-    """Paths at which a manifest and a LIST disagree; the marker of a directory that both name is no difference."""
-    different = []
+    """Paths at which a manifest and a LIST disagree; the marker of a directory that both name is no difference.
+
+    Some servers list no ETags at all, which proves nothing. Where others have one, an object without it is one that the
+    server has lost sight of: `rclone serve s3` answers every GET of it with 500, until it is stored again.
+    """
+    different, without = [], []
+    has_etags = False
     for at, to, count in tree.join(known.paths, listed.paths):
         if to is None:
             if at is not None and known.kind(at) is Kind.FILE:
                 different.append(known.path(at))
         elif at is None:
             different.append(listed.path(to))
-        elif not known.is_same_object(at, listed, to, count):
-            pairs = zip(range(at, at + count), range(to, to + count), strict=True)
-            different += [listed.path(there) for here, there in pairs if not _agree(known[here], listed[there])]
-    return different
+        elif known.is_same_object(at, listed, to, count):
+            has_etags = True
+        else:
+            for here, there in zip(range(at, at + count), range(to, to + count), strict=True):
+                told, found = known[here], listed[there]
+                has_etags = has_etags or bool(found.etag)
+                if not _agree(told, found):
+                    different.append(found.path)
+                elif told.kind is Kind.FILE and told.etag and not found.etag:
+                    without.append(found.path)
+    return different + without if has_etags else different
 
 
 def _agree(told: Item, listed: Item) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 
 import pytest
 from support.checks import left_overs
-from support.faultproxy import FaultProxy, Request, Rule, Status, on
+from support.faultproxy import FaultProxy, Request, Rewrite, Rule, Status, on
 from support.machine import Loop
 from support.servers import S3Server, get, keys, put
 from support.trees import make_tree, snapshot
@@ -172,3 +173,41 @@ def test_what_a_server_cannot_do_is_not_tried_again(
 
     assert ended.status == 1
     assert rule.fired <= 2
+
+
+def without_etag(name: bytes) -> Rewrite:
+    """A listing that has no ETag of the objects whose key matches."""
+    pattern = re.compile(rb"(<Key>" + name + rb"</Key>(?:(?!</Contents>).)*?<ETag>)[^<]*(</ETag>)", re.DOTALL)
+    return Rewrite(lambda status, headers, body: (status, headers, pattern.sub(rb"\1\2", body)))
+
+
+def test_an_object_that_lost_its_etag_is_stored_again(proxied: Loop, proxy: FaultProxy) -> None:
+    """The server has lost sight of it: a slave that compares says so, and the next push brings it."""
+    make_tree(proxied.source, FIRST)
+    assert proxied.push().status == 0
+    assert proxied.pull().status == 0
+    rule = proxy.add(Rule(on("GET", listing=True), without_etag(rb"data/web/a")))
+
+    noticed = proxied.pull("--verify")
+    pushed = proxied.push()
+
+    assert rule.fired
+    assert noticed.status == 1
+    assert 'not those of the manifest: "a"' in noticed.err
+    assert pushed.status == 0, pushed.err
+    assert proxy.count(on("PUT", "data/web/a")) == 2
+    assert proxy.count(on("PUT", "data/web/d/b")) == 1
+
+
+def test_a_listing_without_any_etag_proves_nothing(proxied: Loop, proxy: FaultProxy) -> None:
+    """Some servers leave all of them out."""
+    make_tree(proxied.source, FIRST)
+    assert proxied.push().status == 0
+    rule = proxy.add(Rule(on("GET", listing=True), without_etag(rb"[^<]*")))
+
+    pushed, pulled = proxied.push(), proxied.pull("--verify")
+
+    assert rule.fired
+    assert "in step" in pushed.out
+    assert pulled.status == 0, pulled.err
+    assert proxy.count(on("PUT", "data/web/a")) == 1

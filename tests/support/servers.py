@@ -23,9 +23,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
+import pytest
 from botocore.config import Config
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ server.serve_forever()
 """
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 
+#: What a server of this name lacks, and some test needs. A name that is not here lacks nothing.
+LACKS: dict[str, frozenset[str]] = {
+    "moto": frozenset({"checked signatures"}),
+    "rclone": frozenset({"conditional writes", "versions", "tags", "keys of any kind"}),
+    "swift": frozenset({"conditional writes", "tags"}),
+    "localstack": frozenset({"checked signatures"}),
+    "s3rver": frozenset({"checked signatures", "conditional writes", "versions", "tags", "keys of any kind"}),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class S3Server:
@@ -64,6 +74,16 @@ class S3Server:
     access_key: str = "AKIATESTTESTTESTTEST"
     secret_key: str = field(default="test-secret-of-this-server-only", repr=False)
     region: str = "us-east-1"
+
+    def has(self, fact: str) -> bool:
+        """Whether this server is known to lack nothing of that name; the names are those of `LACKS`."""
+        return fact not in LACKS.get(self.name, ())
+
+    def needs(self, *facts: str) -> None:
+        """Skip the test that runs when this server lacks one of these."""
+        for fact in facts:
+            if not self.has(fact):
+                pytest.skip(f"{self.name} has no {fact}")
 
     def at(self, endpoint_url: str) -> Self:
         """Return the same server as it is seen at another address, that of a proxy."""
@@ -113,7 +133,9 @@ def start_rclone(directory: Path) -> Iterator[S3Server]:
 
 
 def foreign_server(url: str) -> S3Server:
-    """Return the server that `http://KEY:SECRET@HOST:PORT` names; key and secret are percent-encoded.
+    """Return the server that `http://KEY:SECRET@HOST:PORT?region=REGION&name=NAME` names.
+
+    Key and secret are percent-encoded. The query may be left out; the name says what the server lacks, see `LACKS`.
 
     Raises:
         ValueError: a part is missing.
@@ -121,11 +143,13 @@ def foreign_server(url: str) -> S3Server:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not (parts.username and parts.password and parts.hostname):
         raise ValueError("S32S_TEST_S3 is to be http://KEY:SECRET@HOST:PORT, with key and secret percent-encoded")
+    query = dict(parse_qsl(parts.query))
     return S3Server(
-        name="foreign",
+        name=query.get("name", "foreign"),
         endpoint_url=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
         access_key=unquote(parts.username),
         secret_key=unquote(parts.password),
+        region=query.get("region", "us-east-1"),
     )
 
 
