@@ -284,17 +284,21 @@ class LocalTarget:
                 stamp = left.stamps[5 * at : 5 * at + 5]
             else:
                 continue
-            if was < 0 or not is_past(before.stamps[5 * was + 3], before.stamps[5 * was + 4], before.began_ns):
+            if was < 0:
                 continue
+            # One that may have changed within the tick of the walk keeps its place here, for the count of drift, and is
+            # never believed.
+            is_sure = is_past(before.stamps[5 * was + 3], before.stamps[5 * was + 4], before.began_ns)
+            seen_ns = now_ns if is_sure else 0
             content, known = kept[path], meant.get(path)
             if known is not None and known.stamp[3] == stamp[3]:
                 if isinstance(content, bytes):
                     content = content[:32].hex(), None, content[32:].hex()
-                index.add(path, Seen(tuple(stamp), now_ns, *content, known.meant_ns))
+                index.add(path, Seen(tuple(stamp), seen_ns, *content, known.meant_ns))
             elif isinstance(content, bytes):
-                index.add_known(path, stamp, now_ns, content)
+                index.add_known(path, stamp, seen_ns, content)
             else:
-                index.add(path, Seen(tuple(stamp), now_ns, *content))
+                index.add(path, Seen(tuple(stamp), seen_ns, *content))
         return index
 
     def _walk(self, fd: int) -> Walked:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.checks import assert_failed, assert_untouched
 from support.machine import Loop, Machine
+from support.network import make_certificate, tls_front
 from support.servers import S3Server, keys, make_bucket, put
 from support.trees import make_tree, snapshot
 
@@ -516,11 +517,15 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(ready: Loop) -> None:
     assert sorted(os.listdir(ready.target.parent)) == ["one", "site", "three", "two"]
 
 
-def test_a_machine_without_certificates_is_told_what_to_install(ready: Loop) -> None:
-    """A minimal system has none, and then the library sends nothing, not even by plain http."""
+def test_a_machine_without_certificates_is_told_what_to_install(ready: Loop, tmp_path: Path) -> None:
+    """A minimal system has none; plain http needs none."""
     for machine in (ready.master, ready.slave):
         machine.extra |= {"SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": "/nonexistent"}
     (ready.source / "new.txt").write_text("new")
-
-    assert_failed(ready.push(), 1, says="install the package ca-certificates")
+    assert ready.push().status == 0
     assert ready.pull().status == 0
+    with tls_front(ready.server.endpoint_url, make_certificate(tmp_path)) as url:
+        ready.master.endpoint_url = url
+        ready.master.write_config("master", f"{ready.bucket}/maps")
+
+        assert_failed(ready.push(), 2, says="the package ca-certificates")

@@ -233,10 +233,10 @@ class TestList:
 
     def test_the_menu_is_alive_while_s3_is_not(self, loop: Loop, proxy: FaultProxy) -> None:
         """Keys work while S3 keeps everybody waiting."""
-        assert loop.slave.run("maps", "update").status == 0
         loop.slave.config.write_text(
             loop.slave.config.read_text().replace(loop.server.endpoint_url, proxy.endpoint_url)
         )
+        assert loop.slave.run("maps", "update").status == 0
         delay = Delay(60)
         proxy.add(Rule(on(), delay))
         with at(loop.slave) as screen:
