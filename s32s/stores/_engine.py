@@ -2,10 +2,10 @@
 
 boto3 spends about 3 ms of CPU on an object, `_client` a tenth, and `_lane` a fiftieth; but the lane knows nothing
 beyond the plain case, and what it leaves is asked for again: objects by `_client`, listings by boto3, which alone knows
-copies, tags and markers, too. Whoever makes a request, it is sent by `_http`, under the same bounds; refusals become
-errors in `_answers`; retries and credentials are `_connection`'s.
+copies, tags and markers, too. Each of these requests is sent by `_http`, under the same bounds; refusals become errors
+in `_answers`; retries and credentials are `_connection`'s.
 
-None of them checks content: wrong bytes of the right length are taken for good. Whoever reads a body verifies it.
+None of them checks content: wrong bytes of the right length are taken for good. The reader of a body verifies it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""HTTP for every request to S3, whoever makes it: one TLS context, the usual proxies, and a bound on all that comes.
+"""HTTP for every request to S3 of every client: one TLS context, the usual proxies, and a bound on all that comes.
 
 The answer is hostile input. Its head and its body are bounded in bytes, and a server that sends next to nothing is
 given up: an answer has to make progress over a window, not only within one recv(2). A redirect is an answer like any
