@@ -119,7 +119,10 @@ def read_head(data: bytes) -> Head:
     except pydantic.ValidationError as exc:
         first = exc.errors()[0]
         at = ".".join(map(str, first["loc"])) or "document"
-        raise IntegrityError(f"{HEAD_KEY} is damaged ({at}: {paths.escape(first['msg'])})", hint=_CURE) from exc
+        raise IntegrityError(
+            f"{HEAD_KEY} is damaged ({at}: {paths.escape(first['msg'])})",
+            hint="delete that object below the prefix of the entry, then run s32s sync on the master",
+        ) from exc
     if head.format != FORMAT:
         raise IntegrityError(
             f"{HEAD_KEY} has format {head.format}, and this s32s reads format {FORMAT}",

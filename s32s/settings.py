@@ -405,6 +405,8 @@ def _wrong(error: Any) -> str:
         return f"{paths.escape(where)}: unknown key{suggestion(names[-1], known)}"
     if error["type"] == "missing":
         return f"{where}: it is mandatory and missing"
+    if where.endswith("endpoint_url"):
+        return f"{where}: it must be an address that begins with http:// or https://, such as http://nas:9000"
     if where == "metrics.textfile":
         return f"{where}: it must be an absolute path that ends in .prom"
     return f"{where}: {error['ctx']['text'] if error['type'] == 's32s' else error['msg']}"

@@ -82,6 +82,8 @@ class EntryStatus:
             return "interrupted" if self.last.status == INTERRUPTED else "failed"
         if self.trouble:
             return "S3 not reached"
+        if self.went_back:
+            return f"S3 went back to generation {self.generation:,}"
         behind = (self.generation or 0) - self.last.generation
         if behind > 0:
             return f"{behind:,} generation{'s' if behind > 1 else ''} behind"
@@ -90,6 +92,11 @@ class EntryStatus:
         if self.generation and (self.drift is not None or not self.target.startswith("/")) and not self._is_blind:
             return UP_TO_DATE
         return f"{'pushed' if self.is_master else 'synced'} {_when(self.last.success_s)}, not compared since"
+
+    @property
+    def went_back(self) -> bool:
+        """Whether S3 holds an older generation than the last run has left."""
+        return self.generation is not None and self.last is not None and self.generation < self.last.generation
 
     @property
     def _is_blind(self) -> bool:
@@ -150,6 +157,7 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
         for entry in entries
         if entry.last is None
         or entry.is_moved
+        or entry.went_back
         or entry.last.success_s is None
         or not 0 <= now_s - entry.last.success_s <= limit_s
     ]

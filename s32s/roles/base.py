@@ -138,9 +138,19 @@ def prefix_of(entry: Entry, machine: Machine, *, on_disk: bool = True) -> S3Pref
     )
 
 
-def writer(task: Task, machine: Machine) -> Writer:
-    """This machine as one that publishes."""
-    return Writer(id=machine.state.writer_id(), host=machine.host, now=_now, take_over=task.options.take_over)
+def writer(task: Task, machine: Machine, *, generation: int = 0) -> Writer:
+    """This machine as one that publishes.
+
+    Args:
+        generation: the last one that it has published there.
+    """
+    return Writer(
+        id=machine.state.writer_id(),
+        host=machine.host,
+        now=_now,
+        take_over=task.options.take_over,
+        generation=generation,
+    )
 
 
 def check_generation(prefix: S3Prefix, last: Result | None, task: Task) -> None:

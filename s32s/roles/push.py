@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import time
 
-from s32s import manifest, paths, tree
+from s32s import events, manifest, paths, tree
 from s32s.errors import Refused, Unreadable
 from s32s.index import Index
-from s32s.maps import S3Path
+from s32s.maps import Role, S3Path
 from s32s.replicate import Work, apply, until_still
 from s32s.roles import seals
-from s32s.roles.base import Done, Machine, Task, check_listed, planned, prefix_of, warn_of_other_writer, writer
+from s32s.roles.base import (
+    Done,
+    Machine,
+    Task,
+    check_listed,
+    last_run,
+    planned,
+    prefix_of,
+    warn_of_other_writer,
+    writer,
+)
 from s32s.stores.local_source import LocalSource
 from s32s.stores.s3 import S3Prefix
 from s32s.stores.s3_change import S3Change
@@ -77,7 +87,12 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
         def done(change: S3Change) -> None:
             etags.update(change.etags())
 
-        generation = apply(source, prefix.change(plan, writer(task, machine)), work=work, done=done)
+        generation = apply(
+            source,
+            prefix.change(plan, writer(task, machine, generation=_last_generation(prefix, task, machine, work))),
+            work=work,
+            done=done,
+        )
     if task.verb.changes and (changed or source.has_news):
         state.save_index(source.root, source.seen(etags if changed else plan.keeps.etags()))
     same_as = ""
@@ -86,6 +101,16 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
         same_as = seals.renew(source.root, asked, source.looks, plan, task, machine, exact=exact)
     note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
     return Done(plan, due, changed, generation, time.time(), note, same_as)
+
+
+def _last_generation(prefix: S3Prefix, task: Task, machine: Machine, work: Work) -> int:
+    """The last generation that this machine has published there; a prefix that has gone behind it is told."""
+    last = last_run(task.entry, Role.MASTER, machine)
+    generation, now = last.generation if last else 0, prefix.head.generation if prefix.head else 0
+    if now < generation and task.entry.manifest:
+        text = f"{prefix.place} went back from generation {generation:,} to {now:,}; the next one is {generation + 1:,}"
+        work.emit(events.Warned(work.entry, text))
+    return generation
 
 
 def _check_prefix(place: S3Path, task: Task, machine: Machine) -> None:

@@ -153,7 +153,10 @@ def _elsewhere(code: str, status: int, headers: Mapping[str, str], *, bucket: st
         return StoreError(
             f"the bucket {bucket} is in the region {paths.escape(region)}", hint="set region in [s3] to it"
         )
-    to = urllib.parse.urlsplit(headers.get("location", "")).netloc.rpartition("@")[2]
+    try:
+        to = urllib.parse.urlsplit(headers.get("location", "")).netloc.rpartition("@")[2]
+    except ValueError:  # an address that is none
+        to = ""
     where = f" to {paths.escape(to)[:200]}" if to else ""
     said = code or f"HTTP {status}"
     return StoreError(

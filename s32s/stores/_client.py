@@ -19,7 +19,7 @@ from s32s.stores._sigv4 import Keys, Signer
 from s32s.stores.base import Chunk
 
 #: Of any other answer that is no object: a page of a listing has about 500 KB.
-LARGE = 64 * 1024 * 1024
+LARGE = 8 * 1024 * 1024
 
 
 class Client:

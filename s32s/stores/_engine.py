@@ -15,14 +15,14 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from s32s.errors import NotFound, StoreError
+from s32s.errors import NotFound, StoreError, Unreachable
 from s32s.pace import Pace
 from s32s.settings import S3Connection
 from s32s.stores._answers import shown
 from s32s.stores._connection import READ_TIMEOUT_S, Connection
 from s32s.stores._copying import COPY_LIMIT, COPY_PART, Copies
 from s32s.stores._downloads import Downloads, got_of, length_of
-from s32s.stores._lane import Wanted
+from s32s.stores._lane import ETAG, Wanted
 from s32s.stores._listing import Listed, bare, objects, plain_page
 from s32s.stores._objects import HEADERS, META, SMALL, About, Condition, Got, Original, Stored, version_of
 from s32s.stores._uploads import PART_SIZE, Uploads
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 _SMALL_AT_ONCE = 8
 _SMALL_PUT = 256 * 1024  # that goes by the lane: on a thin line it must be sent within the time of one answer
 _PAGES_AHEAD = 2
-_PAGE_SIZE = 64 * 1024 * 1024  # a bound for what a server may send; a page has about 500 KB
-_MOST_KEYS = 20_000_000  # of a listing; a server that names more never ends
+_PAGE_SIZE = 8 * 1024 * 1024  # of a thousand keys as long as S3 allows, percent-encoded; most pages have 500 KB
+_MOST_KEYS = 5_000_000  # of a listing; a server that names more never ends
 
 _BATCH = 1000  # DeleteObjects takes no more keys (S3 API)
 
@@ -302,14 +302,16 @@ class Engine:
 
     def _lane_put(self, bucket: str, key: str, data: bytes) -> Stored | None:
         answer = self._connection.lane(bucket).put(key, data)
-        return answer and _stored(answer.headers)
+        return answer and _stored(answer.headers)  # None: not confirmed
 
     def _put(self, bucket: str, key: str, data: Chunk, headers: Mapping[str, str]) -> Stored:
         def send() -> Stored:
             client = self._connection.client(bucket)
             response = client.send("PUT", key, headers=headers, body=data, read_timeout_s=READ_TIMEOUT_S)
             response.read(SMALL)
-            return _stored(response.headers)
+            if (stored := _stored(response.headers)) is None:
+                raise Unreachable(f"S3 does not confirm that it has stored {shown(bucket, key)}", hint="run it again")
+            return stored
 
         return self._connection.call(send, bucket=bucket, key=key)
 
@@ -375,8 +377,12 @@ class _Listing:
             self._seen |= keys
 
 
-def _stored(headers: Mapping[str, str]) -> Stored:
-    return Stored(bare(headers.get("etag")), version_of(headers.get("x-amz-version-id")))
+def _stored(headers: Mapping[str, str]) -> Stored | None:
+    """What the answer to a PUT says; None where it names no ETag, and then nobody knows whether the object is there."""
+    etag = bare(headers.get("etag"))
+    if not etag or not ETAG.fullmatch(etag):
+        return None
+    return Stored(etag, version_of(headers.get("x-amz-version-id")))
 
 
 def _broken_off(bucket: str, prefix: str) -> StoreError:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import ssl
 
 _TELLING = ("content-length", "content-range", "etag", "transfer-encoding", "connection")
-_ETAG = re.compile(r"[!#-~]+")  # RFC 9110, 8.8.3; another one would break the line that it stands in
+#: What an ETag may hold.
+ETAG = re.compile(r"[!#-~]+")  # RFC 9110, 8.8.3; another one would break the line that it stands in
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]+")
 _HEAD = 64 * 1024  # larger heads are not plain
 _DIGITS = 20  # of a size; more are not plain
@@ -125,7 +126,7 @@ class Lane:
                     line.close()
 
     def _ask(self, wanted: Wanted, body: Chunk | None = None) -> socket.socket | None:
-        if not self.is_open or (wanted.etag and not _ETAG.fullmatch(wanted.etag)):
+        if not self.is_open or (wanted.etag and not ETAG.fullmatch(wanted.etag)):
             return None
         line = None
         try:
@@ -236,8 +237,8 @@ def _read(feed: _Feed, wanted: Wanted) -> Answer | None:
     status, *lines = data[:end].decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (text.partition(":") for text in lines)}
     rest = data[end + 4 :]
-    if len(headers) != len(lines) and _is_ambiguous(lines):
-        return None
+    if (len(headers) != len(lines) and _is_ambiguous(lines)) or any(line[:1] in " \t" for line in lines):
+        return None  # a line that begins with a space is folded (RFC 9112, 5.2)
     if not _is_plain(status, headers, wanted):
         return None
     if "content-length" not in headers:

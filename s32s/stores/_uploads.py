@@ -7,17 +7,19 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import hashlib
 import re
 import threading
 from collections.abc import Iterator, Mapping
 from xml.sax.saxutils import escape
 
-from s32s.errors import NotFound, S32sError, StoreError
+from s32s.errors import NotFound, StoreError, TryAgain, Unreachable
 from s32s.stores._answers import shown
 from s32s.stores._connection import PATIENT_TIMEOUT_S, READ_TIMEOUT_S, Connection
 from s32s.stores._listing import bare
 from s32s.stores._objects import MAX_PARTS, Stored, version_of
 from s32s.stores.base import Chunk
+from s32s.tree import is_md5
 from s32s.workers import Promise
 
 #: Larger bodies are sent in parts. S3 takes 5 MiB to 5 GiB a part, and at most MAX_PARTS of them.
@@ -49,18 +51,15 @@ class Uploads:
         with self._places:
             upload = self._begin(bucket, key, headers)
             try:
-                etags = self._send_parts(
-                    bucket, key, upload, chunks, max(PART_SIZE, -(-size // MAX_PARTS) + 1024 * 1024)
-                )
-                version = self._complete(bucket, key, upload, etags)
+                part_size = max(PART_SIZE, -(-size // MAX_PARTS) + 1024 * 1024)
+                etags, sent = self._send_parts(bucket, key, upload, chunks, part_size)
+                version, is_named = self._complete(bucket, key, upload, etags)
+                return Stored(self._check(bucket, key, etags, sent=sent, is_named=is_named), version)
             except BaseException:
-                with contextlib.suppress(
-                    S32sError
-                ):  # what remains costs money and is never seen; the error is the news
+                # What remains costs money and is never seen; the error is the news.
+                with contextlib.suppress(StoreError, TryAgain):
                     self._send("DELETE", bucket, key, {"uploadId": upload})
                 raise
-        # Some servers name another ETag in the answer than they list afterwards.
-        return Stored(self._etag(bucket, key), version)
 
     def _begin(self, bucket: str, key: str, headers: Mapping[str, str]) -> str:
         body, _ = self._send("POST", bucket, key, {"uploads": ""}, headers=headers)
@@ -68,7 +67,11 @@ class Uploads:
             raise StoreError(f"the answer for {shown(bucket, key)} names no upload", hint="check the endpoint")
         return _unescaped(found[1].decode("latin-1"))
 
-    def _send_parts(self, bucket: str, key: str, upload: str, chunks: Iterator[Chunk], part_size: int) -> list[str]:
+    def _send_parts(
+        self, bucket: str, key: str, upload: str, chunks: Iterator[Chunk], part_size: int
+    ) -> tuple[list[str], int]:
+        """The ETags of the parts, and how many bytes they have."""
+
         def send(number: int, data: Chunk) -> str:
             query = {"partNumber": str(number), "uploadId": upload}
             _, answer = self._send("PUT", bucket, key, query, body=data)
@@ -77,33 +80,50 @@ class Uploads:
             return etag
 
         etags: list[str] = []
+        size = 0
         under_way: collections.deque[Promise[str]] = collections.deque()
         for number, part in enumerate(_parts(chunks, part_size), start=1):
+            size += len(part)
             if len(under_way) == _PARTS_AT_ONCE:
                 etags.append(under_way.popleft().result())
             under_way.append(Promise(functools.partial(send, number, part)))
-        return etags + [sent.result() for sent in under_way]
+        return etags + [sent.result() for sent in under_way], size
 
-    def _complete(self, bucket: str, key: str, upload: str, etags: list[str]) -> str | None:
+    def _complete(self, bucket: str, key: str, upload: str, etags: list[str]) -> tuple[str | None, bool]:
+        """Make an object of the parts; its version, and whether the answer names the object."""
         parts = "".join(
             f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
             for number, etag in enumerate(etags, start=1)
         )
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         try:
-            _, answer = self._send(
+            said, answer = self._send(
                 "POST", bucket, key, {"uploadId": upload}, body=body, read_timeout_s=PATIENT_TIMEOUT_S
             )
         except NotFound:
-            # An earlier try may have done it, whose answer was lost.
-            if not (self._etag(bucket, key) or "").endswith(f"-{len(etags)}"):
-                raise
-            return None
-        return version_of(answer.get("x-amz-version-id"))
+            return None, False  # an earlier try may have done it, whose answer was lost
+        return version_of(answer.get("x-amz-version-id")), b"CompleteMultipartUploadResult" in said
 
-    def _etag(self, bucket: str, key: str) -> str | None:
-        _, answer = self._send("HEAD", bucket, key, {})
-        return bare(answer.get("etag"))
+    def _check(self, bucket: str, key: str, etags: list[str], *, sent: int, is_named: bool) -> str | None:
+        """The ETag that the object has now, once it is certain that it is the one of these parts.
+
+        The answer to its completion may say nothing, and some servers name another ETag in it than they list later;
+        what stood there before has an ETag of parts as well. So it is the one that the parts give (MD5 of their MD5s),
+        or, from a server that counts in another way, an object of this size whose completion was named.
+
+        Raises:
+            Unreachable: it is not.
+        """
+        _, now = self._send("HEAD", bucket, key, {})
+        etag = bare(now.get("etag"))
+        digests = [bare(etag) or "" for etag in etags]
+        if all(map(is_md5, digests)):
+            joined = hashlib.md5(bytes.fromhex("".join(digests)), usedforsecurity=False).hexdigest()
+            if etag == f"{joined}-{len(etags)}":
+                return etag
+        if not is_named or now.get("content-length") != str(sent):
+            raise Unreachable(f"S3 has not made {shown(bucket, key)} of its parts", hint="run it again")
+        return etag
 
     def _send(
         self,

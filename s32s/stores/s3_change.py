@@ -49,6 +49,7 @@ class Writer:
         id: this machine's own random id.
         host: its name, for people.
         now: the time as UTC in ISO 8601.
+        generation: the last one that this machine has published there; the next one is higher, whatever the head says.
         take_over: whether a claim of another master is set aside.
     """
 
@@ -56,6 +57,7 @@ class Writer:
     host: str
     now: Callable[[], str]
     take_over: bool = False
+    generation: int = 0
 
 
 class S3Change:
@@ -228,7 +230,8 @@ class Publisher:
         data, ref = manifest.to_bytes(published)
         self._engine.put(self._place.bucket, self._place.key(ref.key), lambda: iter([data]), size=len(data))
         head = Head(
-            generation=held.generation + 1,
+            # Slaves refuse one that is not higher than the last that they have followed.
+            generation=max(held.generation, self._writer.generation) + 1,
             writer=self._writer.id,
             nonce="",
             host=self._writer.host,
