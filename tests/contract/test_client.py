@@ -404,3 +404,37 @@ def test_connections_are_used_again(rclone: S3Server, monkeypatch: pytest.Monkey
             one.put(name, f"k{number}", lambda: iter([b"x"]), size=1)
 
     assert front.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(answered("200 OK"), id="no ETag"),
+        pytest.param(answered("200 OK", b"<html>hello</html>"), id="a web page"),
+        pytest.param(answered("204 No Content"), id="no content"),
+        pytest.param(answered("200 OK", b"", f"ETag: {'x' * 1000}"), id="an endless ETag"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["put", "put in parts"])
+def test_an_object_is_stored_only_when_s3_says_so(verb: str, answer: bytes) -> None:
+    """By its ETag; else nobody knows what is there."""
+    upload = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+    with raw_server(lambda head: iter([answered("200 OK", upload) if "uploads=" in head else answer])) as server:
+        with pytest.raises((StoreError, Unreachable)):
+            VERBS[verb](engine(server.url))
+
+
+def test_a_completion_that_names_nothing_is_no_object() -> None:
+    """The object that was there before has as many parts and bytes: it is not taken for the new one."""
+    upload = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+
+    def answer(head: str) -> Iterator[bytes]:
+        if head.startswith("HEAD"):
+            yield f'HTTP/1.1 200 OK\r\nContent-Length: {9 << 20}\r\nETag: "{"0" * 32}-2"\r\n\r\n'.encode()
+        elif "uploads=" in head:
+            yield answered("200 OK", upload)
+        else:
+            yield answered("200 OK", b"", f'ETag: "{"1" * 32}"')
+
+    with raw_server(answer) as server, pytest.raises(Unreachable, match="has not made"):
+        VERBS["put in parts"](engine(server.url))
