@@ -47,6 +47,27 @@ def rolled_back(loop: Loop) -> Loop:
 
 
 class TestAnOlderGeneration:
+    @pytest.mark.parametrize("is_gone", [False, True], ids=["an older head", "no head"])
+    def test_the_master_goes_on_above_its_own_last_one(self, rolled_back: Loop, is_gone: bool) -> None:
+        """It says so, and slaves follow without being told one by one."""
+        if is_gone:
+            rolled_back.server.client().delete_object(Bucket=rolled_back.bucket, Key="data/web/.s32s/head.json")
+
+        pushed = rolled_back.push()
+
+        assert pushed.status == 0, pushed.err
+        assert "went back from generation 2 to" in pushed.err
+        assert rolled_back.pull().status == 0
+        assert snapshot(rolled_back.target) == snapshot(rolled_back.source)
+
+    def test_status_tells_it_and_is_not_green(self, rolled_back: Loop) -> None:
+        """On the slave and on the master."""
+        for machine in (rolled_back.slave, rolled_back.master):
+            ended = machine.run("status", "--check", "1h")
+
+            assert ended.status == 1
+            assert "S3 went back to generation 1" in ended.out
+
     @pytest.mark.parametrize("verb", ["sync", "copy", "dryrun"])
     def test_it_is_refused(self, rolled_back: Loop, verb: str) -> None:
         """Status 3 and both numbers; the target stays, run after run."""
