@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from s32s.errors import NotFound, StoreError, Unreachable
@@ -282,8 +282,12 @@ class Engine:
             self._connection.call(lambda batch=batch: work(batch), bucket=bucket, key=batch[0])  # type: ignore[misc] # bound now
         return failed
 
-    def abort_uploads(self, bucket: str, prefix: str) -> None:
-        """Abort the multipart uploads that a dead run has left below `prefix/`; they cost money and are never seen."""
+    def abort_uploads(self, bucket: str, prefix: str, *, keys: Collection[str] | None = None) -> None:
+        """Abort the multipart uploads that a dead run has left below `prefix/`; they cost money and are never seen.
+
+        Args:
+            keys: only of these; None for all.
+        """
 
         def work() -> None:
             client = self._connection.boto()
@@ -292,6 +296,8 @@ class Engine:
             )
             for page in pages:
                 for upload in page.get("Uploads", []):
+                    if keys is not None and upload["Key"] not in keys:
+                        continue
                     client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
         # Cleaning up only; some servers do not offer the listing, and some policies do not allow it.

@@ -30,6 +30,7 @@ from s32s.maps import S3Path
 from s32s.plan import Plan
 from s32s.stores._engine import Engine
 from s32s.stores._objects import Condition, Stored
+from s32s.stores._uploads import PART_SIZE
 from s32s.stores.base import Body, Chunk, Progress
 from s32s.stores.object_body import ObjectBody
 from s32s.tree import Item, Kind, Tree
@@ -76,6 +77,9 @@ class S3Change:
         """Take the head, and clear what a push that died has left; without a manifest, only see what can travel."""
         if self._publisher is None:
             self._put_markers()
+            # Without a claim another tool may be uploading below this prefix: only what is sent again here is ours.
+            if large := {self._place.key(item.path) for item in self.wanted if item.size > PART_SIZE}:
+                self._engine.abort_uploads(self._place.bucket, self._place.prefix, keys=large)
         elif self._publisher.claim():
             self._engine.abort_uploads(self._place.bucket, self._place.prefix)
 

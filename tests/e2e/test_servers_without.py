@@ -211,3 +211,19 @@ def test_a_listing_without_any_etag_proves_nothing(proxied: Loop, proxy: FaultPr
     assert "in step" in pushed.out
     assert pulled.status == 0, pulled.err
     assert proxy.count(on("PUT", "data/web/a")) == 1
+
+
+def test_uploads_of_a_dead_push_without_a_manifest_are_ended(loop: Loop, moto: S3Server) -> None:
+    """Those of the files that are sent again; what another tool uploads there is left alone."""
+    if loop.server.name != "moto":
+        pytest.skip("one server will do")
+    client = moto.client()
+    for key in ("data/web/large", "data/web/theirs"):
+        client.create_multipart_upload(Bucket=loop.bucket, Key=key)
+    loop.write_map(manifest=False)
+    make_tree(loop.source, {"large": bytes(9 << 20)})
+
+    assert loop.push().status == 0
+
+    left = client.list_multipart_uploads(Bucket=loop.bucket).get("Uploads", [])
+    assert [upload["Key"] for upload in left] == ["data/web/theirs"]
