@@ -89,10 +89,12 @@ class TestAnOlderGeneration:
         assert (asked.status, again.status) == (0, 0), asked.err + again.err
         assert (rolled_back.target / "a").read_bytes() == b"1"
 
-    def test_a_prefix_that_was_deleted_and_pushed_again_is_one(self, rolled_back: Loop) -> None:
-        """Its generations begin with 1, so that somebody has to say that this is right."""
+    def test_a_prefix_that_was_deleted_and_pushed_again_is_one(self, rolled_back: Loop, tmp_path: Path) -> None:
+        """By another master its generations begin with 1, so that somebody has to say that this is right."""
         put_back(rolled_back, {})
-        rolled_back.push()
+        other = Machine(tmp_path / "other", rolled_back.server)
+        other.write_config("master", f"{rolled_back.bucket}/maps")
+        assert other.run("sync").status == 0
 
         refused = rolled_back.pull()
         asked = rolled_back.pull("--accept-older")
