@@ -429,7 +429,7 @@ HEADS = st.builds(
     host=WORDS,
     time=WORDS,
     files=st.integers(0, 2**40),
-    size=st.integers(0, 2**63),
+    size=st.integers(0, 2**63 - 1),
     manifest=st.none() | st.just(REF),
     previous=st.none() | st.just(REF.key),
     push=st.none() | st.builds(Claim, writer=WORDS, host=WORDS, started=WORDS),
