@@ -6,12 +6,13 @@ files or none. A machine that has no maps yet, or lost its cache, fetches them o
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from s32s import maps
+from s32s import maps, paths
 from s32s.errors import MapError, NotFound
 from s32s.maps import MapSet, Problem, S3Path
 from s32s.state import CachedMaps, State
@@ -112,19 +113,17 @@ def fetch(source: S3Path, engine: Engine) -> Iterator[tuple[str, bytes]]:
 
 
 def check_files(files: list[Path]) -> MapSet:
-    """Load local map files, to check them before they are uploaded.
-
-    Raises:
-        MapError: a file cannot be read.
-    """
+    """Load local map files, to check them before they are uploaded; one that cannot be read is a problem, too."""
     read: list[tuple[str, bytes]] = []
+    unread: list[Problem] = []
     for file in files:
         try:
             with file.open("rb") as opened:
                 read.append((str(file), opened.read(maps.MAX_MAP + 1)))
         except OSError as exc:
-            raise MapError(f"{file} cannot be read: {exc.strerror}") from exc
-    return maps.load(read)
+            unread.append(Problem(paths.escape(str(file)), "", "", f"it cannot be read: {exc.strerror}"))
+    loaded = maps.load(read)
+    return dataclasses.replace(loaded, problems=(*unread, *loaded.problems))
 
 
 def problems_error(problems: tuple[Problem, ...], *, after: str = "") -> MapError:

@@ -13,7 +13,7 @@ import json
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from s32s.tree import is_md5, rows
@@ -103,6 +103,11 @@ class Index:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """All paths, in order."""
+        return self._paths
 
     def holding(self, paths: Iterable[str], stamps: array[int]) -> array[int]:
         """For each of some paths, which come in order, the row that holds for its stamp, or -1.

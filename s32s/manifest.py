@@ -141,7 +141,12 @@ def to_bytes(items: Iterable[Item]) -> tuple[bytes, ManifestRef]:
     packer = zstandard.ZstdCompressor(level=1).compressobj(size=sum(map(len, parts)))
     data = b"".join([*map(packer.compress, parts), packer.flush()])
     sha256 = hashlib.sha256(data).hexdigest()
-    return data, ManifestRef(key=f"{paths.RESERVED}/manifest-{sha256}.jsonl.zst", size=len(data), sha256=sha256)
+    return data, reference(sha256, len(data))
+
+
+def reference(sha256: str, size: int) -> ManifestRef:
+    """How a head names a manifest of these bytes."""
+    return ManifestRef(key=f"{paths.RESERVED}/manifest-{sha256}.jsonl.zst", size=size, sha256=sha256)
 
 
 def sha256_of(key: str) -> str | None:

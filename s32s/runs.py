@@ -264,6 +264,7 @@ def _save(
             text=str(finished.error) if finished.error else summary(finished),
             success_s=now if ok else (last.success_s if last else None),
             generation=finished.generation if done else (last.generation if last else 0),
+            manifest=done.manifest if done else (last.manifest if last else ""),
             listed_s=done.listed_s if done else (last.listed_s if last else None),
             # Still owed when the command failed, or when the run died after the change.
             pending=bool(last and last.pending and not ok),

@@ -322,6 +322,9 @@ def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
         raise ConfigError(f"{path} is there and cannot be changed: {why}", hint="mend or move it first") from exc
     _change(document, changes, tomlkit.table)
     settings = check(document.unwrap(), where=str(path))
+    for directory in settings.allow:
+        if problem := link_problem(directory):
+            raise ConfigError(f"allow: {problem}", where=str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # An existing file keeps its bits: an administrator has chosen them.
@@ -357,6 +360,16 @@ def allow_problem(value: object, *, allow_system: bool) -> str | None:
     if ".." in value.split("/"):
         return f'{_shown(value)} holds ".."'
     return guards.allow_problem(_directory(value), allow_system=allow_system)
+
+
+def link_problem(directory: str) -> str | None:
+    """Say why a run would not open an allowed directory, or None."""
+    real = os.path.realpath(directory)
+    if real == _directory(directory):
+        return None
+    return (
+        f"{paths.quote(directory)} is or lies below a symbolic link, and no run follows one; name {paths.quote(real)}"
+    )
 
 
 def homes() -> frozenset[str]:
@@ -409,7 +422,29 @@ def _wrong(error: Any) -> str:
         return f"{where}: it must be an address that begins with http:// or https://, such as http://nas:9000"
     if where == "metrics.textfile":
         return f"{where}: it must be an absolute path that ends in .prom"
-    return f"{where}: {error['ctx']['text'] if error['type'] == 's32s' else error['msg']}"
+    match error["type"]:
+        case "s32s":
+            return f"{where}: {error['ctx']['text']}"
+        case "literal_error":
+            return f"{where}: it must be {error['ctx']['expected'].replace(chr(39), chr(34))}"
+        case "greater_than_equal":
+            return f"{where}: it must be at least {error['ctx']['ge']}"
+        case "less_than_equal":
+            return f"{where}: it must be at most {error['ctx']['le']}"
+        case kind if kind in _TYPES:
+            return f"{where}: it must be {_TYPES[kind]}"
+    return f"{where}: {error['msg']}"
+
+
+#: What pydantic calls a value of another type than it has to be.
+_TYPES = {
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "a text in quotes",
+    "string_too_short": "a text that is not empty",
+    "model_type": "a table",
+    "mapping_type": "a table",
+}
 
 
 def _known() -> Iterable[str]:

@@ -78,6 +78,7 @@ class Result:
         text: what it did, or what went wrong.
         success_s: when it last succeeded; None if never.
         generation: the manifest generation that the destination follows; 0 without one.
+        manifest: SHA-256 of its manifest; "" without one.
         listed_s: when manifest and LIST were last compared; None if never.
         pending: an `after` command that still has to run.
         seconds: that it took.
@@ -101,6 +102,7 @@ class Result:
     drift: int = 0
     source: str = ""
     target: str = ""
+    manifest: str = ""
 
     def ran_between(self, source: str, target: str) -> bool:
         """Whether the run was from and to these places, as far as that is known."""

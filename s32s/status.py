@@ -12,14 +12,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from s32s import paths
-from s32s.errors import ConfigError, Interrupted, NotFound, S32sError, Unreachable
+from s32s import manifest, paths
+from s32s.errors import BadPath, ConfigError, IntegrityError, Interrupted, NotFound, S32sError, Unreachable
 from s32s.index import Index
 from s32s.maps import Entry, MapSet, Role
-from s32s.roles.base import Machine, prefix_of
+from s32s.roles.base import Machine, last_run, prefix_of
 from s32s.state import INTERRUPTED, Result
 from s32s.stores.local_source import LocalSource
 from s32s.stores.local_target import LocalTarget
+from s32s.tree import Tree
 from s32s.workers import each
 
 #: How long S3 may be silent before the entries that it has not answered for are given up.
@@ -41,7 +42,7 @@ class EntryStatus:
         last: how the last run ended, or None.
         generation: that S3 holds now; 0 without a manifest, None when S3 was not asked or did not answer.
         push: who has a push under way or unfinished, or None.
-        drift: how many files differ from what the last run left; None when that is not known.
+        drift: how many names differ from what the last run left; None when that is not known.
         trouble: why S3 did not answer; may be empty.
         unreachable: whether S3 could not be reached, as against an answer that helps nobody.
         running_s: since when a run works on it, or None.
@@ -169,17 +170,32 @@ def _drift(entry: Entry, role: Role, machine: Machine) -> int | None:
     def index() -> Index:
         return machine.state.index(place)
 
+    left = _left(entry, role, machine)
     if role is Role.SLAVE:
-        return LocalTarget(place, in_place=False, index=index).drift()
+        return LocalTarget(place, in_place=False, index=index).drift(left, entry.rules())
     if role is Role.MASTER and place.startswith("/"):
         try:
             with LocalSource(place, rules=entry.rules(), index=index, room=entry.s3_path.room) as source:
-                return source.drift()
+                return source.drift(left)
         except Interrupted:
             raise
         except (S32sError, OSError):
             return len(index()) or None
     return None
+
+
+def _left(entry: Entry, role: Role, machine: Machine) -> Tree | None:
+    """The tree that the last run left on both sides, by the manifest that it followed or published, if that is here."""
+    last = last_run(entry, role, machine)
+    if last is None or not last.manifest:
+        return None
+    data = machine.state.cached_manifest(str(entry.s3_path), last.manifest)
+    if data is None:
+        return None
+    try:
+        return manifest.read(data, manifest.reference(last.manifest, len(data)), generation=last.generation)
+    except (IntegrityError, BadPath):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

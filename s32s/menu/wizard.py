@@ -15,7 +15,7 @@ from s32s.maps import MapSet, Role, S3Path
 from s32s.menu.asking import Asker, Choice, Left
 from s32s.paths import escape, some
 from s32s.render.words import count
-from s32s.settings import S3Settings, Settings, allow_problem, configure
+from s32s.settings import S3Settings, Settings, allow_problem, configure, link_problem
 
 _SHOWN = 10  # targets of the maps
 _ROLES = [
@@ -210,7 +210,9 @@ def _allow_problem(text: str, *, allow_system: bool) -> str | None:
     directories = _split(text)
     if not directories:
         return "name one directory at least"
-    problems = (allow_problem(directory, allow_system=allow_system) for directory in directories)
+    problems = (
+        allow_problem(directory, allow_system=allow_system) or link_problem(directory) for directory in directories
+    )
     return next((problem for problem in problems if problem), None)
 
 

@@ -16,8 +16,8 @@ from s32s.replicate import Work, make_plan
 from s32s.settings import Settings
 from s32s.state import Result, State
 from s32s.stores._engine import Engine
-from s32s.stores.s3 import ManifestCache, S3Prefix
-from s32s.stores.s3_change import Writer
+from s32s.stores.s3 import S3Prefix
+from s32s.stores.s3_change import ManifestCache, Writer
 from s32s.tree import Kind, Tree
 
 
@@ -88,6 +88,7 @@ class Done:
         due: whether there is, or was, anything to change or to publish.
         changed: whether the destination was changed.
         generation: that it now follows; 0 without a manifest.
+        manifest: SHA-256 of its manifest; "" without one.
         listed_s: when manifest and LIST were last compared.
         note: what people should know; may be empty.
         same_as: names what the destination was found to be without a look at each file, see `EntryFinished`.
@@ -100,6 +101,7 @@ class Done:
     listed_s: float | None = None
     note: str = ""
     same_as: str = ""
+    manifest: str = ""
 
 
 def planned(source: Tree, target: Tree, task: Task, machine: Machine, work: Work, *, spare_ignored: bool) -> Plan:

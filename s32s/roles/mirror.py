@@ -29,8 +29,8 @@ from s32s.roles.base import (
     warn_of_other_writer,
     writer,
 )
-from s32s.stores.s3 import ManifestCache, S3Prefix
-from s32s.stores.s3_change import S3Change
+from s32s.stores.s3 import S3Prefix
+from s32s.stores.s3_change import ManifestCache, S3Change
 from s32s.tree import Item, Kind, Tree, is_md5
 from s32s.workers import each, together
 

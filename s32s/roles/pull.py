@@ -85,7 +85,16 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
     if seal is not None and seal.of == asked and not is_due and target.looks() == seal.looks:
         plan = seals.kept(seal, prefix, task, work)
         generation = head.generation if head else 0
-        return Done(plan, False, False, generation, listed_s if head else now, prefix.note, same_as=seal.of)
+        return Done(
+            plan,
+            False,
+            False,
+            generation,
+            listed_s if head else now,
+            prefix.note,
+            same_as=seal.of,
+            manifest=prefix.manifest_sha256,
+        )
     source_tree = prefix.tree(compare=False, known=known, read=False)
     check_pushed(entry, source_tree, known=known, task=task, role=Role.SLAVE, machine=machine)
     with _compared(prefix, source_tree, is_due=is_due) as wait:
@@ -118,7 +127,7 @@ def _turn(turn: int, prefix: S3Prefix, target: LocalTarget, task: Task, machine:
         target.remember(plan, changed=changed, save=lambda index: state.save_index(target.root, index))
         exact = target.exists and not changed and not plan.carried
         same_as = seals.renew(target.root, asked, lambda: target.listed_looks, plan, task, machine, exact=exact)
-    return Done(plan, due, changed, source_tree.generation, listed_s, source_tree.note, same_as)
+    return Done(plan, due, changed, source_tree.generation, listed_s, source_tree.note, same_as, prefix.manifest_sha256)
 
 
 @contextlib.contextmanager

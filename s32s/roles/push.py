@@ -68,7 +68,8 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
     seal = seals.found(source.root, task, machine)
     if seal is not None and (seal.of, seal.looks) == (asked, looks):
         plan = seals.kept(seal, prefix, task, work)
-        return Done(plan, False, False, head.generation if head else 0, time.time(), same_as=seal.of)
+        generation = head.generation if head else 0
+        return Done(plan, False, False, generation, time.time(), same_as=seal.of, manifest=prefix.manifest_sha256)
     target_tree = prefix.target_tree(read=False)
     work.phase("checking files")
     source_tree = source.tree(target_tree, progress=work.heartbeat)
@@ -81,10 +82,13 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
         manifest.check_size(source_tree)
     changed = task.verb.changes and due
     generation = target_tree.generation
+    published = prefix.manifest_sha256
     etags: dict[str, str | None] = {}
     if changed:
 
         def done(change: S3Change) -> None:
+            nonlocal published
+            published = change.manifest_sha256
             etags.update(change.etags())
 
         generation = apply(
@@ -100,7 +104,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
         exact = not due and (task.verb.deletes or not plan.carried)
         same_as = seals.renew(source.root, asked, source.looks, plan, task, machine, exact=exact)
     note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
-    return Done(plan, due, changed, generation, time.time(), note, same_as)
+    return Done(plan, due, changed, generation, time.time(), note, same_as, published)
 
 
 def _last_generation(prefix: S3Prefix, task: Task, machine: Machine, work: Work) -> int:

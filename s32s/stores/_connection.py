@@ -26,7 +26,7 @@ from s32s.settings import S3Connection, is_url
 from s32s.stores._answers import WAYS, Expired, translated
 from s32s.stores._lane import Lane
 from s32s.stores._listing import cut_pages
-from s32s.stores._network import tls_context
+from s32s.stores._network import authorities, tls_context
 from s32s.stores._sigv4 import Keys
 from s32s.workers import aside
 
@@ -173,12 +173,14 @@ class Connection:
         """What all requests but those of the lane go over."""
         from s32s.stores._http import Http
 
-        return Http(tls=lambda: self.tls, connect_timeout_s=_CONNECT_TIMEOUT_S)
+        _, trusted = authorities(self._settings.ca_bundle, os.environ)
+        return Http(tls=lambda: self.tls, trusted=trusted, connect_timeout_s=_CONNECT_TIMEOUT_S)
 
     @functools.cached_property
     def tls(self) -> ssl.SSLContext:
         """What all TLS connections are checked by; see `tls_context`."""
-        return tls_context(self._settings.ca_bundle or os.environ.get("AWS_CA_BUNDLE") or None)
+        file, _ = authorities(self._settings.ca_bundle, os.environ)
+        return tls_context(file)
 
     def client(self, bucket: str) -> Client:
         """The client for one bucket.
@@ -326,12 +328,24 @@ class Identity:
         return self.endpoint_url is None and "." not in bucket
 
     def url(self, bucket: str) -> str:
-        """Where a bucket is (S3 API, "Virtual hosting of general purpose buckets")."""
+        """Where a bucket is (S3 API, "Virtual hosting of general purpose buckets").
+
+        Raises:
+            ConfigError: a virtual host is asked for where the server has no name.
+        """
         base = (self.endpoint_url or f"https://s3.{self.region}.amazonaws.com").rstrip("/")
         if not self.names_host(bucket):
             return f"{base}/{bucket}"
         scheme, _, rest = base.partition("://")
+        if _IP_ADDRESS.match(rest):
+            raise ConfigError(
+                f"addressing is virtual, and {rest} is no host name that a bucket could be put before",
+                hint='write a host name in endpoint_url, or addressing = "path"',
+            )
         return f"{scheme}://{bucket}.{rest}"
+
+
+_IP_ADDRESS = re.compile(r"\[|\d+\.\d+\.\d+\.\d+(:|/|$)")
 
 
 def endpoint_url(settings: S3Connection, environment: Mapping[str, str]) -> str | None:

@@ -63,7 +63,8 @@ class Response:
         self.status = answer.status
         self.headers = {name.lower(): value for name, value in answer.getheaders()}
         self.length = answer.length
-        self.host = connection.named
+        self.host = connection.host_shown
+        self._told = connection.told
         self._client = client
         self._connection = connection
         self._answer = answer
@@ -80,7 +81,7 @@ class Response:
         self._feed.allow(2 * most + _MAX_HEAD)
         try:
             while True:
-                with _Told(self.host):
+                with self._told:
                     piece = self._answer.read1(_CHUNK)
                 if not piece:
                     break
@@ -124,11 +125,13 @@ class Http:
 
     Args:
         tls: asked for what TLS connections are checked by.
+        trusted: where that comes from, for people.
         connect_timeout_s: how long a connection may take.
     """
 
-    def __init__(self, *, tls: Callable[[], ssl.SSLContext], connect_timeout_s: float) -> None:
+    def __init__(self, *, tls: Callable[[], ssl.SSLContext], trusted: str, connect_timeout_s: float) -> None:
         self._tls = tls
+        self._trusted = trusted
         self._connect_timeout_s = connect_timeout_s
         self._idle: collections.defaultdict[str, collections.deque[tuple[_Connection, float]]]
         self._idle = collections.defaultdict(collections.deque)
@@ -160,7 +163,7 @@ class Http:
 
     def _exchange(self, connection: _Connection, request: Request, read_timeout_s: float) -> Response:
         try:
-            with _Told(connection.named):
+            with connection.told:
                 watched = connection.ready(read_timeout_s)
                 connection.begin(request)
                 for start in range(0, len(request.body), _SEND):
@@ -187,19 +190,23 @@ class Http:
         return None
 
     def _new(self, url: str) -> _Connection:
-        return _Connection(url, self._tls() if url.startswith("https:") else None, self._connect_timeout_s)
+        tls = self._tls() if url.startswith("https:") else None
+        return _Connection(url, tls, self._trusted, self._connect_timeout_s)
 
 
 class _Connection(http.client.HTTPConnection):
     """A connection that watches what comes over it."""
 
-    def __init__(self, url: str, tls: ssl.SSLContext | None, timeout_s: float) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None, trusted: str, timeout_s: float) -> None:
         self.key = url
         self._tls = tls
         self._url = urllib.parse.urlsplit(url)
-        self.named = paths.escape(self._url.netloc.rpartition("@")[2])
-        host, port = self._url.hostname or "", self._url.port or (443 if tls else 80)
         self._proxy = proxy_of(url)
+        self.host_shown = paths.escape(self._url.netloc.rpartition("@")[2])
+        if self._proxy is not None:
+            self.host_shown += f", by way of the proxy {paths.escape(self._proxy.netloc.rpartition('@')[2])},"
+        self.told = _Told(self.host_shown, trusted)
+        host, port = self._url.hostname or "", self._url.port or (443 if tls else 80)
         if self._proxy is None:
             super().__init__(host, port, timeout=timeout_s)
             return
@@ -212,7 +219,7 @@ class _Connection(http.client.HTTPConnection):
         try:
             super().connect()
         except TimeoutError as exc:
-            raise ServerDown(self.named, "no answer in time") from exc
+            raise ServerDown(self.host_shown, "no answer in time") from exc
         if self._tls is not None:
             self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._url.hostname)
         self.sock: Any = _Socket(self.sock)
@@ -296,23 +303,26 @@ _TLS_ALERT = "\x15\x03"  # RFC 8446, 5.1: what a server says in TLS to one who d
 class _Told:
     """Exceptions of the network and of `http.client` as ours."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, trusted: str) -> None:
         self._host = host
+        self._trusted = trusted
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if isinstance(exc, OSError | http.client.HTTPException | ValueError) and (ours := _error(self._host, exc)):
+        if isinstance(exc, OSError | http.client.HTTPException | ValueError) and (
+            ours := _error(self._host, exc, self._trusted)
+        ):
             raise ours from exc
 
 
-def _error(host: str, exc: BaseException) -> S32sError | None:
+def _error(host: str, exc: BaseException, trusted: str) -> S32sError | None:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return ConfigError(
             f"the certificate of {host} is not trusted: {exc.verify_message}",
-            hint="ca_bundle of [s3], or AWS_CA_BUNDLE, names the file of a private authority; the authorities that "
-            "everybody trusts come with the package ca-certificates",
+            hint=f"it was checked by {trusted}; ca_bundle of [s3], AWS_CA_BUNDLE or SSL_CERT_FILE names the file of a "
+            "private authority; the authorities that everybody trusts come with the package ca-certificates",
         )
     if isinstance(exc, ssl.SSLError) and exc.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
         return ConfigError(f"{host} does not speak TLS", hint="write http:// in endpoint_url, or name the TLS port")

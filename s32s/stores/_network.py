@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import urllib.parse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from s32s import paths
@@ -61,6 +62,21 @@ def proxy_of(url: str) -> urllib.parse.SplitResult | None:
     if not proxy or proxy_bypass(parts.netloc):
         return None
     return urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def authorities(ca_bundle: str | None, environment: Mapping[str, str]) -> tuple[str | None, str]:
+    """The file of the authorities to trust, None for those of OpenSSL, and where they come from, for people.
+
+    Args:
+        ca_bundle: of the configuration.
+    """
+    if ca_bundle:
+        return ca_bundle, f"{paths.escape(ca_bundle)} (ca_bundle)"
+    if file := environment.get("AWS_CA_BUNDLE"):  # AWS SDK guide, "Service client TLS"
+        return file, f"{paths.escape(file)} (AWS_CA_BUNDLE)"
+    if file := environment.get("SSL_CERT_FILE"):
+        return None, f"{paths.escape(file)} (SSL_CERT_FILE)"
+    return None, "the authorities of the system"
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:

@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from s32s import disk, guards, paths
+from s32s import plan as planner
 from s32s.errors import Refused, SourceChanged, Unreadable
 from s32s.index import Index, Seen, is_recordable, stamp
 from s32s.rules import EVERYTHING, Rules, Verdict
@@ -102,11 +103,19 @@ class LocalSource:
             self._hash(columns, beside, progress)
         return columns.tree()
 
-    def drift(self) -> int | None:
-        """How many files differ from what the last push has read, by stat(2) alone; None when nothing is known."""
+    def drift(self, pushed: Tree | None) -> int | None:
+        """How many names differ from what the last push has read, by stat(2) alone; None when nothing is known.
+
+        Args:
+            pushed: what it has published; None where that is not at hand.
+        """
         if not len(self._index):
             return None
-        return scan.drift(self._found, self._index, takes=lambda path: self._rules.verdict(path) is Verdict.ACCEPTED)
+        rules = self._rules
+        if pushed is None:
+            return scan.files_drifted(self._found, self._index, lambda path: rules.verdict(path) is Verdict.ACCEPTED)
+        plan = planner.make(scan.unread(self._found, self._index), pushed, rules=rules, spare_ignored=True)
+        return len(plan.puts) + len(plan.extras)
 
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """One file a batch: uploads do not gain from company."""

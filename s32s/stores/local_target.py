@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from s32s import disk, guards, mounts, paths, tree
+from s32s import plan as planner
 from s32s.errors import EntryFailed, Interrupted, Refused, S32sError
 from s32s.index import RACY_CTIME_NS, Index, Seen, is_past
 from s32s.plan import Plan
+from s32s.rules import Rules
 from s32s.state import holder
 from s32s.stores import in_place, outer, scan, staging, swap
 from s32s.stores.base import Change, Progress
@@ -307,8 +309,13 @@ class LocalTarget:
         walked.file_bits = 0o7777
         return walked
 
-    def drift(self) -> int | None:
-        """How many names differ from what the last run left, by stat(2) alone; None when nothing is known."""
+    def drift(self, followed: Tree | None, rules: Rules) -> int | None:
+        """How many names differ from what the last run left, by stat(2) alone; None when nothing is known.
+
+        Args:
+            followed: the source's tree in the last run; None where that is not at hand.
+            rules: which of its names take part.
+        """
         if not len(self._index):
             return None
         try:
@@ -318,7 +325,11 @@ class LocalTarget:
         except (OSError, S32sError):
             return len(self._index)
         try:
-            return scan.drift(self._walk(fd), self._index)
+            walked = self._walk(fd)
+            if followed is None:
+                return scan.files_drifted(walked, self._index)
+            plan = planner.make(followed, scan.unread(walked, self._index), rules=rules)
+            return len(plan.puts) + len(plan.extras)
         finally:
             os.close(fd)
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
 from s32s import manifest, paths, tree
 from s32s.errors import (
@@ -34,19 +33,11 @@ from s32s.stores._engine import Engine
 from s32s.stores._listing import Listed
 from s32s.stores.base import Batch
 from s32s.stores.object_body import ObjectBody, ReadAhead, is_same_object
-from s32s.stores.s3_change import Publisher, S3Change, Writer
+from s32s.stores.s3_change import ManifestCache, Publisher, S3Change, Writer
 from s32s.tree import Item, Kind, Tree, is_md5
 
 #: Of earlier generations, that are looked into for what a push has not deleted yet.
 _MOST_MANIFESTS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestCache:
-    """Where manifests are kept between runs."""
-
-    load: Callable[[str, str], bytes | None] = lambda source, sha256: None
-    save: Callable[[str, bytes], None] = lambda source, data: None
 
 
 class S3Prefix:
@@ -156,6 +147,11 @@ class S3Prefix:
         self._fresh = self._list()
         return self._fresh.digest()
 
+    @property
+    def manifest_sha256(self) -> str:
+        """SHA-256 of the manifest that the head that was read last names; "" without one."""
+        return self.head.manifest.sha256 if self.head and self.head.manifest else ""
+
     def known_tree(self) -> Tree:
         """The tree of the manifest that the head that was read last names, else of the last LIST; nothing is fetched
         that is at hand, and nothing compared."""
@@ -252,7 +248,7 @@ class S3Prefix:
         """
         publisher = None
         if self._has_manifest and writer is not None:
-            publisher = Publisher(self._engine, self.place, writer, self.head, self._head_etag)
+            publisher = Publisher(self._engine, self.place, writer, self.head, self._head_etag, self._cache)
         change = S3Change(self._engine, self.place, plan, publisher)
         change.claim()
         yield change

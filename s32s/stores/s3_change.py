@@ -43,6 +43,14 @@ _READS = 3  # of a file that does not stand still while it is uploaded
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestCache:
+    """Where manifests are kept between runs."""
+
+    load: Callable[[str, str], bytes | None] = lambda source, sha256: None
+    save: Callable[[str, bytes], None] = lambda source, data: None
+
+
+@dataclass(frozen=True, slots=True)
 class Writer:
     """Who pushes.
 
@@ -130,6 +138,11 @@ class S3Change:
         if self._publisher is not None:
             self._publisher.forget_old_manifests()
 
+    @property
+    def manifest_sha256(self) -> str:
+        """SHA-256 of the manifest that was published; "" without one."""
+        return self._publisher.manifest_sha256 if self._publisher is not None else ""
+
     def etags(self) -> dict[str, str | None]:
         """The ETag of every object that the prefix now holds for us, by path."""
         known = self._plan.keeps.etags()
@@ -195,8 +208,17 @@ class S3Change:
 class Publisher:
     """One master's hold on a head."""
 
-    def __init__(self, engine: Engine, place: S3Path, writer: Writer, head: Head | None, head_etag: str | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        place: S3Path,
+        writer: Writer,
+        head: Head | None,
+        head_etag: str | None,
+        cache: ManifestCache,
+    ) -> None:
         self._engine = engine
+        self._cache = cache
         self._place = place
         self._writer = writer
         self._head = head
@@ -246,7 +268,13 @@ class Publisher:
             previous=held.manifest.key if held.manifest else None,
         )
         self._write(head, what="publish")
+        self._cache.save(str(self._place), data)
         return head.generation
+
+    @property
+    def manifest_sha256(self) -> str:
+        """SHA-256 of the manifest that the head names; "" without one."""
+        return self._head.manifest.sha256 if self._head and self._head.manifest else ""
 
     def forget_old_manifests(self) -> None:
         """Delete manifests that neither this generation nor the one before names; readers may still be at that one."""

@@ -331,13 +331,30 @@ def _sizes_of_new(here: Tree, other: Tree) -> frozenset[int]:
     return frozenset(item.size for item in new if item.sha256 and item.size)
 
 
-def drift(walked: Walked, index: Index, *, takes: Callable[[str], bool] = lambda path: True) -> int:
+def files_drifted(walked: Walked, index: Index, takes: Callable[[str], bool] = lambda path: True) -> int:
     """How many files differ, by stat(2) alone, from what the index knows; only those that `takes` allows count."""
     known = {path: seen for path, seen in index.items() if takes(path)}
     drifted = 0
     for row, path in enumerate(walked.paths):
         if walked.is_file(row) and takes(path):
             seen = known.pop(path, None)
-            # Size, time and inode: the change time also moves when a link to the file comes or goes.
-            drifted += seen is None or seen.stamp[:4] != walked.found(row).stamp[:4]
+            drifted += seen is None or not _is_untouched(walked.found(row).stamp, seen)
     return drifted + len(known)
+
+
+def unread(walked: Walked, index: Index) -> Tree:
+    """The items that were found; a file that looks untouched is taken to hold what the index says."""
+    columns = Columns()
+    for row, at in enumerate(tree.rows(walked.paths, index.paths)):
+        found = walked.found(row)
+        item = found.item
+        if at >= 0 and item.kind is Kind.FILE and _is_untouched(found.stamp, seen := index.seen(at)):
+            mtime_ns = item.mtime_ns if seen.meant_ns is None else seen.meant_ns
+            item = item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag, mtime_ns=mtime_ns)
+        columns.add(item)
+    return columns.tree()
+
+
+def _is_untouched(stamp: tuple[int, ...], seen: Seen) -> bool:
+    # Size, time and inode: the change time also moves when a link to the file comes or goes.
+    return seen.stamp[:4] == stamp[:4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -159,7 +160,7 @@ def test_an_answer_that_makes_no_progress_is_given_up(what: str, moto: S3Server)
             yield b"H"
             time.sleep(0.05)
 
-    http = Http(tls=lambda: tls_context(None), connect_timeout_s=5)
+    http = Http(tls=lambda: tls_context(None), trusted="", connect_timeout_s=5)
     with raw_server(drip) as server:
         client = Client(http, f"{server.url}/b", "us-east-1", lambda: Keys("k", "s"))
         began = time.monotonic()
@@ -226,6 +227,26 @@ def test_a_certificate_that_is_not_trusted_is_a_mistake_of_the_configuration(
     """Not a fault that passes; the hint names the setting."""
     with tls_front(moto.endpoint_url, certificate) as url, pytest.raises(ConfigError, match="ca_bundle"):
         VERBS[verb](engine(url, retries=3))
+
+
+def test_an_untrusted_certificate_says_by_what_it_was_checked(
+    moto: S3Server, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file, and what has named it: many machines set one of these variables for all programs."""
+    other = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with tls_front(moto.endpoint_url, certificate) as url:
+        with pytest.raises(ConfigError, match="it was checked by the authorities of the system"):
+            engine(url).get("b", "k")
+        monkeypatch.setenv("SSL_CERT_FILE", other)
+        with pytest.raises(ConfigError, match=rf"it was checked by {other} \(SSL_CERT_FILE\)"):
+            engine(url).get("b", "k")
+        monkeypatch.setenv("AWS_CA_BUNDLE", other)
+        with pytest.raises(ConfigError, match=rf"it was checked by {other} \(AWS_CA_BUNDLE\)"):
+            engine(url).get("b", "k")
+        with pytest.raises(ConfigError, match=rf"it was checked by {other} \(ca_bundle\)"):
+            engine(url, ca_bundle=other).get("b", "k")
 
 
 def test_a_file_of_authorities_that_is_missing_is_told(tmp_path: Path) -> None:
@@ -304,13 +325,35 @@ def test_requests_go_by_the_proxy(
         monkeypatch.setenv("http_proxy", named)
         monkeypatch.setenv("https_proxy", named)
         use_all(engine(moto.endpoint_url), made)
-        plain = len(proxy.heads)
         use_all(engine(url, ca_bundle=str(certificate)), made)
 
-    assert plain >= 8
-    assert all(head.split(" ")[1].startswith("http://") for head in proxy.heads[:plain])
-    assert {head.split(" ")[0] for head in proxy.heads[plain:]} == {"CONNECT"}
+    # By address, as a thread that reads ahead may come late.
+    tunnels = [head for head in proxy.heads if url.removeprefix("https://") in head.split(" ")[1]]
+    plain = [head for head in proxy.heads if head not in tunnels]
+    assert len(plain) >= 8
+    assert all(head.split(" ")[1].startswith("http://") for head in plain)
+    assert {head.split(" ")[0] for head in tunnels} == {"CONNECT"}
     assert all("Proxy-Authorization: Basic bWU6cEBzcw==" in head for head in proxy.heads)
+
+
+@pytest.mark.parametrize("verb", ["get", "put", "list", "delete"])
+def test_a_proxy_that_is_down_is_named(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only the server behind it, which may be well."""
+    monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+
+    with pytest.raises(ServerDown) as told:
+        VERBS[verb](engine("http://nas:9000"))
+
+    assert "S3 at nas:9000, by way of the proxy 127.0.0.1:1, could not be reached: connection refused" in str(told)
+    assert "secret" not in str(told)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9000", "[::1]:9000", "10.0.0.1"])
+def test_an_address_of_numbers_has_no_virtual_hosts(host: str) -> None:
+    """A bucket cannot be put before it."""
+    with pytest.raises(ConfigError, match='host name in endpoint_url, or addressing = "path"'):
+        engine(f"http://{host}", addressing="virtual").get("b", "k")
 
 
 def test_what_no_proxy_names_goes_directly(moto: S3Server, made: str, monkeypatch: pytest.MonkeyPatch) -> None:

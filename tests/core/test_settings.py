@@ -238,14 +238,21 @@ def test_never_is_for_ever() -> None:
         pytest.param(SLAVE | {"allow": "/srv"}, "allow: it must be a list", id="a text as allow"),
         pytest.param(SLAVE | {"allow": ["/srv", "/"]}, 'allow: "/" cannot be allowed', id="the whole system as fence"),
         pytest.param(SLAVE | {"allow": ["/usr/"]}, "allow_system = true lifts this", id="a system directory as fence"),
-        pytest.param(SLAVE | {"allow_system": "yes"}, "allow_system: ", id="a text as allow_system"),
+        pytest.param(
+            SLAVE | {"allow_system": "yes"}, "allow_system: it must be true or false", id="a text as allow_system"
+        ),
         pytest.param(SLAVE | {"allow": ["srv"]}, '"srv" is not an absolute directory', id="a relative fence"),
         pytest.param(SLAVE | {"allow": [""]}, "is not an absolute directory", id="an empty fence"),
         pytest.param(SLAVE | {"allow": ["/srv/../etc"]}, 'holds ".."', id="a fence with a gap"),
         pytest.param(SLAVE | {"allow": [5]}, "is not an absolute directory", id="a number as fence"),
-        pytest.param(SLAVE | {"jobs": 0}, "jobs: ", id="no jobs"),
-        pytest.param(SLAVE | {"jobs": 10_000}, "jobs: ", id="too many jobs"),
-        pytest.param(SLAVE | {"jobs": "8"}, "jobs: ", id="a text as jobs"),
+        pytest.param(SLAVE | {"jobs": 0}, "jobs: it must be at least 1", id="no jobs"),
+        pytest.param(SLAVE | {"jobs": 10_000}, "jobs: it must be at most 512", id="too many jobs"),
+        pytest.param(SLAVE | {"jobs": "8"}, "jobs: it must be a whole number", id="a text as jobs"),
+        pytest.param(
+            SLAVE | {"s3": {"addressing": "host"}},
+            's3.addressing: it must be "auto", "path" or "virtual"',
+            id="an unknown way of addressing",
+        ),
         pytest.param(SLAVE | {"s3": {"endpoint_url": "127.0.0.1:9000"}}, "s3.endpoint_url: ", id="no URL"),
         pytest.param(SLAVE | {"s3": {"endpoint_url": "file:///x"}}, "s3.endpoint_url: ", id="another URL"),
         pytest.param(SLAVE | {"s3": {"endpoint_url": "http://nas:abc"}}, "s3.endpoint_url: ", id="a port of letters"),
@@ -447,6 +454,18 @@ def test_a_wrong_first_configuration_leaves_no_file(file: Path) -> None:
     """Not even an empty one."""
     with pytest.raises(ConfigError):
         settings.configure(file, {"role": "slave"})
+
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("below", ["", "/inside"])
+def test_configure_takes_no_link_as_allow(file: Path, tmp_path: Path, below: str) -> None:
+    """Every run would refuse its targets; the real directory is named."""
+    (tmp_path / "real/inside").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+
+    with pytest.raises(ConfigError, match=f'symbolic link, and no run follows one; name "{tmp_path}/real{below}"'):
+        settings.configure(file, SLAVE | {"allow": [f"{tmp_path}/link{below}"]})
 
     assert not file.exists()
 

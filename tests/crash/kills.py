@@ -23,6 +23,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -126,12 +127,13 @@ class Ground:
 
     def objects(self, prefix: str) -> dict[str, str]:
         """SHA-256 of every object of the data, by its path."""
-        found = keys(self.server, self.bucket, f"{prefix}/")
-        return {
-            key.removeprefix(f"{prefix}/"): hashlib.sha256(get(self.server, self.bucket, key)).hexdigest()
-            for key in found
-            if not key.startswith(f"{prefix}/.s32s/")
-        }
+        found = [key for key in keys(self.server, self.bucket, f"{prefix}/") if not key.startswith(f"{prefix}/.s32s/")]
+        with ThreadPoolExecutor(8) as readers:  # some servers need 40 ms for each
+            bodies = readers.map(lambda key: get(self.server, self.bucket, key), found)
+            return {
+                key.removeprefix(f"{prefix}/"): hashlib.sha256(body).hexdigest()
+                for key, body in zip(found, bodies, strict=True)
+            }
 
 
 def kill_way(root: Path, server: S3Server, way: str, kills: int, *, seed: int | None = None) -> Tally:

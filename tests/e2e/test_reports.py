@@ -161,6 +161,17 @@ def test_patterns_that_are_wrong_are_pointed_at(loop: Loop) -> None:
     assert "an alternative is empty in the braces at column 1" in ended.err
 
 
+def test_every_map_file_that_cannot_be_read_is_named(loop: Loop) -> None:
+    """Together with what is wrong in the others."""
+    (loop.master.root / "wrong.json").write_text("[")
+
+    ended = loop.master.run("maps", "check", "one.json", "wrong.json", "two.json")
+
+    assert_failed(ended, 2, says="3 problems")
+    for said in ("one.json: it cannot be read: No such file", "two.json: it cannot be read", "wrong.json: "):
+        assert said in ended.err
+
+
 def on_terminal(machine: Machine, *arguments: str, lines: int) -> str:
     """Run the command on a terminal of its own and return what stands on it."""
     reader, writer = pty.openpty()

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from support.checks import assert_failed
 from support.machine import Loop, Machine, make_loop
 from support.servers import S3Server, make_bucket, put
-from support.trees import make_tree, snapshot
+from support.trees import Link, make_tree, snapshot
 
 
 @pytest.fixture
@@ -173,6 +173,68 @@ class TestCheck:
 
         assert_failed(ended, 1, says="its path has changed since")
         assert "path changed, not synced yet" in ended.out
+
+
+class TestDrift:
+    """What counts are files, modes, links and directories, as far as stat(2) tells."""
+
+    CHANGES = pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(lambda root: (root / "a").chmod(0o600), id="mode of a file"),
+            pytest.param(lambda root: (root / "d").chmod(0o700), id="mode of a directory"),
+            pytest.param(lambda root: (root / "empty").rmdir(), id="directory removed"),
+            pytest.param(lambda root: (root / "more").mkdir(), id="directory made"),
+            pytest.param(lambda root: (root / "link").unlink(), id="link removed"),
+            pytest.param(lambda root: (root / "more").symlink_to("a"), id="link made"),
+            pytest.param(lambda root: ((root / "link").unlink(), (root / "link").symlink_to("d/b")), id="link changed"),
+            pytest.param(lambda root: (root / "a").write_bytes(b"22"), id="file changed"),
+            pytest.param(lambda root: (root / "a").unlink(), id="file removed"),
+            pytest.param(lambda root: (root / "more").write_bytes(b"2"), id="file made"),
+        ],
+    )
+
+    @pytest.fixture
+    def rich(self, ready: Loop) -> Loop:
+        make_tree(ready.source, {"empty": None, "link": Link("a")})
+        assert ready.push().status == 0
+        assert ready.pull().status == 0
+        return ready
+
+    @CHANGES
+    def test_the_target_has_drifted(self, rich: Loop, change: Callable[[Path], object]) -> None:
+        assert state_of(rich.slave) == "up to date"
+        change(rich.target)
+
+        assert state_of(rich.slave) == "1 drifted"
+        assert rich.slave.run("status", "--check", "1h").status == 0, "drift is no lack of a run"
+
+    @CHANGES
+    def test_the_source_has_changed(self, rich: Loop, change: Callable[[Path], object]) -> None:
+        assert state_of(rich.master) == "up to date"
+        change(rich.source)
+
+        assert state_of(rich.master) == "1 changed since the push"
+
+    def test_a_new_name_of_a_file_changes_nothing(self, rich: Loop) -> None:
+        """A hard link from outside moves the change time and no byte."""
+        (rich.target.parent / "outside").hardlink_to(rich.target / "a")
+
+        assert state_of(rich.slave) == "up to date"
+
+    def test_what_takes_no_part_is_no_drift(self, rich: Loop) -> None:
+        """Neither names that are ignored nor those that are not accepted."""
+        rich.write_map(ignore=["*.tmp"], accept=["a", "d/*", "*.txt"])
+        assert rich.push("--update-maps", "--force-delete").status == 0
+        (rich.source / "a.tmp").write_bytes(b"1")
+        (rich.source / "a.html").write_bytes(b"1")
+
+        assert state_of(rich.master) == "up to date"
+
+
+def state_of(machine: Machine) -> str:
+    """What `status` says of the only entry."""
+    return str(machine.run("status", "--json").lines[0]["state"])
 
 
 class TestRunning:
