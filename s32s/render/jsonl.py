@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import threading
@@ -36,8 +35,7 @@ class Lines:
         """Write one object."""
         # ASCII only: a reader with another locale gets the same text, and no control character can slip through.
         line = json.dumps(facts)
-        # A reader that has gone must not stop the work.
-        with self._guard, contextlib.suppress(BrokenPipeError):
+        with self._guard:
             print(line, file=self._out, flush=True)
 
     def _facts(self, event: Event) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ no credentials: names, counts, and errors that were written for people.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import sys
@@ -118,8 +117,7 @@ class Log:
             # On a stream of journald's a number in angle brackets is the priority (sd-daemon(3)).
             mark = f"<{_PRIORITIES[level]}>" if self._form == "journal" else ""
             line = f"{mark}{paths.escape(entry)}: {shown}" if entry else f"{mark}{shown}"
-        with contextlib.suppress(BrokenPipeError):
-            print(line, file=self._err, flush=True)
+        print(line, file=self._err, flush=True)
 
 
 def _field(name: str, value: str) -> bytes:

@@ -6,7 +6,6 @@ and no progress; NO_COLOR is honoured.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 import threading
@@ -140,9 +139,7 @@ class Screen:
             self._print_out(f"  ! rejected  … and {more:,} more (a dryrun or --report shows them)")
 
     def _print_out(self, text: str) -> None:
-        # A reader that has gone (`| head`) must not stop the work.
-        with contextlib.suppress(BrokenPipeError):
-            print(text, file=self._out, flush=True)
+        print(text, file=self._out, flush=True)
 
     def _print_err(self, entry: str, text: str, colour: str) -> None:
         line = f"{paths.escape(entry)}: {text}"

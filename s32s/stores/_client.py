@@ -14,12 +14,9 @@ from typing import Any
 from s32s.errors import ConfigError
 from s32s.stores._answers import Refusal, refusal_in, refuses_plain_http
 from s32s.stores._http import Http, Request, Response
-from s32s.stores._objects import SMALL
+from s32s.stores._objects import LARGE, SMALL
 from s32s.stores._sigv4 import Keys, Signer
 from s32s.stores.base import Chunk
-
-#: Of any other answer that is no object: a page of a listing has about 500 KB.
-LARGE = 8 * 1024 * 1024
 
 
 class Client:

@@ -24,7 +24,7 @@ from s32s.stores._copying import COPY_LIMIT, COPY_PART, Copies
 from s32s.stores._downloads import Downloads, got_of, length_of
 from s32s.stores._lane import ETAG, Wanted
 from s32s.stores._listing import Listed, bare, objects, plain_page
-from s32s.stores._objects import HEADERS, META, SMALL, About, Condition, Got, Original, Stored, version_of
+from s32s.stores._objects import HEADERS, LARGE, META, SMALL, About, Condition, Got, Original, Stored, version_of
 from s32s.stores._uploads import PART_SIZE, Uploads
 from s32s.stores.base import Chunk
 from s32s.workers import ahead, aside
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 _SMALL_AT_ONCE = 8
 _SMALL_PUT = 256 * 1024  # that goes by the lane: on a thin line it must be sent within the time of one answer
 _PAGES_AHEAD = 2
-_PAGE_SIZE = 8 * 1024 * 1024  # of a thousand keys as long as S3 allows, percent-encoded; most pages have 500 KB
 _MOST_KEYS = 5_000_000  # of a listing; a server that names more never ends
 
 _BATCH = 1000  # DeleteObjects takes no more keys (S3 API)
@@ -129,7 +128,6 @@ class Engine:
         Raises:
             NotFound, AccessDenied, PreconditionFailed, Unreachable, …
         """
-
         return self._downloads.open(bucket, key, etag=etag, version=version, is_large=is_large)
 
     def at_once(self, bucket: str) -> int:
@@ -326,7 +324,7 @@ class Engine:
         if "ContinuationToken" in asked:
             query["continuation-token"] = asked["ContinuationToken"]
         text = urllib.parse.urlencode(sorted(query.items()), quote_via=urllib.parse.quote, safe="")
-        answer = self._connection.lane(asked["Bucket"]).get(Wanted("", None, _PAGE_SIZE, query=text))
+        answer = self._connection.lane(asked["Bucket"]).get(Wanted("", None, LARGE, query=text))
         return plain_page(bytes(answer.body)) if answer is not None else None
 
     def _pages(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:

@@ -15,6 +15,8 @@ MAX_PARTS = 10_000
 
 #: What the body of a small answer has at the most.
 SMALL = 64 * 1024
+#: What a page of a listing has at the most: a thousand keys as long as S3 allows, percent-encoded; most have 500 KB.
+LARGE = 8 * 1024 * 1024
 
 #: How headers begin that carry the user's own metadata (S3 API, "User-defined object metadata").
 META = "x-amz-meta-"
