@@ -36,33 +36,33 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from s32s.catalog import load as load_maps
-    from s32s.catalog import update as update_maps
-    from s32s.errors import S32sError
-    from s32s.events import EntryFinished
-    from s32s.maps import Role
-    from s32s.plan import Plan, Verb
-    from s32s.report import Report
-    from s32s.roles.base import Machine, Options
-    from s32s.runs import open_machine, run
-    from s32s.settings import load as load_settings
-    from s32s.settings import places
+    from s32s.agent.catalog import load as load_maps
+    from s32s.agent.catalog import update as update_maps
+    from s32s.agent.report import Report
+    from s32s.agent.roles.base import Machine, Options
+    from s32s.agent.runner import open_machine, run
+    from s32s.config.maps import Role
+    from s32s.config.settings import load as load_settings
+    from s32s.config.settings import places
+    from s32s.core.errors import S32sError
+    from s32s.core.events import EntryFinished
+    from s32s.core.plan import Plan, Verb
 
 _WHERE = {
-    "EntryFinished": ("events", "EntryFinished"),
-    "Machine": ("roles.base", "Machine"),
-    "Options": ("roles.base", "Options"),
-    "Plan": ("plan", "Plan"),
-    "Report": ("report", "Report"),
-    "Role": ("maps", "Role"),
-    "S32sError": ("errors", "S32sError"),
-    "Verb": ("plan", "Verb"),
-    "load_maps": ("catalog", "load"),
-    "load_settings": ("settings", "load"),
-    "open_machine": ("runs", "open_machine"),
-    "places": ("settings", "places"),
-    "run": ("runs", "run"),
-    "update_maps": ("catalog", "update"),
+    "EntryFinished": ("core.events", "EntryFinished"),
+    "Machine": ("agent.roles.base", "Machine"),
+    "Options": ("agent.roles.base", "Options"),
+    "Plan": ("core.plan", "Plan"),
+    "Report": ("agent.report", "Report"),
+    "Role": ("config.maps", "Role"),
+    "S32sError": ("core.errors", "S32sError"),
+    "Verb": ("core.plan", "Verb"),
+    "load_maps": ("agent.catalog", "load"),
+    "load_settings": ("config.settings", "load"),
+    "open_machine": ("agent.runner", "open_machine"),
+    "places": ("config.settings", "places"),
+    "run": ("agent.runner", "run"),
+    "update_maps": ("agent.catalog", "update"),
 }
 
 

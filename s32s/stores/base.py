@@ -13,13 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from s32s.tree import Item
+from s32s.backends.base import Chunk
+from s32s.core.tree import Item
 
 #: Told how many more bytes moved; raises `Interrupted` when the run is being stopped.
 Progress = Callable[[int], None]
-
-#: A piece of a body; a view lends its memory, which is not copied.
-Chunk = bytes | memoryview
 
 
 class Body(Protocol):

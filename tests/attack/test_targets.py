@@ -253,7 +253,7 @@ def hostile(loop: Loop, lines: list[dict[str, object]]) -> None:
 
     import zstandard
 
-    from s32s.manifest import Head, ManifestRef
+    from s32s.format.manifest import Head, ManifestRef
 
     text = "".join(json.dumps(line) + "\n" for line in lines).encode()
     data = zstandard.ZstdCompressor().compress(text)
@@ -376,7 +376,7 @@ def test_links_that_were_planted_before_are_not_followed(ready: Loop, tmp_path: 
 
 def test_a_hard_link_planted_as_lock_file_is_not_written(ready: Loop, tmp_path: Path) -> None:
     """The name of a lock can be guessed; a file of root's that somebody has linked there keeps its bytes."""
-    from s32s.stores.outer import lock_name
+    from s32s.stores.local.outer import lock_name
 
     canary = tmp_path / "canary"
     canary.write_text("precious")

@@ -18,16 +18,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from s32s import guards, manifest, plan, tree
-from s32s.guards import Limits, MaxDelete
-from s32s.index import Index, Seen
-from s32s.maps import S3Path
-from s32s.render.jsonl import plan_facts
-from s32s.settings import Places
-from s32s.state import State
-from s32s.stores import s3
-from s32s.stores._listing import Listed
-from s32s.tree import Item
+from s32s.agent.state import State
+from s32s.backends.s3.listing import Listed
+from s32s.config.maps import S3Path
+from s32s.config.settings import Places
+from s32s.core import guards, plan, tree
+from s32s.core.guards import Limits, MaxDelete
+from s32s.core.tree import Item
+from s32s.format import manifest
+from s32s.frontends.render.jsonl import plan_facts
+from s32s.stores.local.stat_cache import Index, Seen
+from s32s.stores.objects import prefix
 
 SECOND = 1_000_000_000
 
@@ -60,7 +61,7 @@ def main() -> None:
     trees: list[tree.Tree] = []
     for mirror in (False, True):
         began = time.process_time()
-        trees.append(s3.listed_tree(objects(keys, mirror=mirror), place))
+        trees.append(prefix.listed_tree(objects(keys, mirror=mirror), place))
         listing_s += time.process_time() - began
     listed = peak() - began_with
     began = time.process_time()

@@ -8,13 +8,13 @@ import pytest
 from support.faultproxy import FaultProxy, Reset, Rule
 from support.servers import S3Server, put
 
-from s32s.errors import SourceChanged
-from s32s.maps import S3Path
-from s32s.settings import S3Settings
-from s32s.stores._downloads import RANGE
-from s32s.stores._engine import Engine
-from s32s.stores.object_body import ObjectBody
-from s32s.tree import Item
+from s32s.backends.s3.backend import Engine
+from s32s.backends.s3.downloads import RANGE
+from s32s.config.maps import S3Path
+from s32s.config.settings import S3Settings
+from s32s.core.errors import SourceChanged
+from s32s.core.tree import Item
+from s32s.stores.objects.bodies import ObjectBody
 
 
 @pytest.fixture(autouse=True)

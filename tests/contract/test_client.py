@@ -14,14 +14,14 @@ import pytest
 from support.network import forward_proxy, make_certificate, raw_server, tcp_front, tls_front
 from support.servers import S3Server, get, make_bucket, put
 
-from s32s.errors import AccessDenied, ConfigError, S32sError, ServerDown, SourceChanged, StoreError, Unreachable
-from s32s.settings import S3Settings
-from s32s.stores._client import Client
-from s32s.stores._engine import Engine
-from s32s.stores._http import Http
-from s32s.stores._network import tls_context
-from s32s.stores._objects import Original
-from s32s.stores._sigv4 import Keys
+from s32s.backends.s3.backend import Engine
+from s32s.backends.s3.client import Client
+from s32s.backends.s3.http import Http
+from s32s.backends.s3.network import tls_context
+from s32s.backends.s3.objects import Original
+from s32s.backends.s3.sigv4 import Keys
+from s32s.config.settings import S3Settings
+from s32s.core.errors import AccessDenied, ConfigError, S32sError, ServerDown, SourceChanged, StoreError, Unreachable
 
 XML = "<?xml version='1.0'?><ListBucketResult><IsTruncated>{more}</IsTruncated>{token}{keys}</ListBucketResult>"
 
@@ -416,7 +416,7 @@ def test_a_stream_that_breaks_off_goes_on(moto: S3Server, made: str, monkeypatch
 
 def test_headers_metadata_and_tags_of_any_text_arrive(moto: S3Server, made: str) -> None:
     """A space in a tag stays one."""
-    from s32s.stores._objects import About
+    from s32s.backends.s3.objects import About
 
     about = About(
         size=1,

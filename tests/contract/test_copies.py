@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from support.faultproxy import FaultProxy, Rule, Status
 from support.servers import S3Server, get, make_bucket, put
 
-from s32s.errors import AccessDenied, SourceChanged, StoreError, TryAgain
-from s32s.settings import S3Connection
-from s32s.stores._copying import COPY_LIMIT, copy_ranges
-from s32s.stores._engine import Engine
-from s32s.stores._objects import Original
+from s32s.backends.s3.backend import Engine
+from s32s.backends.s3.copying import COPY_LIMIT, copy_ranges
+from s32s.backends.s3.objects import Original
+from s32s.config.settings import S3Connection
+from s32s.core.errors import AccessDenied, SourceChanged, StoreError, TryAgain
 
 MIB = 1024**2
 LARGE = bytes(range(256)) * (4096 * 11)  # 11 MiB: three parts of 5 MiB or less

@@ -24,14 +24,14 @@ from support.faultproxy import Delay, DropAnswer, FaultProxy, FlipBit, Reset, Re
 from support.network import make_certificate
 from support.servers import S3Server, put
 
-from s32s.maps import S3Path
-from s32s.pace import Pace
-from s32s.settings import S3Settings
-from s32s.stores import _lane
-from s32s.stores._engine import Engine
-from s32s.stores._lane import Answer, Lane, Wanted
-from s32s.stores._sigv4 import Keys, Signer
-from s32s.stores.s3 import S3Prefix
+from s32s.backends.s3 import lane as module
+from s32s.backends.s3.backend import Engine
+from s32s.backends.s3.lane import Answer, Lane, Wanted
+from s32s.backends.s3.sigv4 import Keys, Signer
+from s32s.config.maps import S3Path
+from s32s.config.settings import S3Settings
+from s32s.stores.objects.prefix import S3Prefix
+from s32s.system.rate_limit import Pace
 
 ODD_KEYS = [
     "plain",
@@ -167,20 +167,20 @@ def test_a_way_that_breaks_often_is_left_for_good(server: S3Server, bucket: str,
     proxy.add(Rule(on("GET", "k"), Reset(at_byte=0)))
 
     assert [one.get(Wanted("k", None, len(BODY))) for _ in range(20)] == [None] * 20
-    assert proxy.count(on("GET", "k")) == _lane._MOST_FAULTS
+    assert proxy.count(on("GET", "k")) == module._MOST_FAULTS
 
 
 def test_a_way_that_breaks_seldom_is_kept(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
     """Some servers close a connection without a word after so many requests."""
     put(server, bucket, "k", BODY)
     one = lane(server, bucket, proxy.endpoint_url)
-    for number in range(2 * _lane._MOST_FAULTS):
+    for number in range(2 * module._MOST_FAULTS):
         proxy.add(Rule(on("GET", "k"), DropAnswer(), times=1, after=20 * number))
 
-    answers = [one.get(Wanted("k", None, len(BODY))) for _ in range(40 * _lane._MOST_FAULTS + 20)]
+    answers = [one.get(Wanted("k", None, len(BODY))) for _ in range(40 * module._MOST_FAULTS + 20)]
 
     assert all(rule.fired for rule in proxy.rules)
-    assert len([answer for answer in answers if answer is None]) == 2 * _lane._MOST_FAULTS
+    assert len([answer for answer in answers if answer is None]) == 2 * module._MOST_FAULTS
 
 
 def test_silence_is_waited_for_only_so_long(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
@@ -358,7 +358,7 @@ def heard(pieces: list[bytes], wanted: Wanted) -> Answer | None:
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        return _lane._read(_lane._Feed(here, 5), wanted)
+        return module._read(module._Feed(here, 5), wanted)
     finally:
         here.close()
         sender.join()

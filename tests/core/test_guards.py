@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import guards, plan, tree
-from s32s.errors import Refused
-from s32s.guards import Limits, MaxDelete
-from s32s.rules import compile_rules
-from s32s.tree import Item, Kind, Tree
+from s32s.core import guards, plan, tree
+from s32s.core.errors import Refused
+from s32s.core.guards import Limits, MaxDelete
+from s32s.core.rules import compile_rules
+from s32s.core.tree import Item, Kind, Tree
 
 NO_LIMIT = Limits(MaxDelete(100, percent=True))
 

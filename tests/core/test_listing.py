@@ -6,8 +6,8 @@ import datetime
 
 import pytest
 
-from s32s.errors import StoreError, Unreachable
-from s32s.stores._listing import Listed, http_ns, objects
+from s32s.backends.s3.listing import Listed, http_ns, objects
+from s32s.core.errors import StoreError, Unreachable
 
 SECOND_NS = 1_000_000_000
 STORED_NS = 1_763_719_200 * SECOND_NS

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import maps
-from s32s.maps import Entry, Problem, Role, S3Path
+from s32s.config import maps
+from s32s.config.maps import Entry, Problem, Role, S3Path
 
 GOOD: dict[str, Any] = {"name": "A", "s3": "bucket/x"}
 
@@ -413,7 +413,7 @@ def test_no_file_takes_for_ever(document: str) -> None:
     program = (
         "import json, resource\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (6, 6))\n"
-        "from s32s import maps\n"
+        "from s32s.config import maps\n"
         f"GOOD = {GOOD!r}\n"
         f"document = {document}\n"
         "data = document if isinstance(document, bytes) else document.encode()\n"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from s32s import paths
-from s32s.errors import BadPath
+from s32s.core import paths
+from s32s.core.errors import BadPath
 
 # Unicode 15, PropList.txt, Bidi_Control: every character that turns the reading direction of what follows it.
 BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

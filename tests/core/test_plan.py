@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import guards, paths, plan, tree
-from s32s.errors import Refused
-from s32s.guards import Limits, MaxDelete
-from s32s.plan import Plan, Put, Reason, Rejection, Verb, difference
-from s32s.rules import Rules, Verdict, compile_rules
-from s32s.tree import Item, Kind, Tree
+from s32s.core import guards, paths, plan, tree
+from s32s.core.errors import Refused
+from s32s.core.guards import Limits, MaxDelete
+from s32s.core.plan import Plan, Put, Reason, Rejection, Verb, difference
+from s32s.core.rules import Rules, Verdict, compile_rules
+from s32s.core.tree import Item, Kind, Tree
 
 ZEROS, ONES = "0" * 64, "1" * 64
 MD5, OTHER_MD5 = "0123456789abcdef" * 2, "f" * 32

@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import paths, plan, tree
-from s32s.rules import Rules, compile_rules
-from s32s.tree import Item, Kind, Tree
+from s32s.core import paths, plan, tree
+from s32s.core.rules import Rules, compile_rules
+from s32s.core.tree import Item, Kind, Tree
 
 # Few names, so that two trees meet, clash and nest.
 SEGMENTS = st.sampled_from(["a", "b", "c.txt", "d.bmp", ".hidden", "é", "x y"])

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from s32s import settings
-from s32s.errors import ConfigError
-from s32s.guards import MaxDelete
-from s32s.maps import Role, S3Path
-from s32s.settings import Places
+from s32s.config import settings
+from s32s.config.maps import Role, S3Path
+from s32s.config.settings import Places
+from s32s.core.errors import ConfigError
+from s32s.core.guards import MaxDelete
 
 SLAVE: dict[str, Any] = {"role": "slave", "maps": "bucket/maps", "allow": ["/srv"]}
 NOBODY = 65534

@@ -19,10 +19,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s.errors import ConfigError, Locked
-from s32s.index import Index, Seen
-from s32s.settings import Places
-from s32s.state import CachedMaps, Result, State, digest, facts_of
+from s32s.agent.state import CachedMaps, Result, State, facts_of
+from s32s.config.settings import Places
+from s32s.core.errors import ConfigError, Locked
+from s32s.stores.local.stat_cache import Index, Seen
+from s32s.system.disk import digest
 
 SECOND_NS = 1_000_000_000
 NOW_NS = 1_700_000_000 * SECOND_NS
@@ -508,8 +509,8 @@ def test_a_cached_manifest_is_believed_by_its_hash(state: State, places: Places)
 HOLD = """
 import sys
 from pathlib import Path
-from s32s.settings import Places
-from s32s.state import State
+from s32s.config.settings import Places
+from s32s.agent.state import State
 state = State.open(Places(Path(sys.argv[1]), Path(sys.argv[2])))
 with state.lock("bucket/x", hold=True):
     print("held", flush=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from s32s.workers import aside, each
+from s32s.system.concurrency import aside, each
 
 # No test here should wait: a crew that blocks is a bug, and this finds it soon.
 pytestmark = pytest.mark.timeout(20)
@@ -215,7 +215,7 @@ def test_aside_runs_beside_the_main_thread_only() -> None:
 
 BLOCKED = """
 import os, signal, sys
-from s32s.workers import aside, each
+from s32s.system.concurrency import aside, each
 
 class Stop(BaseException):
     pass

@@ -11,7 +11,7 @@ from support.machine import Loop, make_loop
 from support.servers import S3Server, make_bucket
 from support.trees import deep, make_tree, snapshot
 
-from s32s import disk
+from s32s.system import disk
 
 YEAR_S = 31_556_952
 

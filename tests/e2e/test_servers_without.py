@@ -14,7 +14,7 @@ from support.machine import Loop
 from support.servers import S3Server, get, keys, put
 from support.trees import make_tree, snapshot
 
-from s32s import manifest
+from s32s.format import manifest
 
 FIRST = {"a": b"a" * 1000, "d/b": b"b", "gone": b"g"}
 

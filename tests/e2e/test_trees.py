@@ -15,9 +15,9 @@ from support.machine import Loop
 from support.servers import S3Server, get, keys, put
 from support.trees import Link, awkward_names, make_tree, random_tree, snapshot
 
-from s32s.index import Index, stamp
-from s32s.settings import Places
-from s32s.state import State
+from s32s.agent.state import State
+from s32s.config.settings import Places
+from s32s.stores.local.stat_cache import Index, stamp
 
 
 def both(loop: Loop, *arguments: str) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from s32s import disk
-from s32s import plan as planner
-from s32s.index import Index, stamp
-from s32s.stores.local_target import LocalTarget
-from s32s.stores.meanwhile import Policy
-from s32s.tree import Item, Tree, make
+from s32s.core import plan as planner
+from s32s.core.tree import Item, Tree, make
+from s32s.stores.local.meanwhile import Policy
+from s32s.stores.local.stat_cache import Index, stamp
+from s32s.stores.local.target import LocalTarget
+from s32s.system import disk
 
 OLD_NS = 1_700_000_000_000_000_000
 PATIENT, LAST, COPY = Policy(True, True), Policy(True, False), Policy(False, True)

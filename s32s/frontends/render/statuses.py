@@ -1,0 +1,52 @@
+"""How the entries stand, as a table for people and as facts for JSON lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from s32s.agent.state import facts_of
+from s32s.agent.status import EntryStatus
+from s32s.core.paths import escape
+from s32s.frontends.render.layout import table
+
+
+def show(title: str, entries: Sequence[EntryStatus]) -> None:
+    """Print the table, and below it what went wrong."""
+    print(title)
+    rows = [
+        [
+            escape(entry.name),
+            f"{escape(entry.source)} > {escape(entry.target)}",
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.last.time_s)) if entry.last else "-",
+            str(entry.last.generation) if entry.last and entry.last.generation else "-",
+            entry.state,
+        ]
+        for entry in entries
+    ]
+    print(*table([["NAME", "DIRECTION", "LAST RUN", "GEN", "STATE"], *rows]), sep="\n")
+    for entry in entries:
+        if entry.last is not None and not entry.last.ok:
+            print(f"{escape(entry.name)}: {entry.last.text}")
+        if entry.trouble and not entry.unreachable:
+            print(f"{escape(entry.name)}: {entry.trouble}", file=sys.stderr)
+
+
+def facts(entry: EntryStatus) -> dict[str, Any]:
+    """One entry as JSON-ready facts."""
+    return {
+        "event": "status",
+        "entry": entry.name,
+        "source": entry.source,
+        "target": entry.target,
+        "state": entry.state,
+        "last": facts_of(entry.last) if entry.last else None,
+        "generation": entry.generation,
+        "unfinished_push": entry.push,
+        "drift": entry.drift,
+        "trouble": entry.trouble,
+        "unreachable": entry.unreachable,
+        "running_s": entry.running_s,
+    }
