@@ -6,8 +6,8 @@ The command line and the menu call what stands here, and so may any Python progr
     import os
     import s32s
 
-    machine = s32s.open_machine(s32s.load_settings(Path("s32s.toml")), s32s.places(os.environ))
-    report = s32s.run(machine, verb=s32s.Verb.SYNC, names=["WEBSITE"])
+    agent = s32s.open_agent(s32s.load_settings(Path("s32s.toml")), s32s.places(os.environ))
+    report = s32s.run(agent, verb=s32s.Verb.SYNC, names=["WEBSITE"])
 
 Names are imported at their first use, so that `import s32s` costs next to nothing.
 """
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agent",
     "EntryFinished",
-    "Machine",
     "Options",
     "Plan",
     "Report",
@@ -29,7 +29,7 @@ __all__ = [
     "Verb",
     "load_maps",
     "load_settings",
-    "open_machine",
+    "open_agent",
     "places",
     "run",
     "update_maps",
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from s32s.agent.catalog import load as load_maps
     from s32s.agent.catalog import update as update_maps
     from s32s.agent.report import Report
-    from s32s.agent.roles.base import Machine, Options
-    from s32s.agent.runner import open_machine, run
+    from s32s.agent.roles.base import Agent, Options
+    from s32s.agent.runner import open_agent, run
     from s32s.config.maps import Role
     from s32s.config.settings import load as load_settings
     from s32s.config.settings import places
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "EntryFinished": ("core.events", "EntryFinished"),
-    "Machine": ("agent.roles.base", "Machine"),
+    "Agent": ("agent.roles.base", "Agent"),
     "Options": ("agent.roles.base", "Options"),
     "Plan": ("core.plan", "Plan"),
     "Report": ("agent.report", "Report"),
@@ -59,7 +59,7 @@ _WHERE = {
     "Verb": ("core.plan", "Verb"),
     "load_maps": ("agent.catalog", "load"),
     "load_settings": ("config.settings", "load"),
-    "open_machine": ("agent.runner", "open_machine"),
+    "open_agent": ("agent.runner", "open_agent"),
     "places": ("config.settings", "places"),
     "run": ("agent.runner", "run"),
     "update_maps": ("agent.catalog", "update"),

@@ -11,13 +11,13 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from s32s.agent.roles.base import Done, Machine, Task
+from s32s.agent.roles.base import Agent, Job, Outcome
 from s32s.config.maps import Entry, Role
 from s32s.config.settings import Settings
 from s32s.core import events, paths
 from s32s.core.errors import ConfigError, EntryFailed
 from s32s.core.plan import Plan
-from s32s.replication.replicate import Work
+from s32s.replication.replicate import RunContext
 from s32s.system import processes
 
 
@@ -42,7 +42,7 @@ def missing(chosen: Iterable[Entry], configuration: Settings, role: Role) -> lis
     return sorted(wanted - configuration.commands.keys())
 
 
-def run(done: Done, task: Task, role: Role, machine: Machine, work: Work) -> None:
+def run(done: Outcome, job: Job, role: Role, agent: Agent, context: RunContext) -> None:
     """Run the entry's command after a change, or after an earlier change that it has not followed.
 
     It finds in its environment S32S_ENTRY, S32S_TARGET, and in S32S_CHANGED the name of a file with the changes, one a
@@ -51,16 +51,16 @@ def run(done: Done, task: Task, role: Role, machine: Machine, work: Work) -> Non
     Raises:
         EntryFailed: it failed; the files stay, and the next sync runs it again.
     """
-    name = task.entry.after
-    last = machine.state.result(task.entry.name, role.value)
+    name = job.entry.after
+    last = agent.state.result(job.entry.name, role.value)
     if role is not Role.SLAVE or name is None or not (done.changed or (last and last.pending)):
         return
-    work.phase(f"running {name}")
+    context.phase(f"running {name}")
     said: deque[str] = deque(maxlen=10)
 
     def on_line(line: str) -> None:
         said.append(line)
-        work.emit(events.Output(work.entry, name, line))
+        context.emit(events.Output(context.entry, name, line))
 
     with tempfile.NamedTemporaryFile("w", prefix="s32s-changed-", suffix=".txt", errors="backslashreplace") as changes:
         changes.writelines(_lines(done.plan) if done.changed else ())
@@ -68,20 +68,20 @@ def run(done: Done, task: Task, role: Role, machine: Machine, work: Work) -> Non
         os.chmod(changes.name, 0o644)  # a command may go on as another user
         try:
             status = processes.run(
-                machine.settings.commands[name],
+                agent.settings.commands[name],
                 variables={
-                    "S32S_ENTRY": task.entry.name,
-                    "S32S_TARGET": task.entry.place(role) or "",
+                    "S32S_ENTRY": job.entry.name,
+                    "S32S_TARGET": job.entry.place(role) or "",
                     "S32S_CHANGED": changes.name,
                 },
                 on_line=on_line,
-                stop=work.stop,
-                timeout_s=machine.settings.after_timeout_s,
+                stop=context.stop,
+                timeout_s=agent.settings.after_timeout_s,
             )
         except TimeoutError as exc:
             raise EntryFailed(
                 f"the files are up to date, but the command {name} was stopped after "
-                f"{machine.settings.after_timeout_s:g} s",
+                f"{agent.settings.after_timeout_s:g} s",
                 hint="the next sync runs it again; after_timeout in the configuration gives it more time",
             ) from exc
     if status:

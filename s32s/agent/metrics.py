@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from s32s.agent.roles.base import Machine
+from s32s.agent.roles.base import Agent
 from s32s.agent.state import Result
 from s32s.config.maps import MapSet, Role
 from s32s.system import disk
@@ -28,25 +28,25 @@ _METRICS: list[tuple[str, str, Callable[[Result], float | None]]] = [
 ]
 
 
-def write(machine: Machine, loaded: MapSet, role: Role) -> str:
+def write(agent: Agent, loaded: MapSet, role: Role) -> str:
     """Replace the text file of the configuration, where it names one; return what went wrong, for people.
 
     A file that cannot be written is no reason to fail a run that brought the files over.
     """
-    file = machine.settings.metrics.textfile
+    file = agent.settings.metrics.textfile
     if file is None:
         return ""
     try:
         # Readable for node_exporter, whatever the umask of the service is.
-        disk.write_atomic(Path(file), "".join(_lines(machine, loaded, role)).encode(), mode=0o644)
+        disk.write_atomic(Path(file), "".join(_lines(agent, loaded, role)).encode(), mode=0o644)
     except OSError as exc:
         return f"{file} cannot be written: {exc.strerror}"
     return ""
 
 
-def _lines(machine: Machine, loaded: MapSet, role: Role) -> Iterator[str]:
+def _lines(agent: Agent, loaded: MapSet, role: Role) -> Iterator[str]:
     names = [entry.name for entry in loaded.of(role)]
-    results = [(name, machine.state.result(name, role.value)) for name in names]
+    results = [(name, agent.state.result(name, role.value)) for name in names]
     for metric, text, of in _METRICS:
         yield f"# HELP s32s_{metric} {text}\n# TYPE s32s_{metric} gauge\n"
         for name, result in results:

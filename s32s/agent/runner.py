@@ -15,12 +15,12 @@ from typing import Any
 
 from s32s.agent import catalog, hooks, metrics
 from s32s.agent.report import Report, fold
-from s32s.agent.roles.base import Done, Machine, Options, Task
+from s32s.agent.roles.base import Agent, Job, Options, Outcome
 from s32s.agent.roles.mirror import mirror
 from s32s.agent.roles.pull import pull
 from s32s.agent.roles.push import push
 from s32s.agent.state import INTERRUPTED, Result, State
-from s32s.backends.s3.backend import Engine
+from s32s.backends.s3.backend import S3Backend
 from s32s.config import settings
 from s32s.config.maps import Entry, MapSet, Role
 from s32s.config.settings import Settings
@@ -29,13 +29,13 @@ from s32s.core.errors import Declined, EntryFailed, Interrupted, Locked, OutOfTi
 from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
 from s32s.core.tree import Kind
-from s32s.replication.replicate import Work
-from s32s.system.rate_limit import Pace
+from s32s.replication.replicate import RunContext
+from s32s.system.rate_limit import RateLimiter
 
 
-def open_machine(
-    configuration: Settings, where: settings.Places, *, writable: bool = True, attended: bool = False
-) -> Machine:
+def open_agent(
+    configuration: Settings, where: settings.Directories, *, writable: bool = True, attended: bool = False
+) -> Agent:
     """This machine, ready to run; close its `state` afterwards.
 
     Args:
@@ -45,12 +45,12 @@ def open_machine(
     Raises:
         ConfigError: the state cannot be used.
     """
-    engine = Engine(configuration.s3)
-    mirror_engine = Engine(configuration.s3.mirror) if configuration.s3.mirror else engine
+    engine = S3Backend(configuration.s3)
+    mirror_engine = S3Backend(configuration.s3.mirror) if configuration.s3.mirror else engine
     if attended:
         engine.attend()
         mirror_engine.attend()
-    return Machine(
+    return Agent(
         settings=configuration,
         state=State.open(where, writable=writable),
         engine=engine,
@@ -61,7 +61,7 @@ def open_machine(
 
 
 def run(
-    machine: Machine,
+    agent: Agent,
     *,
     verb: Verb,
     names: Sequence[str] = (),
@@ -76,7 +76,7 @@ def run(
     """Do `verb` for the named entries, or for all that have this machine's role.
 
     Args:
-        machine: see `open_machine`.
+        machine: see `open_agent`.
         names: of entries; each must exist. One that does not have the role fails, and the others are done.
         role: instead of the configuration's.
         options: see `Options`.
@@ -94,21 +94,21 @@ def run(
         ConfigError, MapError, StoreError, Unreachable: there are no maps to work from.
         Interrupted: raised by a signal handler; the entry's destination is as its promise says.
     """
-    chosen_role = role or machine.settings.role
-    rate = (options.bandwidth if options else None) or machine.settings.bandwidth
-    paces = Pace(rate), Pace(rate)
-    for engine in (machine.engine, machine.mirror_engine):
+    chosen_role = role or agent.settings.role
+    rate = (options.bandwidth if options else None) or agent.settings.bandwidth
+    paces = RateLimiter(rate), RateLimiter(rate)
+    for engine in (agent.engine, agent.mirror_engine):
         engine.limit(*paces)
-    _listen(machine, "maps", emit)
+    _listen(agent, "maps", emit)
     if update_maps:
-        loaded = catalog.update(machine.settings.maps, machine.state, machine.engine).maps
+        loaded = catalog.update(agent.settings.maps, agent.state, agent.engine).maps
     elif loaded is None:
-        loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
+        loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)
     chosen = choose(loaded, names, chosen_role)
     ended: list[events.EntryFinished] = []
     for entry in chosen:
         others = [other for other in loaded.entries if other.name != entry.name]
-        task = Task(
+        job = Job(
             entry,
             verb,
             options or Options(),
@@ -119,24 +119,24 @@ def run(
             },
             pushed={other.name: other.s3 for other in others if other.master is not None},
         )
-        work = Work(
+        context = RunContext(
             entry.name,
-            task.options.jobs or machine.settings.jobs,
+            job.options.jobs or agent.settings.jobs,
             emit,
             stop or threading.Event(),
             functools.partial(approve, entry.name) if approve else lambda plan: True,
         )
-        _listen(machine, entry.name, emit)
-        ended.append(_run_entry(task, chosen_role, machine, work))
+        _listen(agent, entry.name, emit)
+        ended.append(_run_entry(job, chosen_role, agent, context))
     if verb.changes:
-        problem = metrics.write(machine, loaded, chosen_role)
+        problem = metrics.write(agent, loaded, chosen_role)
         if problem:
             emit(events.Warned("metrics", problem))
     return fold(ended, problems=loaded.problems)
 
 
-def _listen(machine: Machine, entry: str, emit: Emit) -> None:
-    for engine in (machine.engine, machine.mirror_engine):
+def _listen(agent: Agent, entry: str, emit: Emit) -> None:
+    for engine in (agent.engine, agent.mirror_engine):
         engine.listen(lambda text: emit(events.Waiting(entry, text)))
 
 
@@ -160,25 +160,25 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
     return chosen
 
 
-def _run_entry(task: Task, role: Role, machine: Machine, work: Work) -> events.EntryFinished:
-    entry = task.entry
+def _run_entry(job: Job, role: Role, agent: Agent, context: RunContext) -> events.EntryFinished:
+    entry = job.entry
     place = entry.place(role) or ""
     source, target = entry.direction(role)
-    work.emit(events.EntryStarted(entry.name, source, target))
+    context.emit(events.EntryStarted(entry.name, source, target))
     began = time.monotonic()
-    done: Done | None = None
+    done: Outcome | None = None
     error: S32sError | None = None
     try:
-        _check(entry, role, machine)
-        with machine.state.running(entry.name, role.value) if task.verb.changes else contextlib.nullcontext():
-            done = _do(place, task, role, machine, work)
-            if task.verb.changes:
-                hooks.run(done, task, role, machine, work)
+        _check(entry, role, agent)
+        with agent.state.running(entry.name, role.value) if job.verb.changes else contextlib.nullcontext():
+            done = _do(place, job, role, agent, context)
+            if job.verb.changes:
+                hooks.run(done, job, role, agent, context)
     except Interrupted as exc:
         # 0: a worker or a pause noticed the stop; whoever set it knows the signal and raises on its own.
-        if not work.stop.is_set():
+        if not context.stop.is_set():
             raise
-        exc.hint = exc.hint or _when_stopped(task, role)
+        exc.hint = exc.hint or _when_stopped(job, role)
         error = exc
     except S32sError as exc:
         error = exc
@@ -199,21 +199,21 @@ def _run_entry(task: Task, role: Role, machine: Machine, work: Work) -> events.E
         changed=bool(done and done.changed),
         generation=done.generation if done else 0,
         error=error,
-        same_as=done.same_as if done else "",
+        fingerprint=done.fingerprint if done else "",
     )
     # What did not come to its turn says nothing of the entry; least of all may it hide how the run that holds the lock
     # ends, or has ended.
-    if task.verb.changes and not isinstance(error, Declined | Locked | UsageError):
-        _save(finished, done, (source, target), role, machine)
+    if job.verb.changes and not isinstance(error, Declined | Locked | UsageError):
+        _save(finished, done, (source, target), role, agent)
     if done and done.note and error is None:
-        work.emit(events.Warned(entry.name, done.note))
-    work.emit(finished)
+        context.emit(events.Warned(entry.name, done.note))
+    context.emit(finished)
     if isinstance(error, Interrupted):
         raise error
     return finished
 
 
-def _check(entry: Entry, role: Role, machine: Machine) -> None:
+def _check(entry: Entry, role: Role, agent: Agent) -> None:
     """Find what is wrong with an entry on this machine before anything is done.
 
     Raises:
@@ -222,14 +222,14 @@ def _check(entry: Entry, role: Role, machine: Machine) -> None:
     """
     if entry.place(role) is None:
         raise UsageError(f"the entry {paths.quote(entry.name)} has no {role.value}, so it is meant for other machines")
-    hooks.check(entry, machine.settings, role)
+    hooks.check(entry, agent.settings, role)
 
 
-def _when_stopped(task: Task, role: Role) -> str:
+def _when_stopped(job: Job, role: Role) -> str:
     """How things stand when a run was stopped before or outside of a change, as a clause."""
-    if role is Role.MASTER and task.verb.changes:
+    if role is Role.MASTER and job.verb.changes:
         return "slaves follow the last published generation, and the next run goes on"
-    if role is Role.MIRROR and task.verb.changes:
+    if role is Role.MIRROR and job.verb.changes:
         return "what was copied stays, nothing was deleted, and the next run goes on"
     return "the target is as it was"
 
@@ -237,26 +237,26 @@ def _when_stopped(task: Task, role: Role) -> str:
 _REPORT_IT = "please report it with the output of S32S_DEBUG=1"
 
 
-def _do(place: str, task: Task, role: Role, machine: Machine, work: Work) -> Done:
+def _do(place: str, job: Job, role: Role, agent: Agent, context: RunContext) -> Outcome:
     match role:
         case Role.MASTER:
-            return push(place, task, machine, work)
+            return push(place, job, agent, context)
         case Role.SLAVE:
-            return pull(place, task, machine, work)
+            return pull(place, job, agent, context)
         case Role.MIRROR:
-            return mirror(place, task, machine, work)
+            return mirror(place, job, agent, context)
 
 
 def _save(
-    finished: events.EntryFinished, done: Done | None, places: tuple[str, str], role: Role, machine: Machine
+    finished: events.EntryFinished, done: Outcome | None, places: tuple[str, str], role: Role, agent: Agent
 ) -> None:
-    last = machine.state.result(finished.entry, role.value)
+    last = agent.state.result(finished.entry, role.value)
     if last is not None and not last.ran_between(*places):
         # What is known of other places says nothing of these; only a command that is owed stays owed.
         last = Result(last.time_s, last.ok, last.status, last.text, pending=last.pending)
     now = time.time()
     ok = finished.error is None
-    machine.state.save_result(
+    agent.state.save_result(
         finished.entry,
         role.value,
         Result(

@@ -23,9 +23,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from s32s.config.settings import Places
+from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError
-from s32s.stores.local.stat_cache import Index
+from s32s.stores.local.stat_cache import StatCache
 from s32s.system import disk, marks
 
 _SCHEMA = 3
@@ -50,12 +50,12 @@ CREATE TABLE IF NOT EXISTS result (
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class Checkpoint:
     """That a directory was found to be exactly what was asked for, so that it need only be looked at the next time.
 
     Attributes:
         of: what was asked for: a manifest under rules.
-        looks: how the directory looked then, see `scan.Walked.looks`.
+        looks: how the directory looked then, see `scan.DirectoryListing.looks`.
         files: how many files and links take part.
         names: how many names, directories included.
     """
@@ -123,13 +123,13 @@ class State:
     Used by one thread. Several processes may have it open: SQLite orders their transactions.
     """
 
-    def __init__(self, places: Places, database: sqlite3.Connection, *, writable: bool) -> None:
+    def __init__(self, places: Directories, database: sqlite3.Connection, *, writable: bool) -> None:
         self._places = places
         self._database = database
         self._writable = writable
 
     @classmethod
-    def open(cls, places: Places, *, writable: bool = True) -> State:
+    def open(cls, places: Directories, *, writable: bool = True) -> State:
         """Open the state, making or healing it; with `writable=False` nothing is made, written or healed.
 
         Raises:
@@ -172,15 +172,15 @@ class State:
 
     # -- the index
 
-    def index(self, root: str) -> Index:
+    def index(self, root: str) -> StatCache:
         """What is known of the files below `root`, by relative path."""
         try:
             rows = self._database.execute("SELECT data FROM page WHERE root = ? ORDER BY number", (root,))
-            return Index.of_pages(data for (data,) in rows)
+            return StatCache.of_pages(data for (data,) in rows)
         except (sqlite3.DatabaseError, UnicodeDecodeError):
-            return Index()  # only a cache: without it every file is read
+            return StatCache()  # only a cache: without it every file is read
 
-    def save_index(self, root: str, index: Index) -> None:
+    def save_index(self, root: str, index: StatCache) -> None:
         """Replace what is known of the files below `root`, in one transaction."""
         if not self._writable:
             return
@@ -189,23 +189,23 @@ class State:
             self._database.execute("DELETE FROM page WHERE root = ?", (root,))
             self._database.executemany("INSERT INTO page VALUES (?, ?, ?)", rows)
 
-    def seal(self, root: str) -> Seal | None:
+    def checkpoint(self, root: str) -> Checkpoint | None:
         """The seal of a directory, or None."""
         try:
             row = self._database.execute("SELECT value FROM meta WHERE name = ?", (f"seal {root}",)).fetchone()
-            return _of_facts(Seal, row[0]) if row else None
+            return _of_facts(Checkpoint, row[0]) if row else None
         except (sqlite3.DatabaseError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
             return None
 
-    def save_seal(self, root: str, seal: Seal | None) -> None:
+    def save_checkpoint(self, root: str, checkpoint: Checkpoint | None) -> None:
         """Seal a directory, or break its seal."""
         if not self._writable:
             return
         name = f"seal {root}"
         with self._saved():
             self._database.execute("DELETE FROM meta WHERE name = ?", (name,))
-            if seal is not None:
-                facts = {field: getattr(seal, field) for field in Seal.__dataclass_fields__}
+            if checkpoint is not None:
+                facts = {field: getattr(checkpoint, field) for field in Checkpoint.__dataclass_fields__}
                 self._database.execute("INSERT INTO meta VALUES (?, ?)", (name, json.dumps(facts)))
 
     # -- copies
@@ -379,7 +379,7 @@ class State:
         self._database.execute("COMMIT")
 
 
-_T = TypeVar("_T", Seal, Result)
+_T = TypeVar("_T", Checkpoint, Result)
 #: What the annotations of remembered facts allow; text, as annotations are not evaluated in this module.
 _KINDS: dict[Any, tuple[type, ...]] = {
     "str": (str,),

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from s32s.agent.roles.base import Machine, last_run, prefix_of
+from s32s.agent.roles.base import Agent, last_run, prefix_of
 from s32s.agent.state import INTERRUPTED, Result
 from s32s.config.maps import Entry, MapSet, Role
 from s32s.core import paths
@@ -20,9 +20,9 @@ from s32s.core.errors import BadPath, ConfigError, IntegrityError, Interrupted, 
 from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.stores.local.source import LocalSource
-from s32s.stores.local.stat_cache import Index
+from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.target import LocalTarget
-from s32s.system.concurrency import each
+from s32s.system.concurrency import for_each
 
 #: How long S3 may be silent before the entries that it has not answered for are given up.
 DEADLINE_S = 10.0
@@ -106,9 +106,7 @@ class EntryStatus:
         return self.is_master and self.drift is None
 
 
-def status(
-    machine: Machine, loaded: MapSet, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S
-) -> list[EntryStatus]:
+def status(agent: Agent, loaded: MapSet, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S) -> list[EntryStatus]:
     """Status of every entry that this machine's role has.
 
     Args:
@@ -117,17 +115,17 @@ def status(
     Raises:
         Interrupted: by a signal handler; S3 is not waited for.
     """
-    role = machine.settings.role
-    return statuses(loaded.of(role), role, machine, ask_s3=ask_s3, deadline_s=deadline_s)
+    role = agent.settings.role
+    return statuses(loaded.of(role), role, agent, ask_s3=ask_s3, deadline_s=deadline_s)
 
 
 def statuses(
-    entries: Sequence[Entry], role: Role, machine: Machine, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S
+    entries: Sequence[Entry], role: Role, agent: Agent, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S
 ) -> list[EntryStatus]:
     """Status of entries in a role that they have; see `status`."""
-    questions = _Questions([entry for entry in entries if entry.manifest] if ask_s3 else [], machine)
+    questions = _Questions([entry for entry in entries if entry.manifest] if ask_s3 else [], agent)
     shared = Counter(entry.place(role) for entry in entries)
-    drifts = [_drift(entry, role, machine) if shared[entry.place(role)] == 1 else None for entry in entries]
+    drifts = [_drift(entry, role, agent) if shared[entry.place(role)] == 1 else None for entry in entries]
     answers = questions.answers(deadline_s)
     found = []
     for entry, drift in zip(entries, drifts, strict=True):
@@ -138,13 +136,13 @@ def statuses(
                 name=entry.name,
                 source=source,
                 target=target,
-                last=machine.state.result(entry.name, role.value),
+                last=agent.state.result(entry.name, role.value),
                 generation=answer.generation,
                 push=answer.push,
                 drift=drift,
                 trouble=answer.trouble,
                 unreachable=answer.unreachable,
-                running_s=machine.state.running_since(entry.name, role.value),
+                running_s=agent.state.running_since(entry.name, role.value),
                 is_master=role is Role.MASTER,
                 trouble_status=answer.status,
             )
@@ -165,13 +163,13 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
     ]
 
 
-def _drift(entry: Entry, role: Role, machine: Machine) -> int | None:
+def _drift(entry: Entry, role: Role, agent: Agent) -> int | None:
     place = entry.place(role) or ""
 
-    def index() -> Index:
-        return machine.state.index(place)
+    def index() -> StatCache:
+        return agent.state.index(place)
 
-    left = _left(entry, role, machine)
+    left = _left(entry, role, agent)
     if role is Role.SLAVE:
         return LocalTarget(place, in_place=False, index=index).drift(left, entry.rules())
     if role is Role.MASTER and place.startswith("/"):
@@ -185,12 +183,12 @@ def _drift(entry: Entry, role: Role, machine: Machine) -> int | None:
     return None
 
 
-def _left(entry: Entry, role: Role, machine: Machine) -> Tree | None:
+def _left(entry: Entry, role: Role, agent: Agent) -> Tree | None:
     """The tree that the last run left on both sides, by the manifest that it followed or published, if that is here."""
-    last = last_run(entry, role, machine)
+    last = last_run(entry, role, agent)
     if last is None or not last.manifest:
         return None
-    data = machine.state.cached_manifest(str(entry.s3_path), last.manifest)
+    data = agent.state.cached_manifest(str(entry.s3_path), last.manifest)
     if data is None:
         return None
     try:
@@ -216,9 +214,9 @@ _NOT_ASKED = _Answer()
 class _Questions:
     """The heads of all entries, asked for on other threads from now on: a prefix once, whoever shares it."""
 
-    def __init__(self, entries: Sequence[Entry], machine: Machine) -> None:
+    def __init__(self, entries: Sequence[Entry], agent: Agent) -> None:
         self._entries = list({entry.s3: entry for entry in entries}.values())
-        self._machine = machine
+        self._machine = agent
         self._answers: dict[str, _Answer] = {}
         self._left = False
         self._news_s = time.monotonic()
@@ -243,7 +241,7 @@ class _Questions:
             # One looks whether S3 is there at all; if not, the others need not wait for the same.
             for entry in self._entries[:1]:
                 self._ask(entry)
-            each(self._entries[1:], self._ask, jobs=_JOBS)
+            for_each(self._entries[1:], self._ask, jobs=_JOBS)
         finally:
             self._ended.set()
 
@@ -258,9 +256,9 @@ class _Questions:
             self._left = True
 
 
-def _ask(entry: Entry, machine: Machine) -> _Answer:
+def _ask(entry: Entry, agent: Agent) -> _Answer:
     try:
-        head = prefix_of(entry, machine).read_head()
+        head = prefix_of(entry, agent).read_head()
     except NotFound:
         return _Answer(0)
     except Interrupted:

@@ -189,7 +189,7 @@ class Settings(pydantic.BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Directories:
     """Where this machine keeps what it remembers.
 
     Attributes:
@@ -239,7 +239,7 @@ def find(explicit: str | None, environment: Mapping[str, str]) -> Path:
     return _xdg(environment, "XDG_CONFIG_HOME", ".config") / NAME
 
 
-def places(environment: Mapping[str, str]) -> Places:
+def places(environment: Mapping[str, str]) -> Directories:
     """State and cache: systemd's directories, else the system's for root, else XDG's."""
     state, cache = environment.get("STATE_DIRECTORY"), environment.get("CACHE_DIRECTORY")
     if os.geteuid() == 0:
@@ -248,7 +248,7 @@ def places(environment: Mapping[str, str]) -> Places:
         default_state = _xdg(environment, "XDG_STATE_HOME", ".local/state")
         default_cache = _xdg(environment, "XDG_CACHE_HOME", ".cache")
     # systemd separates several directories by colons (systemd.exec(5)); the first is ours.
-    return Places(
+    return Directories(
         state=Path(state.split(":")[0]) if state else default_state,
         cache=Path(cache.split(":")[0]) if cache else default_cache,
     )

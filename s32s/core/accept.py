@@ -128,7 +128,7 @@ def reason(path: str, patterns: Sequence[Pattern]) -> str:
     told = [(pattern, *pattern.explain(path)) for pattern in patterns]
     if not told:
         return "nothing is accepted"
-    nearest, fitting, why = max(told, key=lambda each: each[1])
+    nearest, fitting, why = max(told, key=lambda for_each: for_each[1])
     if len(patterns) > 1 and not fitting:
         return f"it fits none of the {len(patterns)} accept patterns, not even at its start"
     return why if len(patterns) == 1 or nearest.text in why else f"{why} ({nearest.text})"
@@ -215,14 +215,14 @@ def _joined(segments: Sequence[Sequence[Piece]]) -> str:
             continue
         while rest and _is_deep(rest[0]):
             rest = rest[1:]
-        after = next((at for at, each in enumerate(rest) if _is_deep(each)), None)
+        after = next((at for at, for_each in enumerate(rest) if _is_deep(for_each)), None)
         if not rest:
             done += ".*"
         elif after is None:
             done += "(?:.*/)?"
         else:
             # The first place where what stands between two `**` fits leaves the most to the second one.
-            between = "".join(_segment(each, is_last=False) for each in rest[:after])
+            between = "".join(_segment(for_each, is_last=False) for for_each in rest[:after])
             done += f"(?>(?:.*?/)??{between})"
             rest = rest[after:]
     return done

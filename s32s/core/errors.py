@@ -150,17 +150,17 @@ class WriteConflict(PreconditionFailed):
 # -- later -------------------------------------------------------------------------------------------------------------
 
 
-class TryAgain(S32sError):
+class TemporaryFailure(S32sError):
     """Nothing is wrong here; the same command will work later."""
 
     exit_status = 75
 
 
-class Locked(TryAgain):
+class Locked(TemporaryFailure):
     """Another run works on the same target."""
 
 
-class Unreachable(TryAgain):
+class Unreachable(TemporaryFailure):
     """S3 could not be reached, or did not answer in time.
 
     Attributes:
@@ -179,7 +179,7 @@ class ServerDown(Unreachable):
         )
 
 
-class PushUnderway(TryAgain):
+class PushInProgress(TemporaryFailure):
     """A master has begun a push that it has not finished."""
 
 

@@ -55,11 +55,11 @@ class Put(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class StartedOver:
+class Restarted:
     """The source moved under the run; the entry is planned again."""
 
     entry: str
-    turn: int
+    attempt: int
     reason: str
 
 
@@ -107,10 +107,10 @@ class EntryFinished:
     changed: bool = False
     generation: int = 0
     error: S32sError | None = None
-    same_as: str = ""
+    fingerprint: str = ""
 
 
-Event = EntryStarted | Phase | Planned | Progress | Put | StartedOver | Waiting | Warned | Output | EntryFinished
+Event = EntryStarted | Phase | Planned | Progress | Put | Restarted | Waiting | Warned | Output | EntryFinished
 Emit = Callable[[Event], None]
 
 

@@ -114,7 +114,7 @@ def check_plan(plan: Plan, limits: Limits) -> None:
     Raises:
         Refused: with the numbers, the limit and the option that lifts it.
     """
-    if plan.carried:
+    if plan.spared:
         _check_carried(plan)
     if limits.force:
         return
@@ -136,7 +136,7 @@ def check_plan(plan: Plan, limits: Limits) -> None:
 
 def _check_carried(plan: Plan) -> None:
     """Refuse what would stand on or below an ignored path that stays: no file system could hold the result."""
-    stays = [*(put.item for put in plan.puts), *(keep.source for keep in plan.keeps), *plan.carried]
+    stays = [*(put.item for put in plan.puts), *(keep.source for keep in plan.unchanged), *plan.spared]
     above = {directory for item in stays for directory in paths.ancestors(item.path)}
     clashes = sorted({item.path for item in stays if item.kind is not Kind.DIR and item.path in above})
     if clashes:

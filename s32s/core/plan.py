@@ -95,7 +95,7 @@ class Joined(NamedTuple):
     target_rows: Sequence[int]
 
 
-class Keeps(Sequence[Keep]):
+class Unchanged(Sequence[Keep]):
     """Many of them, each made when it is asked for: two trees that are nearly alike are nearly all of a plan.
 
     Args:
@@ -205,9 +205,9 @@ class Plan:
     """
 
     puts: tuple[Put, ...]
-    keeps: Keeps
+    unchanged: Unchanged
     extras: tuple[Item, ...]
-    carried: tuple[Item, ...]
+    spared: tuple[Item, ...]
     rejected: tuple[Rejection, ...]
     source_files: int
     target_files: int
@@ -256,12 +256,12 @@ def make(
         rejected += blocked
     puts: list[Put] = []
     kept_here, kept_there = array("q"), array("q")
-    beyond: list[Item] = []
+    target_only: list[Item] = []
     named = source.paths if len(wanted) == len(source) else [source.path(row) for row in wanted]
     for at, to, count in tree.join(named, target.paths):
         if at is None:
             if to is not None:
-                beyond.append(target[to])
+                target_only.append(target[to])
             continue
         rows = wanted[at : at + count]
         if to is None:
@@ -276,21 +276,21 @@ def make(
                     kept_there.append(there)
                 else:
                     puts.append(Put(source[row], reason, target[there]))
-    extras, carried = _split(beyond, wanted, source, rules=rules, deletes=deletes, spare_ignored=spare_ignored)
+    extras, spared = _split(target_only, wanted, source, rules=rules, deletes=deletes, spare_ignored=spare_ignored)
     return Plan(
         puts=tuple(puts),
-        keeps=Keeps(len(kept_here), lambda: Joined(source, kept_here, target, kept_there)),
+        unchanged=Unchanged(len(kept_here), lambda: Joined(source, kept_here, target, kept_there)),
         extras=extras,
-        carried=carried,
+        spared=spared,
         rejected=tuple(rejected),
         source_files=source.files if named is source.paths else sum(source.kind(row) is not Kind.DIR for row in wanted),
         target_files=target.files,
     )
 
 
-def nothing(*, files: int, keeps: Keeps) -> Plan:
+def nothing(*, files: int, unchanged: Unchanged) -> Plan:
     """The plan for a destination that is known to be as it should be."""
-    return Plan((), keeps, (), (), (), source_files=files, target_files=files)
+    return Plan((), unchanged, (), (), (), source_files=files, target_files=files)
 
 
 def difference(source: Item, target: Item) -> Reason | None:
@@ -397,7 +397,7 @@ def _unblocked(wanted: Sequence[int], source: Tree, target: Tree) -> tuple[Seque
 
 
 def _split(
-    beyond: list[Item],
+    target_only: list[Item],
     wanted: Sequence[int],
     source: Tree,
     *,
@@ -406,19 +406,19 @@ def _split(
     spare_ignored: bool,
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """Split what the destination holds beyond the wanted rows of the source into extras and carried items."""
-    if any(item.kind is Kind.DIR for item in beyond):
+    if any(item.kind is Kind.DIR for item in target_only):
         # A directory that the source does not name, and in which something of the source lies, is neither.
         holding = _above(source.path(row) for row in wanted)
-        beyond = [item for item in beyond if item.kind is not Kind.DIR or item.path not in holding]
+        target_only = [item for item in target_only if item.kind is not Kind.DIR or item.path not in holding]
     if not deletes:
-        return (), tuple(beyond)
+        return (), tuple(target_only)
     if not spare_ignored:
-        return tuple(beyond), ()
-    ignored = {item.path for item in beyond if rules.ignores(item.path)}
+        return tuple(target_only), ()
+    ignored = {item.path for item in target_only if rules.ignores(item.path)}
     # A directory that still holds a carried item is not empty, so it is carried too.
     holding = _above(ignored)
 
     def stays(item: Item) -> bool:
         return item.path in ignored or (item.kind is Kind.DIR and item.path in holding)
 
-    return tuple(item for item in beyond if not stays(item)), tuple(item for item in beyond if stays(item))
+    return tuple(item for item in target_only if not stays(item)), tuple(item for item in target_only if stays(item))

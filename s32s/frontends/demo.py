@@ -111,12 +111,12 @@ class _Demo:
         (self._root / name).mkdir(parents=True, exist_ok=True)
         return str(self._root / name)
 
-    def _run(self, machine: str, *arguments: str) -> None:
+    def _run(self, agent: str, *arguments: str) -> None:
         """Type a command on one of the machines: each has its own configuration, state and cache."""
-        home = self._path(machine)
+        home = self._path(agent)
         command = ["s32s", *arguments]
         shown = shlex.join(command).replace(str(self._root), "$DEMO")
-        print(f"\n{paint(f'[{machine}] $ {shown}', 'bold', on=self._colour)}", flush=True)
+        print(f"\n{paint(f'[{agent}] $ {shown}', 'bold', on=self._colour)}", flush=True)
         environment = {
             **os.environ,
             **_CREDENTIALS,

@@ -23,18 +23,18 @@ from s32s.core.plan import Plan, Verb
 from s32s.core.rules import Rules
 from s32s.core.tree import Tree
 from s32s.stores.base import Batch, Change, Source
-from s32s.system.concurrency import each
+from s32s.system.concurrency import for_each
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Change)
 
 #: How often an entry is begun anew because its source moved, and how long the pauses between grow (seconds).
-TURNS = 5
+ATTEMPTS = 5
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class RunContext:
     """What a run of one entry needs to know of its surroundings.
 
     Attributes:
@@ -63,7 +63,7 @@ class Work:
 
 
 def make_plan(
-    source: Tree, target: Tree, *, rules: Rules, limits: Limits, verb: Verb, spare_ignored: bool, work: Work
+    source: Tree, target: Tree, *, rules: Rules, limits: Limits, verb: Verb, spare_ignored: bool, context: RunContext
 ) -> Plan:
     """Plan and guard; nothing is changed.
 
@@ -72,8 +72,8 @@ def make_plan(
     """
     plan = planner.make(source, target, rules=rules, deletes=verb.deletes, spare_ignored=spare_ignored)
     guards.check_plan(plan, limits)
-    work.emit(events.Planned(work.entry, plan))
-    if verb.changes and not plan.is_empty and not work.approve(plan):
+    context.emit(events.Planned(context.entry, plan))
+    if verb.changes and not plan.is_empty and not context.approve(plan):
         raise Declined("it was not confirmed", hint="nothing was changed")
     return plan
 
@@ -82,7 +82,7 @@ def apply(
     source: Source,
     change: AbstractContextManager[C],
     *,
-    work: Work,
+    context: RunContext,
     before_publish: Callable[[], None] = lambda: None,
     done: Callable[[C], None] = lambda change: None,
 ) -> int:
@@ -95,9 +95,9 @@ def apply(
     halted = threading.Event()
 
     def progress(size: int) -> None:
-        if halted.is_set() or work.stop.is_set():
+        if halted.is_set() or context.stop.is_set():
             raise Interrupted(0)
-        work.emit(events.Progress(work.entry, size))
+        context.emit(events.Progress(context.entry, size))
 
     failures: list[BaseException] = []
     with change as opened:
@@ -106,46 +106,46 @@ def apply(
             try:
                 for body in batch:
                     opened.put(body, progress)
-                    work.emit(events.Put(work.entry, body.item.path, body.item.size))
+                    context.emit(events.Put(context.entry, body.item.path, body.item.size))
             except BaseException as exc:
                 failures.append(exc)
                 halted.set()  # the first failure ends the crew; what is under way need not be finished
                 raise
 
-        work.phase("moving files")
+        context.phase("moving files")
         try:
-            each(source.batches(opened.wanted), put, jobs=work.jobs, width=source.at_once)
+            for_each(source.batches(opened.wanted), put, jobs=context.jobs, width=source.at_once)
         except BaseException as exc:
             halted.set()
             if any(exc is failure for failure in failures):
                 raise failures[0] from None  # what the others met was only our own halt
             raise
         before_publish()
-        work.phase("publishing")
+        context.phase("publishing")
         generation = opened.publish()
         opened.sweep()
         done(opened)
         return generation
 
 
-def until_still(turn: Callable[[int], T], *, work: Work) -> T:
-    """Call `turn` with 1, 2, … until the source stands still meanwhile.
+def until_still(attempt: Callable[[int], T], *, context: RunContext) -> T:
+    """Call `attempt` with 1, 2, … until the source stands still meanwhile.
 
     Raises:
         SourceChanged: it did not, in a bounded number of turns.
     """
-    for number in range(1, TURNS):
+    for number in range(1, ATTEMPTS):
         try:
-            return turn(number)
+            return attempt(number)
         except SourceChanged as exc:
-            work.emit(events.StartedOver(work.entry, number + 1, exc.what))
-            if work.stop.wait(_PAUSES_S[number - 1]):
+            context.emit(events.Restarted(context.entry, number + 1, exc.what))
+            if context.stop.wait(_PAUSES_S[number - 1]):
                 raise Interrupted(0) from exc
     try:
-        return turn(TURNS)
+        return attempt(ATTEMPTS)
     except SourceChanged as exc:
         raise SourceChanged(
             f"the source does not stand still: {exc.what}",
-            hint=f"it was tried {TURNS} times; run it again when nobody writes there",
+            hint=f"it was tried {ATTEMPTS} times; run it again when nobody writes there",
             paths=exc.paths,
         ) from exc

@@ -29,7 +29,7 @@ _GAIN = 1.15
 _BUSY = 0.7
 
 
-def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int, width: int = 1) -> None:
+def for_each(things: Iterable[T], do: Callable[[T], object], *, jobs: int, width: int = 1) -> None:
     """Call `do` with every thing, on threads that do at most `jobs` jobs at once; return when all are done.
 
     It begins with few threads and takes more for as long as that makes it quicker and the processor is not busy: over a
@@ -46,23 +46,23 @@ def each(things: Iterable[T], do: Callable[[T], object], *, jobs: int, width: in
     first = list(itertools.islice(rest, min(jobs, max(_FIRST_THREADS, _FIRST_JOBS // width))))
     if not first:
         return
-    crew = _Crew(itertools.chain(first, rest), do)
+    pool = _Pool(itertools.chain(first, rest), do)
     try:
-        crew.hire(len(first))
+        pool.grow(len(first))
         rate = 0.0
-        while not crew.has_ended(_LOOK_S):
+        while not pool.has_ended(_LOOK_S):
             before = rate
-            rate, busy = crew.pace()
-            if crew.size < jobs and busy < _BUSY and rate > _GAIN * before:
-                crew.hire(min(crew.size, jobs - crew.size))
+            rate, busy = pool.pace()
+            if pool.size < jobs and busy < _BUSY and rate > _GAIN * before:
+                pool.grow(min(pool.size, jobs - pool.size))
     except BaseException:
-        crew.stop()
+        pool.stop()
         raise
-    if crew.errors:
-        raise crew.errors[0]
+    if pool.errors:
+        raise pool.errors[0]
 
 
-def aside(do: Callable[[], R]) -> R:
+def run_interruptible(do: Callable[[], R]) -> R:
     """Call `do` so that a signal can interrupt the wait for it.
 
     A call into a library written in another language does not see Python's signals. On the main thread it therefore
@@ -70,10 +70,10 @@ def aside(do: Callable[[], R]) -> R:
     """
     if threading.current_thread() is not threading.main_thread():
         return do()
-    return Promise(do).result()
+    return Future(do).result()
 
 
-def together(first: Callable[[], R], second: Callable[[], T]) -> tuple[R, T]:
+def gather(first: Callable[[], R], second: Callable[[], T]) -> tuple[R, T]:
     """Call both at the same time; return both results.
 
     Raises:
@@ -100,7 +100,7 @@ def together(first: Callable[[], R], second: Callable[[], T]) -> tuple[R, T]:
     return firsts[0], seconds[0]
 
 
-class Promise(Generic[R]):
+class Future(Generic[R]):
     """What `do` returns, on a thread of its own from now on."""
 
     def __init__(self, do: Callable[[], R]) -> None:
@@ -128,7 +128,7 @@ class Promise(Generic[R]):
             self._errors.append(exc)
 
 
-def ahead(things: Callable[[], Iterator[T]], *, most: int) -> Iterator[T]:
+def prefetch(things: Callable[[], Iterator[T]], *, most: int) -> Iterator[T]:
     """Yield what `things` yields, read on a thread of its own, `most` pieces ahead of who takes them.
 
     A consumer that leaves early ends the thread at its next piece.
@@ -173,7 +173,7 @@ class _End:
 _END = _End()
 
 
-class _Crew:
+class _Pool:
     def __init__(self, things: Iterator[Any], do: Callable[[Any], object]) -> None:
         self._things = things
         self._do = do
@@ -192,7 +192,7 @@ class _Crew:
         """How many threads there are."""
         return len(self._threads)
 
-    def hire(self, count: int) -> None:
+    def grow(self, count: int) -> None:
         for _ in range(count):
             thread = threading.Thread(target=self._work, daemon=True)
             self._threads.append(thread)

@@ -27,7 +27,7 @@ def bytes_a_second(text: str) -> int:
     return rate
 
 
-class Pace:
+class RateLimiter:
     """Lets so many bytes a second through, over all threads. None lets everything through."""
 
     def __init__(self, rate: int | None) -> None:
@@ -40,7 +40,7 @@ class Pace:
         """Whether there is a limit at all."""
         return self._rate is not None
 
-    def pay(self, size: int) -> None:
+    def acquire(self, size: int) -> None:
         """Wait for the turn of so many bytes."""
         if self._rate is None:
             return

@@ -19,21 +19,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s32s.agent.state import State
-from s32s.backends.s3.listing import Listed
+from s32s.backends.s3.listing import ListedObject
 from s32s.config.maps import S3Path
-from s32s.config.settings import Places
+from s32s.config.settings import Directories
 from s32s.core import guards, plan, tree
 from s32s.core.guards import Limits, MaxDelete
 from s32s.core.tree import Item
 from s32s.format import manifest
 from s32s.frontends.render.jsonl import plan_facts
-from s32s.stores.local.stat_cache import Index, Seen
+from s32s.stores.local.stat_cache import CachedHash, StatCache
 from s32s.stores.objects import prefix
 
 SECOND = 1_000_000_000
 
 
-def objects(keys: int, *, mirror: bool) -> Iterator[Listed]:
+def objects(keys: int, *, mirror: bool) -> Iterator[ListedObject]:
     """The objects of one side, as a listing gives them."""
     for number in range(keys):
         if number % 1000 == (1 if mirror else 2):
@@ -41,7 +41,7 @@ def objects(keys: int, *, mirror: bool) -> Iterator[Listed]:
         content = f"{number}{'-old' if mirror and number % 100 == 0 else ''}"
         etag = hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()
         key = f"photos/stores/store-{number // 50:06}/photos/{number:08}.jpg"
-        yield Listed(key, 20_000 + number, etag, (1_800_000_000 + number % 100_000) * SECOND)
+        yield ListedObject(key, 20_000 + number, etag, (1_800_000_000 + number % 100_000) * SECOND)
 
 
 def peak() -> int:
@@ -89,9 +89,9 @@ def manifest_and_index(keys: int) -> None:
     items = manifest.read(data, ref, generation=1)
     read_s = time.process_time() - began
     with tempfile.TemporaryDirectory() as name:
-        state = State.open(Places(Path(name, "state"), Path(name, "cache")))
+        state = State.open(Directories(Path(name, "state"), Path(name, "cache")))
         began = time.process_time()
-        made = Index()
+        made = StatCache()
         for row, item in enumerate(items):
             made.add(item.path, seen(item, row))
         state.save_index("/srv", made)
@@ -121,10 +121,10 @@ def files(keys: int) -> Iterator[Item]:
         )
 
 
-def seen(item: Item, number: int) -> Seen:
+def seen(item: Item, number: int) -> CachedHash:
     """What the index knows of it."""
     at = item.mtime_ns or 0
-    return Seen((1, number, item.size, at, at), at + 10 * SECOND, item.sha256, None, item.etag)
+    return CachedHash((1, number, item.size, at, at), at + 10 * SECOND, item.sha256, None, item.etag)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 from support.faultproxy import FaultProxy, Reset, Rule
 from support.servers import S3Server, put
 
-from s32s.backends.s3.backend import Engine
+from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.downloads import RANGE
 from s32s.config.maps import S3Path
 from s32s.config.settings import S3Settings
@@ -25,7 +25,7 @@ def _credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def body(server: S3Server, bucket: str, size: int, *, endpoint_url: str, etag: str | None = None) -> ObjectBody:
     """The body of the object `large`, by an engine of its own."""
-    engine = Engine(S3Settings(endpoint_url=endpoint_url, region=server.region))
+    engine = S3Backend(S3Settings(endpoint_url=endpoint_url, region=server.region))
     return ObjectBody(engine, S3Path(bucket, "p"), Item("large", size=size, etag=etag))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from s32s.system import rate_limit
-from s32s.system.rate_limit import Pace, bytes_a_second
+from s32s.system.rate_limit import RateLimiter, bytes_a_second
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def waits(
 
     monkeypatch.setattr(rate_limit.time, "monotonic", lambda: now)
     monkeypatch.setattr(rate_limit.time, "sleep", sleep)
-    limit = Pace(rate)
+    limit = RateLimiter(rate)
     for size in sizes:
         limit.pay(size)
         now += each_takes_s

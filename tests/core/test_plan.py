@@ -133,7 +133,7 @@ def listed(made: Plan) -> dict[str, list[str]]:
     """The paths of a plan by list."""
     return {
         "puts": [put.item.path for put in made.puts],
-        "keeps": [keep.source.path for keep in made.keeps],
+        "keeps": [keep.source.path for keep in made.unchanged],
         "extras": [item.path for item in made.extras],
         "carried": [item.path for item in made.carried],
         "rejected": [rejection.path for rejection in made.rejected],
@@ -535,8 +535,8 @@ def test_long_runs_are_compared_as_one_by_one(source: Tree, target: Tree) -> Non
     there = {item.path: item for item in target}
     reasons = {item.path: difference(item, there[item.path]) if item.path in there else Reason.NEW for item in source}
     assert {put.item.path: put.reason for put in made.puts} == {path: why for path, why in reasons.items() if why}
-    assert [keep.source for keep in made.keeps] == [item for item in source if reasons[item.path] is None]
-    assert [keep.target for keep in made.keeps] == [there[keep.source.path] for keep in made.keeps]
+    assert [keep.source for keep in made.unchanged] == [item for item in source if reasons[item.path] is None]
+    assert [keep.target for keep in made.unchanged] == [there[keep.source.path] for keep in made.unchanged]
 
 
 @checked
@@ -545,9 +545,9 @@ def test_what_is_kept_is_published_with_its_objects(source: Tree, target: Tree) 
     """Each item is the source's, with the hash that either side knows, and with ETag and version of the object."""
     made = plan.make(source, target)
 
-    assert list(made.keeps.as_objects().tree()) == [
+    assert list(made.unchanged.as_objects().tree()) == [
         here._replace(sha256=here.sha256 or there.sha256, etag=there.etag, version=there.version)
-        for here, there in made.keeps
+        for here, there in made.unchanged
     ]
 
 

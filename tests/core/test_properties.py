@@ -87,7 +87,7 @@ def test_a_tree_is_in_step_with_itself(source: Tree) -> None:
     made = plan.make(source, source)
 
     assert made.is_empty
-    assert len(made.keeps) == len(source)
+    assert len(made.unchanged) == len(source)
 
 
 @checked
@@ -114,7 +114,7 @@ def test_a_master_neither_sends_nor_deletes_what_is_ignored(source: Tree, target
     assert not any(rules.ignores(put.item.path) for put in made.puts)
     ignored = {item.path for item in target if rules.ignores(item.path) and item.kind is not Kind.DIR}
     sent = {above for put in made.puts for above in (put.item.path, *paths.ancestors(put.item.path))}
-    kept = {above for keep in made.keeps for above in paths.ancestors(keep.source.path)}
+    kept = {above for keep in made.unchanged for above in paths.ancestors(keep.source.path)}
     assert ignored - sent - kept <= {item.path for item in made.carried}
 
 
@@ -125,7 +125,7 @@ def test_every_path_has_one_fate(source: Tree, target: Tree, ignore: list[str]) 
     made = plan.make(source, target, rules=compile_rules(ignore=ignore), spare_ignored=True)
     fates = [
         [put.item.path for put in made.puts],
-        [keep.source.path for keep in made.keeps],
+        [keep.source.path for keep in made.unchanged],
         [item.path for item in made.extras],
         [item.path for item in made.carried],
     ]

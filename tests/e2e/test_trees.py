@@ -16,8 +16,8 @@ from support.servers import S3Server, get, keys, put
 from support.trees import Link, awkward_names, make_tree, random_tree, snapshot
 
 from s32s.agent.state import State
-from s32s.config.settings import Places
-from s32s.stores.local.stat_cache import Index, stamp
+from s32s.config.settings import Directories
+from s32s.stores.local.stat_cache import StatCache, stamp
 
 
 def both(loop: Loop, *arguments: str) -> None:
@@ -185,11 +185,11 @@ def test_verify_finds_what_no_time_stamp_shows(loop: Loop) -> None:
     both(loop)
     (loop.source / "a.txt").write_bytes(b"4321")
     os.utime(loop.source / "a.txt", ns=(10**18, 10**18))
-    state = State.open(Places(loop.master.root / "state", loop.master.root / "cache"))
+    state = State.open(Directories(loop.master.root / "state", loop.master.root / "cache"))
     known = state.index(str(loop.source)).get("a.txt")
     assert known is not None
     row = known._replace(stamp=stamp((loop.source / "a.txt").stat()), seen_ns=2 * 10**18)
-    state.save_index(str(loop.source), Index([("a.txt", row)]))
+    state.save_index(str(loop.source), StatCache([("a.txt", row)]))
     state.close()
 
     assert "in step" in loop.push().out

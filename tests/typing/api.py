@@ -10,11 +10,11 @@ import s32s
 
 
 def sync_everything(configuration: Path) -> int:
-    """Sync all entries of this machine's role and print what failed."""
+    """Sync all entries of this agent's role and print what failed."""
     settings = s32s.load_settings(configuration)
-    machine = s32s.open_machine(settings, s32s.places(os.environ))
-    assert_type(machine, s32s.Machine)
-    maps = s32s.load_maps(settings.maps, machine.state, machine.engine)
+    agent = s32s.open_agent(settings, s32s.places(os.environ))
+    assert_type(agent, s32s.Agent)
+    maps = s32s.load_maps(settings.maps, agent.state, agent.engine)
     names = [entry.name for entry in maps.entries if entry.place(s32s.Role.SLAVE) is not None]
 
     def on_event(event: object) -> None:
@@ -22,7 +22,7 @@ def sync_everything(configuration: Path) -> int:
             print(event.entry, event.error.what, event.error.exit_status)
 
     report: s32s.Report = s32s.run(
-        machine,
+        agent,
         verb=s32s.Verb.SYNC,
         names=names,
         role=s32s.Role.SLAVE,
@@ -36,9 +36,9 @@ def sync_everything(configuration: Path) -> int:
     return report.exit_status
 
 
-def look_ahead(machine: s32s.Machine) -> list[str]:
+def look_ahead(agent: s32s.Agent) -> list[str]:
     """Show what a sync of one entry would bring, and what it would take away."""
-    report = s32s.run(machine, verb=s32s.Verb.DRYRUN, names=["WEBSITE"])
+    report = s32s.run(agent, verb=s32s.Verb.DRYRUN, names=["WEBSITE"])
     changes: list[str] = []
     for end in report.finished:
         if end.plan is None:
@@ -49,10 +49,10 @@ def look_ahead(machine: s32s.Machine) -> list[str]:
     return changes
 
 
-def renew_maps(machine: s32s.Machine) -> tuple[str, ...]:
+def renew_maps(agent: s32s.Agent) -> tuple[str, ...]:
     """Fetch the maps; say what is new, or what is wrong and where."""
     try:
-        update = s32s.update_maps(machine.settings.maps, machine.state, machine.engine)
+        update = s32s.update_maps(agent.settings.maps, agent.state, agent.engine)
     except s32s.S32sError as exc:
         print(exc.where, exc.what, exc.hint, exc.paths)
         return ()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from s32s.agent.state import Result, State
-from s32s.backends.s3.backend import Engine
+from s32s.backends.s3.backend import S3Backend
 from s32s.config.maps import Entry, Role
 from s32s.config.settings import Settings
 from s32s.core import events, paths
@@ -16,13 +16,13 @@ from s32s.core.guards import Limits
 from s32s.core.paths import some
 from s32s.core.plan import Plan, Verb
 from s32s.core.tree import Kind, Tree
-from s32s.replication.replicate import Work, make_plan
+from s32s.replication.replicate import RunContext, make_plan
 from s32s.stores.objects.change import ManifestCache, Writer
 from s32s.stores.objects.prefix import S3Prefix
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Agent:
     """This machine: its configuration, its memory, its connection.
 
     Attributes:
@@ -33,8 +33,8 @@ class Machine:
 
     settings: Settings
     state: State
-    engine: Engine
-    mirror_engine: Engine
+    engine: S3Backend
+    mirror_engine: S3Backend
     host: str
     homes: frozenset[str] = frozenset()
 
@@ -65,7 +65,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Job:
     """One entry to be done.
 
     Attributes:
@@ -81,7 +81,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Outcome:
     """How an entry went.
 
     Attributes:
@@ -100,11 +100,11 @@ class Done:
     generation: int = 0
     listed_s: float | None = None
     note: str = ""
-    same_as: str = ""
+    fingerprint: str = ""
     manifest: str = ""
 
 
-def planned(source: Tree, target: Tree, task: Task, machine: Machine, work: Work, *, spare_ignored: bool) -> Plan:
+def planned(source: Tree, target: Tree, job: Job, agent: Agent, context: RunContext, *, spare_ignored: bool) -> Plan:
     """The guarded plan of a task.
 
     Args:
@@ -116,53 +116,53 @@ def planned(source: Tree, target: Tree, task: Task, machine: Machine, work: Work
     return make_plan(
         source,
         target,
-        rules=task.entry.rules(),
-        limits=task.options.limits(machine.settings),
-        verb=task.verb,
+        rules=job.entry.rules(),
+        limits=job.options.limits(agent.settings),
+        verb=job.verb,
         spare_ignored=spare_ignored,
-        work=work,
+        context=context,
     )
 
 
-def prefix_of(entry: Entry, machine: Machine, *, on_disk: bool = True) -> S3Prefix:
+def prefix_of(entry: Entry, agent: Agent, *, on_disk: bool = True) -> S3Prefix:
     """The entry's place on S3, with this machine's connection and cache.
 
     Args:
         on_disk: whether what it holds becomes files here.
     """
     return S3Prefix(
-        machine.engine,
+        agent.engine,
         entry.s3_path,
         rules=entry.rules(),
         has_manifest=entry.manifest,
-        cache=ManifestCache(machine.state.cached_manifest, machine.state.cache_manifest),
+        cache=ManifestCache(agent.state.cached_manifest, agent.state.cache_manifest),
         on_disk=on_disk,
     )
 
 
-def writer(task: Task, machine: Machine, *, generation: int = 0) -> Writer:
+def writer(job: Job, agent: Agent, *, generation: int = 0) -> Writer:
     """This machine as one that publishes.
 
     Args:
         generation: the last one that it has published there.
     """
     return Writer(
-        id=machine.state.writer_id(),
-        host=machine.host,
+        id=agent.state.writer_id(),
+        host=agent.host,
         now=_now,
-        take_over=task.options.take_over,
+        take_over=job.options.take_over,
         generation=generation,
     )
 
 
-def check_generation(prefix: S3Prefix, last: Result | None, task: Task) -> None:
+def check_generation(prefix: S3Prefix, last: Result | None, job: Job) -> None:
     """Refuse a source that has gone back to an older generation than the one that this machine followed last.
 
     Raises:
         Refused: names both generations and the option that follows the older one.
     """
     head = prefix.head
-    if head is None or head.manifest is None or last is None or task.options.accept_older:
+    if head is None or head.manifest is None or last is None or job.options.accept_older:
         return
     if head.generation < last.generation:
         raise Refused(
@@ -173,13 +173,13 @@ def check_generation(prefix: S3Prefix, last: Result | None, task: Task) -> None:
         )
 
 
-def warn_of_other_writer(prefix: S3Prefix, machine: Machine, work: Work) -> None:
+def warn_of_other_writer(prefix: S3Prefix, agent: Agent, context: RunContext) -> None:
     """Say so when another machine has published to `prefix` last."""
     head = prefix.head
-    if head is not None and head.generation and head.writer != machine.state.writer_id():
-        work.emit(
+    if head is not None and head.generation and head.writer != agent.state.writer_id():
+        context.emit(
             events.Warned(
-                work.entry,
+                context.entry,
                 f"{prefix.place} was last pushed from {paths.escape(head.host)} ({paths.escape(head.time)}); "
                 "let one machine push to a prefix",
             )
@@ -205,21 +205,21 @@ def check_listed(files: list[str] | None, missing: list[str]) -> None:
         )
 
 
-def last_run(entry: Entry, role: Role, machine: Machine) -> Result | None:
+def last_run(entry: Entry, role: Role, agent: Agent) -> Result | None:
     """How the last run between the places of the entry ended; None where the map names other places since."""
-    last = machine.state.result(entry.name, role.value)
+    last = agent.state.result(entry.name, role.value)
     return last if last is not None and last.ran_between(*entry.direction(role)) else None
 
 
-def check_pushed(entry: Entry, source: Tree, *, known: bool, task: Task, role: Role, machine: Machine) -> None:
+def check_pushed(entry: Entry, source: Tree, *, known: bool, job: Job, role: Role, agent: Agent) -> None:
     """Refuse a prefix to which nothing has ever been pushed, before the guards take it for one that was emptied.
 
     Raises:
         Refused: nothing lies there, and the run was not told to go on all the same.
     """
-    if len(source) or source.generation or known or not entry.manifest or task.options.force_delete:
+    if len(source) or source.generation or known or not entry.manifest or job.options.force_delete:
         return
-    last = machine.state.result(entry.name, role.value)
+    last = agent.state.result(entry.name, role.value)
     before = last.source if last is not None and last.source != entry.s3 else ""
     moved = f"; this path is new for this machine, which has followed {before}" if before else ""
     raise Refused(f"nothing has been pushed to {entry.s3} yet{moved}", hint="run s32s sync on the master")

@@ -12,13 +12,13 @@ import hashlib
 import json
 from collections.abc import Callable
 
-from s32s.agent.roles.base import Machine, Task
-from s32s.agent.state import Seal
+from s32s.agent.roles.base import Agent, Job
+from s32s.agent.state import Checkpoint
 from s32s.config.maps import Entry
 from s32s.core import events
 from s32s.core import plan as planner
-from s32s.core.plan import Joined, Keeps, Plan
-from s32s.replication.replicate import Work
+from s32s.core.plan import Joined, Plan, Unchanged
+from s32s.replication.replicate import RunContext
 from s32s.stores.objects.prefix import S3Prefix
 
 
@@ -28,26 +28,26 @@ def asked(entry: Entry, *source: str | None) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def found(root: str, task: Task, machine: Machine) -> Seal | None:
+def found(root: str, job: Job, agent: Agent) -> Checkpoint | None:
     """The seal of a directory in this entry; None without one, and where every file is to be read."""
-    return None if task.options.verify else machine.state.seal(_name(root, task.entry))
+    return None if job.options.verify else agent.state.checkpoint(_name(root, job.entry))
 
 
-def kept(seal: Seal, prefix: S3Prefix, task: Task, work: Work) -> Plan:
+def kept(checkpoint: Checkpoint, prefix: S3Prefix, job: Job, context: RunContext) -> Plan:
     """The plan of a sealed destination. What it leaves as it is, is read when somebody looks."""
 
     def read() -> Joined:
         known = prefix.known_tree()
-        rows = planner.taking_part(known, task.entry.rules())
+        rows = planner.taking_part(known, job.entry.rules())
         return Joined(known, rows, known, rows)
 
-    plan = planner.nothing(files=seal.files, keeps=Keeps(seal.names, read))
-    work.emit(events.Planned(work.entry, plan))
+    plan = planner.nothing(files=checkpoint.files, unchanged=Unchanged(checkpoint.names, read))
+    context.emit(events.Planned(context.entry, plan))
     return plan
 
 
 def renew(
-    root: str, of: str | None, looks: Callable[[], str | None], plan: Plan, task: Task, machine: Machine, *, exact: bool
+    root: str, of: str | None, looks: Callable[[], str | None], plan: Plan, job: Job, agent: Agent, *, exact: bool
 ) -> str:
     """After a run that carried out nothing but perhaps an empty plan: seal the directory, or break its seal.
 
@@ -59,11 +59,11 @@ def renew(
     Returns:
         What names this state for reports; "" where it has no seal.
     """
-    seal = None
+    checkpoint = None
     if exact and of is not None and plan.is_empty and not plan.rejected and (seen := looks()) is not None:
-        seal = Seal(of, seen, files=plan.source_files, names=len(plan.keeps))
-    machine.state.save_seal(_name(root, task.entry), seal)
-    return seal.of if seal else ""
+        checkpoint = Checkpoint(of, seen, files=plan.source_files, names=len(plan.unchanged))
+    agent.state.save_checkpoint(_name(root, job.entry), checkpoint)
+    return checkpoint.of if checkpoint else ""
 
 
 def _name(root: str, entry: Entry) -> str:

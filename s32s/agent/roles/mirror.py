@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator
 
 from s32s.agent.roles.base import (
-    Done,
-    Machine,
-    Task,
+    Agent,
+    Job,
+    Outcome,
     check_generation,
     check_listed,
     check_pushed,
@@ -27,71 +27,72 @@ from s32s.agent.roles.base import (
 )
 from s32s.config.maps import Role, S3Path
 from s32s.core import paths, tree
-from s32s.core.errors import NotFound, Refused, StoreError, TryAgain
+from s32s.core.errors import NotFound, Refused, StoreError, TemporaryFailure
 from s32s.core.tree import Item, Kind, Tree, is_md5
-from s32s.replication.replicate import Work, apply, until_still
+from s32s.replication.replicate import RunContext, apply, until_still
 from s32s.stores.objects.change import ManifestCache, S3Change
 from s32s.stores.objects.prefix import S3Prefix
-from s32s.system.concurrency import each, together
+from s32s.system.concurrency import for_each, gather
 
 
-def mirror(place: str, task: Task, machine: Machine, work: Work) -> Done:
+def mirror(place: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
     """Make the prefix `place` what the entry's prefix holds, or plan it.
 
     Raises:
         S32sError: what was copied so far is there, and nothing was deleted.
     """
     there = S3Path.parse(place)
-    _check_places(there, task, machine)
-    state = machine.state
+    _check_places(there, job, agent)
+    state = agent.state
     target = S3Prefix(
-        machine.mirror_engine,
+        agent.mirror_engine,
         there,
-        rules=task.entry.rules(),
-        has_manifest=task.entry.manifest,
+        rules=job.entry.rules(),
+        has_manifest=job.entry.manifest,
         cache=ManifestCache(
             lambda source, sha256: state.cached_manifest(f"mirror {source}", sha256),
             lambda source, data: state.cache_manifest(f"mirror {source}", data),
         ),
         on_disk=False,
     )
-    with state.lock(f"the mirror to {place}", hold=task.verb.changes):
+    with state.lock(f"the mirror to {place}", hold=job.verb.changes):
         return until_still(
-            lambda turn: _turn(prefix_of(task.entry, machine, on_disk=False), target, task, machine, work), work=work
+            lambda attempt: _turn(prefix_of(job.entry, agent, on_disk=False), target, job, agent, context),
+            context=context,
         )
 
 
-def _turn(source: S3Prefix, target: S3Prefix, task: Task, machine: Machine, work: Work) -> Done:
-    entry, state = task.entry, machine.state
+def _turn(source: S3Prefix, target: S3Prefix, job: Job, agent: Agent, context: RunContext) -> Outcome:
+    entry, state = job.entry, agent.state
     name = str(target.place)
-    work.phase("listing")
-    last = last_run(entry, Role.MIRROR, machine)
+    context.phase("listing")
+    last = last_run(entry, Role.MIRROR, agent)
     known = last is not None and last.generation > 0
-    source_tree, target_tree = together(lambda: _source_tree(source, known=known), lambda: _target_tree(target))
-    check_pushed(entry, source_tree, known=known, task=task, role=Role.MIRROR, machine=machine)
-    check_generation(source, last, task)
-    warn_of_other_writer(target, machine, work)
+    source_tree, target_tree = gather(lambda: _source_tree(source, known=known), lambda: _target_tree(target))
+    check_pushed(entry, source_tree, known=known, job=job, role=Role.MIRROR, agent=agent)
+    check_generation(source, last, job)
+    warn_of_other_writer(target, agent, context)
     check_listed(entry.files, missing(entry, source_tree))
     published = source.head is not None or target.head is not None
     if not published:
         target_tree = target_tree.but(published=True)
-    copies = {} if task.options.verify else state.copies(name)
-    work.phase("comparing")
-    source_tree, target_tree = _settled(source_tree, target_tree, copies, source, target, machine, work)
-    plan = planned(source_tree, target_tree, task, machine, work, spare_ignored=True)
+    copies = {} if job.options.verify else state.copies(name)
+    context.phase("comparing")
+    source_tree, target_tree = _settled(source_tree, target_tree, copies, source, target, agent, context)
+    plan = planned(source_tree, target_tree, job, agent, context, spare_ignored=True)
     due = not plan.is_empty or not target_tree.published
-    changed = task.verb.changes and due
+    changed = job.verb.changes and due
     etags: dict[str, str | None] = {}
     if changed:
 
         def done(change: S3Change) -> None:
             etags.update(change.etags())
 
-        apply(source, target.change(plan, writer(task, machine) if published else None), work=work, done=done)
-    if task.verb.changes:
-        _remember(source_tree, etags if changed else plan.keeps.etags(), copies, name, machine)
+        apply(source, target.change(plan, writer(job, agent) if published else None), context=context, done=done)
+    if job.verb.changes:
+        _remember(source_tree, etags if changed else plan.unchanged.etags(), copies, name, agent)
     note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
-    return Done(plan, due, changed, source_tree.generation, time.time(), source_tree.note or note)
+    return Outcome(plan, due, changed, source_tree.generation, time.time(), source_tree.note or note)
 
 
 def _source_tree(source: S3Prefix, *, known: bool) -> Tree:
@@ -109,7 +110,7 @@ def _named(side: str) -> Iterator[None]:
     """Say which of the two places an error of S3 is about."""
     try:
         yield
-    except (StoreError, TryAgain) as exc:
+    except (StoreError, TemporaryFailure) as exc:
         exc.where = exc.where or side
         raise
 
@@ -120,8 +121,8 @@ def _settled(
     copies: dict[str, tuple[str, str]],
     from_: S3Prefix,
     to: S3Prefix,
-    machine: Machine,
-    work: Work,
+    agent: Agent,
+    context: RunContext,
 ) -> tuple[Tree, Tree]:
     """Add to both trees what tells whether objects of one size and two ETags are the same.
 
@@ -142,14 +143,14 @@ def _settled(
     plain: dict[str, Item] = {}
 
     def ask(item: Item) -> None:
-        work.heartbeat(0)
+        context.heartbeat(0)
         with contextlib.suppress(NotFound):  # gone meanwhile: the copy will notice
-            here = machine.engine.about(from_.place.bucket, from_.place.key(item.path))
-            there = machine.mirror_engine.about(to.place.bucket, to.place.key(item.path))
+            here = agent.engine.about(from_.place.bucket, from_.place.key(item.path))
+            there = agent.mirror_engine.about(to.place.bucket, to.place.key(item.path))
             if here.has_md5 and there.has_md5:
                 plain[item.path] = item._replace(md5=item.etag)
 
-    each(unknown, ask, jobs=work.jobs)
+    for_each(unknown, ask, jobs=context.jobs)
     return _with(source, plain), _with(target, known)
 
 
@@ -171,7 +172,7 @@ def _with(made: Tree, changed: dict[str, Item]) -> Tree:
 
 
 def _remember(
-    source: Tree, etags: dict[str, str | None], copies: dict[str, tuple[str, str]], name: str, machine: Machine
+    source: Tree, etags: dict[str, str | None], copies: dict[str, tuple[str, str]], name: str, agent: Agent
 ) -> None:
     """Keep which copy belongs to which original, where their ETags do not show it."""
     now: dict[str, tuple[str, str]] = {}
@@ -180,30 +181,30 @@ def _remember(
         if item.kind is Kind.FILE and item.etag and etag and etag != item.etag:
             now[item.path] = (item.etag, etag)
     if now != copies:
-        machine.state.save_copies(name, now)
+        agent.state.save_copies(name, now)
 
 
-def _check_places(there: S3Path, task: Task, machine: Machine) -> None:
+def _check_places(there: S3Path, job: Job, agent: Agent) -> None:
     """Refuse a mirror that would feed on itself, or whose exact sync would delete other things that live there.
 
     Raises:
         Refused: it holds, or lies in, its own source, the maps, or another entry's place.
     """
-    here = task.entry.s3_path
+    here = job.entry.s3_path
     # Two names of one server cannot be told apart, so nested places are refused there as well; equal ones do no harm.
-    elsewhere = machine.mirror_engine.endpoint_url != machine.engine.endpoint_url
+    elsewhere = agent.mirror_engine.endpoint_url != agent.engine.endpoint_url
     if there.overlaps(here) and not (elsewhere and there == here):
         raise Refused(
             f"the mirror {there} and its source {here} lie in one another: it would feed on itself",
             hint="mirror to another bucket or to a prefix beside the source",
         )
-    if not elsewhere and there.overlaps(machine.settings.maps):
+    if not elsewhere and there.overlaps(agent.settings.maps):
         raise Refused(
-            f"the mirror {there} and the maps at {machine.settings.maps} lie in one another, "
+            f"the mirror {there} and the maps at {agent.settings.maps} lie in one another, "
             "and a sync would delete the maps",
             hint="give the mirror a prefix of its own",
         )
-    others = [*task.others.items(), *(() if elsewhere else task.pushed.items())]
+    others = [*job.others.items(), *(() if elsewhere else job.pushed.items())]
     for name, other in others:
         if there.overlaps(S3Path.parse(other)):
             raise Refused(

@@ -10,9 +10,9 @@ import time
 
 from s32s.agent.roles import checkpoints
 from s32s.agent.roles.base import (
-    Done,
-    Machine,
-    Task,
+    Agent,
+    Job,
+    Outcome,
     check_listed,
     last_run,
     planned,
@@ -25,64 +25,66 @@ from s32s.core import events, paths, tree
 from s32s.core.errors import Refused, Unreadable
 from s32s.core.tree import Kind, Tree
 from s32s.format import manifest
-from s32s.replication.replicate import Work, apply, until_still
+from s32s.replication.replicate import RunContext, apply, until_still
 from s32s.stores.local.source import LocalSource
-from s32s.stores.local.stat_cache import Index
+from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.objects.change import S3Change
 from s32s.stores.objects.prefix import S3Prefix
-from s32s.system.concurrency import together
+from s32s.system.concurrency import gather
 
 
-def push(root: str, task: Task, machine: Machine, work: Work) -> Done:
+def push(root: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
     """Make the entry's prefix what the directory `root` holds, or plan it.
 
     Raises:
         S32sError: what was uploaded so far is there, but no manifest names it and nothing was deleted.
     """
-    entry, state = task.entry, machine.state
-    _check_prefix(entry.s3_path, task, machine)
+    entry, state = job.entry, agent.state
+    _check_prefix(entry.s3_path, job, agent)
     if not root.startswith("/"):
         raise Refused(f"{paths.escape(root)} is a path of another system", hint="run this entry on its own machine")
-    prefix = prefix_of(entry, machine)
-    with state.lock(f"the push to {entry.s3}", hold=task.verb.changes):
+    prefix = prefix_of(entry, agent)
+    with state.lock(f"the push to {entry.s3}", hold=job.verb.changes):
 
-        def turn(number: int) -> Done:
+        def attempt(number: int) -> Outcome:
             # A fresh source each time: what was found the last time may be what has changed.
             with LocalSource(
                 root,
                 rules=entry.rules(),
-                index=lambda: Index() if task.options.verify else state.index(root),
+                index=lambda: StatCache() if job.options.verify else state.index(root),
                 room=entry.s3_path.room,
             ) as source:
-                return _turn(source, prefix, task, machine, work)
+                return _turn(source, prefix, job, agent, context)
 
-        return until_still(turn, work=work)
+        return until_still(attempt, context=context)
 
 
-def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, work: Work) -> Done:
-    entry, state = task.entry, machine.state
-    work.phase("listing")
-    listing, looks = together(prefix.listing, source.looks)
+def _turn(source: LocalSource, prefix: S3Prefix, job: Job, agent: Agent, context: RunContext) -> Outcome:
+    entry, state = job.entry, agent.state
+    context.phase("listing")
+    listing, looks = gather(prefix.listing, source.looks)
     head = prefix.read_head() if entry.manifest else None
-    warn_of_other_writer(prefix, machine, work)
+    warn_of_other_writer(prefix, agent, context)
     published = head.manifest.sha256 if head and head.manifest and not head.push else None
     asked = checkpoints.asked(entry, listing, published)
-    seal = checkpoints.found(source.root, task, machine)
-    if seal is not None and (seal.of, seal.looks) == (asked, looks):
-        plan = checkpoints.kept(seal, prefix, task, work)
+    checkpoint = checkpoints.found(source.root, job, agent)
+    if checkpoint is not None and (checkpoint.of, checkpoint.looks) == (asked, looks):
+        plan = checkpoints.kept(checkpoint, prefix, job, context)
         generation = head.generation if head else 0
-        return Done(plan, False, False, generation, time.time(), same_as=seal.of, manifest=prefix.manifest_sha256)
+        return Outcome(
+            plan, False, False, generation, time.time(), fingerprint=checkpoint.of, manifest=prefix.manifest_sha256
+        )
     target_tree = prefix.target_tree(read=False)
-    work.phase("checking files")
-    source_tree = source.tree(target_tree, progress=work.heartbeat)
+    context.phase("checking files")
+    source_tree = source.tree(target_tree, progress=context.heartbeat)
     check_listed(entry.files, source.missing(entry.files or []))
     if not entry.manifest:
         source_tree = _without_manifest(source_tree)
-    plan = planned(source_tree, target_tree, task, machine, work, spare_ignored=True)
+    plan = planned(source_tree, target_tree, job, agent, context, spare_ignored=True)
     due = not plan.is_empty or not target_tree.published
     if due and entry.manifest:
         manifest.check_size(source_tree)
-    changed = task.verb.changes and due
+    changed = job.verb.changes and due
     generation = target_tree.generation
     followed = prefix.manifest_sha256
     etags: dict[str, str | None] = {}
@@ -95,42 +97,42 @@ def _turn(source: LocalSource, prefix: S3Prefix, task: Task, machine: Machine, w
 
         generation = apply(
             source,
-            prefix.change(plan, writer(task, machine, generation=_last_generation(prefix, task, machine, work))),
-            work=work,
+            prefix.change(plan, writer(job, agent, generation=_last_generation(prefix, job, agent, context))),
+            context=context,
             done=done,
         )
-    if task.verb.changes and (changed or source.has_news):
-        state.save_index(source.root, source.seen(etags if changed else plan.keeps.etags()))
-    same_as = ""
-    if task.verb.changes:
-        exact = not due and (task.verb.deletes or not plan.carried)
-        same_as = checkpoints.renew(source.root, asked, source.looks, plan, task, machine, exact=exact)
+    if job.verb.changes and (changed or source.has_news):
+        state.save_index(source.root, source.seen(etags if changed else plan.unchanged.etags()))
+    fingerprint = ""
+    if job.verb.changes:
+        exact = not due and (job.verb.deletes or not plan.spared)
+        fingerprint = checkpoints.renew(source.root, asked, source.looks, plan, job, agent, exact=exact)
     note = "a sync will publish the manifest" if due and plan.is_empty and not changed else ""
-    return Done(plan, due, changed, generation, time.time(), note, same_as, followed)
+    return Outcome(plan, due, changed, generation, time.time(), note, fingerprint, followed)
 
 
-def _last_generation(prefix: S3Prefix, task: Task, machine: Machine, work: Work) -> int:
+def _last_generation(prefix: S3Prefix, job: Job, agent: Agent, context: RunContext) -> int:
     """The last generation that this machine has published there; a prefix that has gone behind it is told."""
-    last = last_run(task.entry, Role.MASTER, machine)
+    last = last_run(job.entry, Role.MASTER, agent)
     generation, now = last.generation if last else 0, prefix.head.generation if prefix.head else 0
-    if now < generation and task.entry.manifest:
+    if now < generation and job.entry.manifest:
         text = f"{prefix.place} went back from generation {generation:,} to {now:,}; the next one is {generation + 1:,}"
-        work.emit(events.Warned(work.entry, text))
+        context.emit(events.Warned(context.entry, text))
     return generation
 
 
-def _check_prefix(place: S3Path, task: Task, machine: Machine) -> None:
+def _check_prefix(place: S3Path, job: Job, agent: Agent) -> None:
     """Refuse a prefix whose exact sync would delete other things that live there.
 
     Raises:
         Refused: it holds, or lies in, the maps or another entry's prefix.
     """
-    if place.overlaps(machine.settings.maps):
+    if place.overlaps(agent.settings.maps):
         raise Refused(
-            f"{place} and the maps at {machine.settings.maps} lie in one another, and a push would delete the maps",
+            f"{place} and the maps at {agent.settings.maps} lie in one another, and a push would delete the maps",
             hint="give the entry a prefix of its own",
         )
-    for name, other in task.others.items():
+    for name, other in job.others.items():
         if place.overlaps(S3Path.parse(other)):
             raise Refused(
                 f"{place} and the prefix of entry {paths.quote(name)}, {other}, lie in one another, "

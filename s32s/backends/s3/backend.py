@@ -19,15 +19,26 @@ from s32s.backends.base import Chunk
 from s32s.backends.s3.copying import COPY_LIMIT, COPY_PART, Copies
 from s32s.backends.s3.downloads import Downloads, got_of, length_of
 from s32s.backends.s3.errors import shown
-from s32s.backends.s3.lane import ETAG, Wanted
-from s32s.backends.s3.listing import Listed, bare, objects, plain_page
-from s32s.backends.s3.objects import HEADERS, LARGE, META, SMALL, About, Condition, Got, Original, Stored, version_of
-from s32s.backends.s3.session import READ_TIMEOUT_S, Connection
+from s32s.backends.s3.lane import ETAG, GetRequest
+from s32s.backends.s3.listing import ListedObject, bare, objects, plain_page
+from s32s.backends.s3.objects import (
+    HEADERS,
+    LARGE,
+    META,
+    SMALL,
+    Condition,
+    CopySource,
+    GetResult,
+    ObjectMeta,
+    PutResult,
+    version_of,
+)
+from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session
 from s32s.backends.s3.uploads import PART_SIZE, Uploads
 from s32s.config.settings import S3Connection
 from s32s.core.errors import NotFound, StoreError, Unreachable
-from s32s.system.concurrency import ahead, aside
-from s32s.system.rate_limit import Pace
+from s32s.system.concurrency import prefetch, run_interruptible
+from s32s.system.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
@@ -44,7 +55,7 @@ _MOST_KEYS = 5_000_000  # of a listing; a server that names more never ends
 _BATCH = 1000  # DeleteObjects takes no more keys (S3 API)
 
 
-class Engine:
+class S3Backend:
     """One endpoint with one set of credentials. Thread-safe.
 
     Args:
@@ -54,14 +65,14 @@ class Engine:
     """
 
     def __init__(self, settings: S3Connection, *, copy_limit: int = COPY_LIMIT, copy_part: int = COPY_PART) -> None:
-        self._connection = Connection(settings)
+        self._connection = S3Session(settings)
         self._copies = Copies(self._connection, self.about, limit=copy_limit, part=copy_part)
-        self._out = Pace(None)
+        self._out = RateLimiter(None)
         self._downloads = Downloads(self._connection)
         self._uploads = Uploads(self._connection)
         self._condition: dict[str, Condition] = {}
 
-    def limit(self, incoming: Pace, outgoing: Pace) -> None:
+    def limit(self, incoming: RateLimiter, outgoing: RateLimiter) -> None:
         """Move bodies no faster than that from now on; copies within S3 move none."""
         self._downloads.pace, self._out = incoming, outgoing
 
@@ -80,7 +91,7 @@ class Engine:
 
     # -- reading
 
-    def pages(self, bucket: str, prefix: str) -> Iterator[list[Listed]]:
+    def pages(self, bucket: str, prefix: str) -> Iterator[list[ListedObject]]:
         """Every object below `prefix/`, page by page, in any order; keys as S3 has them, all of them or an error.
 
         A final slash (a directory marker) stays, and so do keys that no path can be, which are to be refused by name.
@@ -89,7 +100,7 @@ class Engine:
             StoreError: a page is no listing, or the pages do not come to an end.
         """
         listing = _Listing(bucket, prefix)
-        for number, page in enumerate(ahead(lambda: self._pages(bucket, prefix), most=_PAGES_AHEAD)):
+        for number, page in enumerate(prefetch(lambda: self._pages(bucket, prefix), most=_PAGES_AHEAD)):
             listed = objects(page)
             listing.add(listed)
             if number and not listed:
@@ -117,12 +128,12 @@ class Engine:
 
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, version: str | None = None, is_large: bool = False
-    ) -> Got:
+    ) -> GetResult:
         """Open an object for reading.
 
         Args:
             is_large: read it in ranges; it is expected to have more than one.
-            etag: fail unless the object has it; the server may ignore that, so compare `Got.etag` too.
+            etag: fail unless the object has it; the server may ignore that, so compare `GetResult.etag` too.
             version: read this version instead of the current one.
 
         Raises:
@@ -134,14 +145,14 @@ class Engine:
         """How many small objects a thread may ask `get_many` for at the same time; 1 where it has nothing to say."""
         return _SMALL_AT_ONCE if not self._downloads.pace.is_limited and self._connection.lane(bucket).is_open else 1
 
-    def get_many(self, bucket: str, wanted: Iterable[Wanted], *, at_once: int) -> Iterator[Got | None]:
+    def get_many(self, bucket: str, wanted: Iterable[GetRequest], *, at_once: int) -> Iterator[GetResult | None]:
         """Open many small objects, some at the same time, in their order; None for what `get` is to be asked for."""
         if self._downloads.pace.is_limited:
             return (None for _ in wanted)  # several at once would come faster than is allowed
         lane = self._connection.lane(bucket)
         return (
             answer and got_of(answer.headers, size=len(answer.body), chunks=iter((answer.body,)))
-            for answer in lane.each(wanted, at_once=at_once)
+            for answer in lane.for_each(wanted, at_once=at_once)
         )
 
     def get_small(self, bucket: str, key: str, *, limit: int) -> tuple[bytes, str | None]:
@@ -150,13 +161,13 @@ class Engine:
         Raises:
             StoreError: it is larger than `limit` bytes.
         """
-        got = aside(lambda: next(self.get_many(bucket, [Wanted(key, None, limit)], at_once=1)))
+        got = run_interruptible(lambda: next(self.get_many(bucket, [GetRequest(key, None, limit)], at_once=1)))
         got = got or self.get(bucket, key)
         if got.size > limit:
             raise StoreError(f"{shown(bucket, key)} has {got.size:,} bytes, which is more than it can rightly have")
-        return aside(lambda: b"".join(got.chunks)), got.etag
+        return run_interruptible(lambda: b"".join(got.chunks)), got.etag
 
-    def about(self, bucket: str, key: str, *, version: str | None = None, tags: bool = False) -> About:
+    def about(self, bucket: str, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """What an object is and carries; its tags on demand.
 
         Raises:
@@ -176,7 +187,7 @@ class Engine:
 
         facts = self._connection.call(look, bucket=bucket, key=key)
         encryption = facts.get("x-amz-server-side-encryption", "")
-        return About(
+        return ObjectMeta(
             size=length_of(facts, bucket, key),
             etag=bare(facts.get("etag")),
             has_md5="x-amz-server-side-encryption-customer-algorithm" not in facts and "kms" not in encryption,
@@ -196,8 +207,8 @@ class Engine:
         chunks: Callable[[], Iterator[Chunk]],
         *,
         size: int,
-        about: About | None = None,
-    ) -> Stored:
+        about: ObjectMeta | None = None,
+    ) -> PutResult:
         """Write an object; a large one in parts, with bounded memory.
 
         SigV4 signs the SHA-256 of every payload, so S3 itself refuses bytes that were damaged on the way.
@@ -210,20 +221,24 @@ class Engine:
 
         def paid() -> Iterator[Chunk]:
             for chunk in chunks():
-                self._out.pay(len(chunk))
+                self._out.acquire(len(chunk))
                 yield chunk
 
         headers = about.to_headers() if about is not None else {}
         if size > PART_SIZE:
             return self._uploads.put(bucket, key, paid(), size=size, headers=headers)
         data = b"".join(paid())
-        if not headers and len(data) <= _SMALL_PUT and (answer := aside(lambda: self._lane_put(bucket, key, data))):
+        if (
+            not headers
+            and len(data) <= _SMALL_PUT
+            and (answer := run_interruptible(lambda: self._lane_put(bucket, key, data)))
+        ):
             return answer
         return self._put(bucket, key, data, headers)
 
     def put_if(
         self, bucket: str, key: str, data: bytes, *, etag: str | None, condition: Condition = Condition.QUOTED
-    ) -> Stored:
+    ) -> PutResult:
         """Write a small object only if the one that is there has `etag`, or, with None, if there is none.
 
         Raises:
@@ -246,7 +261,7 @@ class Engine:
         """Remember what this server has taken, for this bucket: with versions some are of another mind."""
         self._condition[bucket] = condition
 
-    def copy(self, original: Original, bucket: str, key: str, *, progress: Callable[[int], None]) -> Stored:
+    def copy(self, original: CopySource, bucket: str, key: str, *, progress: Callable[[int], None]) -> PutResult:
         """See `Copies.copy`."""
         return self._copies.copy(original, bucket, key, progress=progress)
 
@@ -304,12 +319,12 @@ class Engine:
 
     # -- how calls are made
 
-    def _lane_put(self, bucket: str, key: str, data: bytes) -> Stored | None:
+    def _lane_put(self, bucket: str, key: str, data: bytes) -> PutResult | None:
         answer = self._connection.lane(bucket).put(key, data)
         return answer and _stored(answer.headers)  # None: not confirmed
 
-    def _put(self, bucket: str, key: str, data: Chunk, headers: Mapping[str, str]) -> Stored:
-        def send() -> Stored:
+    def _put(self, bucket: str, key: str, data: Chunk, headers: Mapping[str, str]) -> PutResult:
+        def send() -> PutResult:
             client = self._connection.client(bucket)
             response = client.send("PUT", key, headers=headers, body=data, read_timeout_s=READ_TIMEOUT_S)
             response.read(SMALL)
@@ -324,7 +339,7 @@ class Engine:
         if "ContinuationToken" in asked:
             query["continuation-token"] = asked["ContinuationToken"]
         text = urllib.parse.urlencode(sorted(query.items()), quote_via=urllib.parse.quote, safe="")
-        answer = self._connection.lane(asked["Bucket"]).get(Wanted("", None, LARGE, query=text))
+        answer = self._connection.lane(asked["Bucket"]).get(GetRequest("", None, LARGE, query=text))
         return plain_page(bytes(answer.body)) if answer is not None else None
 
     def _pages(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:
@@ -360,7 +375,7 @@ class _Listing:
         self._count = 0
         self._seen: set[int] | None = None
 
-    def add(self, listed: Sequence[Listed]) -> None:
+    def add(self, listed: Sequence[ListedObject]) -> None:
         """Take another page.
 
         Raises:
@@ -381,12 +396,12 @@ class _Listing:
             self._seen |= keys
 
 
-def _stored(headers: Mapping[str, str]) -> Stored | None:
+def _stored(headers: Mapping[str, str]) -> PutResult | None:
     """What the answer to a PUT says; None where it names no ETag, and then nobody knows whether the object is there."""
     etag = bare(headers.get("etag"))
     if not etag or not ETAG.fullmatch(etag):
         return None
-    return Stored(etag, version_of(headers.get("x-amz-version-id")))
+    return PutResult(etag, version_of(headers.get("x-amz-version-id")))
 
 
 def _broken_off(bucket: str, prefix: str) -> StoreError:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.listing import bare
-from s32s.backends.s3.objects import HEADERS, MAX_PARTS, About, Original, Stored, version_of
-from s32s.backends.s3.session import Connection
+from s32s.backends.s3.objects import HEADERS, MAX_PARTS, CopySource, ObjectMeta, PutResult, version_of
+from s32s.backends.s3.session import S3Session
 from s32s.core import paths
 from s32s.core.errors import (
     AccessDenied,
@@ -27,7 +27,7 @@ from s32s.core.errors import (
     Unsupported,
 )
 from s32s.core.tree import is_md5
-from s32s.system.concurrency import each
+from s32s.system.concurrency import for_each
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
@@ -39,9 +39,9 @@ _COPIED_AT_ONCE = 8
 
 
 class Look(Protocol):
-    """How one asks what an object is; see `Engine.about`."""
+    """How one asks what an object is; see `S3Backend.about`."""
 
-    def __call__(self, bucket: str, key: str, *, version: str | None = None, tags: bool = False) -> About:
+    def __call__(self, bucket: str, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """Look at one object."""
         ...
 
@@ -55,14 +55,14 @@ class Copies:
         part: how large these are at least.
     """
 
-    def __init__(self, connection: Connection, about: Look, *, limit: int, part: int) -> None:
+    def __init__(self, connection: S3Session, about: Look, *, limit: int, part: int) -> None:
         self._connection = connection
         self._about = about
         self._limit = limit
         self._takes_conditions = True  # until the server shows otherwise
         self._part = part
 
-    def copy(self, original: Original, bucket: str, key: str, *, progress: Callable[[int], None]) -> Stored:
+    def copy(self, original: CopySource, bucket: str, key: str, *, progress: Callable[[int], None]) -> PutResult:
         """Copy an object within this endpoint; no byte of it comes here, and all that it carries travels.
 
         Its ETag is a condition, and as some servers ignore it, the copy's own ETag is looked at, too.
@@ -94,7 +94,7 @@ class Copies:
             self._check_copy(original, bucket, key)
         return stored
 
-    def _copy(self, original: Original, bucket: str, key: str, progress: Callable[[int], None]) -> Stored:
+    def _copy(self, original: CopySource, bucket: str, key: str, progress: Callable[[int], None]) -> PutResult:
         # Swift lists a whole copy of an object of parts with another ETag than HEAD shows, so no manifest can name it.
         is_listed_wrongly = not self._takes_conditions and "-" in (original.etag or "")
         if original.size > self._limit or is_listed_wrongly:
@@ -103,16 +103,16 @@ class Copies:
         progress(original.size)
         return stored
 
-    def _copy_whole(self, original: Original, bucket: str, key: str) -> Stored:
+    def _copy_whole(self, original: CopySource, bucket: str, key: str) -> PutResult:
         answer = self._connection.patient_boto().copy_object(
             Bucket=bucket,
             Key=key,
             CopySource=_copy_source(original),
             **self._if_unchanged(original),
         )
-        return Stored(bare(answer["CopyObjectResult"].get("ETag")), version_of(answer.get("VersionId")))
+        return PutResult(bare(answer["CopyObjectResult"].get("ETag")), version_of(answer.get("VersionId")))
 
-    def _copy_parts(self, original: Original, bucket: str, key: str, progress: Callable[[int], None]) -> Stored:
+    def _copy_parts(self, original: CopySource, bucket: str, key: str, progress: Callable[[int], None]) -> PutResult:
         about = self._about(original.bucket, original.key, version=original.version, tags=True)
         boto = self._connection.patient_boto  # asked for anew each time: an expired token makes a new client
         wanted: dict[str, Any] = {
@@ -153,7 +153,7 @@ class Copies:
             progress(last - first + 1)
 
         try:
-            each(copy_ranges(original.size, part=self._part), copy_part, jobs=_COPIED_AT_ONCE)
+            for_each(copy_ranges(original.size, part=self._part), copy_part, jobs=_COPIED_AT_ONCE)
             ended: list[CompletedPartTypeDef] = [
                 {"PartNumber": number, "ETag": etag} for number, etag in sorted(parts.items())
             ]
@@ -168,18 +168,18 @@ class Copies:
             with contextlib.suppress(Exception):  # what remains costs money and is never seen; the error is the news
                 boto().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
             raise
-        return Stored(self._about(bucket, key).etag, version_of(answer.get("VersionId")))
+        return PutResult(self._about(bucket, key).etag, version_of(answer.get("VersionId")))
 
-    def _check_readable(self, original: Original) -> None:
+    def _check_readable(self, original: CopySource) -> None:
         """Raises AccessDenied for the original, where it is that which may not be read."""
         with contextlib.suppress(NotFound):
             self._about(original.bucket, original.key, version=original.version)
 
-    def _if_unchanged(self, original: Original) -> dict[str, Any]:
+    def _if_unchanged(self, original: CopySource) -> dict[str, Any]:
         """The condition that the original still is what was listed."""
         return {"CopySourceIfMatch": f'"{original.etag}"'} if original.etag and self._takes_conditions else {}
 
-    def _check_unmoved(self, original: Original) -> About:
+    def _check_unmoved(self, original: CopySource) -> ObjectMeta:
         """What the original is now.
 
         Raises:
@@ -193,7 +193,7 @@ class Copies:
             raise _moved(original)
         return now
 
-    def _check_copy(self, original: Original, bucket: str, key: str) -> None:
+    def _check_copy(self, original: CopySource, bucket: str, key: str) -> None:
         """Where ETags differ: because of parts or keys, or because the original was replaced meanwhile?"""
         now = self._check_unmoved(original)
         copy = self._about(bucket, key)
@@ -215,14 +215,14 @@ def copy_ranges(size: int, *, part: int) -> Iterator[tuple[int, int, int]]:
         yield number, first, min(first + part, size) - 1
 
 
-def _copy_source(original: Original) -> CopySourceTypeDef:
+def _copy_source(original: CopySource) -> CopySourceTypeDef:
     named: CopySourceTypeDef = {"Bucket": original.bucket, "Key": original.key}
     if original.version:
         named["VersionId"] = original.version
     return named
 
 
-def _uncopied(original: Original, exc: StoreError) -> StoreError:
+def _uncopied(original: CopySource, exc: StoreError) -> StoreError:
     where = shown(original.bucket, original.key)
     return StoreError(
         f"this S3 server does not copy {where}, although it is there and unchanged ({exc.what})",
@@ -230,7 +230,7 @@ def _uncopied(original: Original, exc: StoreError) -> StoreError:
     )
 
 
-def _moved(original: Original) -> SourceChanged:
+def _moved(original: CopySource) -> SourceChanged:
     return SourceChanged(
         f"{paths.escape(original.key)} was replaced or deleted on S3 during the run", paths=(original.key,)
     )

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from s32s.backends.base import Chunk
 from s32s.backends.s3.errors import shown
-from s32s.backends.s3.lane import Wanted
+from s32s.backends.s3.lane import GetRequest
 from s32s.backends.s3.listing import bare, http_ns
-from s32s.backends.s3.objects import Got, version_of
-from s32s.backends.s3.session import READ_TIMEOUT_S, Connection, Tries
+from s32s.backends.s3.objects import GetResult, version_of
+from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session, Tries
 from s32s.core.errors import PreconditionFailed, StoreError, Unreachable
-from s32s.system.concurrency import Promise
-from s32s.system.rate_limit import Pace
+from s32s.system.concurrency import Future
+from s32s.system.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from s32s.backends.s3.http import Response
@@ -39,14 +39,14 @@ class Downloads:
         pace: how fast bytes may come.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.pace = Pace(None)
+    def __init__(self, connection: S3Session) -> None:
+        self.pace = RateLimiter(None)
         self._connection = connection
         self._has_ranges = True  # until the server shows otherwise
         self._places = threading.Semaphore(_RANGES_AHEAD)
 
-    def open(self, bucket: str, key: str, *, etag: str | None, version: str | None, is_large: bool) -> Got:
-        """See `Engine.get`."""
+    def open(self, bucket: str, key: str, *, etag: str | None, version: str | None, is_large: bool) -> GetResult:
+        """See `S3Backend.get`."""
         if is_large and not version and (opened := self._opened(bucket, key, etag=etag)):
             return opened
         if is_large and self._has_ranges and (opened := self._by_range(bucket, key, etag=etag, version=version)):
@@ -66,7 +66,7 @@ class Downloads:
         client = self._connection.client(bucket)
         return client.send("GET", key, query=query, headers=headers, read_timeout_s=READ_TIMEOUT_S)
 
-    def _from(self, start: int, bucket: str, key: str, *, etag: str | None, version: str | None) -> Got:
+    def _from(self, start: int, bucket: str, key: str, *, etag: str | None, version: str | None) -> GetResult:
         """An object as one stream, its first `start` bytes left out."""
         response = self._connection.call(
             lambda: self._ask(bucket, key, etag=etag, version=version), bucket=bucket, key=key
@@ -85,7 +85,7 @@ class Downloads:
         while True:
             try:
                 for chunk in response.chunks(size):
-                    self.pace.pay(len(chunk))
+                    self.pace.acquire(len(chunk))
                     at += len(chunk)
                     if at > done:
                         fresh = at - done
@@ -100,11 +100,11 @@ class Downloads:
             ), 0  # fmt: skip
             _check_etag(bare(response.headers.get("etag")), etag, bucket=bucket, key=key)
 
-    def _opened(self, bucket: str, key: str, *, etag: str | None) -> Got | None:
+    def _opened(self, bucket: str, key: str, *, etag: str | None) -> GetResult | None:
         """A large object, opened by its first range; None where that is not plain."""
         if self.pace.is_limited or not self._has_ranges:
             return None
-        answer = self._connection.lane(bucket).get(Wanted(key, etag, RANGE, (0, RANGE)))
+        answer = self._connection.lane(bucket).get(GetRequest(key, etag, RANGE, (0, RANGE)))
         if answer is None:
             return None
         size = answer.headers["content-range"].rpartition("/")[2]
@@ -113,7 +113,7 @@ class Downloads:
         got = got_of(answer.headers, size=int(size), chunks=iter((answer.body,)))
         return self._with_rest(got, bucket, key, version=None)
 
-    def _by_range(self, bucket: str, key: str, *, etag: str | None, version: str | None) -> Got | None:
+    def _by_range(self, bucket: str, key: str, *, etag: str | None, version: str | None) -> GetResult | None:
         """The same by the client; None from a server that gives no ranges."""
 
         def read() -> tuple[Mapping[str, str], bytes] | None:
@@ -123,7 +123,7 @@ class Downloads:
                 return None
             return response.headers, response.read(RANGE)
 
-        self.pace.pay(RANGE)
+        self.pace.acquire(RANGE)
         opened = self._connection.call(read, bucket=bucket, key=key)
         if opened is None or not (size := opened[0]["content-range"].rpartition("/")[2]).isdecimal():
             self._has_ranges = False
@@ -131,7 +131,7 @@ class Downloads:
         got = got_of(opened[0], size=int(size), chunks=iter((opened[1],)))
         return self._with_rest(got, bucket, key, version=version)
 
-    def _with_rest(self, got: Got, bucket: str, key: str, *, version: str | None) -> Got:
+    def _with_rest(self, got: GetResult, bucket: str, key: str, *, version: str | None) -> GetResult:
         """A large object of which the first range has come."""
         rest = self._large(bucket, key, got.size, etag=got.etag, version=version)
         return got._replace(chunks=itertools.chain(got.chunks, rest))
@@ -166,7 +166,7 @@ class Downloads:
         def read(start: int) -> Chunk | None:
             return self._get_range(bucket, key, start, min(start + RANGE, size), etag=etag, version=version)
 
-        ahead_of: collections.deque[Promise[Chunk | None]] = collections.deque()
+        ahead_of: collections.deque[Future[Chunk | None]] = collections.deque()
         starts = iter(where)
         try:
             while True:
@@ -175,7 +175,7 @@ class Downloads:
                     if start is None:
                         self._places.release()
                         break
-                    ahead_of.append(Promise(functools.partial(read, start)))
+                    ahead_of.append(Future(functools.partial(read, start)))
                 if ahead_of:
                     try:
                         yield ahead_of[0].result()
@@ -193,9 +193,9 @@ class Downloads:
     def _get_range(
         self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
     ) -> Chunk | None:
-        self.pace.pay(end - start)
+        self.pace.acquire(end - start)
         if version is None:
-            answer = self._connection.lane(bucket).get(Wanted(key, etag, end - start, (start, end)))
+            answer = self._connection.lane(bucket).get(GetRequest(key, etag, end - start, (start, end)))
             if answer is not None:
                 _check_etag(bare(answer.headers.get("etag")), etag, bucket=bucket, key=key)
                 return answer.body
@@ -214,8 +214,8 @@ class Downloads:
         return came[1]
 
 
-def got_of(headers: Mapping[str, str], *, size: int, chunks: Iterator[Chunk]) -> Got:
-    return Got(
+def got_of(headers: Mapping[str, str], *, size: int, chunks: Iterator[Chunk]) -> GetResult:
+    return GetResult(
         size=size,
         etag=bare(headers.get("etag")),
         version=version_of(headers.get("x-amz-version-id")),

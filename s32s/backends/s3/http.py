@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from s32s.backends.base import Chunk
 from s32s.backends.s3.network import Progress, proxy_of
 from s32s.core import paths
-from s32s.core.errors import ConfigError, S32sError, ServerDown, StoreError, TryAgain, Unreachable
+from s32s.core.errors import ConfigError, S32sError, ServerDown, StoreError, TemporaryFailure, Unreachable
 
 _MAX_HEAD = 256 * 1024
 _SEND = 128 * 1024  # each must be taken within the read timeout
@@ -107,7 +107,7 @@ class Response:
                 data += piece
                 if len(data) >= most:
                     break
-        except (StoreError, TryAgain, ConfigError):
+        except (StoreError, TemporaryFailure, ConfigError):
             pass  # what came says more than that no more came
         finally:
             self.close()

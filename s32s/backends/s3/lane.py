@@ -40,7 +40,7 @@ _MOST_FAULTS = 8
 _ANSWERS_A_FAULT = 20
 
 
-class Wanted(NamedTuple):
+class GetRequest(NamedTuple):
     """An object, or some bytes of it.
 
     Attributes:
@@ -57,14 +57,14 @@ class Wanted(NamedTuple):
     query: str = ""
 
 
-class Answer(NamedTuple):
+class SmallResponse(NamedTuple):
     """What has come: header values by lower-case name, and the bytes."""
 
     headers: Mapping[str, str]
     body: Chunk
 
 
-class Lane:
+class HttpClient:
     """Plain GETs from one bucket. Thread-safe.
 
     Args:
@@ -100,16 +100,16 @@ class Lane:
         """Whether it is worth asking."""
         return not self._has_proxy and self._faults < _MOST_FAULTS + self._answers // _ANSWERS_A_FAULT
 
-    def get(self, wanted: Wanted) -> Answer | None:
+    def get(self, wanted: GetRequest) -> SmallResponse | None:
         """One object or range; None where that is not plain."""
         return self._hear(self._ask(wanted), wanted)
 
-    def put(self, key: str, body: Chunk) -> Answer | None:
+    def put(self, key: str, body: Chunk) -> SmallResponse | None:
         """Write a small object; None where the answer is not plain, and then it may have been written or not."""
-        wanted = Wanted(key, None, _HEAD)
+        wanted = GetRequest(key, None, _HEAD)
         return self._hear(self._ask(wanted, body), wanted)
 
-    def each(self, wanted: Iterable[Wanted], *, at_once: int) -> Iterator[Answer | None]:
+    def for_each(self, wanted: Iterable[GetRequest], *, at_once: int) -> Iterator[SmallResponse | None]:
         """Many, in their order, so many of them under way at the same time."""
         rest = iter(wanted)
         under_way = collections.deque((one, self._ask(one)) for one in itertools.islice(rest, at_once))
@@ -125,7 +125,7 @@ class Lane:
                 if line is not None:
                     line.close()
 
-    def _ask(self, wanted: Wanted, body: Chunk | None = None) -> socket.socket | None:
+    def _ask(self, wanted: GetRequest, body: Chunk | None = None) -> socket.socket | None:
         if not self.is_open or (wanted.etag and not ETAG.fullmatch(wanted.etag)):
             return None
         line = None
@@ -152,7 +152,7 @@ class Lane:
             return None
         return line
 
-    def _hear(self, line: socket.socket | None, wanted: Wanted) -> Answer | None:
+    def _hear(self, line: socket.socket | None, wanted: GetRequest) -> SmallResponse | None:
         if line is None:
             return None
         try:
@@ -223,7 +223,7 @@ class _Feed:
             room = room[count:]
 
 
-def _read(feed: _Feed, wanted: Wanted) -> Answer | None:
+def _read(feed: _Feed, wanted: GetRequest) -> SmallResponse | None:
     """The answer to a request; None when it is not plain, and then the connection is of no more use.
 
     Raises:
@@ -242,16 +242,16 @@ def _read(feed: _Feed, wanted: Wanted) -> Answer | None:
     if not _is_plain(status, headers, wanted):
         return None
     if "content-length" not in headers:
-        return Answer(headers, _dechunked(feed, rest, wanted.most))
+        return SmallResponse(headers, _dechunked(feed, rest, wanted.most))
     size = int(headers["content-length"]) if len(headers["content-length"]) < _DIGITS else wanted.most + 1
     if size > wanted.most or len(rest) > size:
         return None
     if len(rest) == size:
-        return Answer(headers, rest)
+        return SmallResponse(headers, rest)
     body = bytearray(size)
     body[: len(rest)] = rest
     feed.fill(memoryview(body)[len(rest) :])
-    return Answer(headers, memoryview(body))
+    return SmallResponse(headers, memoryview(body))
 
 
 def _dechunked(feed: _Feed, data: bytes, most: int) -> bytes:
@@ -288,7 +288,7 @@ def _is_ambiguous(lines: Iterable[str]) -> bool:
     return any(names.count(name) > 1 for name in _TELLING)
 
 
-def _is_plain(status: str, headers: Mapping[str, str], wanted: Wanted) -> bool:
+def _is_plain(status: str, headers: Mapping[str, str], wanted: GetRequest) -> bool:
     """Whether it is a whole object, or exactly the part that was asked for; some servers give that as 200, not 206."""
     if not status.startswith(("HTTP/1.1 200", "HTTP/1.1 206")):
         return False

@@ -42,7 +42,7 @@ _MOST_DIGITS = 18  # of a size: more would not fit into 64 bits
 _MOST_SECONDS = 2**63 // 1_000_000_000 - 1
 
 
-class Listed(NamedTuple):
+class ListedObject(NamedTuple):
     """One object of a listing."""
 
     key: str
@@ -130,7 +130,7 @@ def _parted(body: bytes) -> tuple[bytes, bytes]:
     return body[begin:end], body[:begin] + body[end:]
 
 
-def objects(page: Mapping[str, Any]) -> list[Listed]:
+def objects(page: Mapping[str, Any]) -> list[ListedObject]:
     """The objects of a page.
 
     Raises:
@@ -147,12 +147,12 @@ def objects(page: Mapping[str, Any]) -> list[Listed]:
     return listed
 
 
-def _plain(cut: bytes, decode: Callable[[str], str]) -> list[Listed] | None:
+def _plain(cut: bytes, decode: Callable[[str], str]) -> list[ListedObject] | None:
     """The objects of a page that is written as AWS, MinIO, Ceph and rclone write it; None for others.
 
     It takes a fifth of the time of a parser, and takes nothing that a parser would read in another way.
     """
-    found: list[Listed] = []
+    found: list[ListedObject] = []
     end = 0
     try:
         text = cut.decode()
@@ -163,7 +163,7 @@ def _plain(cut: bytes, decode: Callable[[str], str]) -> list[Listed] | None:
             return None
         end = match.end()
         key, stored, etag, size = match.groups()
-        found.append(Listed(decode(key), int(size), etag, _ns(stored)))
+        found.append(ListedObject(decode(key), int(size), etag, _ns(stored)))
     return found if end == len(text) else None
 
 
@@ -177,7 +177,7 @@ def _parsed(cut: bytes) -> Iterator[tuple[str | None, ...]]:
 
 def _listed(
     key: str | None, size: str | None, etag: str | None, stored: str | None, *, decode: Callable[[str], str]
-) -> Listed:
+) -> ListedObject:
     if not key or not size or not size.isdecimal():
         raise StoreError(
             f"a listing holds an object without a key or a size ({paths.escape(key or '')})", hint="check the endpoint"
@@ -187,7 +187,7 @@ def _listed(
             f"a listing holds an impossible size ({size[:_MOST_DIGITS]}… of {paths.escape(key)})",
             hint="check the endpoint",
         )
-    return Listed(decode(key), int(size), bare(etag), _ns(stored))
+    return ListedObject(decode(key), int(size), bare(etag), _ns(stored))
 
 
 def _decoded(key: str) -> str:

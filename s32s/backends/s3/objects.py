@@ -46,7 +46,7 @@ class Condition(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class ObjectMeta:
     """What an object is and carries beside its bytes (S3 API, HeadObject).
 
     Attributes:
@@ -74,7 +74,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
+class CopySource:
     """The object that a copy is made of, as it was listed."""
 
     bucket: str
@@ -84,14 +84,14 @@ class Original:
     version: str | None = None
 
 
-class Stored(NamedTuple):
+class PutResult(NamedTuple):
     """What S3 says of an object that was just written."""
 
     etag: str | None
     version: str | None
 
 
-class Got(NamedTuple):
+class GetResult(NamedTuple):
     """An object that is being read: facts first, then `chunks` once.
 
     Attributes:

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from s32s.backends.s3.errors import WAYS, Expired, translated
-from s32s.backends.s3.lane import Lane
+from s32s.backends.s3.lane import HttpClient
 from s32s.backends.s3.listing import cut_pages
 from s32s.backends.s3.network import authorities, tls_context
 from s32s.backends.s3.sigv4 import Keys
 from s32s.config.settings import S3Connection, is_url
 from s32s.core import paths
-from s32s.core.errors import ConfigError, CredentialsError, ServerDown, TryAgain, Unreachable
-from s32s.system.concurrency import aside
+from s32s.core.errors import ConfigError, CredentialsError, ServerDown, TemporaryFailure, Unreachable
+from s32s.system.concurrency import run_interruptible
 
 if TYPE_CHECKING:
     import ssl
@@ -55,7 +55,7 @@ _PATIENCE_S = 180.0  # after so long no other try is begun
 _TELL_EVERY_S = 1.0
 
 
-class Connection:
+class S3Session:
     """Clients of both libraries for one endpoint. Thread-safe.
 
     Args:
@@ -70,7 +70,7 @@ class Connection:
         self._clients: dict[int, S3Client] = {}
         self._lister: S3Client | None = None
         self._of_buckets: dict[str, Client] = {}
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, HttpClient] = {}
         self._identity: Identity | None = None
         self._renewals = 0
         self._told_s = 0.0
@@ -82,7 +82,7 @@ class Connection:
 
         Its errors become ours, and an expired token is renewed once.
         """
-        return aside(lambda: self._call(work, bucket=bucket, key=key))
+        return run_interruptible(lambda: self._call(work, bucket=bucket, key=key))
 
     def _call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
         tries, has_renewed = Tries(self), False
@@ -94,7 +94,7 @@ class Connection:
                 tries.wait_after(exc)
             except Expired as exc:
                 if has_renewed:
-                    raise TryAgain(
+                    raise TemporaryFailure(
                         f"the credentials for bucket {bucket} have expired", hint="renew them and run it again"
                     ) from exc
                 has_renewed = True
@@ -199,7 +199,7 @@ class Connection:
                 self._of_buckets[bucket] = Client(self.http, url, identity.region, identity.credentials)
             return self._of_buckets[bucket]
 
-    def lane(self, bucket: str) -> Lane:
+    def lane(self, bucket: str) -> HttpClient:
         """A quick way to what one bucket holds, where that is plain.
 
         Raises:
@@ -210,7 +210,7 @@ class Connection:
         with self._guard:
             if bucket not in self._lanes:
                 identity = translated(self._identified, bucket=bucket, key="")
-                self._lanes[bucket] = Lane(
+                self._lanes[bucket] = HttpClient(
                     identity.url(bucket),
                     identity.region,
                     identity.credentials,
@@ -283,7 +283,7 @@ def _add_md5(request: Any, **_: object) -> None:
 class Tries:
     """How often one request was made, and how long it waits before the next time."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: S3Session) -> None:
         self._connection = connection
         self._number = 0
         self._pause_s = _FIRST_PAUSE_S

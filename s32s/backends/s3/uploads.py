@@ -16,11 +16,11 @@ from xml.sax.saxutils import escape
 from s32s.backends.base import Chunk
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.listing import bare
-from s32s.backends.s3.objects import MAX_PARTS, Stored, version_of
-from s32s.backends.s3.session import PATIENT_TIMEOUT_S, READ_TIMEOUT_S, Connection
-from s32s.core.errors import NotFound, StoreError, TryAgain, Unreachable
+from s32s.backends.s3.objects import MAX_PARTS, PutResult, version_of
+from s32s.backends.s3.session import PATIENT_TIMEOUT_S, READ_TIMEOUT_S, S3Session
+from s32s.core.errors import NotFound, StoreError, TemporaryFailure, Unreachable
 from s32s.core.tree import is_md5
-from s32s.system.concurrency import Promise
+from s32s.system.concurrency import Future
 
 #: Larger bodies are sent in parts. S3 takes 5 MiB to 5 GiB a part, and at most MAX_PARTS of them.
 PART_SIZE = 8 * 1024 * 1024
@@ -34,11 +34,13 @@ _UPLOAD_ID = re.compile(rb"<UploadId>\s*([^<\s]+)\s*</UploadId>")
 class Uploads:
     """Uploads in parts by one connection. Thread-safe."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: S3Session) -> None:
         self._connection = connection
         self._places = threading.Semaphore(_LARGE_AT_ONCE)
 
-    def put(self, bucket: str, key: str, chunks: Iterator[Chunk], *, size: int, headers: Mapping[str, str]) -> Stored:
+    def put(
+        self, bucket: str, key: str, chunks: Iterator[Chunk], *, size: int, headers: Mapping[str, str]
+    ) -> PutResult:
         """Write a large object.
 
         Args:
@@ -54,10 +56,10 @@ class Uploads:
                 part_size = max(PART_SIZE, -(-size // MAX_PARTS) + 1024 * 1024)
                 etags, sent = self._send_parts(bucket, key, upload, chunks, part_size)
                 version, is_named = self._complete(bucket, key, upload, etags)
-                return Stored(self._check(bucket, key, etags, sent=sent, is_named=is_named), version)
+                return PutResult(self._check(bucket, key, etags, sent=sent, is_named=is_named), version)
             except BaseException:
                 # What remains costs money and is never seen; the error is the news.
-                with contextlib.suppress(StoreError, TryAgain):
+                with contextlib.suppress(StoreError, TemporaryFailure):
                     self._send("DELETE", bucket, key, {"uploadId": upload})
                 raise
 
@@ -81,12 +83,12 @@ class Uploads:
 
         etags: list[str] = []
         size = 0
-        under_way: collections.deque[Promise[str]] = collections.deque()
+        under_way: collections.deque[Future[str]] = collections.deque()
         for number, part in enumerate(_parts(chunks, part_size), start=1):
             size += len(part)
             if len(under_way) == _PARTS_AT_ONCE:
                 etags.append(under_way.popleft().result())
-            under_way.append(Promise(functools.partial(send, number, part)))
+            under_way.append(Future(functools.partial(send, number, part)))
         return etags + [sent.result() for sent in under_way], size
 
     def _complete(self, bucket: str, key: str, upload: str, etags: list[str]) -> tuple[str | None, bool]:

@@ -22,7 +22,7 @@ from s32s.frontends.render import streams
 if TYPE_CHECKING:
     import argparse
 
-    from s32s.agent.roles.base import Machine
+    from s32s.agent.roles.base import Agent
     from s32s.config.maps import MapSet
     from s32s.core.events import Event
     from s32s.frontends.systemd import Service
@@ -131,9 +131,9 @@ def _maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.agent import catalog, hooks
     from s32s.core.paths import escape
 
-    with _machine(options) as machine:
-        update = catalog.update(machine.settings.maps, machine.state, machine.engine)
-        lacking = hooks.missing(update.maps.entries, machine.settings, machine.settings.role)
+    with _machine(options) as agent:
+        update = catalog.update(agent.settings.maps, agent.state, agent.engine)
+        lacking = hooks.missing(update.maps.entries, agent.settings, agent.settings.role)
     if lacking:
         print(f"s32s: the maps name commands that [commands] lacks: {', '.join(map(escape, lacking))}", file=sys.stderr)
     if options.json:
@@ -152,8 +152,8 @@ def _maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.core.paths import escape
     from s32s.frontends.render.layout import table
 
-    with _machine(options) as machine:
-        loaded = catalog.load(machine.settings.maps, machine.state, machine.engine)
+    with _machine(options) as agent:
+        loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)
     if options.json:
         for entry in loaded.entries:
             _print_json(entry.model_dump(exclude_none=True))
@@ -227,13 +227,13 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
         notify.on_event(event)
 
     with (
-        _machine(options, writable=verb.changes, attended=sys.stderr.isatty()) as machine,
+        _machine(options, writable=verb.changes, attended=sys.stderr.isatty()) as agent,
         contextlib.closing(screen),
         files.recorded(tell, directory) as emit,
         _alarm(options.timeout, timeout_s, stop),
     ):
         report = run(
-            machine,
+            agent,
             verb=verb,
             names=options.names,
             role=role,
@@ -257,7 +257,7 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     for problem in report.problems:
         print(f"s32s: {problem}", file=sys.stderr)
     if not report.finished and not options.quiet and not options.json:
-        shown = (role or machine.settings.role).value
+        shown = (role or agent.settings.role).value
         print(f"no entry of the maps has a {shown}: nothing to do on this machine")
     if not report.exit_status and getattr(options, "exit_code", False) and report.has_work:
         return 4
@@ -276,19 +276,19 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
         limit_s = settings.duration_s(options.check) if options.check else None
     except ValueError as exc:
         raise UsageError(f"--check: {exc}") from exc
-    with _machine(options, writable=False) as machine:
-        source = machine.settings.maps
+    with _machine(options, writable=False) as agent:
+        source = agent.settings.maps
         if options.offline:
-            cached = catalog.cached(source, machine.state, machine.engine)
+            cached = catalog.cached(source, agent.state, agent.engine)
             loaded = cached or maps.load(())
         else:
-            loaded = cached = catalog.load(source, machine.state, machine.engine)
-        entries = status(machine, loaded, ask_s3=not options.offline)
+            loaded = cached = catalog.load(source, agent.state, agent.engine)
+        entries = status(agent, loaded, ask_s3=not options.offline)
     if options.json:
         for entry in entries:
             _print_json(statuses.facts(entry))
     else:
-        statuses.show(f"role {machine.settings.role.value}, maps {source}", entries)
+        statuses.show(f"role {agent.settings.role.value}, maps {source}", entries)
     unreachable = [entry for entry in entries if entry.unreachable]
     for entry in unreachable[:1]:
         of = f" (for {len(unreachable):,} of {len(entries):,} entries)" if len(unreachable) < len(entries) else ""
@@ -298,7 +298,7 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
         why = "its path has changed since, and " if entry.is_moved else ""
         print(f"s32s: {entry.name}: {why}no success within {options.check}", file=sys.stderr)
     if not entries:
-        role = machine.settings.role.value
+        role = agent.settings.role.value
         empty = f"no entry of the maps has a {role}" if cached else f"the maps at {source} were never fetched here"
         print(f"s32s: {empty}", file=sys.stderr)
     is_blind = limit_s is not None and not entries
@@ -376,15 +376,15 @@ def _demo(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 @contextlib.contextmanager
-def _machine(options: argparse.Namespace, *, writable: bool = True, attended: bool = True) -> Iterator[Machine]:
-    from s32s.agent.runner import open_machine
+def _machine(options: argparse.Namespace, *, writable: bool = True, attended: bool = True) -> Iterator[Agent]:
+    from s32s.agent.runner import open_agent
     from s32s.config import settings
 
     configuration = settings.load(settings.find(options.config, os.environ))
-    machine = open_machine(configuration, settings.places(os.environ), writable=writable, attended=attended)
-    machine.engine.listen(lambda text: print(f"s32s: {text}", file=sys.stderr, flush=True))
-    with contextlib.closing(machine.state):
-        yield machine
+    agent = open_agent(configuration, settings.places(os.environ), writable=writable, attended=attended)
+    agent.engine.listen(lambda text: print(f"s32s: {text}", file=sys.stderr, flush=True))
+    with contextlib.closing(agent.state):
+        yield agent
 
 
 def _timeout_s(text: str | None) -> float | None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from s32s.agent import catalog, onboarding
 from s32s.agent.catalog import Update
 from s32s.agent.report import Report
-from s32s.agent.roles.base import Machine
-from s32s.agent.runner import open_machine, run
+from s32s.agent.roles.base import Agent
+from s32s.agent.runner import open_agent, run
 from s32s.agent.status import EntryStatus, statuses
 from s32s.config import maps, settings
 from s32s.config.maps import Entry, MapSet, Role, S3Path
-from s32s.config.settings import Places, Settings
+from s32s.config.settings import Directories, Settings
 from s32s.core.errors import ConfigError
 from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
@@ -42,7 +42,7 @@ class Desk:
         ConfigError: the configuration is missing or wrong.
     """
 
-    def __init__(self, file: Path, where: Places) -> None:
+    def __init__(self, file: Path, where: Directories) -> None:
         self.file = file
         self.where = where
         self.settings: Settings = settings.load(file)
@@ -61,8 +61,8 @@ class Desk:
         Raises:
             MapError, StoreError, Unreachable: they cannot be had.
         """
-        with self._machine(writable=True) as machine:
-            self.loaded = catalog.load(self.source, machine.state, machine.engine)
+        with self._machine(writable=True) as agent:
+            self.loaded = catalog.load(self.source, agent.state, agent.engine)
 
     def entries(self) -> list[Entry]:
         """The entries of this role."""
@@ -70,8 +70,8 @@ class Desk:
 
     def statuses(self, entries: Sequence[Entry], *, ask_s3: bool) -> list[EntryStatus]:
         """How the entries stand."""
-        with self._machine(writable=False) as machine:
-            return statuses(entries, self.role, machine, ask_s3=ask_s3)
+        with self._machine(writable=False) as agent:
+            return statuses(entries, self.role, agent, ask_s3=ask_s3)
 
     def run(
         self, verb: Verb, names: Sequence[str], *, emit: Emit, stop: threading.Event, approve: Approve | None = None
@@ -82,9 +82,9 @@ class Desk:
             S32sError: see `runs.run`.
         """
         directory = self.where.report if verb.changes else None
-        with self._machine(writable=verb.changes) as machine, files.recorded(emit, directory) as recording:
+        with self._machine(writable=verb.changes) as agent, files.recorded(emit, directory) as recording:
             return run(
-                machine,
+                agent,
                 verb=verb,
                 names=names,
                 role=self.role,
@@ -100,14 +100,14 @@ class Desk:
         Raises:
             MapError, StoreError, Unreachable: nothing would change.
         """
-        with self._machine(writable=False) as machine:
-            return catalog.preview(self.source, machine.engine, before=self.loaded)
+        with self._machine(writable=False) as agent:
+            return catalog.preview(self.source, agent.engine, before=self.loaded)
 
     def take(self, update: Update) -> None:
         """Work with the maps of a preview from now on; the configured ones are cached."""
         if update.source == self.settings.maps:
-            with self._machine(writable=True) as machine:
-                catalog.take(update, machine.state)
+            with self._machine(writable=True) as agent:
+                catalog.take(update, agent.state)
         self.source, self.loaded = update.source, update.maps
 
     def preview_of(self, path: str) -> Update:
@@ -121,9 +121,9 @@ class Desk:
             source = S3Path.parse(path)
         except ValueError as exc:
             raise ConfigError(str(exc)) from exc
-        with self._machine(writable=False) as machine:
+        with self._machine(writable=False) as agent:
             before = self.loaded if source == self.source else None
-            return catalog.preview(source, machine.engine, before=before)
+            return catalog.preview(source, agent.engine, before=before)
 
     def completions(self, text: str) -> list[str]:
         """Maps paths that begin with `text`."""
@@ -154,11 +154,11 @@ class Desk:
         return processes.run(self.settings.commands[name], on_line=on_line, stop=stop)
 
     @contextlib.contextmanager
-    def _machine(self, *, writable: bool) -> Iterator[Machine]:
+    def _machine(self, *, writable: bool) -> Iterator[Agent]:
         mine = self.settings.model_copy(update={"role": self.role, "maps": self.source})
-        machine = open_machine(mine, self.where, writable=writable, attended=True)
-        with contextlib.closing(machine.state):
-            yield machine
+        agent = open_agent(mine, self.where, writable=writable, attended=True)
+        with contextlib.closing(agent.state):
+            yield agent
 
 
 def needs_question(plan: Plan) -> bool:

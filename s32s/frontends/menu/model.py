@@ -188,8 +188,8 @@ class Running:
                 entry.size += event.size
             case events.Put():
                 entry.files += 1
-            case events.StartedOver():
-                self.warnings.append(f"{event.entry}: starting over (turn {event.turn}): {event.reason}")
+            case events.Restarted():
+                self.warnings.append(f"{event.entry}: starting over (turn {event.attempt}): {event.reason}")
             case events.Warned():
                 self.warnings.append(f"{event.entry}: {event.text}")
             case events.Output():

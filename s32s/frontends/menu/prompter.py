@@ -14,7 +14,7 @@ from typing import Protocol, TextIO, TypeVar
 
 from s32s.core.errors import UsageError
 from s32s.frontends.render.layout import table, wrap
-from s32s.system.concurrency import aside
+from s32s.system.concurrency import run_interruptible
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class PlainAsker:
         """See `Asker`."""
         self.say(text)
         try:
-            return aside(work)
+            return run_interruptible(work)
         except KeyboardInterrupt:
             raise Left from None
 

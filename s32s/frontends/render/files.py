@@ -64,8 +64,8 @@ def write(report: Report, directory: Path) -> None:
         EntryFailed: the disk is full, or the directory has gone.
     """
     try:
-        same_as = _same_as(report)
-        if same_as and _said(directory) == [same_as, *_stamps(directory)]:
+        fingerprint = _same_as(report)
+        if fingerprint and _said(directory) == [fingerprint, *_stamps(directory)]:
             return
         ends = [(end.entry, _lines(end)) for end in report.finished]
         for name in NAMES:
@@ -77,8 +77,8 @@ def write(report: Report, directory: Path) -> None:
             if name == "error.txt" and report.error is not None:
                 lines += _of(report.error)
             _replace(directory / name, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
-        if same_as:
-            _replace(directory / _SAME_AS, "\n".join([same_as, *_stamps(directory)]).encode())
+        if fingerprint:
+            _replace(directory / _SAME_AS, "\n".join([fingerprint, *_stamps(directory)]).encode())
     except OSError as exc:
         raise EntryFailed(
             f"the report in {paths.escape(str(directory))} could not be written: {exc.strerror}",
@@ -109,9 +109,9 @@ def _replace(file: Path, data: bytes) -> None:
 
 def _same_as(report: Report) -> str:
     """What tells that another report has the same lines as this one; "" where only the lines do."""
-    if report.error is not None or not all(end.same_as and end.error is None for end in report.finished):
+    if report.error is not None or not all(end.fingerprint and end.error is None for end in report.finished):
         return ""
-    return " ".join(f"{paths.escape(end.entry)}={end.same_as}" for end in report.finished)
+    return " ".join(f"{paths.escape(end.entry)}={end.fingerprint}" for end in report.finished)
 
 
 def _said(directory: Path) -> list[str]:
@@ -134,7 +134,7 @@ def _lines(end: EntryFinished) -> dict[str, list[str]]:
     found = {"error.txt": _errors(end)}
     if end.plan is None:
         return found
-    same = list(end.plan.keeps.sources())
+    same = list(end.plan.unchanged.sources())
     puts = [put.item for put in end.plan.puts]
     listed: dict[str, Iterable[Item]] = {
         "new.txt": (put.item for put in end.plan.new),

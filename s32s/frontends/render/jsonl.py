@@ -44,8 +44,8 @@ class Lines:
                 return {"event": "started", "entry": event.entry, "source": event.source, "target": event.target}
             case events.Planned():
                 return {"event": "planned", "entry": event.entry, **plan_facts(event.plan, paths=self._plan)}
-            case events.StartedOver():
-                return {"event": "started_over", "entry": event.entry, "turn": event.turn, "reason": event.reason}
+            case events.Restarted():
+                return {"event": "started_over", "entry": event.entry, "turn": event.attempt, "reason": event.reason}
             case events.Waiting():
                 return {"event": "waiting", "entry": event.entry, "text": event.text}
             case events.Warned():
@@ -74,7 +74,7 @@ def plan_facts(plan: Plan, *, paths: bool) -> dict[str, Any]:
         "modified": len(plan.modified),
         "deleted": len(plan.extras),
         "rejected": len(plan.rejected),
-        "unchanged": len(plan.keeps),
+        "unchanged": len(plan.unchanged),
         "files": plan.source_files,
         "bytes": plan.size,
         "new_bytes": sum(put.item.size for put in plan.new),

@@ -44,8 +44,8 @@ class Log:
     def on_event(self, event: Event) -> None:
         """Write a line, if the event is worth one."""
         match event:
-            case events.StartedOver():
-                self.write("warning", event.entry, f"starting over (turn {event.turn}): {event.reason}")
+            case events.Restarted():
+                self.write("warning", event.entry, f"starting over (turn {event.attempt}): {event.reason}")
             case events.Waiting() | events.Warned():
                 self.write("warning", event.entry, event.text)
             case events.Output():

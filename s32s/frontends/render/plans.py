@@ -46,8 +46,8 @@ def plan_lines(plan: Plan, *, most: int | None, colour: bool) -> Iterator[str]:
     """
     groups = [group for group in _groups(plan) if group.lines]
     rows = [[f"  {paint(group.mark, group.colour, on=colour)}", *_amounts(group)] for group in groups]
-    if plan.keeps:
-        same = list(plan.keeps.sources())
+    if plan.unchanged:
+        same = list(plan.unchanged.sources())
         at = len(rows) - bool(plan.rejected)
         rows.insert(at, ["  = unchanged", _number(same), amount(sum(item.size for item in same))])
     yield from table(rows, right={1, 2})

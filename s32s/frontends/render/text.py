@@ -78,8 +78,8 @@ class Screen:
                     self._bar.moved(event.size)
                 case events.Put() if self._bar:
                     self._bar.put()
-                case events.StartedOver() if not self._quiet:
-                    self._print_err(event.entry, f"starting over (turn {event.turn}): {event.reason}", "yellow")
+                case events.Restarted() if not self._quiet:
+                    self._print_err(event.entry, f"starting over (turn {event.attempt}): {event.reason}", "yellow")
                 case events.Waiting() if not self._quiet:
                     self._print_err(event.entry, event.text, "yellow")
                 case events.Warned() if not self._quiet:

@@ -13,7 +13,7 @@ import os
 import stat
 
 from s32s.core import paths
-from s32s.stores.local.walk import Walked
+from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk
 
 _DEFAULT_ACL = "system.posix_acl_default"
@@ -34,7 +34,7 @@ class Likeness:
         found: what the old one holds.
     """
 
-    def __init__(self, old: int, tree: int, found: Walked) -> None:
+    def __init__(self, old: int, tree: int, found: DirectoryListing) -> None:
         self._old = old
         self._tree = tree
         self._found = found

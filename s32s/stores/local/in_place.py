@@ -17,13 +17,13 @@ from s32s.core.plan import Plan, Put
 from s32s.core.tree import Item, Kind
 from s32s.stores.base import Change
 from s32s.stores.local import meanwhile
-from s32s.stores.local.staging import DIR_MODE, Opened, Stage, Staging, staged
+from s32s.stores.local.staging import DIR_MODE, Stage, Staging, TargetHandle, staged
 from s32s.stores.local.stat_cache import stamp
-from s32s.stores.local.walk import Walked
+from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk
 
 
-def change(plan: Plan, opened: Opened) -> contextlib.AbstractContextManager[Change]:
+def change(plan: Plan, opened: TargetHandle) -> contextlib.AbstractContextManager[Change]:
     """A change of one file after the other."""
     return staged(_InPlace(plan, opened))
 
@@ -31,9 +31,9 @@ def change(plan: Plan, opened: Opened) -> contextlib.AbstractContextManager[Chan
 class _InPlace(Staging):
     """Only what is new, renamed over the old files one by one."""
 
-    def __init__(self, plan: Plan, opened: Opened) -> None:
+    def __init__(self, plan: Plan, opened: TargetHandle) -> None:
         super().__init__(plan, opened)
-        self.now = Walked()  # the target at the last look
+        self.now = DirectoryListing()  # the target at the last look
 
     def open_old(self) -> int:
         return os.dup(self.opened.parent)

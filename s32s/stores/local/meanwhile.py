@@ -18,7 +18,7 @@ from s32s.core import paths, tree
 from s32s.core.errors import SourceChanged
 from s32s.core.plan import Plan
 from s32s.core.tree import Kind
-from s32s.stores.local.walk import Walked
+from s32s.stores.local.walk import DirectoryListing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Moved:
     doubtful: set[int] = field(default_factory=set)
 
 
-def judge(plan: Plan, before: Walked, now: Walked, policy: Policy, *, shown: str) -> Moved:
+def judge(plan: Plan, before: DirectoryListing, now: DirectoryListing, policy: Policy, *, shown: str) -> Moved:
     """Compare two walks of a target; say what a change must take along.
 
     Raises:
@@ -62,7 +62,7 @@ def judge(plan: Plan, before: Walked, now: Walked, policy: Policy, *, shown: str
         return moved
     puts = {put.item.path: put for put in plan.puts}
     extras = {item.path for item in plan.extras}
-    carried = {item.path for item in plan.carried}
+    spared = {item.path for item in plan.spared}
 
     def start_over(path: str) -> None:
         if policy.deletes and policy.patient:
@@ -78,7 +78,7 @@ def judge(plan: Plan, before: Walked, now: Walked, policy: Policy, *, shown: str
                     moved.gone.add(path)
                     continue
                 moved.gone.add(path)
-                if path not in carried:
+                if path not in spared:
                     start_over(path)
                     moved.told.append(path)
                 continue
@@ -97,7 +97,7 @@ def judge(plan: Plan, before: Walked, now: Walked, policy: Policy, *, shown: str
             if policy.deletes and put is not None and not is_dir:
                 continue
             moved.rows.append(here)
-            if not is_dir and (policy.deletes or put is not None or (was is not None and path not in carried)):
+            if not is_dir and (policy.deletes or put is not None or (was is not None and path not in spared)):
                 moved.told.append(path)
     return moved
 
@@ -107,7 +107,7 @@ def changed(path: str, shown: str) -> SourceChanged:
     return SourceChanged(f"{paths.quote(path)} in {paths.escape(shown)} changed during the run")
 
 
-def _is_same(before: Walked, was: int, now: Walked, here: int) -> bool:
+def _is_same(before: DirectoryListing, was: int, now: DirectoryListing, here: int) -> bool:
     """Whether a name shows the same, change times aside; a directory is its name, as its mode is set anyway."""
     if stat.S_ISDIR(now.modes[here]):
         return stat.S_ISDIR(before.modes[was])

@@ -23,10 +23,10 @@ from s32s.core.rules import EVERYTHING, Rules, Verdict
 from s32s.core.tree import Columns, Item, Kind, Tree
 from s32s.stores.base import Batch, Progress
 from s32s.stores.local import walk
-from s32s.stores.local.stat_cache import Index, Seen, is_recordable, stamp
-from s32s.stores.local.walk import Walked
+from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable, stamp
+from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk
-from s32s.system.concurrency import each
+from s32s.system.concurrency import for_each
 
 _KINDS = {
     stat.S_IFSOCK: "a socket",
@@ -50,14 +50,14 @@ class LocalSource:
 
     at_once = 1
 
-    def __init__(self, root: str, *, rules: Rules = EVERYTHING, index: Callable[[], Index], room: int) -> None:
+    def __init__(self, root: str, *, rules: Rules = EVERYTHING, index: Callable[[], StatCache], room: int) -> None:
         self.root = root
         self._rules = rules
         self._takes_all = rules.takes_all
         self._read_index = index
         self._room = room
         self._rows = array("q")  # of the index, for each name that was found
-        self._seen: dict[str, Seen] = {}  # of files that were read
+        self._seen: dict[str, CachedHash] = {}  # of files that were read
         self._guard = threading.Lock()
         self._fd = -1
 
@@ -77,7 +77,7 @@ class LocalSource:
         os.close(self._fd)
 
     @functools.cached_property
-    def _index(self) -> Index:
+    def _index(self) -> StatCache:
         return self._read_index()
 
     def looks(self) -> str | None:
@@ -134,9 +134,9 @@ class LocalSource:
         """Whether files were read, so that there is something new to remember."""
         return bool(self._seen)
 
-    def seen(self, etags: Mapping[str, str | None]) -> Index:
+    def seen(self, etags: Mapping[str, str | None]) -> StatCache:
         """What to remember of the files: their hashes, and the ETags that their objects have now."""
-        index, walked = Index(), self._found
+        index, walked = StatCache(), self._found
         for row, (path, at) in enumerate(zip(walked.paths, self._rows, strict=True)):
             known = self._seen.get(path)
             etag = etags.get(path)
@@ -151,13 +151,13 @@ class LocalSource:
         return index
 
     @functools.cached_property
-    def _found(self) -> Walked:
+    def _found(self) -> DirectoryListing:
         return walk.walk(self._fd, prunes=self._rules.prunes, ignores=self._ignores)
 
     def _ignores(self, path: str, is_dir: bool) -> bool:
         return not self._takes_all and self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
 
-    def _problem(self, walked: Walked, row: int, path: str) -> str | None:
+    def _problem(self, walked: DirectoryListing, row: int, path: str) -> str | None:
         if error := walked.errors.get(path):
             return f"it cannot be read: {error.strerror}"
         if why := paths.problem(path, room=self._room):
@@ -195,13 +195,13 @@ class LocalSource:
                 raise SourceChanged(f"{paths.quote(found.item.path)} changed while it was read")
             hashed[row], self._seen[found.item.path] = done
 
-        each(walk.to_hash(columns.tree(), beside, strays=False), read, jobs=walk.HASHERS)
+        for_each(walk.to_hash(columns.tree(), beside, strays=False), read, jobs=walk.HASHERS)
         if problems:
             raise _unreadable(self.root, problems)
         for row, item in hashed.items():
             columns.replace(row, item)
 
-    def _remember(self, path: str, seen: Seen) -> None:
+    def _remember(self, path: str, seen: CachedHash) -> None:
         with self._guard:
             self._seen[path] = seen
 
@@ -254,7 +254,7 @@ class FileBody:
             sha256=sha256.hexdigest(),
             md5=None,
         )
-        seen = Seen(stamp(after), seen_ns, sha256=self._item.sha256)
+        seen = CachedHash(stamp(after), seen_ns, sha256=self._item.sha256)
         self._source._remember(path, seen)
 
 

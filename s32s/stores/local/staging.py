@@ -30,7 +30,7 @@ from s32s.stores.local.attributes import Likeness
 from s32s.stores.local.meanwhile import Moved, Policy
 from s32s.stores.local.outer import FIXED, TREE, Outer
 from s32s.stores.local.stat_cache import stamp
-from s32s.stores.local.walk import Walked, open_file
+from s32s.stores.local.walk import DirectoryListing, open_file
 from s32s.system import disk
 
 #: What new files and directories get where nobody recorded a mode: readable, as a web server needs it. A umask does
@@ -85,12 +85,12 @@ class Outcome:
     """
 
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    kept: Walked | None = None
+    kept: DirectoryListing | None = None
     told: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class TargetHandle:
     """The target as the caller has it open.
 
     Attributes:
@@ -109,9 +109,9 @@ class Opened:
     parent: int
     name: str
     shown: str
-    found: Walked
+    found: DirectoryListing
     salvage: Salvage
-    walk: Callable[[int], Walked]
+    walk: Callable[[int], DirectoryListing]
     policy: Policy
     outcome: Outcome
 
@@ -137,7 +137,7 @@ def staged(change: _Kind) -> Iterator[_Kind]:
 class Staging:
     """A private directory that fills with verified files."""
 
-    def __init__(self, plan: Plan, opened: Opened) -> None:
+    def __init__(self, plan: Plan, opened: TargetHandle) -> None:
         self.plan = plan
         self.shown = opened.shown
         self.stage = Stage.FILLING
@@ -221,14 +221,14 @@ class Staging:
     def open_old(self) -> int:
         raise NotImplementedError
 
-    def look_again(self) -> tuple[Walked, Moved]:
+    def look_again(self) -> tuple[DirectoryListing, Moved]:
         """Walk the target once more, and say what has moved in it since it was listed.
 
         Raises:
             SourceChanged: the run is to start over.
         """
         found = self.opened.found
-        now = self.opened.walk(self.old) if self.old >= 0 else Walked()
+        now = self.opened.walk(self.old) if self.old >= 0 else DirectoryListing()
         for path, error in now.errors.items():
             if not isinstance(error, FileNotFoundError):
                 raise meanwhile.changed(path, self.shown) from error
@@ -267,9 +267,9 @@ class Staging:
         """Files of the old tree that hold the bytes that are needed, by SHA-256."""
         if not contents:
             return {}
-        beyond = [*(put.old for put in self.plan.puts if put.old is not None), *self.plan.extras]
-        found = {item.sha256: item for item in self.plan.keeps.holding(contents) if item.sha256}
-        return found | {item.sha256: item for item in beyond if item.sha256 in contents and item.sha256}
+        target_only = [*(put.old for put in self.plan.puts if put.old is not None), *self.plan.extras]
+        found = {item.sha256: item for item in self.plan.unchanged.holding(contents) if item.sha256}
+        return found | {item.sha256: item for item in target_only if item.sha256 in contents and item.sha256}
 
     def _receive(self, body: Body, progress: Progress) -> Item:
         announced = body.item
@@ -303,7 +303,7 @@ class Staging:
         for item in sorted(self._brought, key=lambda item: item.path):
             self._stamp(item)
 
-    def copy_old(self, old: Item, put: Put, found: Walked) -> bool:
+    def copy_old(self, old: Item, put: Put, found: DirectoryListing) -> bool:
         """Stage a file from the old tree's bytes; False when they are not what `found` says."""
         row = found.find(old.path)
         if row is None or self.old < 0:
@@ -413,12 +413,12 @@ class Staging:
                 hint="make room and run it again",
             )
 
-    def dir_modes(self, now: Walked) -> dict[str, int]:
+    def dir_modes(self, now: DirectoryListing) -> dict[str, int]:
         """The mode of every directory that the new tree names, where nobody has recorded one as it is now."""
         modes = dict(now.directories())
         for item in (
             *(put.item for put in self.plan.puts),
-            *(keep.source for keep in self.plan.keeps.directories()),
+            *(keep.source for keep in self.plan.unchanged.directories()),
         ):
             if item.kind is Kind.DIR and item.mode is not None:
                 modes[item.path] = item.mode

@@ -37,7 +37,7 @@ _SIZES = struct.Struct("<5Q")
 _DIGEST = 16
 
 
-class Seen(NamedTuple):
+class CachedHash(NamedTuple):
     """A file as it was when its content was known.
 
     Attributes:
@@ -61,10 +61,10 @@ class Seen(NamedTuple):
         return self.stamp == now and is_past(self.stamp[3], self.stamp[4], self.seen_ns)
 
 
-class Index:
-    """What is known of many files, by path: columns in path order, of which a `Seen` is made when it is asked for."""
+class StatCache:
+    """What is known of many files, by path: columns in path order; a `CachedHash` is made on demand."""
 
-    def __init__(self, files: Iterable[tuple[str, Seen]] = ()) -> None:
+    def __init__(self, files: Iterable[tuple[str, CachedHash]] = ()) -> None:
         self._paths: list[str] = []
         self._numbers = array("q")  # six a file: its stamp, and when it was seen
         self._hashes = bytearray()  # of SHA-256 and an ETag that looks like an MD5, where there are just these two
@@ -72,7 +72,7 @@ class Index:
         for path, seen in sorted(files):
             self.add(path, seen)
 
-    def add(self, path: str, seen: Seen) -> None:
+    def add(self, path: str, seen: CachedHash) -> None:
         """Append a file; paths come in order."""
         hashes = _NO_HASHES
         md5 = seen.md5 if seen.md5 != seen.etag else None  # which an ETag of this content says already
@@ -92,12 +92,12 @@ class Index:
         self._numbers.append(seen_ns)
         self._hashes += hashes
 
-    def get(self, path: str) -> Seen | None:
+    def get(self, path: str) -> CachedHash | None:
         """What is known of one file."""
         row = bisect.bisect_left(self._paths, path)
         return self.seen(row) if row < len(self._paths) and self._paths[row] == path else None
 
-    def items(self) -> Iterator[tuple[str, Seen]]:
+    def items(self) -> Iterator[tuple[str, CachedHash]]:
         """Everything, in path order."""
         return ((path, self.seen(row)) for row, path in enumerate(self._paths))
 
@@ -124,20 +124,20 @@ class Index:
             found.append(row)
         return found
 
-    def seen(self, row: int) -> Seen:
+    def seen(self, row: int) -> CachedHash:
         """What is known of the file at a row."""
         *stamp, seen_ns = self._numbers[6 * row : 6 * row + 6]
         hashes = self._others.get(row)
         if hashes is None:
             both = self._hashes[48 * row : 48 * row + 48].hex()
             hashes = both[:64], None, both[64:], None
-        return Seen(tuple(stamp), seen_ns, *hashes)
+        return CachedHash(tuple(stamp), seen_ns, *hashes)
 
     def hashes(self, row: int) -> bytes | None:
         """SHA-256 and MD5-like ETag of the file at a row, 48 bytes; None where more, less or others are known."""
         return None if row in self._others else bytes(self._hashes[48 * row : 48 * row + 48])
 
-    def meant(self) -> dict[str, Seen]:
+    def meant(self) -> dict[str, CachedHash]:
         """The files that were given a time that they could not keep, by path, without what they hold."""
         rows = (row for row, facts in sorted(self._others.items()) if facts[3] is not None)
         return {self._paths[row]: self.seen(row)._replace(sha256=None, md5=None, etag=None) for row in rows}
@@ -165,7 +165,7 @@ class Index:
             yield _digest(page) + page
 
     @classmethod
-    def of_pages(cls, pages: Iterable[bytes]) -> Index:
+    def of_pages(cls, pages: Iterable[bytes]) -> StatCache:
         """What `pages` has written; a page that is damaged, or was written by another kind of machine, is left out."""
         index = cls()
         for page in pages:

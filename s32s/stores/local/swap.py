@@ -23,13 +23,13 @@ from s32s.core.tree import Kind
 from s32s.stores.base import Change
 from s32s.stores.local import meanwhile
 from s32s.stores.local.outer import PROBES, TREE, Outer, left_over
-from s32s.stores.local.staging import DIR_MODE, Opened, Stage, Staging, staged, unwritable
+from s32s.stores.local.staging import DIR_MODE, Stage, Staging, TargetHandle, staged, unwritable
 from s32s.stores.local.stat_cache import inode_of, stamp
-from s32s.stores.local.walk import Walked
+from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk
 
 
-def change(plan: Plan, opened: Opened) -> contextlib.AbstractContextManager[Change]:
+def change(plan: Plan, opened: TargetHandle) -> contextlib.AbstractContextManager[Change]:
     """A change of the whole directory at once."""
     return staged(_Swap(plan, opened))
 
@@ -61,9 +61,9 @@ def probe(parent: int, name: str, *, shown: str, way_out: str) -> None:
 class _Swap(Staging):
     """The whole new tree, exchanged with the old one."""
 
-    def __init__(self, plan: Plan, opened: Opened) -> None:
+    def __init__(self, plan: Plan, opened: TargetHandle) -> None:
         super().__init__(plan, opened)
-        self.now = Walked()  # the target at the last look, and what our own links have made of it since
+        self.now = DirectoryListing()  # the target at the last look, and what our own links have made of it since
         self.linked: set[int] = set()  # rows of it
 
     def open_old(self) -> int:
@@ -86,12 +86,12 @@ class _Swap(Staging):
         """
         self.now, moved = self.look_again()
         news = {self.now.paths[row]: self.now.is_dir(row) for row in moved.rows}
-        stays = [item for item in self.plan.carried if item.path not in moved.gone and item.path not in news]
-        dirs = [keep.target.path for keep in self.plan.keeps.directories()]
+        stays = [item for item in self.plan.spared if item.path not in moved.gone and item.path not in news]
+        dirs = [keep.target.path for keep in self.plan.unchanged.directories()]
         dirs += [item.path for item in stays if item.kind is Kind.DIR]
         dirs += [path for path, is_dir in news.items() if is_dir]
         files = {item.path for item in stays if item.kind is not Kind.DIR}
-        files.update(path for path in self.plan.keeps.others() if path not in moved.gone)
+        files.update(path for path in self.plan.unchanged.others() if path not in moved.gone)
         files.update(path for path, is_dir in news.items() if not is_dir)
         try:
             for path in dirs:

@@ -25,10 +25,10 @@ from s32s.core.tree import Columns, Item, Tree
 from s32s.stores.base import Change, Progress
 from s32s.stores.local import in_place, outer, staging, swap, walk
 from s32s.stores.local.meanwhile import Policy
-from s32s.stores.local.stat_cache import RACY_CTIME_NS, Index, Seen, is_past
-from s32s.stores.local.walk import Walked
+from s32s.stores.local.stat_cache import RACY_CTIME_NS, CachedHash, StatCache, is_past
+from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk, mounts
-from s32s.system.concurrency import each
+from s32s.system.concurrency import for_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,19 @@ class LocalTarget:
     """
 
     def __init__(
-        self, root: str, *, in_place: bool, index: Callable[[], Index], warn: Callable[[str], None] = lambda text: None
+        self,
+        root: str,
+        *,
+        in_place: bool,
+        index: Callable[[], StatCache],
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.root = root
         self._warn = warn
         self._in_place = in_place
         self._read_index = index
-        self._walked: Walked | None = None  # of which no tree was made yet
-        self._found = Walked()  # of which the last tree was made
+        self._walked: DirectoryListing | None = None  # of which no tree was made yet
+        self._found = DirectoryListing()  # of which the last tree was made
         self._exists = False
         self._recalled = 0  # rows of the index that held for it
         self._salvage: staging.Salvage = staging.Salvage()
@@ -175,7 +180,7 @@ class LocalTarget:
         fd = self._open_root()
         self._exists = fd is not None
         if fd is None:
-            self._found, self._walked = Walked(), None
+            self._found, self._walked = DirectoryListing(), None
             return tree.make(())
         try:
             walked = self._walked or self._walk(fd)
@@ -212,7 +217,7 @@ class LocalTarget:
 
     def change(self, plan: Plan, policy: Policy) -> contextlib.AbstractContextManager[Change]:
         """Open the change that carries out `plan`; see `staging.py`."""
-        opened = staging.Opened(
+        opened = staging.TargetHandle(
             warn=self._warn,
             parent=self._parent,
             name=self._name,
@@ -254,7 +259,7 @@ class LocalTarget:
         """How the directory looked in the last listing; see `looks`."""
         return self._found.looks()
 
-    def remember(self, plan: Plan, *, changed: bool, save: Callable[[Index], None]) -> None:
+    def remember(self, plan: Plan, *, changed: bool, save: Callable[[StatCache], None]) -> None:
         """Save the index, when there is something new to save."""
         if changed or self._hashed or len(self._index) != self._recalled:
             if changed:
@@ -262,13 +267,13 @@ class LocalTarget:
                 time.sleep(RACY_CTIME_NS / 1e9)
             save(self._seen(plan))
 
-    def _seen(self, plan: Plan) -> Index:
+    def _seen(self, plan: Plan) -> StatCache:
         """What to remember of the files, after `plan` was carried out (or was empty).
 
         The stamps are those that we have seen or left ourselves, and no later ones: a file that somebody has changed
         since shows another one, if only its change time has moved, and the next run reads it.
         """
-        index, brought, kept = Index(), {put.item.path: put.item for put in plan.puts}, plan.keeps.contents()
+        index, brought, kept = StatCache(), {put.item.path: put.item for put in plan.puts}, plan.unchanged.contents()
         meant = self._index.meant()
         before, written, now_ns = self._found, self._outcome.written, time.time_ns()
         left = self._outcome.kept or before
@@ -278,7 +283,7 @@ class LocalTarget:
                 item = brought[path]
                 if path in written:
                     meant_ns = item.mtime_ns if item.mtime_ns != written[path][3] else None
-                    index.add(path, Seen(written[path], now_ns, item.sha256, item.md5, item.etag, meant_ns))
+                    index.add(path, CachedHash(written[path], now_ns, item.sha256, item.md5, item.etag, meant_ns))
                 continue
             if path in written:  # a copy that we have made
                 stamp = array("q", written[path])
@@ -296,14 +301,14 @@ class LocalTarget:
             if known is not None and known.stamp[3] == stamp[3]:
                 if isinstance(content, bytes):
                     content = content[:32].hex(), None, content[32:].hex()
-                index.add(path, Seen(tuple(stamp), seen_ns, *content, known.meant_ns))
+                index.add(path, CachedHash(tuple(stamp), seen_ns, *content, known.meant_ns))
             elif isinstance(content, bytes):
                 index.add_known(path, stamp, seen_ns, content)
             else:
-                index.add(path, Seen(tuple(stamp), seen_ns, *content))
+                index.add(path, CachedHash(tuple(stamp), seen_ns, *content))
         return index
 
-    def _walk(self, fd: int) -> Walked:
+    def _walk(self, fd: int) -> DirectoryListing:
         ours = self._ours
         walked = walk.walk(fd, prunes=lambda path: path.startswith(ours), ignores=lambda path, _: path.startswith(ours))
         walked.file_bits = 0o7777
@@ -334,10 +339,10 @@ class LocalTarget:
             os.close(fd)
 
     @functools.cached_property
-    def _index(self) -> Index:
+    def _index(self) -> StatCache:
         return self._read_index()
 
-    def _hash(self, fd: int, walked: Walked, columns: Columns, beside: Tree, progress: Progress) -> None:
+    def _hash(self, fd: int, walked: DirectoryListing, columns: Columns, beside: Tree, progress: Progress) -> None:
         def read(wanted: tuple[int, bool]) -> None:
             row, md5 = wanted
             # A file that changes or cannot be read stays unknown, and an unknown file is replaced.
@@ -346,7 +351,7 @@ class LocalTarget:
                     hashed[row] = done[0]
 
         hashed: dict[int, Item] = {}
-        each(walk.to_hash(columns.tree(), beside, strays=True), read, jobs=walk.HASHERS)
+        for_each(walk.to_hash(columns.tree(), beside, strays=True), read, jobs=walk.HASHERS)
         self._hashed = self._hashed or bool(hashed)
         for row, item in hashed.items():
             columns.replace(row, item)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from s32s.core import tree
 from s32s.core.rules import EVERYTHING
 from s32s.core.tree import Columns, Item, Kind, Tree, is_md5
-from s32s.stores.local.stat_cache import Index, Seen, are_past, stamp
+from s32s.stores.local.stat_cache import CachedHash, StatCache, are_past, stamp
 from s32s.system import disk
 
 #: Files hashed at once: bound by cores and disks, not by round trips.
@@ -33,7 +33,7 @@ _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Found(NamedTuple):
+class DirectoryEntry(NamedTuple):
     """One name met by a walk.
 
     Attributes:
@@ -47,14 +47,14 @@ class Found(NamedTuple):
     error: OSError | None = None
 
 
-class Walked:
+class DirectoryListing:
     """Names below a directory, the root left out, as one walk has found them: columns in path order. See `walk`.
 
     Attributes:
         began_ns: when the walk began, in ns since the epoch.
         paths: of all names.
         modes: their st_mode.
-        stamps: five numbers a name, see `Found.stamp`.
+        stamps: five numbers a name, see `DirectoryEntry.stamp`.
         targets: where the symbolic links point, by path.
         errors: why some could not be read, by path.
         file_bits: the bits of a file's mode that count. A master's setuid, setgid and sticky bits do not travel, and on
@@ -82,12 +82,12 @@ class Walked:
         """For each of some paths, which come in order, its row, or -1."""
         return tree.rows(paths, self.paths)
 
-    def get(self, path: str) -> Found | None:
+    def get(self, path: str) -> DirectoryEntry | None:
         """What was found at a path, or None."""
         row = self.find(path)
         return None if row is None else self.found(row)
 
-    def found(self, row: int) -> Found:
+    def found(self, row: int) -> DirectoryEntry:
         """What was found at a row."""
         path, mode, stamp = self.paths[row], self.modes[row], tuple(self.stamps[5 * row : 5 * row + 5])
         kind = _kind(mode)
@@ -100,7 +100,7 @@ class Walked:
             mode=mode & self.file_bits if is_file else mode & 0o777 if kind is Kind.DIR else None,
             target=self.targets.get(path),
         )
-        return Found(item, stamp, self.errors.get(path))
+        return DirectoryEntry(item, stamp, self.errors.get(path))
 
     def is_file(self, row: int) -> bool:
         """Whether there is a regular file at a row."""
@@ -138,12 +138,12 @@ class Walked:
         digest.update(self.stamps)
         return digest.hexdigest()
 
-    def in_order(self) -> Walked:
+    def in_order(self) -> DirectoryListing:
         """The same, sorted by path; itself when it is. The order of a walk is another one: "a", "a/b", "a.c"."""
         order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
         if order == list(range(len(order))):
             return self
-        ordered = Walked()
+        ordered = DirectoryListing()
         ordered.began_ns, ordered.targets, ordered.errors = self.began_ns, self.targets, self.errors
         ordered.paths = [self.paths[row] for row in order]
         ordered.modes = array("L", [self.modes[row] for row in order])
@@ -156,7 +156,7 @@ def walk(
     *,
     prunes: Callable[[str], bool] = EVERYTHING.prunes,
     ignores: Callable[[str, bool], bool] = lambda path, is_dir: False,
-) -> Walked:
+) -> DirectoryListing:
     """Every name below the directory `root`. What disappears meanwhile was never there.
 
     Args:
@@ -164,7 +164,7 @@ def walk(
         prunes: tells of a directory that neither it nor anything below it is wanted.
         ignores: tells of a path, and whether it is a directory, that it is not wanted; below it others may be.
     """
-    found = Walked()
+    found = DirectoryListing()
     paths, modes, stamps = found.paths, found.modes, found.stamps
     descent, prefix = disk.Descent(root), ""
     left = [iter(sorted(os.listdir(root)))]  # at each level, the names that are still to be looked at
@@ -234,7 +234,7 @@ def open_file(root: int, path: str) -> int:
         return os.open(name, _OPEN_FILE, dir_fd=parent)
 
 
-def recall(walked: Walked, index: Index) -> tuple[Columns, array[int]]:
+def recall(walked: DirectoryListing, index: StatCache) -> tuple[Columns, array[int]]:
     """The items that were found, with what the index knows of files that are still the same.
 
     Returns:
@@ -270,7 +270,9 @@ def needs(item: Item, beside: Item) -> tuple[bool, bool]:
     return False, item.md5 is None and is_md5(beside.etag)
 
 
-def read_hashes(root: int, found: Found, *, md5: bool, progress: Callable[[int], None]) -> tuple[Item, Seen] | None:
+def read_hashes(
+    root: int, found: DirectoryEntry, *, md5: bool, progress: Callable[[int], None]
+) -> tuple[Item, CachedHash] | None:
     """Read a file for its hashes; None when it changed meanwhile.
 
     Raises:
@@ -294,7 +296,7 @@ def read_hashes(root: int, found: Found, *, md5: bool, progress: Callable[[int],
         os.close(fd)
     hashes = digest.hexdigest(), other.hexdigest() if other is not None else None
     item = found.item._replace(sha256=hashes[0], md5=hashes[1])
-    return item, Seen(found.stamp, seen_ns, sha256=hashes[0], md5=hashes[1])
+    return item, CachedHash(found.stamp, seen_ns, sha256=hashes[0], md5=hashes[1])
 
 
 def to_hash(here: Tree, other: Tree, *, strays: bool) -> Iterator[tuple[int, bool]]:
@@ -332,7 +334,7 @@ def _sizes_of_new(here: Tree, other: Tree) -> frozenset[int]:
     return frozenset(item.size for item in new if item.sha256 and item.size)
 
 
-def files_drifted(walked: Walked, index: Index, takes: Callable[[str], bool] = lambda path: True) -> int:
+def files_drifted(walked: DirectoryListing, index: StatCache, takes: Callable[[str], bool] = lambda path: True) -> int:
     """How many files differ, by stat(2) alone, from what the index knows; only those that `takes` allows count."""
     known = {path: seen for path, seen in index.items() if takes(path)}
     drifted = 0
@@ -343,7 +345,7 @@ def files_drifted(walked: Walked, index: Index, takes: Callable[[str], bool] = l
     return drifted + len(known)
 
 
-def unread(walked: Walked, index: Index) -> Tree:
+def unread(walked: DirectoryListing, index: StatCache) -> Tree:
     """The items that were found; a file that looks untouched is taken to hold what the index says."""
     columns = Columns()
     for row, at in enumerate(tree.rows(walked.paths, index.paths)):
@@ -356,6 +358,6 @@ def unread(walked: Walked, index: Index) -> Tree:
     return columns.tree()
 
 
-def _is_untouched(stamp: tuple[int, ...], seen: Seen) -> bool:
+def _is_untouched(stamp: tuple[int, ...], seen: CachedHash) -> bool:
     # Size, time and inode: the change time also moves when a link to the file comes or goes.
     return seen.stamp[:4] == stamp[:4]

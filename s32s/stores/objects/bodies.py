@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from s32s.backends.base import Chunk
-from s32s.backends.s3.backend import Engine
+from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.downloads import RANGE
-from s32s.backends.s3.lane import Wanted
-from s32s.backends.s3.objects import Got, Original, Stored
+from s32s.backends.s3.lane import GetRequest
+from s32s.backends.s3.objects import CopySource, GetResult, PutResult
 from s32s.config.maps import S3Path
 from s32s.core import paths
 from s32s.core.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
@@ -33,7 +33,7 @@ class ObjectBody:
         got: the object as it has come already; the first reading takes it.
     """
 
-    def __init__(self, engine: Engine, place: S3Path, item: Item, got: Got | None = None) -> None:
+    def __init__(self, engine: S3Backend, place: S3Path, item: Item, got: GetResult | None = None) -> None:
         self._engine = engine
         self._place = place
         self._item = item
@@ -71,7 +71,7 @@ class ObjectBody:
         if item.mtime_ns is None:
             self._item = item._replace(mtime_ns=got.stored_ns())
 
-    def copy_to(self, engine: Engine, place: S3Path, progress: Progress) -> Stored:
+    def copy_to(self, engine: S3Backend, place: S3Path, progress: Progress) -> PutResult:
         """Copy the object to another place, with all that it carries: within S3, or through here to another endpoint.
 
         Raises:
@@ -80,7 +80,7 @@ class ObjectBody:
         """
         item = self._item
         bucket, key = place.bucket, place.key(item.path)
-        here = Original(self._place.bucket, self._place.key(item.path), item.size, item.etag)
+        here = CopySource(self._place.bucket, self._place.key(item.path), item.size, item.etag)
         if engine is not self._engine:
             return self._stream_to(engine, bucket, key, progress)
         try:
@@ -90,7 +90,7 @@ class ObjectBody:
                 raise self._moved() from exc
             return engine.copy(replace(here, version=item.version), bucket, key, progress=progress)
 
-    def _stream_to(self, engine: Engine, bucket: str, key: str, progress: Progress) -> Stored:
+    def _stream_to(self, engine: S3Backend, bucket: str, key: str, progress: Progress) -> PutResult:
         item = self._item
         try:
             about = self._engine.about(self._place.bucket, self._place.key(item.path), tags=True)
@@ -112,7 +112,7 @@ class ObjectBody:
 
         return engine.put(bucket, key, chunks, size=item.size, about=about)
 
-    def _open(self) -> Got:
+    def _open(self) -> GetResult:
         """The object as it was listed: the current one, or in a versioned bucket the version of that time.
 
         The current one first, because reading versions needs a permission of its own (s3:GetObjectVersion).
@@ -142,7 +142,7 @@ class ReadAhead:
         at_once: how many of a batch are under way at the same time.
     """
 
-    def __init__(self, engine: Engine, place: S3Path, *, at_once: int) -> None:
+    def __init__(self, engine: S3Backend, place: S3Path, *, at_once: int) -> None:
         self.at_once = at_once
         self._engine = engine
         self._place = place
@@ -165,7 +165,7 @@ class ReadAhead:
             yield self._bodies(batch)
 
     def _bodies(self, items: Sequence[Item]) -> Iterator[ObjectBody]:
-        wanted = (Wanted(self._place.key(item.path), item.etag, item.size) for item in items)
+        wanted = (GetRequest(self._place.key(item.path), item.etag, item.size) for item in items)
         answers = self._engine.get_many(self._place.bucket, wanted, at_once=self.at_once)
         for item, got in zip(items, answers, strict=True):
             yield ObjectBody(self._engine, self._place, item, got)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from s32s.backends.base import Chunk
-from s32s.backends.s3.backend import Engine
-from s32s.backends.s3.objects import Condition, Stored
+from s32s.backends.s3.backend import S3Backend
+from s32s.backends.s3.objects import Condition, PutResult
 from s32s.backends.s3.uploads import PART_SIZE
 from s32s.config.maps import S3Path
 from s32s.core import paths
@@ -74,7 +74,7 @@ class Writer:
 class S3Change:
     """A push between its claim and its last deletion; see `stores.base.Change`."""
 
-    def __init__(self, engine: Engine, place: S3Path, plan: Plan, publisher: Publisher | None) -> None:
+    def __init__(self, engine: S3Backend, place: S3Path, plan: Plan, publisher: Publisher | None) -> None:
         self.wanted: Sequence[Item] = tuple(put.item for put in plan.puts if put.needs_bytes)
         self.stored: dict[str, Item] = {}
         self._engine = engine
@@ -147,18 +147,18 @@ class S3Change:
 
     def etags(self) -> dict[str, str | None]:
         """The ETag of every object that the prefix now holds for us, by path."""
-        known = self._plan.keeps.etags()
+        known = self._plan.unchanged.etags()
         known |= {put.item.path: put.old.etag for put in self._plan.puts if put.old is not None and not put.needs_bytes}
         return known | {path: item.etag for path, item in self.stored.items()}
 
     def _path(self, key: str) -> str:
         return key.removeprefix(self._place.key(""))
 
-    def _note(self, item: Item, stored: Stored) -> None:
+    def _note(self, item: Item, stored: PutResult) -> None:
         with self._guard:
             self.stored[item.path] = item._replace(etag=stored.etag, version=stored.version)
 
-    def _upload(self, body: Body, chunks: Callable[[], Iterator[Chunk]]) -> Stored:
+    def _upload(self, body: Body, chunks: Callable[[], Iterator[Chunk]]) -> PutResult:
         item = body.item
         return self._engine.put(self._place.bucket, self._place.key(item.path), chunks, size=item.size)
 
@@ -193,7 +193,7 @@ class S3Change:
         ]
 
     def _published(self) -> Tree:
-        columns = self._plan.keeps.as_objects()
+        columns = self._plan.unchanged.as_objects()
         for put in self._plan.puts:
             item = put.item
             if put.needs_bytes:
@@ -202,7 +202,7 @@ class S3Change:
                 old = put.old
                 item = item._replace(sha256=item.sha256 or old.sha256, etag=old.etag, version=old.version)
             columns.add(item)
-        for item in self._plan.carried:
+        for item in self._plan.spared:
             columns.add(item)
         return columns.tree()
 
@@ -212,7 +212,7 @@ class Publisher:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: S3Backend,
         place: S3Path,
         writer: Writer,
         head: Head | None,

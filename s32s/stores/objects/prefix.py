@@ -15,11 +15,11 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from s32s.backends.s3.backend import Engine
-from s32s.backends.s3.listing import Listed
+from s32s.backends.s3.backend import S3Backend
+from s32s.backends.s3.listing import ListedObject
 from s32s.config.maps import S3Path
 from s32s.core import paths, tree
-from s32s.core.errors import BadPath, IntegrityError, NotFound, PushUnderway, SourceChanged, StaleManifest, StoreError
+from s32s.core.errors import BadPath, IntegrityError, NotFound, PushInProgress, SourceChanged, StaleManifest, StoreError
 from s32s.core.plan import Plan
 from s32s.core.rules import EVERYTHING, Rules
 from s32s.core.tree import Item, Kind, Tree, is_md5
@@ -48,7 +48,7 @@ class S3Prefix:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: S3Backend,
         place: S3Path,
         *,
         rules: Rules = EVERYTHING,
@@ -305,10 +305,10 @@ class S3Prefix:
     def _cures(self) -> str:
         return 'run "s32s sync" on the master, or set "manifest": false in the entry if another tool writes there'
 
-    def _underway(self, what: str) -> PushUnderway:
+    def _underway(self, what: str) -> PushInProgress:
         claim = self.head.push if self.head else None
         who = f" by {paths.escape(claim.host)}, begun {paths.escape(claim.started)}" if claim else ""
-        return PushUnderway(
+        return PushInProgress(
             f"unfinished push{who}: {what}, so the old files stay",
             hint="wait for it; if the master died, run s32s sync there again",
         )
@@ -347,7 +347,7 @@ def _agree(told: Item, listed: Item) -> bool:
     return told.kind is not Kind.FILE or is_same_object(told, size=listed.size, etag=listed.etag)
 
 
-def listed_tree(objects: Iterable[Listed], place: S3Path, *, on_disk: bool = True) -> Tree:
+def listed_tree(objects: Iterable[ListedObject], place: S3Path, *, on_disk: bool = True) -> Tree:
     """The tree that a listing of a prefix shows, without what belongs to s32s itself.
 
     Args:
