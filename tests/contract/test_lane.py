@@ -82,7 +82,7 @@ def test_many_come_in_their_order_over_few_connections(server: S3Server, bucket:
     wanted = [GetRequest(key, etags[key], len(data)) for key, data in bodies.items()]
     one = lane(server, bucket, proxy.endpoint_url)
 
-    answers = list(one.each(wanted, at_once=8))
+    answers = list(one.get_many(wanted, at_once=8))
 
     assert [bytes(answer.body) if answer else None for answer in answers] == list(bodies.values())
     assert len(one._idle) <= 8
@@ -93,7 +93,7 @@ def test_who_leaves_early_leaves_no_answer_for_the_next_one(server: S3Server, bu
     for number in range(8):
         put(server, bucket, f"k{number}", b"%d" % number * 5000)
     one = lane(server, bucket)
-    answers = one.each([GetRequest(f"k{number}", None, 5000) for number in range(8)], at_once=4)
+    answers = one.get_many([GetRequest(f"k{number}", None, 5000) for number in range(8)], at_once=4)
     next(answers)
     assert isinstance(answers, Iterator)
     answers.close()  # type: ignore[attr-defined]
@@ -304,7 +304,7 @@ def test_tls_only_with_a_server_that_is_trusted(authority: Path, monkeypatch: py
 
         def get() -> SmallResponse | None:
             one = HttpClient(f"{url}/bucket", "us-east-1", lambda: keys, connect_timeout_s=5, read_timeout_s=5)
-            return next(one.each([GetRequest("k", None, len(BODY))] * 2, at_once=2))
+            return next(one.get_many([GetRequest("k", None, len(BODY))] * 2, at_once=2))
 
         assert get() is None
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))

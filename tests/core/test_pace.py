@@ -47,7 +47,7 @@ def waits(
     monkeypatch.setattr(rate_limit.time, "sleep", sleep)
     limit = RateLimiter(rate)
     for size in sizes:
-        limit.pay(size)
+        limit.acquire(size)
         now += each_takes_s
     return waited
 

@@ -115,7 +115,7 @@ def test_a_master_neither_sends_nor_deletes_what_is_ignored(source: Tree, target
     ignored = {item.path for item in target if rules.ignores(item.path) and item.kind is not Kind.DIR}
     sent = {above for put in made.puts for above in (put.item.path, *paths.ancestors(put.item.path))}
     kept = {above for keep in made.unchanged for above in paths.ancestors(keep.source.path)}
-    assert ignored - sent - kept <= {item.path for item in made.carried}
+    assert ignored - sent - kept <= {item.path for item in made.spared}
 
 
 @checked
@@ -127,7 +127,7 @@ def test_every_path_has_one_fate(source: Tree, target: Tree, ignore: list[str]) 
         [put.item.path for put in made.puts],
         [keep.source.path for keep in made.unchanged],
         [item.path for item in made.extras],
-        [item.path for item in made.carried],
+        [item.path for item in made.spared],
     ]
 
     listed = [path for fate in fates for path in fate]

@@ -511,9 +511,9 @@ def test_a_cached_manifest_is_believed_by_its_hash(state: State, places: Directo
 HOLD = """
 import sys
 from pathlib import Path
-from s32s.config.settings import Places
+from s32s.config.settings import Directories
 from s32s.agent.state import State
-state = State.open(Places(Path(sys.argv[1]), Path(sys.argv[2])))
+state = State.open(Directories(Path(sys.argv[1]), Path(sys.argv[2])))
 with state.lock("bucket/x", hold=True):
     print("held", flush=True)
     sys.stdin.read()

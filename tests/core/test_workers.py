@@ -215,7 +215,7 @@ def test_aside_runs_beside_the_main_thread_only() -> None:
 
 BLOCKED = """
 import os, signal, sys
-from s32s.system.concurrency import aside, each
+from s32s.system.concurrency import for_each, run_interruptible
 
 class Stop(BaseException):
     pass
@@ -241,9 +241,9 @@ except Stop:
 @pytest.mark.parametrize(
     "call",
     [
-        pytest.param("aside(block)", id="a call that is put aside"),
-        pytest.param("each([1], block, jobs=1)", id="a crew with one thing"),
-        pytest.param("each(range(100_000), block, jobs=1)", id="a crew whose feeder waits"),
+        pytest.param("run_interruptible(block)", id="a call that is put aside"),
+        pytest.param("for_each([1], block, jobs=1)", id="a crew with one thing"),
+        pytest.param("for_each(range(100_000), block, jobs=1)", id="a crew whose feeder waits"),
     ],
 )
 def test_a_signal_interrupts_the_wait_for_a_call_that_hangs(call: str) -> None:

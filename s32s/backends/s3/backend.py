@@ -152,7 +152,7 @@ class S3Backend:
         lane = self._connection.lane(bucket)
         return (
             answer and got_of(answer.headers, size=len(answer.body), chunks=iter((answer.body,)))
-            for answer in lane.for_each(wanted, at_once=at_once)
+            for answer in lane.get_many(wanted, at_once=at_once)
         )
 
     def get_small(self, bucket: str, key: str, *, limit: int) -> tuple[bytes, str | None]:

@@ -109,7 +109,7 @@ class HttpClient:
         wanted = GetRequest(key, None, _HEAD)
         return self._hear(self._ask(wanted, body), wanted)
 
-    def for_each(self, wanted: Iterable[GetRequest], *, at_once: int) -> Iterator[SmallResponse | None]:
+    def get_many(self, wanted: Iterable[GetRequest], *, at_once: int) -> Iterator[SmallResponse | None]:
         """Many, in their order, so many of them under way at the same time."""
         rest = iter(wanted)
         under_way = collections.deque((one, self._ask(one)) for one in itertools.islice(rest, at_once))
