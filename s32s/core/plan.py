@@ -2,20 +2,6 @@
 
 A plan is a value. It is made, shown, checked by the guards and only then executed; a dry run is a plan that nobody
 executes. Executing `sync` leaves the destination equal to the source under the rules; `copy` never removes a path.
-
-How two items of one path are compared, first match decides:
-
-    kinds differ                                   modified: kind
-    links: targets differ                          modified: target
-    files: sizes differ                            modified: size
-    files: both SHA-256 known                      modified: content, when they differ
-    files: ETags equal, or target a copy of it     same bytes
-    files: an MD5 here, an MD5-like ETag there     modified: content (etag for two objects), when they differ
-    files: both are objects, source stored later   modified: etag where both look like MD5, else newer
-    files: both are objects, target stored later   same bytes
-    files: nothing to compare by                   modified: unknown (an unknown is never taken for the same)
-    modes known on both sides and different        modified: mode
-    files: times known on both sides and different modified: time
 """
 
 from __future__ import annotations
@@ -28,8 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, overload
 
 from s32s.core import paths, tree
+from s32s.core.compare import Reason, difference
 from s32s.core.rules import EVERYTHING, Rules, Verdict
-from s32s.core.tree import Columns, Item, Kind, Tree, is_md5
+from s32s.core.tree import Columns, Item, Kind, Tree
 
 
 class Verb(enum.Enum):
@@ -48,21 +35,6 @@ class Verb(enum.Enum):
     def deletes(self) -> bool:
         """Whether paths that the source lacks are removed. A dry run shows what `sync` would do."""
         return self is not Verb.COPY
-
-
-class Reason(enum.Enum):
-    """Why an item is put."""
-
-    NEW = "new"
-    KIND = "kind"
-    TARGET = "target"
-    SIZE = "size"
-    CONTENT = "content"
-    ETAG = "etag"
-    NEWER = "newer"
-    UNKNOWN = "unknown"
-    MODE = "mode"
-    TIME = "time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,21 +265,6 @@ def nothing(*, files: int, unchanged: Unchanged) -> Plan:
     return Plan((), unchanged, (), (), (), source_files=files, target_files=files)
 
 
-def difference(source: Item, target: Item) -> Reason | None:
-    """Compare two items of one path by the table above; None means the same."""
-    if source.kind is not target.kind:
-        return Reason.KIND
-    if source.kind is Kind.LINK:
-        return Reason.TARGET if source.target != target.target else None
-    if source.kind is Kind.FILE and (reason := _content(source, target)):
-        return reason
-    if source.mode is not None and target.mode is not None and source.mode != target.mode:
-        return Reason.MODE
-    if source.kind is Kind.FILE and None not in (source.mtime_ns, target.mtime_ns):
-        return Reason.TIME if source.mtime_ns != target.mtime_ns else None
-    return None
-
-
 def apply_to_model(plan: Plan, target: Tree) -> Tree:
     """What `target` is after `plan`: the executor's specification, used by tests and by previews."""
     items = {item.path: item for item in target}
@@ -316,25 +273,6 @@ def apply_to_model(plan: Plan, target: Tree) -> Tree:
     for put in plan.puts:
         items[put.item.path] = put.item
     return tree.make(items.values(), published=target.published, generation=target.generation, note=target.note)
-
-
-def _content(source: Item, target: Item) -> Reason | None:
-    if source.size != target.size:
-        return Reason.SIZE
-    if source.sha256 and target.sha256:
-        return Reason.CONTENT if source.sha256 != target.sha256 else None
-    if source.etag and source.etag in (target.etag, target.copy_of):
-        return None
-    are_objects = None not in (source.stored_ns, target.stored_ns)
-    for here, there in ((source, target), (target, source)):
-        if here.md5 and is_md5(there.etag):
-            return None if here.md5 == there.etag else Reason.ETAG if are_objects else Reason.CONTENT
-    if source.stored_ns is None or target.stored_ns is None:
-        return Reason.UNKNOWN
-    if source.stored_ns < target.stored_ns:
-        return None
-    # Stored in the same second: the source may have been replaced after the copy was made.
-    return Reason.ETAG if is_md5(source.etag) and is_md5(target.etag) else Reason.NEWER
 
 
 def taking_part(source: Tree, rules: Rules) -> Sequence[int]:

@@ -457,7 +457,7 @@ class Columns:
         return row if row < len(self.paths) and self.paths[row] == path else None
 
     def is_same(self, row: int, other: Columns, to: int) -> bool:
-        """See `Tree.is_same`; the table of `plan.py` is what it must agree with."""
+        """See `Tree.is_same`; `compare.difference` is what it must agree with."""
         if self.kinds[row] != _FILE or other.kinds[to] != _FILE or self.sizes[row] != other.sizes[to]:
             return False
         mode, its_mode = self._modes[row], other._modes[to]

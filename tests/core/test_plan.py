@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s32s.core import guards, paths, plan, tree
+from s32s.core.compare import Reason, difference
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits, MaxDelete
-from s32s.core.plan import Plan, Put, Reason, Rejection, Verb, difference
+from s32s.core.plan import Plan, Put, Rejection, Verb
 from s32s.core.rules import Rules, Verdict, compile_rules
 from s32s.core.tree import Item, Kind, Tree
 
@@ -135,7 +136,7 @@ def listed(made: Plan) -> dict[str, list[str]]:
         "puts": [put.item.path for put in made.puts],
         "keeps": [keep.source.path for keep in made.unchanged],
         "extras": [item.path for item in made.extras],
-        "carried": [item.path for item in made.carried],
+        "carried": [item.path for item in made.spared],
         "rejected": [rejection.path for rejection in made.rejected],
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s32s.core.plan import Reason, difference
+from s32s.core.compare import Reason, difference
 from s32s.core.tree import Item, Kind
 
 FILE = Item("f", size=3, mtime_ns=1, mode=0o644, sha256="0" * 64)

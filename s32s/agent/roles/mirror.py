@@ -26,7 +26,7 @@ from s32s.agent.roles.base import (
     writer,
 )
 from s32s.config.maps import Role, S3Path
-from s32s.core import paths, tree
+from s32s.core import compare, paths, tree
 from s32s.core.errors import NotFound, Refused, StoreError, TemporaryFailure
 from s32s.core.tree import Item, Kind, Tree, is_md5
 from s32s.replication.replicate import RunContext, apply, until_still
@@ -134,7 +134,7 @@ def _settled(
     unknown: list[Item] = []
     for item in source:
         there = target.get(item.path)
-        if there is None or not _is_doubtful(item, there):
+        if there is None or not compare.is_undecided(item, there):
             continue
         if copies.get(item.path) == (item.etag, there.etag):
             known[item.path] = there._replace(copy_of=item.etag)
@@ -152,16 +152,6 @@ def _settled(
 
     for_each(unknown, ask, jobs=context.jobs)
     return _with(source, plain), _with(target, known)
-
-
-def _is_doubtful(item: Item, there: Item) -> bool:
-    return (
-        item.kind is Kind.FILE
-        and there.kind is Kind.FILE
-        and item.size == there.size
-        and item.etag != there.etag
-        and not (item.sha256 and there.sha256)
-    )
 
 
 def _with(made: Tree, changed: dict[str, Item]) -> Tree:

@@ -17,8 +17,9 @@ import secrets
 import stat
 
 from s32s.core import paths
+from s32s.core.compare import Reason
 from s32s.core.errors import EntryFailed, Refused, SourceChanged
-from s32s.core.plan import Plan, Put, Reason
+from s32s.core.plan import Plan, Put
 from s32s.core.tree import Kind
 from s32s.stores.base import Change
 from s32s.stores.local import meanwhile

@@ -16,9 +16,9 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from s32s.core import tree
+from s32s.core import compare, tree
 from s32s.core.rules import EVERYTHING
-from s32s.core.tree import Columns, Item, Kind, Tree, is_md5
+from s32s.core.tree import Columns, Item, Kind, Tree
 from s32s.stores.local.stat_cache import CachedHash, StatCache, are_past, stamp
 from s32s.system import disk
 
@@ -258,18 +258,6 @@ def recall(walked: DirectoryListing, index: StatCache) -> tuple[Columns, array[i
     return columns, rows
 
 
-def needs(item: Item, beside: Item) -> tuple[bool, bool]:
-    """Which hashes of a local file decide whether it equals `beside`, of the same size: (SHA-256, MD5).
-
-    None, where an ETag that we know to be this content's is the same.
-    """
-    if beside.sha256:
-        return item.sha256 is None, False
-    if item.etag is not None and item.etag == beside.etag:
-        return False, False
-    return False, item.md5 is None and is_md5(beside.etag)
-
-
 def read_hashes(
     root: int, found: DirectoryEntry, *, md5: bool, progress: Callable[[int], None]
 ) -> tuple[Item, CachedHash] | None:
@@ -313,7 +301,7 @@ def to_hash(here: Tree, other: Tree, *, strays: bool) -> Iterator[tuple[int, boo
         if to is not None:
             for at in range(count):
                 if not here.is_decided(row + at, other, to + at):
-                    sha256, md5 = needs(here[row + at], other[to + at])
+                    sha256, md5 = compare.missing_hashes(here[row + at], other[to + at])
                     if sha256 or md5:
                         yield row + at, md5
         elif wanted and here.kind(row) is Kind.FILE and here[row].sha256 is None and here[row].size in wanted:

@@ -17,7 +17,7 @@ from s32s.backends.s3.downloads import RANGE
 from s32s.backends.s3.lane import GetRequest
 from s32s.backends.s3.objects import CopySource, GetResult, PutResult
 from s32s.config.maps import S3Path
-from s32s.core import paths
+from s32s.core import compare, paths
 from s32s.core.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
 from s32s.core.tree import Item, is_md5
 from s32s.stores.base import Batch, Progress
@@ -51,7 +51,7 @@ class ObjectBody:
         """
         item = self._item
         got, self._got = self._got, None
-        if got is None or not is_same_object(item, size=got.size, etag=got.etag):
+        if got is None or not compare.is_object(item, size=got.size, etag=got.etag):
             got = self._open()
         md5 = hashlib.md5(usedforsecurity=False) if not item.sha256 and is_md5(item.etag) else None
         try:
@@ -121,12 +121,12 @@ class ObjectBody:
         bucket, key = self._place.bucket, self._place.key(item.path)
         with contextlib.suppress(NotFound, PreconditionFailed):
             got = self._engine.get(bucket, key, etag=item.etag, is_large=item.size > RANGE)
-            if is_same_object(item, size=got.size, etag=got.etag):
+            if compare.is_object(item, size=got.size, etag=got.etag):
                 return got
         if item.version:
             with contextlib.suppress(NotFound, AccessDenied):
                 got = self._engine.get(bucket, key, version=item.version, is_large=item.size > RANGE)
-                if is_same_object(item, size=got.size, etag=got.etag):
+                if compare.is_object(item, size=got.size, etag=got.etag):
                     return got
         raise self._moved()
 
@@ -169,8 +169,3 @@ class ReadAhead:
         answers = self._engine.get_many(self._place.bucket, wanted, at_once=self.at_once)
         for item, got in zip(items, answers, strict=True):
             yield ObjectBody(self._engine, self._place, item, got)
-
-
-def is_same_object(item: Item, *, size: int, etag: str | None) -> bool:
-    """Tell whether size and ETag agree; an ETag that is missing proves nothing (some servers leave it out)."""
-    return size == item.size and (not etag or not item.etag or etag == item.etag)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.listing import ListedObject
 from s32s.config.maps import S3Path
-from s32s.core import paths, tree
+from s32s.core import compare, paths, tree
 from s32s.core.errors import BadPath, IntegrityError, NotFound, PushInProgress, SourceChanged, StaleManifest, StoreError
 from s32s.core.plan import Plan
 from s32s.core.rules import EVERYTHING, Rules
@@ -26,7 +26,7 @@ from s32s.core.tree import Item, Kind, Tree, is_md5
 from s32s.format import manifest
 from s32s.format.manifest import HEAD_KEY, Head, ManifestRef
 from s32s.stores.base import Batch
-from s32s.stores.objects.bodies import ObjectBody, ReadAhead, is_same_object
+from s32s.stores.objects.bodies import ObjectBody, ReadAhead
 from s32s.stores.objects.change import ManifestCache, Publisher, S3Change, Writer
 
 #: Of earlier generations, that are looked into for what a push has not deleted yet.
@@ -259,7 +259,7 @@ class S3Prefix:
         for before in self._earlier_trees():
             for path in gone:
                 item, old = listed.get(path), before.get(path)
-                if item is not None and old is not None and _agree(old, item):
+                if item is not None and old is not None and compare.agrees(old, item):
                     waiting.add(path)
         return [path for path in different if path not in waiting]
 
@@ -334,17 +334,11 @@ def _differences(known: Tree, listed: Tree) -> list[str]:
             for here, there in zip(range(at, at + count), range(to, to + count), strict=True):
                 told, found = known[here], listed[there]
                 has_etags = has_etags or bool(found.etag)
-                if not _agree(told, found):
+                if not compare.agrees(told, found):
                     different.append(found.path)
                 elif told.kind is Kind.FILE and told.etag and not found.etag:
                     without.append(found.path)
     return different + without if has_etags else different
-
-
-def _agree(told: Item, listed: Item) -> bool:
-    if told.kind is not listed.kind:
-        return False
-    return told.kind is not Kind.FILE or is_same_object(told, size=listed.size, etag=listed.etag)
 
 
 def listed_tree(objects: Iterable[ListedObject], place: S3Path, *, on_disk: bool = True) -> Tree:
