@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s32s.agent.state import CachedMaps, State
-from s32s.backends.s3.backend import S3Backend
+from s32s.backends.s3.service import S3Service
 from s32s.config import maps
 from s32s.config.maps import MapSet, Problem, S3Path
 from s32s.core import paths
@@ -33,7 +33,7 @@ class Update:
     gone: tuple[str, ...]
 
 
-def load(source: S3Path, state: State, engine: S3Backend) -> MapSet:
+def load(source: S3Path, state: State, engine: S3Service) -> MapSet:
     """The cached maps of `source`; fetched when there are none.
 
     Raises:
@@ -42,13 +42,13 @@ def load(source: S3Path, state: State, engine: S3Backend) -> MapSet:
     return cached(source, state, engine) or update(source, state, engine).maps
 
 
-def cached(source: S3Path, state: State, engine: S3Backend) -> MapSet | None:
+def cached(source: S3Path, state: State, engine: S3Service) -> MapSet | None:
     """The cached maps of `source` on this server, or None."""
     known = state.cached_maps(_name(source, engine))
     return maps.load(known.files) if known is not None else None
 
 
-def update(source: S3Path, state: State, engine: S3Backend) -> Update:
+def update(source: S3Path, state: State, engine: S3Service) -> Update:
     """Fetch the maps and replace the cache, whole or not at all.
 
     Raises:
@@ -58,7 +58,7 @@ def update(source: S3Path, state: State, engine: S3Backend) -> Update:
     return take(preview(source, engine, before=cached(source, state, engine)), state)
 
 
-def preview(source: S3Path, engine: S3Backend, *, before: MapSet | None) -> Update:
+def preview(source: S3Path, engine: S3Service, *, before: MapSet | None) -> Update:
     """Fetch the maps and compare them with those of before; the cache stays as it is.
 
     Raises:
@@ -87,12 +87,12 @@ def take(update: Update, state: State) -> Update:
     return update
 
 
-def _name(source: S3Path, engine: S3Backend) -> str:
+def _name(source: S3Path, engine: S3Service) -> str:
     """What maps are cached under: the same path on another server holds other maps."""
     return f"{source} at {engine.endpoint_url}" if engine.endpoint_url else str(source)
 
 
-def fetch(source: S3Path, engine: S3Backend) -> Iterator[tuple[str, bytes]]:
+def fetch(source: S3Path, engine: S3Service) -> Iterator[tuple[str, bytes]]:
     """Every map file below a prefix, or the one object named, as (key, bytes).
 
     Raises:

@@ -10,7 +10,7 @@ import os.path
 from collections.abc import Iterable
 
 from s32s.agent import catalog
-from s32s.backends.s3.backend import S3Backend
+from s32s.backends.s3.service import S3Service
 from s32s.config import maps
 from s32s.config.maps import MapSet, S3Path
 from s32s.config.settings import S3Connection, allow_problem
@@ -62,9 +62,9 @@ def outside(loaded: MapSet, allow: Iterable[str]) -> list[str]:
     ]
 
 
-def _engine(connection: S3Connection) -> S3Backend:
+def _engine(connection: S3Connection) -> S3Service:
     """A connection that gives up soon: somebody waits."""
-    engine = S3Backend(connection.model_copy(update={"retries": 1}))
+    engine = S3Service(connection.model_copy(update={"retries": 1}))
     engine.attend()
     return engine
 

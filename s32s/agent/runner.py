@@ -20,7 +20,7 @@ from s32s.agent.roles.mirror import mirror
 from s32s.agent.roles.pull import pull
 from s32s.agent.roles.push import push
 from s32s.agent.state import INTERRUPTED, Result, State
-from s32s.backends.s3.backend import S3Backend
+from s32s.backends.s3.service import S3Service
 from s32s.config import settings
 from s32s.config.maps import Entry, MapSet, Role
 from s32s.config.settings import Settings
@@ -45,8 +45,8 @@ def open_agent(
     Raises:
         ConfigError: the state cannot be used.
     """
-    engine = S3Backend(configuration.s3)
-    mirror_engine = S3Backend(configuration.s3.mirror) if configuration.s3.mirror else engine
+    engine = S3Service(configuration.s3)
+    mirror_engine = S3Service(configuration.s3.mirror) if configuration.s3.mirror else engine
     if attended:
         engine.attend()
         mirror_engine.attend()

@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s32s.agent.state import State
-from s32s.backends.s3.listing import ListedObject
-from s32s.config.maps import S3Path
+from s32s.backends.base import ListedObject
 from s32s.config.settings import Directories
 from s32s.core import guards, plan, tree
 from s32s.core.guards import Limits, MaxDelete
@@ -40,7 +39,7 @@ def objects(keys: int, *, mirror: bool) -> Iterator[ListedObject]:
             continue
         content = f"{number}{'-old' if mirror and number % 100 == 0 else ''}"
         etag = hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()
-        key = f"photos/stores/store-{number // 50:06}/photos/{number:08}.jpg"
+        key = f"stores/store-{number // 50:06}/photos/{number:08}.jpg"
         yield ListedObject(key, 20_000 + number, etag, (1_800_000_000 + number % 100_000) * SECOND)
 
 
@@ -55,13 +54,12 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=100_000, help="on each side")
     keys = parser.parse_args().keys
 
-    place = S3Path("bucket", "photos")
     began_with = peak()
     listing_s = 0.0
     trees: list[tree.Tree] = []
     for mirror in (False, True):
         began = time.process_time()
-        trees.append(prefix.listed_tree(objects(keys, mirror=mirror), place))
+        trees.append(prefix.listed_tree(objects(keys, mirror=mirror), "bucket/photos", room=1000))
         listing_s += time.process_time() - began
     listed = peak() - began_with
     began = time.process_time()

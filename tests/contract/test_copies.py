@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from support.faultproxy import FaultProxy, Rule, Status
 from support.servers import S3Server, get, make_bucket, put
 
-from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.copying import COPY_LIMIT, copy_ranges
 from s32s.backends.s3.objects import CopySource
+from s32s.backends.s3.service import S3Service
 from s32s.config.settings import S3Connection
 from s32s.core.errors import AccessDenied, SourceChanged, StoreError, TemporaryFailure
 
@@ -36,12 +36,12 @@ def server(moto: S3Server) -> S3Server:
     return moto
 
 
-def engine(server: S3Server, monkeypatch: pytest.MonkeyPatch, *, retries: int = 0) -> S3Backend:
+def engine(server: S3Server, monkeypatch: pytest.MonkeyPatch, *, retries: int = 0) -> S3Service:
     """An engine that copies what is larger than 6 MiB in parts of 5."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     settings = S3Connection(endpoint_url=server.endpoint_url, retries=retries)
-    return S3Backend(settings, copy_limit=6 * MIB, copy_part=5 * MIB)
+    return S3Service(settings, copy_limit=6 * MIB, copy_part=5 * MIB)
 
 
 def original(server: S3Server, bucket: str, key: str, data: bytes) -> CopySource:

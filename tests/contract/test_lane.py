@@ -27,6 +27,7 @@ from support.servers import S3Server, put
 from s32s.backends.s3 import lane as module
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.lane import GetRequest, HttpClient, SmallResponse
+from s32s.backends.s3.service import S3Service
 from s32s.backends.s3.sigv4 import Keys, Signer
 from s32s.config.maps import S3Path
 from s32s.config.settings import S3Settings
@@ -210,19 +211,21 @@ def test_without_a_lane_there_are_as_many_threads_as_jobs(
     """And every thread has one object under way."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    prefix = S3Prefix(
-        S3Backend(S3Settings(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p")
-    )
+    prefix = prefix_of(server, bucket)
     assert prefix.read_ahead(64).at_once == 8
     assert prefix.read_ahead(3).at_once == 3
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
-    prefix = S3Prefix(
-        S3Backend(S3Settings(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p")
-    )
+    prefix = prefix_of(server, bucket)
     assert prefix.read_ahead(64).at_once == 1
-    limited = S3Backend(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
+    limited = S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
     limited.limit(RateLimiter(1_000_000), RateLimiter(None))
-    assert S3Prefix(limited, S3Path(bucket, "p")).read_ahead(64).at_once == 1
+    assert S3Prefix(S3Backend(limited, S3Path(bucket, "p"))).read_ahead(64).at_once == 1
+
+
+def prefix_of(server: S3Server, bucket: str) -> S3Prefix:
+    """A prefix by a service of its own."""
+    service = S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
+    return S3Prefix(S3Backend(service, S3Path(bucket, "p")))
 
 
 def test_a_listing_is_the_same_by_lane_and_by_library(
@@ -236,10 +239,10 @@ def test_a_listing_is_the_same_by_lane_and_by_library(
         put(server, bucket, key, b"x")
     settings = S3Settings(endpoint_url=proxy.endpoint_url, region=server.region)
 
-    by_lane = list(itertools.chain(*S3Backend(settings).pages(bucket, "p")))
+    by_lane = list(itertools.chain(*S3Service(settings).pages(bucket, "p")))
     plain = proxy.count(on(listing=True))
     proxy.add(Rule(on(listing=True), Reset(at_byte=0), times=1))
-    by_library = list(itertools.chain(*S3Backend(settings).pages(bucket, "p")))
+    by_library = list(itertools.chain(*S3Service(settings).pages(bucket, "p")))
 
     assert sorted(found.key for found in by_lane) == sorted(keys)
     assert by_lane == by_library

@@ -6,7 +6,8 @@ import datetime
 
 import pytest
 
-from s32s.backends.s3.listing import ListedObject, http_ns, objects
+from s32s.backends.base import ListedObject
+from s32s.backends.s3.listing import http_ns, objects
 from s32s.core.errors import StoreError, Unreachable
 
 SECOND_NS = 1_000_000_000

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from s32s.agent.state import Result, State
 from s32s.backends.s3.backend import S3Backend
+from s32s.backends.s3.service import S3Service
 from s32s.config.maps import Entry, Role
 from s32s.config.settings import Settings
 from s32s.core import events, paths
@@ -33,8 +34,8 @@ class Agent:
 
     settings: Settings
     state: State
-    engine: S3Backend
-    mirror_engine: S3Backend
+    engine: S3Service
+    mirror_engine: S3Service
     host: str
     homes: frozenset[str] = frozenset()
 
@@ -131,8 +132,7 @@ def prefix_of(entry: Entry, agent: Agent, *, on_disk: bool = True) -> S3Prefix:
         on_disk: whether what it holds becomes files here.
     """
     return S3Prefix(
-        agent.engine,
-        entry.s3_path,
+        S3Backend(agent.engine, entry.s3_path),
         rules=entry.rules(),
         has_manifest=entry.manifest,
         cache=ManifestCache(agent.state.cached_manifest, agent.state.cache_manifest),

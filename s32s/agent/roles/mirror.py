@@ -25,6 +25,7 @@ from s32s.agent.roles.base import (
     warn_of_other_writer,
     writer,
 )
+from s32s.backends.s3.backend import S3Backend
 from s32s.config.maps import Role, S3Path
 from s32s.core import compare, paths, tree
 from s32s.core.errors import NotFound, Refused, StoreError, TemporaryFailure
@@ -45,8 +46,7 @@ def mirror(place: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
     _check_places(there, job, agent)
     state = agent.state
     target = S3Prefix(
-        agent.mirror_engine,
-        there,
+        S3Backend(agent.mirror_engine, there),
         rules=job.entry.rules(),
         has_manifest=job.entry.manifest,
         cache=ManifestCache(
@@ -145,8 +145,7 @@ def _settled(
     def ask(item: Item) -> None:
         context.heartbeat(0)
         with contextlib.suppress(NotFound):  # gone meanwhile: the copy will notice
-            here = agent.engine.about(from_.place.bucket, from_.place.key(item.path))
-            there = agent.mirror_engine.about(to.place.bucket, to.place.key(item.path))
+            here, there = from_.backend.head(item.path), to.backend.head(item.path)
             if here.has_md5 and there.has_md5:
                 plain[item.path] = item._replace(md5=item.etag)
 

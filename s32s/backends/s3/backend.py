@@ -1,408 +1,152 @@
-"""S3 behind a few verbs: plain GETs by a lane of our own, other objects by a small client, all the rest by boto3.
-
-boto3 spends about 3 ms of CPU on an object, `_client` a tenth, and `_lane` a fiftieth; but the lane knows nothing
-beyond the plain case, and what it leaves is asked for again: objects by `_client`, listings by boto3, which alone knows
-copies, tags and markers, too. Each of these requests is sent by `_http`, under the same bounds; refusals become errors
-in `_answers`; retries and credentials are `_connection`'s.
-
-None of them checks content: wrong bytes of the right length are taken for good. The reader of a body verifies it.
-"""
+"""A bucket and a prefix as a backend."""
 
 from __future__ import annotations
 
-import contextlib
-import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
-from s32s.backends.base import Chunk
-from s32s.backends.s3.copying import COPY_LIMIT, COPY_PART, Copies
-from s32s.backends.s3.downloads import Downloads, got_of, length_of
-from s32s.backends.s3.errors import shown
-from s32s.backends.s3.lane import ETAG, GetRequest
-from s32s.backends.s3.listing import ListedObject, bare, objects, plain_page
-from s32s.backends.s3.objects import (
-    HEADERS,
-    LARGE,
-    META,
-    SMALL,
-    Condition,
-    CopySource,
+from s32s.backends.base import (
+    OVERWRITE,
+    Backend,
+    Capabilities,
+    Chunk,
+    Create,
+    GetRequest,
     GetResult,
+    ListedObject,
     ObjectMeta,
+    Overwrite,
+    PutMode,
     PutResult,
-    version_of,
 )
-from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session
-from s32s.backends.s3.uploads import PART_SIZE, Uploads
-from s32s.config.settings import S3Connection
-from s32s.core.errors import NotFound, StoreError, Unreachable
-from s32s.system.concurrency import prefetch, run_interruptible
-from s32s.system.rate_limit import RateLimiter
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import (
-        ListObjectsV2RequestTypeDef,
-    )
-
-
-#: Small objects that a thread has under way by the lane at the same time.
-_SMALL_AT_ONCE = 8
-_SMALL_PUT = 256 * 1024  # that goes by the lane: on a thin line it must be sent within the time of one answer
-_PAGES_AHEAD = 2
-_MOST_KEYS = 5_000_000  # of a listing; a server that names more never ends
-
-_BATCH = 1000  # DeleteObjects takes no more keys (S3 API)
+from s32s.backends.s3 import lane
+from s32s.backends.s3.downloads import RANGE
+from s32s.backends.s3.objects import Condition, CopySource
+from s32s.backends.s3.service import S3Service
+from s32s.config.maps import S3Path
+from s32s.core.errors import NotFound, PreconditionFailed, Unsupported, WriteConflict
 
 
 class S3Backend:
-    """One endpoint with one set of credentials. Thread-safe.
+    """One place of a service; see `Backend`, `ServerSideCopy` and `UnfinishedUploads`."""
 
-    Args:
-        settings: the [s3] table of the configuration, or [s3.mirror].
-        copy_limit: larger objects are copied in parts.
-        copy_part: how large these are at least.
-    """
-
-    def __init__(self, settings: S3Connection, *, copy_limit: int = COPY_LIMIT, copy_part: int = COPY_PART) -> None:
-        self._connection = S3Session(settings)
-        self._copies = Copies(self._connection, self.about, limit=copy_limit, part=copy_part)
-        self._out = RateLimiter(None)
-        self._downloads = Downloads(self._connection)
-        self._uploads = Uploads(self._connection)
-        self._condition: dict[str, Condition] = {}
-
-    def limit(self, incoming: RateLimiter, outgoing: RateLimiter) -> None:
-        """Move bodies no faster than that from now on; copies within S3 move none."""
-        self._downloads.pace, self._out = incoming, outgoing
+    def __init__(self, service: S3Service, place: S3Path) -> None:
+        self._service = service
+        self._place = place
 
     @property
-    def endpoint_url(self) -> str | None:
-        """The address of the server; None for AWS, or where a profile names it."""
-        return self._connection.endpoint_url
+    def location(self) -> str:
+        """See `Backend`."""
+        return str(self._place)
 
-    def attend(self) -> None:
-        """Somebody watches: from now on an address at which nothing answers is an error at once."""
-        self._connection.is_attended = True
-
-    def listen(self, on_wait: Callable[[str], None]) -> None:
-        """Tell `on_wait` from now on why a request is made once more; it may be called from several threads."""
-        self._connection.on_wait = on_wait
-
-    # -- reading
-
-    def pages(self, bucket: str, prefix: str) -> Iterator[list[ListedObject]]:
-        """Every object below `prefix/`, page by page, in any order; keys as S3 has them, all of them or an error.
-
-        A final slash (a directory marker) stays, and so do keys that no path can be, which are to be refused by name.
-
-        Raises:
-            StoreError: a page is no listing, or the pages do not come to an end.
-        """
-        listing = _Listing(bucket, prefix)
-        for number, page in enumerate(prefetch(lambda: self._pages(bucket, prefix), most=_PAGES_AHEAD)):
-            listed = objects(page)
-            listing.add(listed)
-            if number and not listed:
-                raise _broken_off(bucket, prefix)  # the page before has promised more keys
-            yield listed
-
-    def buckets(self) -> list[str]:
-        """The names of all buckets of these credentials.
-
-        Raises:
-            AccessDenied: they may not list them, which many rightly may not.
-        """
-        answer = self._connection.call(lambda: self._connection.boto().list_buckets(), bucket="", key="")
-        return [bucket.get("Name", "") for bucket in answer.get("Buckets", [])]
-
-    def below(self, bucket: str, start: str) -> list[str]:
-        """What one may type after `start`: prefixes up to the next slash, and keys; at most a hundred."""
-        answer = self._connection.call(
-            lambda: self._connection.boto().list_objects_v2(Bucket=bucket, Prefix=start, Delimiter="/", MaxKeys=100),
-            bucket=bucket,
-            key=start,
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Backend`."""
+        bucket = self._place.bucket
+        return Capabilities(
+            conditional_put=self._service.conditions(bucket) != [Condition.NONE],
+            max_key_bytes=self._place.room,
+            concurrent_gets=self._service.at_once(bucket),
         )
-        prefixes = [found.get("Prefix", "") for found in answer.get("CommonPrefixes", [])]
-        return prefixes + [found["Key"] for found in answer.get("Contents", [])]
+
+    def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
+        """See `Backend`."""
+        below = self._place.key(prefix) if prefix else self._place.prefix
+        return self._service.pages(self._place.bucket, below, skip=len(self._place.key("")))
+
+    def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
+        """See `Backend`."""
+        return self._service.about(self._place.bucket, self._place.key(key), version=version, tags=tags)
 
     def get(
-        self, bucket: str, key: str, *, etag: str | None = None, version: str | None = None, is_large: bool = False
+        self, key: str, *, if_match: str | None = None, version: str | None = None, expected: int | None = None
     ) -> GetResult:
-        """Open an object for reading.
-
-        Args:
-            is_large: read it in ranges; it is expected to have more than one.
-            etag: fail unless the object has it; the server may ignore that, so compare `GetResult.etag` too.
-            version: read this version instead of the current one.
-
-        Raises:
-            NotFound, AccessDenied, PreconditionFailed, Unreachable, …
-        """
-        return self._downloads.open(bucket, key, etag=etag, version=version, is_large=is_large)
-
-    def at_once(self, bucket: str) -> int:
-        """How many small objects a thread may ask `get_many` for at the same time; 1 where it has nothing to say."""
-        return _SMALL_AT_ONCE if not self._downloads.pace.is_limited and self._connection.lane(bucket).is_open else 1
-
-    def get_many(self, bucket: str, wanted: Iterable[GetRequest], *, at_once: int) -> Iterator[GetResult | None]:
-        """Open many small objects, some at the same time, in their order; None for what `get` is to be asked for."""
-        if self._downloads.pace.is_limited:
-            return (None for _ in wanted)  # several at once would come faster than is allowed
-        lane = self._connection.lane(bucket)
-        return (
-            answer and got_of(answer.headers, size=len(answer.body), chunks=iter((answer.body,)))
-            for answer in lane.get_many(wanted, at_once=at_once)
+        """See `Backend`."""
+        is_large = expected is not None and expected > RANGE
+        return self._service.get(
+            self._place.bucket, self._place.key(key), etag=if_match, version=version, is_large=is_large
         )
 
-    def get_small(self, bucket: str, key: str, *, limit: int) -> tuple[bytes, str | None]:
-        """A whole small object and its ETag.
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+        """See `Backend`."""
+        bucket, key = self._place.bucket, self._place.key
+        wanted = (lane.GetRequest(key(one.key), one.if_match, one.limit) for one in requests)
+        return self._service.get_many(bucket, wanted, at_once=concurrency)
 
-        Raises:
-            StoreError: it is larger than `limit` bytes.
-        """
-        got = run_interruptible(lambda: next(self.get_many(bucket, [GetRequest(key, None, limit)], at_once=1)))
-        got = got or self.get(bucket, key)
-        if got.size > limit:
-            raise StoreError(f"{shown(bucket, key)} has {got.size:,} bytes, which is more than it can rightly have")
-        return run_interruptible(lambda: b"".join(got.chunks)), got.etag
-
-    def about(self, bucket: str, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
-        """What an object is and carries; its tags on demand.
-
-        Raises:
-            NotFound, AccessDenied, …
-        """
-        query = {"versionId": version} if version else None
-
-        def look() -> Mapping[str, str]:
-            response = self._connection.client(bucket).send("HEAD", key, query=query, read_timeout_s=READ_TIMEOUT_S)
-            response.read(0)
-            return response.headers
-
-        def read_tags() -> dict[str, str]:
-            which = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
-            answer = self._connection.boto().get_object_tagging(**which)  # type: ignore[arg-type] # a TypedDict made step by step
-            return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
-
-        facts = self._connection.call(look, bucket=bucket, key=key)
-        encryption = facts.get("x-amz-server-side-encryption", "")
-        return ObjectMeta(
-            size=length_of(facts, bucket, key),
-            etag=bare(facts.get("etag")),
-            has_md5="x-amz-server-side-encryption-customer-algorithm" not in facts and "kms" not in encryption,
-            headers={header: value for header in HEADERS.values() if (value := facts.get(header.lower()))},
-            metadata={name[len(META) :]: value for name, value in facts.items() if name.startswith(META)},
-            tags=self._connection.call(read_tags, bucket=bucket, key=key)
-            if tags and facts.get("x-amz-tagging-count", "0") != "0"
-            else {},
-        )
-
-    # -- writing
+    def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
+        """See `Backend`."""
+        return self._service.get_small(self._place.bucket, self._place.key(key), limit=limit)
 
     def put(
         self,
-        bucket: str,
         key: str,
         chunks: Callable[[], Iterator[Chunk]],
         *,
         size: int,
-        about: ObjectMeta | None = None,
+        mode: PutMode = OVERWRITE,
+        meta: ObjectMeta | None = None,
     ) -> PutResult:
-        """Write an object; a large one in parts, with bounded memory.
+        """See `Backend`."""
+        bucket, full = self._place.bucket, self._place.key(key)
+        if isinstance(mode, Overwrite):
+            return self._service.put(bucket, full, chunks, size=size, about=meta)
+        return self._put_if(full, b"".join(chunks()), None if isinstance(mode, Create) else mode.etag)
 
-        SigV4 signs the SHA-256 of every payload, so S3 itself refuses bytes that were damaged on the way.
+    def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """See `Backend`."""
+        failed = self._service.delete(self._place.bucket, [self._place.key(key) for key in keys])
+        skip = len(self._place.key(""))
+        return {key[skip:]: why for key, why in failed.items()}
 
-        Args:
-            chunks: the bytes from the start; called again for a renewed token.
-            size: expected number of bytes, which decides about parts.
-            about: whose headers, metadata and tags the object gets.
-        """
+    def copies_from(self, source: Backend) -> bool:
+        """See `ServerSideCopy`."""
+        return isinstance(source, S3Backend) and source._service is self._service
 
-        def paid() -> Iterator[Chunk]:
-            for chunk in chunks():
-                self._out.acquire(len(chunk))
-                yield chunk
-
-        headers = about.to_headers() if about is not None else {}
-        if size > PART_SIZE:
-            return self._uploads.put(bucket, key, paid(), size=size, headers=headers)
-        data = b"".join(paid())
-        if (
-            not headers
-            and len(data) <= _SMALL_PUT
-            and (answer := run_interruptible(lambda: self._lane_put(bucket, key, data)))
-        ):
-            return answer
-        return self._put(bucket, key, data, headers)
-
-    def put_if(
-        self, bucket: str, key: str, data: bytes, *, etag: str | None, condition: Condition = Condition.QUOTED
+    def copy(
+        self,
+        source: Backend,
+        source_key: str,
+        key: str,
+        *,
+        size: int,
+        etag: str | None,
+        version: str | None = None,
+        progress: Callable[[int], None],
     ) -> PutResult:
-        """Write a small object only if the one that is there has `etag`, or, with None, if there is none.
+        """See `ServerSideCopy`."""
+        if not isinstance(source, S3Backend):
+            raise TypeError("copies_from says no")
+        there = source._place
+        original = CopySource(there.bucket, there.key(source_key), size, etag, version)
+        return self._service.copy(original, self._place.bucket, self._place.key(key), progress=progress)
 
-        Raises:
-            PreconditionFailed: S3 says that it is otherwise. It may also be our own earlier attempt whose answer was
-                lost; and a server that ignores conditions never says it. So read the object afterwards.
-            Unsupported: the server knows no such condition.
+    def abort_uploads(self, *, keys: Collection[str] | None = None) -> None:
+        """See `UnfinishedUploads`."""
+        full = None if keys is None else {self._place.key(key) for key in keys}
+        self._service.abort_uploads(self._place.bucket, self._place.prefix, keys=full)
+
+    def _put_if(self, key: str, data: bytes, etag: str | None) -> PutResult:
+        """Write where the object that is there has `etag`, or, with None, where there is none.
+
+        A condition that is refused although nothing else is there is one that this server cannot take: the next way to
+        write it is tried, at last none at all.
         """
-        headers = {"if-none-match": "*"} if etag is None else {"if-match": f'"{etag}"'}
-        if condition is Condition.BARE and etag is not None:
-            headers = {"if-match": etag}
-        elif condition is Condition.NONE:
-            headers = {}
-        return self._put(bucket, key, data, headers)
-
-    def conditions(self, bucket: str) -> Sequence[Condition]:
-        """What to try for a conditional write: all, or the one that this server is known to take."""
-        return [self._condition[bucket]] if bucket in self._condition else list(Condition)
-
-    def took(self, bucket: str, condition: Condition) -> None:
-        """Remember what this server has taken, for this bucket: with versions some are of another mind."""
-        self._condition[bucket] = condition
-
-    def copy(self, original: CopySource, bucket: str, key: str, *, progress: Callable[[int], None]) -> PutResult:
-        """See `Copies.copy`."""
-        return self._copies.copy(original, bucket, key, progress=progress)
-
-    def put_marker(self, bucket: str, key: str) -> None:
-        """Write an empty object whose key ends in a slash."""
-        self._connection.call(
-            lambda: self._connection.boto().put_object(Bucket=bucket, Key=key, Body=b""), bucket=bucket, key=key
-        )
-
-    def exists(self, bucket: str, key: str) -> bool:
-        """Tell whether there is an object of exactly this key."""
-        try:
-            self.about(bucket, key)
-        except NotFound:
-            return False
-        return True
-
-    def delete(self, bucket: str, keys: Sequence[str]) -> dict[str, str]:
-        """Delete objects, a thousand a request; return why each of those that are still there is."""
-        failed: dict[str, str] = {}
-
-        def work(batch: Sequence[str]) -> None:
-            answer = self._connection.boto().delete_objects(
-                Bucket=bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
-            )
-            for error in answer.get("Errors", []):
-                failed[error.get("Key", "")] = f"{error.get('Code', '')} {error.get('Message', '')}".strip()
-
-        for start in range(0, len(keys), _BATCH):
-            batch = keys[start : start + _BATCH]
-            self._connection.call(lambda batch=batch: work(batch), bucket=bucket, key=batch[0])  # type: ignore[misc] # bound now
-        return failed
-
-    def abort_uploads(self, bucket: str, prefix: str, *, keys: Collection[str] | None = None) -> None:
-        """Abort the multipart uploads that a dead run has left below `prefix/`; they cost money and are never seen.
-
-        Args:
-            keys: only of these; None for all.
-        """
-
-        def work() -> None:
-            client = self._connection.boto()
-            pages = client.get_paginator("list_multipart_uploads").paginate(
-                Bucket=bucket, Prefix=f"{prefix}/" if prefix else ""
-            )
-            for page in pages:
-                for upload in page.get("Uploads", []):
-                    if keys is not None and upload["Key"] not in keys:
-                        continue
-                    client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-
-        # Cleaning up only; some servers do not offer the listing, and some policies do not allow it.
-        with contextlib.suppress(StoreError):
-            self._connection.call(work, bucket=bucket, key=prefix)
-
-    # -- how calls are made
-
-    def _lane_put(self, bucket: str, key: str, data: bytes) -> PutResult | None:
-        answer = self._connection.lane(bucket).put(key, data)
-        return answer and _stored(answer.headers)  # None: not confirmed
-
-    def _put(self, bucket: str, key: str, data: Chunk, headers: Mapping[str, str]) -> PutResult:
-        def send() -> PutResult:
-            client = self._connection.client(bucket)
-            response = client.send("PUT", key, headers=headers, body=data, read_timeout_s=READ_TIMEOUT_S)
-            response.read(SMALL)
-            if (stored := _stored(response.headers)) is None:
-                raise Unreachable(f"S3 does not confirm that it has stored {shown(bucket, key)}", hint="run it again")
+        bucket = self._place.bucket
+        for condition in self._service.conditions(bucket):
+            try:
+                stored = self._service.put_if(bucket, key, data, etag=etag, condition=condition)
+            except WriteConflict:
+                raise
+            except (PreconditionFailed, Unsupported):
+                if self._etag(key) != etag:
+                    raise
+                continue
+            if etag is not None or condition is Condition.NONE:
+                self._service.took(bucket, condition)
             return stored
+        raise PreconditionFailed(f"S3 refuses to write {bucket}/{key}, although nobody has changed it")
 
-        return self._connection.call(send, bucket=bucket, key=key)
-
-    def _plain_page(self, asked: ListObjectsV2RequestTypeDef) -> Mapping[str, Any] | None:
-        query = {"list-type": "2", "encoding-type": "url", "prefix": asked["Prefix"]}
-        if "ContinuationToken" in asked:
-            query["continuation-token"] = asked["ContinuationToken"]
-        text = urllib.parse.urlencode(sorted(query.items()), quote_via=urllib.parse.quote, safe="")
-        answer = self._connection.lane(asked["Bucket"]).get(GetRequest("", None, LARGE, query=text))
-        return plain_page(bytes(answer.body)) if answer is not None else None
-
-    def _pages(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:
-        asked: ListObjectsV2RequestTypeDef = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
-        is_plain = True
-        tokens: set[str] = set()
-        while True:
-            page = self._plain_page(asked) if is_plain else None
-            if page is None:
-                is_plain = False
-                page = self._connection.call(
-                    lambda: self._connection.lister().list_objects_v2(**asked), bucket=bucket, key=prefix
-                )
-            yield page
-            if page.get("IsTruncated") is False:
-                return
-            following = page.get("NextContinuationToken")
-            if not following or following in tokens:
-                raise _broken_off(bucket, prefix)
-            tokens.add(following)
-            asked["ContinuationToken"] = following
-
-
-class _Listing:
-    """What was listed so far, to notice pages that come round again.
-
-    Nearly every server lists in the order of the keys, and then it takes no memory to know that none comes twice.
-    """
-
-    def __init__(self, bucket: str, prefix: str) -> None:
-        self._where = shown(bucket, prefix)
-        self._last = ""
-        self._count = 0
-        self._seen: set[int] | None = None
-
-    def add(self, listed: Sequence[ListedObject]) -> None:
-        """Take another page.
-
-        Raises:
-            StoreError: it names a key of an earlier page, or the listing does not end.
-        """
-        if not listed:
-            return
-        self._count += len(listed)
-        if self._count > _MOST_KEYS:
-            raise StoreError(f"the listing of {self._where} names more than {_MOST_KEYS:,} objects")
-        if self._seen is None and listed[0].key <= self._last:
-            self._seen = set()
-        self._last = listed[-1].key
-        if self._seen is not None:
-            keys = {hash(found.key) for found in listed}
-            if not self._seen.isdisjoint(keys):
-                raise StoreError(f"the listing of {self._where} names the same keys again", hint="check the endpoint")
-            self._seen |= keys
-
-
-def _stored(headers: Mapping[str, str]) -> PutResult | None:
-    """What the answer to a PUT says; None where it names no ETag, and then nobody knows whether the object is there."""
-    etag = bare(headers.get("etag"))
-    if not etag or not ETAG.fullmatch(etag):
-        return None
-    return PutResult(etag, version_of(headers.get("x-amz-version-id")))
-
-
-def _broken_off(bucket: str, prefix: str) -> StoreError:
-    return StoreError(f"the listing of {shown(bucket, prefix)} breaks off before its end", hint="try again")
+    def _etag(self, key: str) -> str | None:
+        try:
+            return self._service.about(self._place.bucket, key).etag
+        except NotFound:
+            return None

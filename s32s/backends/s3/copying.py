@@ -11,9 +11,10 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from s32s.backends.base import ObjectMeta, PutResult
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.listing import bare
-from s32s.backends.s3.objects import HEADERS, MAX_PARTS, CopySource, ObjectMeta, PutResult, version_of
+from s32s.backends.s3.objects import HEADERS, MAX_PARTS, CopySource, version_of
 from s32s.backends.s3.session import S3Session
 from s32s.core import paths
 from s32s.core.errors import (

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from s32s.backends.base import Chunk
+from s32s.backends.base import Chunk, GetResult
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.lane import GetRequest
 from s32s.backends.s3.listing import bare, http_ns
-from s32s.backends.s3.objects import GetResult, version_of
+from s32s.backends.s3.objects import version_of
 from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session, Tries
 from s32s.core.errors import PreconditionFailed, StoreError, Unreachable
 from s32s.system.concurrency import Future

@@ -14,8 +14,9 @@ import re
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from s32s.backends.base import ListedObject
 from s32s.core import paths
 from s32s.core.errors import StoreError, Unreachable
 
@@ -40,15 +41,6 @@ _PLAIN = re.compile(
 
 _MOST_DIGITS = 18  # of a size: more would not fit into 64 bits
 _MOST_SECONDS = 2**63 // 1_000_000_000 - 1
-
-
-class ListedObject(NamedTuple):
-    """One object of a listing."""
-
-    key: str
-    size: int
-    etag: str | None
-    stored_ns: int | None = None
 
 
 def bare(etag: str | None) -> str | None:
@@ -130,20 +122,29 @@ def _parted(body: bytes) -> tuple[bytes, bytes]:
     return body[begin:end], body[:begin] + body[end:]
 
 
-def objects(page: Mapping[str, Any]) -> list[ListedObject]:
+def objects(page: Mapping[str, Any], *, skip: int = 0) -> list[ListedObject]:
     """The objects of a page.
+
+    Args:
+        skip: so many characters of each key are left out.
 
     Raises:
         Unreachable, StoreError: they are none.
     """
     cut: bytes = page.get(_CUT, b"")
-    decode = _decoded if page.get("EncodingType") == "url" else str
+    plain = _decoded if page.get("EncodingType") == "url" else str
+
+    def decode(key: str) -> str:
+        return plain(key)[skip:]
+
     listed = _plain(cut, decode)
     if listed is None:
         listed = [_listed(*fields, decode=decode) for fields in _parsed(cut)]
     for other in page.get("Contents", []):  # of a server that writes the name of the element another way
         stored = other["LastModified"].isoformat() if "LastModified" in other else None
-        listed.append(_listed(other["Key"], str(other["Size"]), other.get("ETag"), stored, decode=str))
+        listed.append(
+            _listed(other["Key"], str(other["Size"]), other.get("ETag"), stored, decode=lambda key: key[skip:])
+        )
     return listed
 
 

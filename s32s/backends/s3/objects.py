@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import enum
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
-from s32s.backends.base import Chunk
+from s32s.backends.base import ObjectMeta
 
 #: Of a multipart upload (S3 API).
 MAX_PARTS = 10_000
@@ -46,34 +44,6 @@ class Condition(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectMeta:
-    """What an object is and carries beside its bytes (S3 API, HeadObject).
-
-    Attributes:
-        has_md5: whether its ETag may be an MD5 at all: not with KMS or customer keys.
-        headers: Content-Type, Cache-Control and their like, by their HTTP names.
-        metadata: the user's own, without `x-amz-meta-`.
-        tags: asked for only where there are any.
-    """
-
-    size: int
-    etag: str | None
-    has_md5: bool
-    headers: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def to_headers(self) -> dict[str, str]:
-        """The headers by which another object gets all that (S3 API, PutObject)."""
-        named = {name.lower(): value for name, value in self.headers.items()}
-        named |= {f"{META}{name}": value for name, value in self.metadata.items()}
-        if self.tags:
-            # Not every server takes a plus for a space.
-            named["x-amz-tagging"] = urllib.parse.urlencode(self.tags, quote_via=urllib.parse.quote, safe="")
-        return named
-
-
-@dataclass(frozen=True, slots=True)
 class CopySource:
     """The object that a copy is made of, as it was listed."""
 
@@ -84,25 +54,14 @@ class CopySource:
     version: str | None = None
 
 
-class PutResult(NamedTuple):
-    """What S3 says of an object that was just written."""
-
-    etag: str | None
-    version: str | None
-
-
-class GetResult(NamedTuple):
-    """An object that is being read: facts first, then `chunks` once.
-
-    Attributes:
-        stored_ns: tells when it was stored, in ns since the epoch.
-    """
-
-    size: int
-    etag: str | None
-    version: str | None
-    stored_ns: Callable[[], int | None]
-    chunks: Iterator[Chunk]
+def to_headers(meta: ObjectMeta) -> dict[str, str]:
+    """The headers by which another object gets what one carries (S3 API, PutObject)."""
+    named = {name.lower(): value for name, value in meta.headers.items()}
+    named |= {f"{META}{name}": value for name, value in meta.metadata.items()}
+    if meta.tags:
+        # Not every server takes a plus for a space.
+        named["x-amz-tagging"] = urllib.parse.urlencode(meta.tags, quote_via=urllib.parse.quote, safe="")
+    return named
 
 
 def version_of(version: str | None) -> str | None:

@@ -13,10 +13,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from xml.sax.saxutils import escape
 
-from s32s.backends.base import Chunk
+from s32s.backends.base import Chunk, PutResult
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.listing import bare
-from s32s.backends.s3.objects import MAX_PARTS, PutResult, version_of
+from s32s.backends.s3.objects import MAX_PARTS, version_of
 from s32s.backends.s3.session import PATIENT_TIMEOUT_S, READ_TIMEOUT_S, S3Session
 from s32s.core.errors import NotFound, StoreError, TemporaryFailure, Unreachable
 from s32s.core.tree import is_md5

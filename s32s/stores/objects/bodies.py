@@ -9,21 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
-from s32s.backends.base import Chunk
-from s32s.backends.s3.backend import S3Backend
-from s32s.backends.s3.downloads import RANGE
-from s32s.backends.s3.lane import GetRequest
-from s32s.backends.s3.objects import CopySource, GetResult, PutResult
-from s32s.config.maps import S3Path
+from s32s.backends.base import Backend, Chunk, GetRequest, GetResult, PutResult, ServerSideCopy
 from s32s.core import compare, paths
 from s32s.core.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
 from s32s.core.tree import Item, is_md5
 from s32s.stores.base import Batch, Progress
 
-#: Small objects of a batch, where several are under way at the same time.
+#: Small objects of a batch, where several are under way at the same time, and their bytes, which are held in memory.
 _BATCH = 32
+_BATCH_SIZE = 8 * 1024 * 1024
 
 
 class ObjectBody:
@@ -33,9 +28,8 @@ class ObjectBody:
         got: the object as it has come already; the first reading takes it.
     """
 
-    def __init__(self, engine: S3Backend, place: S3Path, item: Item, got: GetResult | None = None) -> None:
-        self._engine = engine
-        self._place = place
+    def __init__(self, backend: Backend, item: Item, got: GetResult | None = None) -> None:
+        self._backend = backend
         self._item = item
         self._got = got
 
@@ -62,7 +56,7 @@ class ObjectBody:
         except (NotFound, PreconditionFailed) as exc:
             raise self._moved() from exc
         is_wrong = md5 is not None and md5.hexdigest() != item.etag
-        if is_wrong and self._engine.about(self._place.bucket, self._place.key(item.path)).has_md5:
+        if is_wrong and self._backend.head(item.path).has_md5:
             raise IntegrityError(
                 f"{paths.quote(item.path)} arrived with wrong bytes: its MD5 is not the object's ETag",
                 hint="run it again",
@@ -71,29 +65,33 @@ class ObjectBody:
         if item.mtime_ns is None:
             self._item = item._replace(mtime_ns=got.stored_ns())
 
-    def copy_to(self, engine: S3Backend, place: S3Path, progress: Progress) -> PutResult:
-        """Copy the object to another place, with all that it carries: within S3, or through here to another endpoint.
+    def copy_to(self, target: Backend, progress: Progress) -> PutResult:
+        """Copy the object to another place, with all that it carries: on the server where it can, else through here.
 
         Raises:
             SourceChanged: it is no longer the one that was listed.
             IntegrityError: the bytes are not those that were announced.
         """
-        item = self._item
-        bucket, key = place.bucket, place.key(item.path)
-        here = CopySource(self._place.bucket, self._place.key(item.path), item.size, item.etag)
-        if engine is not self._engine:
-            return self._stream_to(engine, bucket, key, progress)
+        if not isinstance(target, ServerSideCopy) or not target.copies_from(self._backend):
+            return self._stream_to(target, progress)
+        path, item = self._item.path, self._item
+
+        def copy(version: str | None) -> PutResult:
+            return target.copy(
+                self._backend, path, path, size=item.size, etag=item.etag, version=version, progress=progress
+            )
+
         try:
-            return engine.copy(here, bucket, key, progress=progress)
+            return copy(None)
         except SourceChanged as exc:
             if item.version is None:
                 raise self._moved() from exc
-            return engine.copy(replace(here, version=item.version), bucket, key, progress=progress)
+            return copy(item.version)
 
-    def _stream_to(self, engine: S3Backend, bucket: str, key: str, progress: Progress) -> PutResult:
+    def _stream_to(self, target: Backend, progress: Progress) -> PutResult:
         item = self._item
         try:
-            about = self._engine.about(self._place.bucket, self._place.key(item.path), tags=True)
+            meta = self._backend.head(item.path, tags=True)
         except NotFound as exc:
             raise self._moved() from exc
 
@@ -110,7 +108,7 @@ class ObjectBody:
                     paths=(item.path,),
                 )
 
-        return engine.put(bucket, key, chunks, size=item.size, about=about)
+        return target.put(item.path, chunks, size=item.size, meta=meta)
 
     def _open(self) -> GetResult:
         """The object as it was listed: the current one, or in a versioned bucket the version of that time.
@@ -118,14 +116,13 @@ class ObjectBody:
         The current one first, because reading versions needs a permission of its own (s3:GetObjectVersion).
         """
         item = self._item
-        bucket, key = self._place.bucket, self._place.key(item.path)
         with contextlib.suppress(NotFound, PreconditionFailed):
-            got = self._engine.get(bucket, key, etag=item.etag, is_large=item.size > RANGE)
+            got = self._backend.get(item.path, if_match=item.etag, expected=item.size)
             if compare.is_object(item, size=got.size, etag=got.etag):
                 return got
         if item.version:
             with contextlib.suppress(NotFound, AccessDenied):
-                got = self._engine.get(bucket, key, version=item.version, is_large=item.size > RANGE)
+                got = self._backend.get(item.path, version=item.version, expected=item.size)
                 if compare.is_object(item, size=got.size, etag=got.etag):
                     return got
         raise self._moved()
@@ -142,30 +139,29 @@ class ReadAhead:
         at_once: how many of a batch are under way at the same time.
     """
 
-    def __init__(self, engine: S3Backend, place: S3Path, *, at_once: int) -> None:
+    def __init__(self, backend: Backend, *, at_once: int) -> None:
         self.at_once = at_once
-        self._engine = engine
-        self._place = place
+        self._backend = backend
 
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
-        """Batches that fit into the memory of one range; what has ranges of its own is a batch of its own."""
+        """Batches that fit into a bound of memory; what is larger is a batch of its own, and comes in pieces."""
         batch: list[Item] = []
-        room = RANGE
+        room = _BATCH_SIZE
         most = _BATCH if self.at_once > 1 else 1
         for item in items:
-            if item.size > RANGE:
-                yield (ObjectBody(self._engine, self._place, item),)
+            if item.size > _BATCH_SIZE:
+                yield (ObjectBody(self._backend, item),)
                 continue
             if batch and (item.size > room or len(batch) == most):
                 yield self._bodies(batch)
-                batch, room = [], RANGE
+                batch, room = [], _BATCH_SIZE
             batch.append(item)
             room -= item.size
         if batch:
             yield self._bodies(batch)
 
     def _bodies(self, items: Sequence[Item]) -> Iterator[ObjectBody]:
-        wanted = (GetRequest(self._place.key(item.path), item.etag, item.size) for item in items)
-        answers = self._engine.get_many(self._place.bucket, wanted, at_once=self.at_once)
+        wanted = (GetRequest(item.path, item.etag, item.size) for item in items)
+        answers = self._backend.get_many(wanted, concurrency=self.at_once)
         for item, got in zip(items, answers, strict=True):
-            yield ObjectBody(self._engine, self._place, item, got)
+            yield ObjectBody(self._backend, item, got)

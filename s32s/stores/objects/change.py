@@ -11,14 +11,10 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from s32s.backends.base import Chunk
-from s32s.backends.s3.backend import S3Backend
-from s32s.backends.s3.objects import Condition, PutResult
-from s32s.backends.s3.uploads import PART_SIZE
-from s32s.config.maps import S3Path
+from s32s.backends.base import CREATE, Backend, Chunk, PutResult, Replace, UnfinishedUploads
 from s32s.core import paths
 from s32s.core.errors import (
     Conflict,
@@ -34,13 +30,13 @@ from s32s.core.plan import Plan
 from s32s.core.tree import Item, Kind, Tree
 from s32s.format import manifest
 from s32s.format.manifest import HEAD_KEY, Claim, Head
-from s32s.stores.base import Body, Progress
-from s32s.stores.objects.bodies import ObjectBody
+from s32s.stores.base import Body, Copyable, Progress
 
 #: Before a head that somebody else writes at the same time is written once more.
 _CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
 #: How long a claim is left alone, on a server that takes no conditions, before it is believed.
 _SETTLE_S = 0.5
+_MANIFESTS = f"{paths.RESERVED}/manifest-"
 _READS = 3  # of a file that does not stand still while it is uploaded
 
 
@@ -74,11 +70,10 @@ class Writer:
 class S3Change:
     """A push between its claim and its last deletion; see `stores.base.Change`."""
 
-    def __init__(self, engine: S3Backend, place: S3Path, plan: Plan, publisher: Publisher | None) -> None:
+    def __init__(self, backend: Backend, plan: Plan, publisher: Publisher | None) -> None:
         self.wanted: Sequence[Item] = tuple(put.item for put in plan.puts if put.needs_bytes)
         self.stored: dict[str, Item] = {}
-        self._engine = engine
-        self._place = place
+        self._backend = backend
         self._plan = plan
         self._publisher = publisher
         self._guard = threading.Lock()
@@ -88,16 +83,19 @@ class S3Change:
         if self._publisher is None:
             self._put_markers()
             # Without a claim another tool may be uploading below this prefix: only what is sent again here is ours.
-            if large := {self._place.key(item.path) for item in self.wanted if item.size > PART_SIZE}:
-                self._engine.abort_uploads(self._place.bucket, self._place.prefix, keys=large)
+            self._abort_uploads({item.path for item in self.wanted})
         elif self._publisher.claim():
-            self._engine.abort_uploads(self._place.bucket, self._place.prefix)
+            self._abort_uploads(None)
+
+    def _abort_uploads(self, keys: Collection[str] | None) -> None:
+        if isinstance(self._backend, UnfinishedUploads) and (keys is None or keys):
+            self._backend.abort_uploads(keys=keys)
 
     def put(self, body: Body, progress: Progress) -> None:
         """Bring one file: an object from where it lies, a local one again from the start when it changes meanwhile."""
-        if isinstance(body, ObjectBody):
+        if isinstance(body, Copyable):
             # What another object has become is the planner's to judge: SourceChanged goes up at once.
-            self._note(body.item, body.copy_to(self._engine, self._place, progress))
+            self._note(body.item, body.copy_to(self._backend, progress))
             return
 
         def chunks() -> Iterator[Chunk]:
@@ -126,16 +124,15 @@ class S3Change:
 
     def sweep(self) -> None:
         """Delete the objects that the new state no longer names."""
-        keys = [self._place.key(item.path) for item in self._plan.extras if item.kind is Kind.FILE]
-        keys += [self._place.key(item.path) + "/" for item in self._plan.extras if item.kind is Kind.DIR and item.etag]
+        keys = [item.path for item in self._plan.extras if item.kind is Kind.FILE]
+        keys += [item.path + "/" for item in self._plan.extras if item.kind is Kind.DIR and item.etag]
         keys += self._replaced_keys()
-        failed = self._engine.delete(self._place.bucket, keys)
+        failed = self._backend.delete(keys)
         if failed:
-            at = {self._path(key): why for key, why in failed.items()}
             raise EntryFailed(
-                f"{len(failed):,} objects could not be deleted; all else is done:{paths.listed(at)}",
+                f"{len(failed):,} objects could not be deleted; all else is done:{paths.listed(failed)}",
                 hint="the next run tries again",
-                reasons=at,
+                reasons=failed,
             )
         if self._publisher is not None:
             self._publisher.forget_old_manifests()
@@ -151,16 +148,13 @@ class S3Change:
         known |= {put.item.path: put.old.etag for put in self._plan.puts if put.old is not None and not put.needs_bytes}
         return known | {path: item.etag for path, item in self.stored.items()}
 
-    def _path(self, key: str) -> str:
-        return key.removeprefix(self._place.key(""))
-
     def _note(self, item: Item, stored: PutResult) -> None:
         with self._guard:
             self.stored[item.path] = item._replace(etag=stored.etag, version=stored.version)
 
     def _upload(self, body: Body, chunks: Callable[[], Iterator[Chunk]]) -> PutResult:
         item = body.item
-        return self._engine.put(self._place.bucket, self._place.key(item.path), chunks, size=item.size)
+        return self._backend.put(item.path, chunks, size=item.size)
 
     def _put_markers(self) -> None:
         """Without a manifest an empty directory travels as an empty object whose key ends in a slash.
@@ -170,24 +164,30 @@ class S3Change:
         Raises:
             EntryFailed: this one does.
         """
-        bucket = self._place.bucket
         for put in self._plan.puts:
             if put.item.kind is not Kind.DIR:
                 continue
-            key = self._place.key(put.item.path)
-            self._engine.put_marker(bucket, key + "/")
-            if put.old is None and self._engine.exists(bucket, key):
-                self._engine.delete(bucket, [key])
+            key = put.item.path
+            self._backend.put(key + "/", lambda: iter(()), size=0)
+            if put.old is None and self._has(key):
+                self._backend.delete([key])
                 raise EntryFailed(
                     f"this S3 server keeps no empty directories such as {paths.quote(put.item.path)}",
                     hint='set "manifest": true in the entry, or leave them out with a rule of ignore',
                     paths=(put.item.path,),
                 )
 
+    def _has(self, key: str) -> bool:
+        try:
+            self._backend.head(key)
+        except NotFound:
+            return False
+        return True
+
     def _replaced_keys(self) -> list[str]:
         """Objects whose path is now a link or a directory."""
         return [
-            self._place.key(put.item.path) + ("/" if put.old.kind is Kind.DIR else "")
+            put.item.path + ("/" if put.old.kind is Kind.DIR else "")
             for put in self._plan.puts
             if put.old is not None and put.old.kind is not put.item.kind and put.old.etag
         ]
@@ -212,16 +212,14 @@ class Publisher:
 
     def __init__(
         self,
-        engine: S3Backend,
-        place: S3Path,
+        backend: Backend,
         writer: Writer,
         head: Head | None,
         head_etag: str | None,
         cache: ManifestCache,
     ) -> None:
-        self._engine = engine
+        self._backend = backend
         self._cache = cache
-        self._place = place
         self._writer = writer
         self._head = head
         self._etag = head_etag
@@ -236,14 +234,14 @@ class Publisher:
         claim = before.push if before else None
         if claim is not None and claim.writer != self._writer.id and not self._writer.take_over:
             raise Conflict(
-                f"another master, {paths.escape(claim.host)}, began a push to {self._place} "
+                f"another master, {paths.escape(claim.host)}, began a push to {self._backend.location} "
                 f"at {paths.escape(claim.started)} and has not finished it",
                 hint="wait for it; if it died, push from there again, or take over here with --take-over",
             )
         base = before or Head(generation=0, writer=self._writer.id, nonce="", host=self._writer.host, time="")
         mine = Claim(writer=self._writer.id, host=self._writer.host, started=self._writer.now())
         self._write(base.model_copy(update={"push": mine}), what="begin the push")
-        if self._engine.conditions(self._place.bucket) == [Condition.NONE]:
+        if not self._backend.capabilities.conditional_put:
             time.sleep(_SETTLE_S)  # a rival who looked before we wrote has written by now
             self._check_still_held("begin the push")
         return claim is not None
@@ -256,7 +254,7 @@ class Publisher:
         """
         held = self._held()
         data, ref = manifest.to_bytes(published)
-        self._engine.put(self._place.bucket, self._place.key(ref.key), lambda: iter([data]), size=len(data))
+        self._backend.put(ref.key, lambda: iter([data]), size=len(data))
         head = Head(
             # Slaves refuse one that is not higher than the last that they have followed.
             generation=max(held.generation, self._writer.generation) + 1,
@@ -270,7 +268,7 @@ class Publisher:
             previous=held.manifest.key if held.manifest else None,
         )
         self._write(head, what="publish")
-        self._cache.save(str(self._place), data)
+        self._cache.save(self._backend.location, data)
         return head.generation
 
     @property
@@ -284,10 +282,8 @@ class Publisher:
         kept = {head.manifest.key if head.manifest else None, head.previous}
         # Tidying only: what stays costs a few bytes, and the next push tries again.
         with contextlib.suppress(StoreError):
-            pages = self._engine.pages(self._place.bucket, self._place.key(paths.RESERVED))
-            mine = {found.key.removeprefix(self._place.key("")) for page in pages for found in page}
-            old = [key for key in mine if key.startswith(f"{paths.RESERVED}/manifest-") and key not in kept]
-            self._engine.delete(self._place.bucket, [self._place.key(key) for key in old])
+            mine = {found.key for page in self._backend.list(paths.RESERVED) for found in page}
+            self._backend.delete([key for key in mine if key.startswith(_MANIFESTS) and key not in kept])
 
     def _held(self) -> Head:
         if self._head is None:
@@ -299,38 +295,35 @@ class Publisher:
 
         An answer may be lost after the write was done, and the repeated request then meets its own result as a
         conflict; a server may ignore the condition; so the head is read back and its nonce decides.
-
-        A condition that is refused while the head still is the one that we know is one that this server cannot take:
-        the next one is tried, at last none at all, for which the looks before and after stand in.
         """
         if self._etag is not None:
             self._check_still_held(what)
         mine = head.model_copy(update={"nonce": secrets.token_hex(16)})
-        bucket, key = self._place.bucket, self._place.key(HEAD_KEY)
-        for condition in self._engine.conditions(bucket):
-            is_refused = not self._try(bucket, key, mine, condition)
-            there, etag = self._read()
-            if there is not None and there.nonce == mine.nonce:
-                if not is_refused and (self._etag is not None or condition is Condition.NONE):
-                    self._engine.took(bucket, condition)
-                self._head, self._etag = there, etag
-                return
-            if not is_refused or not self._is_known(there):
-                raise self._lost(there, what)
-            self._etag = etag
+        is_refused = not self._try(mine)
+        there, etag = self._read()
+        if there is not None and there.nonce == mine.nonce:
+            self._head, self._etag = there, etag
+            return
+        if not is_refused or not self._is_known(there):
+            raise self._lost(there, what)
+        place = self._backend.location
         raise Conflict(
-            f"could not {what}: S3 refuses to replace the head of {self._place}, although nobody has changed it",
+            f"could not {what}: the head of {place} cannot be replaced, although nobody has changed it",
             hint="run it again; docs/servers.md says what S3 servers can do",
         )
 
-    def _try(self, bucket: str, key: str, mine: Head, condition: Condition) -> bool:
-        """Write the head; tell whether S3 has taken it."""
+    def _try(self, mine: Head) -> bool:
+        """Write the head; tell whether the backend has taken it."""
+        data = mine.to_bytes()
         for pause_s in (*_CONFLICT_PAUSES_S, None):
+            mode = CREATE if self._etag is None else Replace(self._etag)
             try:
-                self._engine.put_if(bucket, key, mine.to_bytes(), etag=self._etag, condition=condition)
+                self._backend.put(HEAD_KEY, lambda: iter([data]), size=len(data), mode=mode)
             except WriteConflict:
-                if pause_s is None or not self._is_known(self._read()[0]):
+                there, etag = self._read()
+                if pause_s is None or not self._is_known(there):
                     return False
+                self._etag = etag
                 time.sleep(pause_s)
             except (PreconditionFailed, Unsupported):
                 return False
@@ -351,7 +344,7 @@ class Publisher:
 
     def _read(self) -> tuple[Head | None, str | None]:
         try:
-            data, etag = self._engine.get_small(self._place.bucket, self._place.key(HEAD_KEY), limit=manifest.MAX_HEAD)
+            data, etag = self._backend.read(HEAD_KEY, limit=manifest.MAX_HEAD)
         except NotFound:
             return None, None
         return manifest.read_head(data), etag
@@ -363,7 +356,8 @@ class Publisher:
             who = "another run on this machine"
         else:
             who = paths.escape((claim.host if claim else there.host) if there else "somebody")
+        place = self._backend.location
         return Conflict(
-            f"could not {what}: {who} changed the head of {self._place} at the same time; nothing was deleted",
+            f"could not {what}: {who} changed the head of {place} at the same time; nothing was deleted",
             hint="let one machine push to a prefix, and run the one that is to win again",
         )

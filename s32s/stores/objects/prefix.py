@@ -15,9 +15,7 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from s32s.backends.s3.backend import S3Backend
-from s32s.backends.s3.listing import ListedObject
-from s32s.config.maps import S3Path
+from s32s.backends.base import Backend, ListedObject
 from s32s.core import compare, paths, tree
 from s32s.core.errors import BadPath, IntegrityError, NotFound, PushInProgress, SourceChanged, StaleManifest, StoreError
 from s32s.core.plan import Plan
@@ -37,8 +35,7 @@ class S3Prefix:
     """A bucket and prefix.
 
     Args:
-        engine: the connection.
-        place: bucket and prefix.
+        backend: the place.
         rules: paths that they ignore are no reason to call a manifest stale.
         has_manifest: False to neither read nor write one.
         cache: of manifests.
@@ -48,24 +45,27 @@ class S3Prefix:
 
     def __init__(
         self,
-        engine: S3Backend,
-        place: S3Path,
+        backend: Backend,
         *,
         rules: Rules = EVERYTHING,
         has_manifest: bool = True,
         cache: ManifestCache | None = None,
         on_disk: bool = True,
     ) -> None:
-        self.place = place
+        self.backend = backend
         self._on_disk = on_disk
         self.head: Head | None = None
         self._head_etag: str | None = None
-        self._engine = engine
         self._rules = rules
         self._has_manifest = has_manifest
         self._cache = cache or ManifestCache()
         self._listed: Tree | None = None
         self._fresh: Tree | None = None  # of a LIST that nobody has looked at yet
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return self.backend.location
 
     # -- listing
 
@@ -207,9 +207,7 @@ class S3Prefix:
     def read_head(self) -> Head | None:
         """Read the head afresh; None where there is none."""
         try:
-            data, self._head_etag = self._engine.get_small(
-                self.place.bucket, self.place.key(HEAD_KEY), limit=manifest.MAX_HEAD
-            )
+            data, self._head_etag = self.backend.read(HEAD_KEY, limit=manifest.MAX_HEAD)
         except NotFound:
             self.head = self._head_etag = None
             return None
@@ -221,11 +219,11 @@ class S3Prefix:
     def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
         """One object a batch: in this layout every file is an object of its own."""
         for item in items:
-            yield (ObjectBody(self._engine, self.place, item),)
+            yield (ObjectBody(self.backend, item),)
 
     def read_ahead(self, jobs: int) -> ReadAhead:
         """This prefix as a source whose bodies come here, at most `jobs` of them at once."""
-        return ReadAhead(self._engine, self.place, at_once=min(jobs, self._engine.at_once(self.place.bucket)))
+        return ReadAhead(self.backend, at_once=min(jobs, self.backend.capabilities.concurrent_gets))
 
     # -- writing
 
@@ -241,8 +239,8 @@ class S3Prefix:
         """
         publisher = None
         if self._has_manifest and writer is not None:
-            publisher = Publisher(self._engine, self.place, writer, self.head, self._head_etag, self._cache)
-        change = S3Change(self._engine, self.place, plan, publisher)
+            publisher = Publisher(self.backend, writer, self.head, self._head_etag, self._cache)
+        change = S3Change(self.backend, plan, publisher)
         change.claim()
         yield change
 
@@ -266,32 +264,31 @@ class S3Prefix:
     def _earlier_trees(self) -> Iterator[Tree]:
         """The trees of the manifests that are there beside the one of the head, as far as they can be read."""
         current = self.head.manifest.key if self.head and self.head.manifest else None
-        skipped = len(self.place.key(""))
-        pages = self._engine.pages(self.place.bucket, self.place.key(paths.RESERVED))
-        stored = {found.key[skipped:] for page in pages for found in page}
+        stored = {found.key for page in self.backend.list(paths.RESERVED) for found in page}
         for key in sorted(stored - {current})[:_MOST_MANIFESTS]:
             if not (sha256 := manifest.sha256_of(key)):
                 continue
             with contextlib.suppress(NotFound, IntegrityError, BadPath):
-                data, _ = self._engine.get_small(self.place.bucket, self.place.key(key), limit=manifest.MAX_MANIFEST)
+                data, _ = self.backend.read(key, limit=manifest.MAX_MANIFEST)
                 ref = ManifestRef(key=key, size=len(data), sha256=sha256)
-                yield manifest.read(data, ref, generation=0, room=self.place.room)
+                yield manifest.read(data, ref, generation=0, room=self.backend.capabilities.max_key_bytes)
 
     def _manifest_tree(self, head: Head, ref: ManifestRef) -> Tree:
-        source = str(self.place)
+        source = self.place
         data = self._cache.load(source, ref.sha256)
         if data is None:
-            data, _ = self._engine.get_small(self.place.bucket, self.place.key(ref.key), limit=ref.size)
-            made = manifest.read(data, ref, generation=head.generation, room=self.place.room)
+            data, _ = self.backend.read(ref.key, limit=ref.size)
+            made = manifest.read(data, ref, generation=head.generation, room=self.backend.capabilities.max_key_bytes)
             self._cache.save(source, data)
             return made
-        return manifest.read(data, ref, generation=head.generation, room=self.place.room)
+        return manifest.read(data, ref, generation=head.generation, room=self.backend.capabilities.max_key_bytes)
 
     def _list(self) -> Tree:
         fresh, self._fresh = self._fresh, None
         if fresh is None:
-            pages = self._engine.pages(self.place.bucket, self.place.prefix)
-            fresh = listed_tree(itertools.chain.from_iterable(pages), self.place, on_disk=self._on_disk)
+            objects = itertools.chain.from_iterable(self.backend.list(""))
+            room = self.backend.capabilities.max_key_bytes
+            fresh = listed_tree(objects, self.place, room=room, on_disk=self._on_disk)
         self._listed = fresh
         return fresh
 
@@ -341,27 +338,25 @@ def _differences(known: Tree, listed: Tree) -> list[str]:
     return different + without if has_etags else different
 
 
-def listed_tree(objects: Iterable[ListedObject], place: S3Path, *, on_disk: bool = True) -> Tree:
+def listed_tree(objects: Iterable[ListedObject], place: str, *, room: int, on_disk: bool = True) -> Tree:
     """The tree that a listing of a prefix shows, without what belongs to s32s itself.
 
     Args:
-        on_disk: see `paths.problem`.
+        place: of the prefix, for people.
+        room, on_disk: see `paths.problem`.
 
     Raises:
         BadPath: a key is no safe relative path; every such key is named.
         StoreError: the listing names a key twice.
     """
-    skipped = len(place.key(""))
-    room = place.room
     bad: dict[str, str] = {}
 
     columns = tree.Columns()
     for key, size, etag, stored_ns in objects:
-        path = key[skipped:]
-        if not path or (path.startswith(paths.RESERVED) and paths.is_reserved(path)):
+        if not key or (key.startswith(paths.RESERVED) and paths.is_reserved(key)):
             continue
-        is_marker = path.endswith("/")
-        path = path.removesuffix("/")
+        is_marker = key.endswith("/")
+        path = key.removesuffix("/")
         reason = paths.problem(path, room=room, on_disk=on_disk)
         if is_marker and size:
             reason = reason or "it ends in a slash and has content"
@@ -383,7 +378,7 @@ def listed_tree(objects: Iterable[ListedObject], place: S3Path, *, on_disk: bool
     return _without_doubles(listed, place)
 
 
-def _without_doubles(listed: Tree, place: S3Path) -> Tree:
+def _without_doubles(listed: Tree, place: str) -> Tree:
     """Let an object of a directory marker's name go before the marker.
 
     Raises:
