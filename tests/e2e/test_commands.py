@@ -222,7 +222,7 @@ def test_maps_check_needs_no_configuration(lonely: Machine) -> None:
 
     assert lonely.run("maps", "check", str(good)).status == 0
     assert_failed(lonely.run("maps", "check", str(good), str(bad)), 2, says='entry "Y": slave: a path may not start')
-    assert_failed(lonely.run("maps", "check", "gone.json"), 2, says="gone.json cannot be read")
+    assert_failed(lonely.run("maps", "check", "gone.json"), 2, says="gone.json: it cannot be read")
     assert "$schema" in json.loads(lonely.run("maps", "schema").out)
 
 
