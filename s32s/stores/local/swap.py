@@ -149,7 +149,8 @@ class _Swap(Staging):
             return
         after = os.stat(path, dir_fd=self.tree, follow_symlinks=False)
         self.linked.add(row)
-        if is_known and stamp(before)[:4] == stamp(after)[:4]:
+        is_same = os.path.samestat(before, after) and before.st_size == after.st_size
+        if is_known and is_same and before.st_mtime_ns == after.st_mtime_ns:
             now.stamps[5 * row + 4] = after.st_ctime_ns
         else:
             self._doubt(row)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from s32s.core import compare, tree
 from s32s.core.rules import EVERYTHING
 from s32s.core.tree import Columns, Item, Kind, Tree
-from s32s.stores.local.stat_cache import CachedHash, StatCache, are_past, stamp
+from s32s.stores.local.stat_cache import CachedHash, StatCache, are_past, inode_of, stamp
 from s32s.system import disk
 
 #: Files hashed at once: bound by cores and disks, not by round trips.
@@ -120,7 +120,15 @@ class DirectoryListing:
 
     def is_as_found(self, row: int, status: os.stat_result) -> bool:
         """Whether a file certainly still is the one that was found."""
-        return stamp(status) == tuple(self.stamps[5 * row : 5 * row + 5])
+        # Asked twice for each file that stays, so field by field, and first what differs first.
+        stamps, at = self.stamps, 5 * row
+        return (
+            stamps[at + 4] == status.st_ctime_ns
+            and stamps[at + 3] == status.st_mtime_ns
+            and stamps[at + 2] == status.st_size
+            and stamps[at + 1] == inode_of(status)
+            and stamps[at] == status.st_dev
+        ) or stamp(status) == tuple(stamps[at : at + 5])
 
     def looks(self) -> str | None:
         """How all of it looks to stat(2), as one digest: as long as it is the same, every byte is.
