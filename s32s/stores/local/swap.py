@@ -25,7 +25,7 @@ from s32s.stores.base import Change
 from s32s.stores.local import meanwhile
 from s32s.stores.local.outer import PROBES, TREE, Outer, left_over
 from s32s.stores.local.staging import DIR_MODE, Stage, Staging, TargetHandle, staged, unwritable
-from s32s.stores.local.stat_cache import inode_of, stamp
+from s32s.stores.local.stat_cache import inode_of
 from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk
 
