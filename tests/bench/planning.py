@@ -27,7 +27,7 @@ from s32s.core.tree import Item
 from s32s.format import manifest
 from s32s.frontends.render.jsonl import plan_facts
 from s32s.stores.local.stat_cache import CachedHash, StatCache
-from s32s.stores.objects import prefix
+from s32s.stores.objects import store
 
 SECOND = 1_000_000_000
 
@@ -59,7 +59,7 @@ def main() -> None:
     trees: list[tree.Tree] = []
     for mirror in (False, True):
         began = time.process_time()
-        trees.append(prefix.listed_tree(objects(keys, mirror=mirror), "bucket/photos", room=1000))
+        trees.append(store.listed_tree(objects(keys, mirror=mirror), "bucket/photos", room=1000))
         listing_s += time.process_time() - began
     listed = peak() - began_with
     began = time.process_time()

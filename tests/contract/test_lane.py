@@ -31,7 +31,7 @@ from s32s.backends.s3.service import S3Service
 from s32s.backends.s3.sigv4 import Keys, Signer
 from s32s.config.maps import S3Path
 from s32s.config.settings import S3Settings
-from s32s.stores.objects.prefix import S3Prefix
+from s32s.stores.objects.store import ObjectStore
 from s32s.system.rate_limit import RateLimiter
 
 ODD_KEYS = [
@@ -219,13 +219,13 @@ def test_without_a_lane_there_are_as_many_threads_as_jobs(
     assert prefix.read_ahead(64).at_once == 1
     limited = S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
     limited.limit(RateLimiter(1_000_000), RateLimiter(None))
-    assert S3Prefix(S3Backend(limited, S3Path(bucket, "p"))).read_ahead(64).at_once == 1
+    assert ObjectStore(S3Backend(limited, S3Path(bucket, "p"))).read_ahead(64).at_once == 1
 
 
-def prefix_of(server: S3Server, bucket: str) -> S3Prefix:
+def prefix_of(server: S3Server, bucket: str) -> ObjectStore:
     """A prefix by a service of its own."""
     service = S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
-    return S3Prefix(S3Backend(service, S3Path(bucket, "p")))
+    return ObjectStore(S3Backend(service, S3Path(bucket, "p")))
 
 
 def test_a_listing_is_the_same_by_lane_and_by_library(

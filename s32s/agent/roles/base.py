@@ -19,7 +19,7 @@ from s32s.core.plan import Plan, Verb
 from s32s.core.tree import Kind, Tree
 from s32s.replication.replicate import RunContext, make_plan
 from s32s.stores.objects.change import ManifestCache, Writer
-from s32s.stores.objects.prefix import S3Prefix
+from s32s.stores.objects.store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,13 @@ def planned(source: Tree, target: Tree, job: Job, agent: Agent, context: RunCont
     )
 
 
-def prefix_of(entry: Entry, agent: Agent, *, on_disk: bool = True) -> S3Prefix:
+def prefix_of(entry: Entry, agent: Agent, *, on_disk: bool = True) -> ObjectStore:
     """The entry's place on S3, with this machine's connection and cache.
 
     Args:
         on_disk: whether what it holds becomes files here.
     """
-    return S3Prefix(
+    return ObjectStore(
         S3Backend(agent.engine, entry.s3_path),
         rules=entry.rules(),
         has_manifest=entry.manifest,
@@ -155,7 +155,7 @@ def writer(job: Job, agent: Agent, *, generation: int = 0) -> Writer:
     )
 
 
-def check_generation(prefix: S3Prefix, last: Result | None, job: Job) -> None:
+def check_generation(prefix: ObjectStore, last: Result | None, job: Job) -> None:
     """Refuse a source that has gone back to an older generation than the one that this machine followed last.
 
     Raises:
@@ -173,7 +173,7 @@ def check_generation(prefix: S3Prefix, last: Result | None, job: Job) -> None:
         )
 
 
-def warn_of_other_writer(prefix: S3Prefix, agent: Agent, context: RunContext) -> None:
+def warn_of_other_writer(prefix: ObjectStore, agent: Agent, context: RunContext) -> None:
     """Say so when another machine has published to `prefix` last."""
     head = prefix.head
     if head is not None and head.generation and head.writer != agent.state.writer_id():

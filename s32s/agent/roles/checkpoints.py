@@ -19,7 +19,7 @@ from s32s.core import events
 from s32s.core import plan as planner
 from s32s.core.plan import Joined, Plan, Unchanged
 from s32s.replication.replicate import RunContext
-from s32s.stores.objects.prefix import S3Prefix
+from s32s.stores.objects.store import ObjectStore
 
 
 def asked(entry: Entry, *source: str | None) -> str:
@@ -33,7 +33,7 @@ def found(root: str, job: Job, agent: Agent) -> Checkpoint | None:
     return None if job.options.verify else agent.state.checkpoint(_name(root, job.entry))
 
 
-def kept(checkpoint: Checkpoint, prefix: S3Prefix, job: Job, context: RunContext) -> Plan:
+def kept(checkpoint: Checkpoint, prefix: ObjectStore, job: Job, context: RunContext) -> Plan:
     """The plan of a sealed destination. What it leaves as it is, is read when somebody looks."""
 
     def read() -> Joined:

@@ -31,8 +31,8 @@ from s32s.core import compare, paths, tree
 from s32s.core.errors import NotFound, Refused, StoreError, TemporaryFailure
 from s32s.core.tree import Item, Kind, Tree, is_md5
 from s32s.replication.replicate import RunContext, apply, until_still
-from s32s.stores.objects.change import ManifestCache, S3Change
-from s32s.stores.objects.prefix import S3Prefix
+from s32s.stores.objects.change import ManifestCache, ObjectChange
+from s32s.stores.objects.store import ObjectStore
 from s32s.system.concurrency import for_each, gather
 
 
@@ -45,7 +45,7 @@ def mirror(place: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
     there = S3Path.parse(place)
     _check_places(there, job, agent)
     state = agent.state
-    target = S3Prefix(
+    target = ObjectStore(
         S3Backend(agent.mirror_engine, there),
         rules=job.entry.rules(),
         has_manifest=job.entry.manifest,
@@ -62,7 +62,7 @@ def mirror(place: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
         )
 
 
-def _turn(source: S3Prefix, target: S3Prefix, job: Job, agent: Agent, context: RunContext) -> Outcome:
+def _turn(source: ObjectStore, target: ObjectStore, job: Job, agent: Agent, context: RunContext) -> Outcome:
     entry, state = job.entry, agent.state
     name = str(target.place)
     context.phase("listing")
@@ -85,7 +85,7 @@ def _turn(source: S3Prefix, target: S3Prefix, job: Job, agent: Agent, context: R
     etags: dict[str, str | None] = {}
     if changed:
 
-        def done(change: S3Change) -> None:
+        def done(change: ObjectChange) -> None:
             etags.update(change.etags())
 
         apply(source, target.change(plan, writer(job, agent) if published else None), context=context, done=done)
@@ -95,12 +95,12 @@ def _turn(source: S3Prefix, target: S3Prefix, job: Job, agent: Agent, context: R
     return Outcome(plan, due, changed, source_tree.generation, time.time(), source_tree.note or note)
 
 
-def _source_tree(source: S3Prefix, *, known: bool) -> Tree:
+def _source_tree(source: ObjectStore, *, known: bool) -> Tree:
     with _named(f"source {source.place}"):
         return source.tree(compare=True, known=known)
 
 
-def _target_tree(target: S3Prefix) -> Tree:
+def _target_tree(target: ObjectStore) -> Tree:
     with _named(f"mirror {target.place}"):
         return target.target_tree()
 
@@ -119,8 +119,8 @@ def _settled(
     source: Tree,
     target: Tree,
     copies: dict[str, tuple[str, str]],
-    from_: S3Prefix,
-    to: S3Prefix,
+    from_: ObjectStore,
+    to: ObjectStore,
     agent: Agent,
     context: RunContext,
 ) -> tuple[Tree, Tree]:

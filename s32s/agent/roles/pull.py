@@ -32,7 +32,7 @@ from s32s.replication.replicate import ATTEMPTS, RunContext, apply, until_still
 from s32s.stores.local.meanwhile import Policy
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.target import LocalTarget, TargetRules, check_target
-from s32s.stores.objects.prefix import S3Prefix
+from s32s.stores.objects.store import ObjectStore
 from s32s.system.concurrency import Future
 
 
@@ -64,7 +64,9 @@ def pull(root: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
         return until_still(lambda attempt: _turn(attempt, prefix, target, job, agent, context), context=context)
 
 
-def _turn(attempt: int, prefix: S3Prefix, target: LocalTarget, job: Job, agent: Agent, context: RunContext) -> Outcome:
+def _turn(
+    attempt: int, prefix: ObjectStore, target: LocalTarget, job: Job, agent: Agent, context: RunContext
+) -> Outcome:
     entry, state = job.entry, agent.state
     last = last_run(entry, Role.SLAVE, agent)
     now = time.time()
@@ -133,7 +135,7 @@ def _turn(attempt: int, prefix: S3Prefix, target: LocalTarget, job: Job, agent: 
 
 
 @contextlib.contextmanager
-def _compared(prefix: S3Prefix, source: Tree, *, is_due: bool) -> Iterator[Callable[[], None]]:
+def _compared(prefix: ObjectStore, source: Tree, *, is_due: bool) -> Iterator[Callable[[], None]]:
     """Hold the manifest against a LIST while the block goes on; what that finds comes before every other trouble.
 
     Yields:
@@ -165,7 +167,7 @@ def _moved(target: LocalTarget) -> str:
     )
 
 
-def _asked(prefix: S3Prefix, entry: Entry, *, known: bool) -> str | None:
+def _asked(prefix: ObjectStore, entry: Entry, *, known: bool) -> str | None:
     """What the target is to be: by the manifest that the head names, else by a LIST."""
     if prefix.head is not None:
         return checkpoints.asked(entry, prefix.head.manifest.sha256) if prefix.head.manifest else None

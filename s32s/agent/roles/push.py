@@ -28,8 +28,8 @@ from s32s.format import manifest
 from s32s.replication.replicate import RunContext, apply, until_still
 from s32s.stores.local.source import LocalSource
 from s32s.stores.local.stat_cache import StatCache
-from s32s.stores.objects.change import S3Change
-from s32s.stores.objects.prefix import S3Prefix
+from s32s.stores.objects.change import ObjectChange
+from s32s.stores.objects.store import ObjectStore
 from s32s.system.concurrency import gather
 
 
@@ -59,7 +59,7 @@ def push(root: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
         return until_still(attempt, context=context)
 
 
-def _turn(source: LocalSource, prefix: S3Prefix, job: Job, agent: Agent, context: RunContext) -> Outcome:
+def _turn(source: LocalSource, prefix: ObjectStore, job: Job, agent: Agent, context: RunContext) -> Outcome:
     entry, state = job.entry, agent.state
     context.phase("listing")
     listing, looks = gather(prefix.listing, source.looks)
@@ -90,7 +90,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, job: Job, agent: Agent, context
     etags: dict[str, str | None] = {}
     if changed:
 
-        def done(change: S3Change) -> None:
+        def done(change: ObjectChange) -> None:
             nonlocal followed
             followed = change.manifest_sha256
             etags.update(change.etags())
@@ -111,7 +111,7 @@ def _turn(source: LocalSource, prefix: S3Prefix, job: Job, agent: Agent, context
     return Outcome(plan, due, changed, generation, time.time(), note, fingerprint, followed)
 
 
-def _last_generation(prefix: S3Prefix, job: Job, agent: Agent, context: RunContext) -> int:
+def _last_generation(prefix: ObjectStore, job: Job, agent: Agent, context: RunContext) -> int:
     """The last generation that this machine has published there; a prefix that has gone behind it is told."""
     last = last_run(job.entry, Role.MASTER, agent)
     generation, now = last.generation if last else 0, prefix.head.generation if prefix.head else 0

@@ -67,7 +67,7 @@ class Writer:
     generation: int = 0
 
 
-class S3Change:
+class ObjectChange:
     """A push between its claim and its last deletion; see `stores.base.Change`."""
 
     def __init__(self, backend: Backend, plan: Plan, publisher: Publisher | None) -> None:

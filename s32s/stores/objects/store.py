@@ -25,13 +25,13 @@ from s32s.format import manifest
 from s32s.format.manifest import HEAD_KEY, Head, ManifestRef
 from s32s.stores.base import Batch
 from s32s.stores.objects.bodies import ObjectBody, ReadAhead
-from s32s.stores.objects.change import ManifestCache, Publisher, S3Change, Writer
+from s32s.stores.objects.change import ManifestCache, ObjectChange, Publisher, Writer
 
 #: Of earlier generations, that are looked into for what a push has not deleted yet.
 _MOST_MANIFESTS = 10
 
 
-class S3Prefix:
+class ObjectStore:
     """A bucket and prefix.
 
     Args:
@@ -228,7 +228,7 @@ class S3Prefix:
     # -- writing
 
     @contextlib.contextmanager
-    def change(self, plan: Plan, writer: Writer | None) -> Iterator[S3Change]:
+    def change(self, plan: Plan, writer: Writer | None) -> Iterator[ObjectChange]:
         """Open a push. Left early, the old head still names the old generation, with the claim of an unfinished push.
 
         Args:
@@ -240,7 +240,7 @@ class S3Prefix:
         publisher = None
         if self._has_manifest and writer is not None:
             publisher = Publisher(self.backend, writer, self.head, self._head_etag, self._cache)
-        change = S3Change(self.backend, plan, publisher)
+        change = ObjectChange(self.backend, plan, publisher)
         change.claim()
         yield change
 
