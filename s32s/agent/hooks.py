@@ -11,7 +11,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from s32s.agent.roles.base import Agent, Job, Outcome
+from s32s.agent.roles.base import AgentContext, Job, Outcome
 from s32s.config.maps import Entry, Role
 from s32s.config.settings import Settings
 from s32s.core import events, paths
@@ -42,7 +42,7 @@ def missing(chosen: Iterable[Entry], configuration: Settings, role: Role) -> lis
     return sorted(wanted - configuration.commands.keys())
 
 
-def run(done: Outcome, job: Job, role: Role, agent: Agent, context: RunContext) -> None:
+def run(done: Outcome, job: Job, role: Role, agent: AgentContext, context: RunContext) -> None:
     """Run the entry's command after a change, or after an earlier change that it has not followed.
 
     It finds in its environment S32S_ENTRY, S32S_TARGET, and in S32S_CHANGED the name of a file with the changes, one a

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from s32s.agent.roles.base import Agent
+from s32s.agent.roles.base import AgentContext
 from s32s.agent.state import Result
 from s32s.config.maps import MapSet, Role
 from s32s.system import disk
@@ -28,7 +28,7 @@ _METRICS: list[tuple[str, str, Callable[[Result], float | None]]] = [
 ]
 
 
-def write(agent: Agent, loaded: MapSet, role: Role) -> str:
+def write(agent: AgentContext, loaded: MapSet, role: Role) -> str:
     """Replace the text file of the configuration, where it names one; return what went wrong, for people.
 
     A file that cannot be written is no reason to fail a run that brought the files over.
@@ -44,7 +44,7 @@ def write(agent: Agent, loaded: MapSet, role: Role) -> str:
     return ""
 
 
-def _lines(agent: Agent, loaded: MapSet, role: Role) -> Iterator[str]:
+def _lines(agent: AgentContext, loaded: MapSet, role: Role) -> Iterator[str]:
     names = [entry.name for entry in loaded.of(role)]
     results = [(name, agent.state.result(name, role.value)) for name in names]
     for metric, text, of in _METRICS:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,15 +14,12 @@ from typing import Any
 
 from s32s.agent import catalog, hooks, metrics
 from s32s.agent.report import Report, fold
-from s32s.agent.roles.base import Agent, Job, Options, Outcome
+from s32s.agent.roles.base import AgentContext, Job, Options, Outcome
 from s32s.agent.roles.mirror import mirror
 from s32s.agent.roles.pull import pull
 from s32s.agent.roles.push import push
-from s32s.agent.state import INTERRUPTED, Result, State
-from s32s.backends.s3.service import S3Service
-from s32s.config import settings
+from s32s.agent.state import INTERRUPTED, Result
 from s32s.config.maps import Entry, MapSet, Role
-from s32s.config.settings import Settings
 from s32s.core import events, paths
 from s32s.core.errors import Declined, EntryFailed, Interrupted, Locked, OutOfTime, S32sError, UsageError
 from s32s.core.events import Emit
@@ -33,35 +29,8 @@ from s32s.replication.replicate import RunContext
 from s32s.system.rate_limit import RateLimiter
 
 
-def open_agent(
-    configuration: Settings, where: settings.Directories, *, writable: bool = True, attended: bool = False
-) -> Agent:
-    """This machine, ready to run; close its `state` afterwards.
-
-    Args:
-        writable: False makes and writes nothing.
-        attended: somebody waits, so an address at which nothing answers is told at once.
-
-    Raises:
-        ConfigError: the state cannot be used.
-    """
-    engine = S3Service(configuration.s3)
-    mirror_engine = S3Service(configuration.s3.mirror) if configuration.s3.mirror else engine
-    if attended:
-        engine.attend()
-        mirror_engine.attend()
-    return Agent(
-        settings=configuration,
-        state=State.open(where, writable=writable),
-        engine=engine,
-        mirror_engine=mirror_engine,
-        host=socket.gethostname(),
-        homes=settings.homes(),
-    )
-
-
 def run(
-    agent: Agent,
+    agent: AgentContext,
     *,
     verb: Verb,
     names: Sequence[str] = (),
@@ -76,7 +45,6 @@ def run(
     """Do `verb` for the named entries, or for all that have this machine's role.
 
     Args:
-        machine: see `open_agent`.
         names: of entries; each must exist. One that does not have the role fails, and the others are done.
         role: instead of the configuration's.
         options: see `Options`.
@@ -135,7 +103,7 @@ def run(
     return fold(ended, problems=loaded.problems)
 
 
-def _listen(agent: Agent, entry: str, emit: Emit) -> None:
+def _listen(agent: AgentContext, entry: str, emit: Emit) -> None:
     for engine in (agent.engine, agent.mirror_engine):
         engine.listen(lambda text: emit(events.Waiting(entry, text)))
 
@@ -160,7 +128,7 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
     return chosen
 
 
-def _run_entry(job: Job, role: Role, agent: Agent, context: RunContext) -> events.EntryFinished:
+def _run_entry(job: Job, role: Role, agent: AgentContext, context: RunContext) -> events.EntryFinished:
     entry = job.entry
     place = entry.place(role) or ""
     source, target = entry.direction(role)
@@ -213,7 +181,7 @@ def _run_entry(job: Job, role: Role, agent: Agent, context: RunContext) -> event
     return finished
 
 
-def _check(entry: Entry, role: Role, agent: Agent) -> None:
+def _check(entry: Entry, role: Role, agent: AgentContext) -> None:
     """Find what is wrong with an entry on this machine before anything is done.
 
     Raises:
@@ -237,7 +205,7 @@ def _when_stopped(job: Job, role: Role) -> str:
 _REPORT_IT = "please report it with the output of S32S_DEBUG=1"
 
 
-def _do(place: str, job: Job, role: Role, agent: Agent, context: RunContext) -> Outcome:
+def _do(place: str, job: Job, role: Role, agent: AgentContext, context: RunContext) -> Outcome:
     match role:
         case Role.MASTER:
             return push(place, job, agent, context)
@@ -248,7 +216,7 @@ def _do(place: str, job: Job, role: Role, agent: Agent, context: RunContext) -> 
 
 
 def _save(
-    finished: events.EntryFinished, done: Outcome | None, places: tuple[str, str], role: Role, agent: Agent
+    finished: events.EntryFinished, done: Outcome | None, places: tuple[str, str], role: Role, agent: AgentContext
 ) -> None:
     last = agent.state.result(finished.entry, role.value)
     if last is not None and not last.ran_between(*places):

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from s32s.agent.roles.base import Agent, last_run, prefix_of
+from s32s.agent.roles.base import AgentContext, last_run, prefix_of
 from s32s.agent.state import INTERRUPTED, Result
 from s32s.config.maps import Entry, MapSet, Role
 from s32s.core import paths
@@ -106,7 +106,9 @@ class EntryStatus:
         return self.is_master and self.drift is None
 
 
-def status(agent: Agent, loaded: MapSet, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S) -> list[EntryStatus]:
+def status(
+    agent: AgentContext, loaded: MapSet, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S
+) -> list[EntryStatus]:
     """Status of every entry that this machine's role has.
 
     Args:
@@ -120,7 +122,7 @@ def status(agent: Agent, loaded: MapSet, *, ask_s3: bool = True, deadline_s: flo
 
 
 def statuses(
-    entries: Sequence[Entry], role: Role, agent: Agent, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S
+    entries: Sequence[Entry], role: Role, agent: AgentContext, *, ask_s3: bool = True, deadline_s: float = DEADLINE_S
 ) -> list[EntryStatus]:
     """Status of entries in a role that they have; see `status`."""
     questions = _Questions([entry for entry in entries if entry.manifest] if ask_s3 else [], agent)
@@ -163,7 +165,7 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
     ]
 
 
-def _drift(entry: Entry, role: Role, agent: Agent) -> int | None:
+def _drift(entry: Entry, role: Role, agent: AgentContext) -> int | None:
     place = entry.place(role) or ""
 
     def index() -> StatCache:
@@ -183,7 +185,7 @@ def _drift(entry: Entry, role: Role, agent: Agent) -> int | None:
     return None
 
 
-def _left(entry: Entry, role: Role, agent: Agent) -> Tree | None:
+def _left(entry: Entry, role: Role, agent: AgentContext) -> Tree | None:
     """The tree that the last run left on both sides, by the manifest that it followed or published, if that is here."""
     last = last_run(entry, role, agent)
     if last is None or not last.manifest:
@@ -214,7 +216,7 @@ _NOT_ASKED = _Answer()
 class _Questions:
     """The heads of all entries, asked for on other threads from now on: a prefix once, whoever shares it."""
 
-    def __init__(self, entries: Sequence[Entry], agent: Agent) -> None:
+    def __init__(self, entries: Sequence[Entry], agent: AgentContext) -> None:
         self._entries = list({entry.s3: entry for entry in entries}.values())
         self._machine = agent
         self._answers: dict[str, _Answer] = {}
@@ -256,7 +258,7 @@ class _Questions:
             self._left = True
 
 
-def _ask(entry: Entry, agent: Agent) -> _Answer:
+def _ask(entry: Entry, agent: AgentContext) -> _Answer:
     try:
         head = prefix_of(entry, agent).read_head()
     except NotFound:

@@ -239,7 +239,7 @@ def find(explicit: str | None, environment: Mapping[str, str]) -> Path:
     return _xdg(environment, "XDG_CONFIG_HOME", ".config") / NAME
 
 
-def places(environment: Mapping[str, str]) -> Directories:
+def directories(environment: Mapping[str, str]) -> Directories:
     """State and cache: systemd's directories, else the system's for root, else XDG's."""
     state, cache = environment.get("STATE_DIRECTORY"), environment.get("CACHE_DIRECTORY")
     if os.geteuid() == 0:

@@ -46,7 +46,7 @@ class Progress(NamedTuple):
     size: int
 
 
-class Put(NamedTuple):
+class FilePut(NamedTuple):
     """One file is whole at the destination, and verified."""
 
     entry: str
@@ -110,7 +110,7 @@ class EntryFinished:
     fingerprint: str = ""
 
 
-Event = EntryStarted | Phase | Planned | Progress | Put | Restarted | Waiting | Warned | Output | EntryFinished
+Event = EntryStarted | Phase | Planned | Progress | FilePut | Restarted | Waiting | Warned | Output | EntryFinished
 Emit = Callable[[Event], None]
 
 

@@ -106,7 +106,7 @@ def apply(
             try:
                 for body in batch:
                     opened.put(body, progress)
-                    context.emit(events.Put(context.entry, body.item.path, body.item.size))
+                    context.emit(events.FilePut(context.entry, body.item.path, body.item.size))
             except BaseException as exc:
                 failures.append(exc)
                 halted.set()  # the first failure ends the crew; what is under way need not be finished

@@ -84,7 +84,7 @@ def test_root_has_the_systems_places(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
 
     assert settings.find(None, {"XDG_CONFIG_HOME": "/x"}) == Path("/etc/s32s/s32s.toml")
-    assert settings.places({"XDG_STATE_HOME": "/x"}) == Directories(Path("/var/lib/s32s"), Path("/var/cache/s32s"))
+    assert settings.directories({"XDG_STATE_HOME": "/x"}) == Directories(Path("/var/lib/s32s"), Path("/var/cache/s32s"))
 
 
 @pytest.mark.usefixtures("not_root")
@@ -93,7 +93,7 @@ def test_others_have_the_places_of_xdg(tmp_path_factory: pytest.TempPathFactory)
     environment = {"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_CACHE_HOME": "/k", "HOME": "/home/u"}
 
     assert settings.find(None, environment) == Path("/c/s32s/s32s.toml")
-    assert settings.places(environment) == Directories(Path("/s/s32s"), Path("/k/s32s"))
+    assert settings.directories(environment) == Directories(Path("/s/s32s"), Path("/k/s32s"))
 
 
 @pytest.mark.usefixtures("not_root")
@@ -103,14 +103,16 @@ def test_xdg_variables_that_are_not_absolute_are_ignored(value: str) -> None:
     environment = {"XDG_CONFIG_HOME": value, "XDG_STATE_HOME": value, "XDG_CACHE_HOME": value, "HOME": "/home/u"}
 
     assert settings.find(None, environment) == Path("/home/u/.config/s32s/s32s.toml")
-    assert settings.places(environment) == Directories(Path("/home/u/.local/state/s32s"), Path("/home/u/.cache/s32s"))
+    assert settings.directories(environment) == Directories(
+        Path("/home/u/.local/state/s32s"), Path("/home/u/.cache/s32s")
+    )
 
 
 def test_systemd_says_where_state_and_cache_are() -> None:
     """`$STATE_DIRECTORY` and `$CACHE_DIRECTORY` come first, and of several directories the first is ours."""
     environment = {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "CACHE_DIRECTORY": "/var/cache/a"}
 
-    assert settings.places(environment) == Directories(Path("/var/lib/a"), Path("/var/cache/a"))
+    assert settings.directories(environment) == Directories(Path("/var/lib/a"), Path("/var/cache/a"))
 
 
 # -- what it says ----------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from s32s.stores.objects.store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class AgentContext:
     """This machine: its configuration, its memory, its connection.
 
     Attributes:
@@ -105,7 +105,9 @@ class Outcome:
     manifest: str = ""
 
 
-def planned(source: Tree, target: Tree, job: Job, agent: Agent, context: RunContext, *, spare_ignored: bool) -> Plan:
+def planned(
+    source: Tree, target: Tree, job: Job, agent: AgentContext, context: RunContext, *, spare_ignored: bool
+) -> Plan:
     """The guarded plan of a task.
 
     Args:
@@ -125,7 +127,7 @@ def planned(source: Tree, target: Tree, job: Job, agent: Agent, context: RunCont
     )
 
 
-def prefix_of(entry: Entry, agent: Agent, *, on_disk: bool = True) -> ObjectStore:
+def prefix_of(entry: Entry, agent: AgentContext, *, on_disk: bool = True) -> ObjectStore:
     """The entry's place on S3, with this machine's connection and cache.
 
     Args:
@@ -140,7 +142,7 @@ def prefix_of(entry: Entry, agent: Agent, *, on_disk: bool = True) -> ObjectStor
     )
 
 
-def writer(job: Job, agent: Agent, *, generation: int = 0) -> Writer:
+def writer(job: Job, agent: AgentContext, *, generation: int = 0) -> Writer:
     """This machine as one that publishes.
 
     Args:
@@ -173,7 +175,7 @@ def check_generation(prefix: ObjectStore, last: Result | None, job: Job) -> None
         )
 
 
-def warn_of_other_writer(prefix: ObjectStore, agent: Agent, context: RunContext) -> None:
+def warn_of_other_writer(prefix: ObjectStore, agent: AgentContext, context: RunContext) -> None:
     """Say so when another machine has published to `prefix` last."""
     head = prefix.head
     if head is not None and head.generation and head.writer != agent.state.writer_id():
@@ -205,13 +207,13 @@ def check_listed(files: list[str] | None, missing: list[str]) -> None:
         )
 
 
-def last_run(entry: Entry, role: Role, agent: Agent) -> Result | None:
+def last_run(entry: Entry, role: Role, agent: AgentContext) -> Result | None:
     """How the last run between the places of the entry ended; None where the map names other places since."""
     last = agent.state.result(entry.name, role.value)
     return last if last is not None and last.ran_between(*entry.direction(role)) else None
 
 
-def check_pushed(entry: Entry, source: Tree, *, known: bool, job: Job, role: Role, agent: Agent) -> None:
+def check_pushed(entry: Entry, source: Tree, *, known: bool, job: Job, role: Role, agent: AgentContext) -> None:
     """Refuse a prefix to which nothing has ever been pushed, before the guards take it for one that was emptied.
 
     Raises:

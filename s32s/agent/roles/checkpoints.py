@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable
 
-from s32s.agent.roles.base import Agent, Job
+from s32s.agent.roles.base import AgentContext, Job
 from s32s.agent.state import Checkpoint
 from s32s.config.maps import Entry
 from s32s.core import events
@@ -28,7 +28,7 @@ def asked(entry: Entry, *source: str | None) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def found(root: str, job: Job, agent: Agent) -> Checkpoint | None:
+def found(root: str, job: Job, agent: AgentContext) -> Checkpoint | None:
     """The seal of a directory in this entry; None without one, and where every file is to be read."""
     return None if job.options.verify else agent.state.checkpoint(_name(root, job.entry))
 
@@ -47,7 +47,14 @@ def kept(checkpoint: Checkpoint, prefix: ObjectStore, job: Job, context: RunCont
 
 
 def renew(
-    root: str, of: str | None, looks: Callable[[], str | None], plan: Plan, job: Job, agent: Agent, *, exact: bool
+    root: str,
+    of: str | None,
+    looks: Callable[[], str | None],
+    plan: Plan,
+    job: Job,
+    agent: AgentContext,
+    *,
+    exact: bool,
 ) -> str:
     """After a run that carried out nothing but perhaps an empty plan: seal the directory, or break its seal.
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 from s32s.agent.roles.base import (
-    Agent,
+    AgentContext,
     Job,
     Outcome,
     check_generation,
@@ -36,7 +36,7 @@ from s32s.stores.objects.store import ObjectStore
 from s32s.system.concurrency import for_each, gather
 
 
-def mirror(place: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
+def mirror(place: str, job: Job, agent: AgentContext, context: RunContext) -> Outcome:
     """Make the prefix `place` what the entry's prefix holds, or plan it.
 
     Raises:
@@ -62,7 +62,7 @@ def mirror(place: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
         )
 
 
-def _turn(source: ObjectStore, target: ObjectStore, job: Job, agent: Agent, context: RunContext) -> Outcome:
+def _turn(source: ObjectStore, target: ObjectStore, job: Job, agent: AgentContext, context: RunContext) -> Outcome:
     entry, state = job.entry, agent.state
     name = str(target.place)
     context.phase("listing")
@@ -121,7 +121,7 @@ def _settled(
     copies: dict[str, tuple[str, str]],
     from_: ObjectStore,
     to: ObjectStore,
-    agent: Agent,
+    agent: AgentContext,
     context: RunContext,
 ) -> tuple[Tree, Tree]:
     """Add to both trees what tells whether objects of one size and two ETags are the same.
@@ -161,7 +161,7 @@ def _with(made: Tree, changed: dict[str, Item]) -> Tree:
 
 
 def _remember(
-    source: Tree, etags: dict[str, str | None], copies: dict[str, tuple[str, str]], name: str, agent: Agent
+    source: Tree, etags: dict[str, str | None], copies: dict[str, tuple[str, str]], name: str, agent: AgentContext
 ) -> None:
     """Keep which copy belongs to which original, where their ETags do not show it."""
     now: dict[str, tuple[str, str]] = {}
@@ -173,7 +173,7 @@ def _remember(
         agent.state.save_copies(name, now)
 
 
-def _check_places(there: S3Path, job: Job, agent: Agent) -> None:
+def _check_places(there: S3Path, job: Job, agent: AgentContext) -> None:
     """Refuse a mirror that would feed on itself, or whose exact sync would delete other things that live there.
 
     Raises:

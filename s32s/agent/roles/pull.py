@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from s32s.agent.roles import checkpoints
 from s32s.agent.roles.base import (
-    Agent,
+    AgentContext,
     Job,
     Outcome,
     check_generation,
@@ -36,7 +36,7 @@ from s32s.stores.objects.store import ObjectStore
 from s32s.system.concurrency import Future
 
 
-def pull(root: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
+def pull(root: str, job: Job, agent: AgentContext, context: RunContext) -> Outcome:
     """Make the directory `root` what the entry's prefix holds, or plan it.
 
     Raises:
@@ -65,7 +65,7 @@ def pull(root: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
 
 
 def _turn(
-    attempt: int, prefix: ObjectStore, target: LocalTarget, job: Job, agent: Agent, context: RunContext
+    attempt: int, prefix: ObjectStore, target: LocalTarget, job: Job, agent: AgentContext, context: RunContext
 ) -> Outcome:
     entry, state = job.entry, agent.state
     last = last_run(entry, Role.SLAVE, agent)

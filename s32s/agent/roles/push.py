@@ -10,7 +10,7 @@ import time
 
 from s32s.agent.roles import checkpoints
 from s32s.agent.roles.base import (
-    Agent,
+    AgentContext,
     Job,
     Outcome,
     check_listed,
@@ -33,7 +33,7 @@ from s32s.stores.objects.store import ObjectStore
 from s32s.system.concurrency import gather
 
 
-def push(root: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
+def push(root: str, job: Job, agent: AgentContext, context: RunContext) -> Outcome:
     """Make the entry's prefix what the directory `root` holds, or plan it.
 
     Raises:
@@ -59,7 +59,7 @@ def push(root: str, job: Job, agent: Agent, context: RunContext) -> Outcome:
         return until_still(attempt, context=context)
 
 
-def _turn(source: LocalSource, prefix: ObjectStore, job: Job, agent: Agent, context: RunContext) -> Outcome:
+def _turn(source: LocalSource, prefix: ObjectStore, job: Job, agent: AgentContext, context: RunContext) -> Outcome:
     entry, state = job.entry, agent.state
     context.phase("listing")
     listing, looks = gather(prefix.listing, source.looks)
@@ -111,7 +111,7 @@ def _turn(source: LocalSource, prefix: ObjectStore, job: Job, agent: Agent, cont
     return Outcome(plan, due, changed, generation, time.time(), note, fingerprint, followed)
 
 
-def _last_generation(prefix: ObjectStore, job: Job, agent: Agent, context: RunContext) -> int:
+def _last_generation(prefix: ObjectStore, job: Job, agent: AgentContext, context: RunContext) -> int:
     """The last generation that this machine has published there; a prefix that has gone behind it is told."""
     last = last_run(job.entry, Role.MASTER, agent)
     generation, now = last.generation if last else 0, prefix.head.generation if prefix.head else 0
@@ -121,7 +121,7 @@ def _last_generation(prefix: ObjectStore, job: Job, agent: Agent, context: RunCo
     return generation
 
 
-def _check_prefix(place: S3Path, job: Job, agent: Agent) -> None:
+def _check_prefix(place: S3Path, job: Job, agent: AgentContext) -> None:
     """Refuse a prefix whose exact sync would delete other things that live there.
 
     Raises:

@@ -22,7 +22,7 @@ from s32s.frontends.render import streams
 if TYPE_CHECKING:
     import argparse
 
-    from s32s.agent.roles.base import Agent
+    from s32s.agent.agent import Agent
     from s32s.config.maps import MapSet
     from s32s.core.events import Event
     from s32s.frontends.systemd import Service
@@ -128,11 +128,11 @@ def _maps_usage(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def _maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
-    from s32s.agent import catalog, hooks
+    from s32s.agent import hooks
     from s32s.core.paths import escape
 
     with _machine(options) as agent:
-        update = catalog.update(agent.settings.maps, agent.state, agent.engine)
+        update = agent.update_maps()
         lacking = hooks.missing(update.maps.entries, agent.settings, agent.settings.role)
     if lacking:
         print(f"s32s: the maps name commands that [commands] lacks: {', '.join(map(escape, lacking))}", file=sys.stderr)
@@ -147,13 +147,12 @@ def _maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def _maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
-    from s32s.agent import catalog
     from s32s.config.maps import Role
     from s32s.core.paths import escape
     from s32s.frontends.render.layout import table
 
     with _machine(options) as agent:
-        loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)
+        loaded = agent.load_maps()
     if options.json:
         for entry in loaded.entries:
             _print_json(entry.model_dump(exclude_none=True))
@@ -193,7 +192,6 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     from pathlib import Path
 
     from s32s.agent.roles.base import Options
-    from s32s.agent.runner import run
     from s32s.config import settings
     from s32s.core.plan import Verb
     from s32s.frontends.render import files
@@ -207,7 +205,7 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
     gc.disable()
     verb = Verb(options.verb)
     role = _role(options.role)
-    where = settings.places(os.environ)
+    where = settings.directories(os.environ)
     timeout_s = _timeout_s(options.timeout)
     directory = Path(options.report) if options.report else None
     if directory is None and verb.changes and not (sys.stdout.isatty() or sys.stderr.isatty()):
@@ -232,10 +230,9 @@ def _verb(options: argparse.Namespace, stop: threading.Event) -> int:
         files.recorded(tell, directory) as emit,
         _alarm(options.timeout, timeout_s, stop),
     ):
-        report = run(
-            agent,
-            verb=verb,
-            names=options.names,
+        report = agent.run(
+            verb,
+            options.names,
             role=role,
             options=Options(
                 verify=options.verify,
@@ -268,7 +265,7 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
     import time
 
     from s32s.agent import catalog
-    from s32s.agent.status import overdue, status
+    from s32s.agent.status import overdue
     from s32s.config import maps, settings
     from s32s.frontends.render import statuses
 
@@ -282,8 +279,8 @@ def _status(options: argparse.Namespace, stop: threading.Event) -> int:
             cached = catalog.cached(source, agent.state, agent.engine)
             loaded = cached or maps.load(())
         else:
-            loaded = cached = catalog.load(source, agent.state, agent.engine)
-        entries = status(agent, loaded, ask_s3=not options.offline)
+            loaded = cached = agent.load_maps()
+        entries = agent.status(maps=loaded, ask_s3=not options.offline)
     if options.json:
         for entry in entries:
             _print_json(statuses.facts(entry))
@@ -377,13 +374,11 @@ def _demo(options: argparse.Namespace, stop: threading.Event) -> int:
 
 @contextlib.contextmanager
 def _machine(options: argparse.Namespace, *, writable: bool = True, attended: bool = True) -> Iterator[Agent]:
-    from s32s.agent.runner import open_agent
+    from s32s.agent.agent import open_agent
     from s32s.config import settings
 
-    configuration = settings.load(settings.find(options.config, os.environ))
-    agent = open_agent(configuration, settings.places(os.environ), writable=writable, attended=attended)
-    agent.engine.listen(lambda text: print(f"s32s: {text}", file=sys.stderr, flush=True))
-    with contextlib.closing(agent.state):
+    with open_agent(settings.find(options.config, os.environ), writable=writable, attended=attended) as agent:
+        agent.engine.listen(lambda text: print(f"s32s: {text}", file=sys.stderr, flush=True))
         yield agent
 
 

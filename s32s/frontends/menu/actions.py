@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from s32s.agent import catalog, onboarding
+from s32s.agent.agent import Agent, open_agent
 from s32s.agent.catalog import Update
 from s32s.agent.report import Report
-from s32s.agent.roles.base import Agent
-from s32s.agent.runner import open_agent, run
 from s32s.agent.status import EntryStatus, statuses
 from s32s.config import maps, settings
 from s32s.config.maps import Entry, MapSet, Role, S3Path
@@ -62,7 +61,7 @@ class Desk:
             MapError, StoreError, Unreachable: they cannot be had.
         """
         with self._machine(writable=True) as agent:
-            self.loaded = catalog.load(self.source, agent.state, agent.engine)
+            self.loaded = agent.load_maps()
 
     def entries(self) -> list[Entry]:
         """The entries of this role."""
@@ -83,12 +82,11 @@ class Desk:
         """
         directory = self.where.report if verb.changes else None
         with self._machine(writable=verb.changes) as agent, files.recorded(emit, directory) as recording:
-            return run(
-                agent,
-                verb=verb,
-                names=names,
+            return agent.run(
+                verb,
+                names,
                 role=self.role,
-                loaded=self.loaded,
+                maps=self.loaded,
                 emit=recording,
                 stop=stop,
                 approve=approve if verb.changes and self.settings.menu.ask else None,
@@ -156,8 +154,7 @@ class Desk:
     @contextlib.contextmanager
     def _machine(self, *, writable: bool) -> Iterator[Agent]:
         mine = self.settings.model_copy(update={"role": self.role, "maps": self.source})
-        agent = open_agent(mine, self.where, writable=writable, attended=True)
-        with contextlib.closing(agent.state):
+        with open_agent(mine, directories=self.where, writable=writable, attended=True) as agent:
             yield agent
 
 

@@ -186,7 +186,7 @@ class Running:
                 entry.size_of = event.plan.size
             case events.Progress():
                 entry.size += event.size
-            case events.Put():
+            case events.FilePut():
                 entry.files += 1
             case events.Restarted():
                 self.warnings.append(f"{event.entry}: starting over (turn {event.attempt}): {event.reason}")

@@ -40,7 +40,7 @@ def menu(config: str | None, environment: Mapping[str, str]) -> int:
 def _menu(asker: Asker, file: Path, environment: Mapping[str, str]) -> int:
     if not file.exists() and not _set_up(asker, file, None):
         return 0
-    desk = Desk(file, settings.places(environment))
+    desk = Desk(file, settings.directories(environment))
     if isinstance(asker, PlainAsker):
         from s32s.frontends.menu.plain import PlainMenu
 

@@ -37,7 +37,7 @@ class Notify:
             case events.Planned():
                 self._files = 0
                 self._files_of = sum(1 for put in event.plan.puts if put.needs_bytes)
-            case events.Put():
+            case events.FilePut():
                 self._files += 1
                 if time.monotonic() - self._told_s >= _PAUSE_S:
                     self._tell(event.entry)

@@ -64,7 +64,7 @@ class Screen:
         """Show one event."""
         with self._guard:
             match event:
-                case events.Progress() | events.Put() if not self._bar:
+                case events.Progress() | events.FilePut() if not self._bar:
                     pass
                 case events.EntryStarted():
                     self._direction = f"{paths.escape(event.source)} > {paths.escape(event.target)}"
@@ -76,7 +76,7 @@ class Screen:
                     self._bar.expect(event.plan)
                 case events.Progress() if self._bar:
                     self._bar.moved(event.size)
-                case events.Put() if self._bar:
+                case events.FilePut() if self._bar:
                     self._bar.put()
                 case events.Restarted() if not self._quiet:
                     self._print_err(event.entry, f"starting over (turn {event.attempt}): {event.reason}", "yellow")
