@@ -145,7 +145,7 @@ if TYPE_CHECKING:
     from s32s.core.plan import Keep, Plan, Put, Rejection, Unchanged, Verb
     from s32s.core.tree import Item, Kind
 
-#: Where each name lives, and what it is called there.
+#: Where each name is, and what it is called there.
 _HOMES = {
     "AccessDenied": ("core.errors", "AccessDenied"),
     "Agent": ("agent.agent", "Agent"),

@@ -57,7 +57,7 @@ class BackendContract:
         return True
 
     def test_an_empty_place_lists_nothing(self, backend: Backend) -> None:
-        """And is no error."""
+        """And is not an error."""
         assert listed(backend) == {}
 
     def test_what_was_put_is_there(self, backend: Backend) -> None:

@@ -31,7 +31,7 @@ _METRICS: list[tuple[str, str, Callable[[Result], float | None]]] = [
 def write(agent: AgentContext, loaded: MapSet, role: Role) -> str:
     """Replace the text file of the configuration, where it names one; return what went wrong, for people.
 
-    A file that cannot be written is no reason to fail a run that brought the files over.
+    A file that cannot be written is not a reason to fail a run that brought the files over.
     """
     file = agent.settings.metrics.textfile
     if file is None:

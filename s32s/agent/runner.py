@@ -51,7 +51,7 @@ def run(
         update_maps: fetch the maps first.
         loaded: maps to work from instead of the cached ones.
         emit: is told every fact of the run; may be called from several threads.
-        stop: set by whoever wants the run to end; see `Interrupted`.
+        stop: set it to end the run; see `Interrupted`.
         approve: asked with an entry's name and its plan before that is carried out.
 
     Returns:
@@ -143,7 +143,7 @@ def _run_entry(job: Job, role: Role, agent: AgentContext, context: RunContext) -
             if job.verb.changes:
                 hooks.run(done, job, role, agent, context)
     except Interrupted as exc:
-        # 0: a worker or a pause noticed the stop; whoever set it knows the signal and raises on its own.
+        # 0: a worker or a pause noticed the stop; the caller who set it knows the signal and raises on its own.
         if not context.stop.is_set():
             raise
         exc.hint = exc.hint or _when_stopped(job, role)
@@ -155,7 +155,7 @@ def _run_entry(job: Job, role: Role, agent: AgentContext, context: RunContext) -
         error = EntryFailed(f"{exc.strerror or exc}{name}")
         error.__cause__ = exc
     except Exception as exc:
-        # The next entries shall still be done. What comes here is a mistake of ours, and says so.
+        # The next entries are still done. What comes here is a mistake of ours, and says so.
         error = EntryFailed(f"unexpected {type(exc).__name__}: {paths.escape(str(exc))}", hint=_REPORT_IT)
         error.__cause__ = exc
     seconds = time.monotonic() - began
@@ -276,7 +276,7 @@ def summary(finished: events.EntryFinished) -> str:
         return ""
     rejected = f", {len(plan.rejected):,} rejected" if plan.rejected else ""
     if plan.is_empty:
-        text = "in step" if not finished.changed else "manifest published"
+        text = "up to date" if not finished.changed else "manifest published"
         return f"{text}, {files(plan)}{rejected}"
     return f"{', '.join(counts(plan))}; {files(plan)}{rejected}"
 

@@ -1,7 +1,7 @@
 """What this machine remembers: cached maps and manifests, the index, results, locks.
 
 Everything here but the results and the writer's id is a cache. The id has a file of its own, so that it outlives the
-database. A damaged database is thrown away and made anew, at its opening or when it fails later; what is only locked,
+database. A damaged database is thrown away and made again, at its opening or when it fails later; what is only locked,
 read-only or out of space is reported and kept. A cached manifest is only used after its hash has been checked; the
 cached maps are one file that is replaced as a whole, so an update that fails half-way leaves them as they were.
 
@@ -358,14 +358,14 @@ class State:
 
     @contextlib.contextmanager
     def _saved(self) -> Iterator[None]:
-        """A transaction for what may get lost: a failure is no reason to fail a run, damage one to start anew."""
+        """A transaction for what may get lost: a failure is not a reason to fail a run, damage one to start again."""
         try:
             with self._transaction():
                 yield
         except sqlite3.DatabaseError as exc:
             if _is_damage(exc, self._file):
                 self._database.close()
-                self._database = _make_anew(self._file)
+                self._database = _make_again(self._file)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -447,7 +447,7 @@ def _open_for_writing(file: Path) -> sqlite3.Connection:
             database.close()
         if not _is_damage(exc, file):
             raise
-        return _make_anew(file)
+        return _make_again(file)
 
 
 def _open_for_reading(file: Path) -> sqlite3.Connection:
@@ -479,7 +479,7 @@ def _make(database: sqlite3.Connection) -> None:
     database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")
 
 
-def _make_anew(file: Path) -> sqlite3.Connection:
+def _make_again(file: Path) -> sqlite3.Connection:
     _keep_writer(file)
     for suffix in ("", "-journal", "-wal", "-shm"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)

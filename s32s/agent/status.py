@@ -83,7 +83,7 @@ class EntryStatus:
         if self.last.success_s is None or not self.last.ok:
             return "interrupted" if self.last.status == INTERRUPTED else "failed"
         if self.trouble:
-            return "S3 not reached"
+            return "S3 unreachable"
         if self.went_back:
             return f"S3 went back to generation {self.generation:,}"
         behind = (self.generation or 0) - self.last.generation
@@ -214,7 +214,7 @@ _NOT_ASKED = _Answer()
 
 
 class _Questions:
-    """The heads of all entries, asked for on other threads from now on: a prefix once, whoever shares it."""
+    """The heads of all entries, asked for on other threads from now on: a prefix once, however many share it."""
 
     def __init__(self, entries: Sequence[Entry], agent: AgentContext) -> None:
         self._entries = list({entry.s3: entry for entry in entries}.values())

@@ -135,7 +135,7 @@ class Backend(Protocol):
         """Every object below `prefix/`, or all with "", page by page, in any order: all of them or an error.
 
         Raises:
-            StoreError: a page is no listing, or the pages do not come to an end.
+            StoreError: a page is not a listing, or the pages do not come to an end.
         """
         ...
 

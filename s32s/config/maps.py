@@ -79,7 +79,7 @@ class S3Path:
         bare = text.removeprefix("s3://")
         bucket, _, prefix = bare.removesuffix("/").partition("/")
         if not _BUCKET.fullmatch(bucket):
-            raise ValueError(f"{paths.quote(bucket)} is no bucket name; write bucket/prefix")
+            raise ValueError(f"{paths.quote(bucket)} is not a bucket name; write bucket/prefix")
         if prefix and (reason := paths.problem(prefix, room=paths.MAX_KEY - 100)):
             raise ValueError(f"the prefix {paths.quote(prefix)} cannot be used: {reason}")
         if prefix and paths.RESERVED in prefix.split("/"):
@@ -156,7 +156,7 @@ def _name(text: str) -> str:
 
 def _listed_file(text: str) -> str:
     if reason := paths.problem(text):
-        raise _fail(f"{paths.quote(text)} is no relative path: {reason}")
+        raise _fail(f"{paths.quote(text)} is not a relative path: {reason}")
     if paths.is_reserved(text):
         raise _fail(f"{paths.quote(text)} belongs to s32s itself")
     return text
@@ -358,7 +358,7 @@ def _document(data: bytes, file: str) -> tuple[Any, Problem | None]:
     except (_Duplicate, ValueError) as exc:
         return bad(str(exc))
     if any("\ud800" <= char <= "\udfff" for text in _strings(document) for char in text):
-        return bad("a text holds half of a surrogate pair, which is no character")
+        return bad("a text holds half of a surrogate pair, which is not a character")
     return document, None
 
 
@@ -373,7 +373,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _integer(text: str) -> int:

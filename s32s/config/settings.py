@@ -124,7 +124,7 @@ class Settings(pydantic.BaseModel):
         except ValueError:
             known = ", ".join(role.value for role in Role)
             close = suggestion(value, [role.value for role in Role]) if isinstance(value, str) else ""
-            raise _fail(f"{_shown(value)} is no role; the roles are {known}", close) from None
+            raise _fail(f"{_shown(value)} is not a role; the roles are {known}", close) from None
 
     @pydantic.field_validator("maps", mode="before")
     @classmethod
@@ -173,7 +173,7 @@ class Settings(pydantic.BaseModel):
     @classmethod
     def _bandwidth(cls, value: object) -> int:
         if not isinstance(value, str):
-            raise _fail(f'{_shown(value)} is no bandwidth, such as "500K", "10M" or "1G"')
+            raise _fail(f'{_shown(value)} is not a bandwidth, such as "500K", "10M" or "1G"')
         try:
             return bytes_a_second(value)
         except ValueError as exc:
@@ -219,7 +219,7 @@ def duration_s(value: object) -> float:
     """
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
-        raise ValueError(f'{_shown(value)} is no duration, such as "90s", "30min", "1h" or "2d"')
+        raise ValueError(f'{_shown(value)} is not a duration, such as "90s", "30min", "1h" or "2d"')
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -279,9 +279,9 @@ def load(path: Path) -> Settings:
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path} is not UTF-8") from exc
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigError(f"{path} is no valid TOML: {exc}") from exc
+        raise ConfigError(f"{path} is not valid TOML: {exc}") from exc
     except RecursionError as exc:
-        raise ConfigError(f"{path} is no valid TOML: it is nested too deeply") from exc
+        raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from exc
     return check(document, where=str(path))
 
 
@@ -320,7 +320,7 @@ def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
         document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     except (OSError, UnicodeDecodeError, TOMLKitError, RecursionError) as exc:
         why = "it is nested too deeply" if isinstance(exc, RecursionError) else exc
-        raise ConfigError(f"{path} is there and cannot be changed: {why}", hint="mend or move it first") from exc
+        raise ConfigError(f"{path} is there and cannot be changed: {why}", hint="fix or move it first") from exc
     _change(document, changes, tomlkit.table)
     settings = check(document.unwrap(), where=str(path))
     for directory in settings.allow:
@@ -337,7 +337,7 @@ def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
 
 
 def _change(table: Any, changes: Mapping[str, Any], make_table: Callable[[], Any]) -> None:
-    """Set the given keys; what is no table where one is needed stays, for `check` to name it."""
+    """Set the given keys; what is not a table where one is needed stays, for `check` to name it."""
     for name, value in changes.items():
         if value == "":
             table.pop(name, None)

@@ -78,11 +78,11 @@ class Refused(S32sError):
 
 
 class Declined(Refused):
-    """Whoever was asked has said no; nothing was touched."""
+    """The person who was asked has said no; nothing was touched."""
 
 
 class BadPath(Refused):
-    """A key or file name is no safe relative path."""
+    """A key or file name is not a safe relative path."""
 
 
 # -- the entry ---------------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ class EntryFailed(S32sError):
 
 
 class Unreadable(EntryFailed):
-    """The source directory holds things that cannot travel (sockets, unreadable files …)."""
+    """The source directory holds things that cannot be replicated (sockets, unreadable files …)."""
 
 
 class IntegrityError(EntryFailed):

@@ -95,7 +95,7 @@ class EntryFinished:
     Attributes:
         plan: what was carried out, or would be; None when it never came to a plan.
         due: whether there is, or was, anything to change or to publish.
-        changed: whether the destination was changed, or with no files to move, published anew.
+        changed: whether the destination was changed, or with no files to move, published again.
         generation: of the manifest that the destination now follows; 0 without one.
         same_as: names what the destination was found to be, unchanged; two ends with the same name have equal plans.
     """

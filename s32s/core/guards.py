@@ -129,7 +129,7 @@ def check_plan(plan: Plan, limits: Limits) -> None:
         raise Refused(
             f"{plan.deletions:,} of {plan.target_files:,} files would be deleted, "
             f"and max_delete allows {limits.max_delete}",
-            hint="--force-delete if they shall go",
+            hint="--force-delete to delete them",
             paths=tuple(item.path for item in plan.extras if item.kind is not Kind.DIR),
         )
 

@@ -36,7 +36,7 @@ _NOT_XML = {"\ufffe", "\uffff"}
 
 
 def problem(path: str, *, room: int = MAX_KEY, on_disk: bool = True) -> str | None:
-    """Say why `path` is no safe relative path, or None when it is one.
+    """Say why `path` is not a safe relative path, or None when it is one.
 
     Args:
         path: segments joined by `/`, no slash at either end.

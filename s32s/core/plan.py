@@ -117,7 +117,7 @@ class Unchanged(Sequence[Keep]):
         return (self[at] for at, row in enumerate(rows) if source.kind(row) is Kind.DIR)
 
     def others(self) -> Iterator[str]:
-        """The paths of all that is no directory."""
+        """The paths of all that is not a directory."""
         source, rows, _, _ = self._joined
         return (source.path(row) for row in rows if source.kind(row) is not Kind.DIR)
 
@@ -328,7 +328,7 @@ def _unblocked(wanted: Sequence[int], source: Tree, target: Tree) -> tuple[Seque
         elif is_dir and old is not None and old.kind is not Kind.DIR:
             blocked.append(Rejection(path, "a file stands there, and copy deletes nothing"))
         elif in_the_way is not None:
-            blocked.append(Rejection(path, f"{paths.quote(in_the_way)} is no directory, and copy deletes nothing"))
+            blocked.append(Rejection(path, f"{paths.quote(in_the_way)} is not a directory, and copy deletes nothing"))
         else:
             free.append(row)
     return free, blocked

@@ -18,7 +18,7 @@ from typing import NamedTuple, overload
 
 
 class Kind(enum.Enum):
-    """What an item is. OTHER only appears in a destination: something there that cannot travel."""
+    """What an item is. OTHER only appears in a destination: something there that cannot be replicated."""
 
     FILE = "file"
     LINK = "link"
@@ -188,7 +188,7 @@ class Tree(Sequence[Item]):
         facts = (self.published, self.generation, self.note)
         return facts == (other.published, other.generation, other.note) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment] # a tree is no key
+    __hash__ = None  # type: ignore[assignment] # a tree is not a key
 
     def __repr__(self) -> str:
         return f"Tree({list(self)!r}, published={self.published}, generation={self.generation}, note={self.note!r})"

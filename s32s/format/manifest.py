@@ -113,7 +113,7 @@ def read_head(data: bytes) -> Head:
         IntegrityError: it is too large, no head, or of a format that this version does not know.
     """
     if len(data) > MAX_HEAD:
-        raise IntegrityError(f"{HEAD_KEY} is larger than {MAX_HEAD:,} bytes, so it is no head")
+        raise IntegrityError(f"{HEAD_KEY} is larger than {MAX_HEAD:,} bytes, so it is not a head")
     try:
         head = Head.model_validate_json(data)
     except pydantic.ValidationError as exc:
@@ -167,7 +167,7 @@ def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MA
         room: bytes that the prefix leaves of a key.
 
     Raises:
-        IntegrityError: other bytes than the head names, a cap exceeded, or a line that is no item.
+        IntegrityError: other bytes than the head names, a cap exceeded, or a line that is not an item.
         BadPath: a path is not safe, is in the part that s32s keeps for itself, or appears twice.
     """
     if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
@@ -280,7 +280,7 @@ def _lines(data: bytes, key: str) -> Iterator[str]:
 
 
 class _BadLine(Exception):
-    """Why a line is no item."""
+    """Why a line is not an item."""
 
 
 def _item(line: str) -> Item:
@@ -289,7 +289,7 @@ def _item(line: str) -> Item:
     try:
         facts = json.loads(line)
     except (ValueError, RecursionError) as exc:
-        raise _BadLine("the line is no JSON") from exc
+        raise _BadLine("the line is not JSON") from exc
     if not isinstance(facts, dict) or not isinstance(path := facts.get("path"), str):
         raise _BadLine("the line names no path")
     get = facts.get

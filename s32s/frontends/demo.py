@@ -89,7 +89,7 @@ class _Demo:
         print(f"\n{paint('Both servers equal the master.', 'green', on=self._colour)}")
 
     def _write_map(self) -> None:
-        self._tell("A map says which directory belongs where. It lies on S3 too, here one for each server:")
+        self._tell("A map says which directory belongs where. It is on S3 too, here one for each server:")
         client = _client(self._endpoint)
         client.create_bucket(Bucket=_BUCKET)
         for slave in _SLAVES:

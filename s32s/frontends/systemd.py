@@ -46,7 +46,7 @@ class Schedule:
         """A fixed pace, such as "5min" or "1h"; every host keeps an offset of its own within it.
 
         Raises:
-            UsageError: it is no duration, or shorter than ten seconds.
+            UsageError: it is not a duration, or shorter than ten seconds.
         """
         try:
             seconds = int(duration_s(text))
@@ -123,10 +123,10 @@ def of_machine(
 
     Raises:
         ConfigError: an allowed directory does not exist, so that the sandbox could not be made.
-        UsageError: the instance is no name.
+        UsageError: the instance is not a name.
     """
     if instance is not None and not _INSTANCE.fullmatch(instance):
-        raise UsageError(f"{paths.quote(instance)} is no name of an instance: letters, digits, _ . and -")
+        raise UsageError(f"{paths.quote(instance)} is not a name of an instance: letters, digits, _ . and -")
     missing = [directory for directory in configuration.allow if not os.path.isdir(directory)]
     if configuration.role is Role.SLAVE and missing:
         raise ConfigError(
@@ -239,7 +239,7 @@ def _service_text(service: Service) -> str:
     lines = [
         "# Written by `s32s service install`; local changes belong into a drop-in (systemctl edit).",
         "[Unit]",
-        f"Description=s32s: bring the {service.role.value} {service.instance or 'of this machine'} in step with S3",
+        f"Description=s32s: bring the {service.role.value} {service.instance or 'of this machine'} up to date with S3",
         "Documentation=man:s32s(1)",
         *(() if service.is_user_unit else ("Wants=network-online.target", "After=network-online.target")),
         # Status 75 is tried again at once; a machine that never gets anywhere waits for the timer.
@@ -324,7 +324,7 @@ def _timer_text(service: Service) -> str:
     lines = [
         "# Written by `s32s service install`; local changes belong into a drop-in (systemctl edit).",
         "[Unit]",
-        f"Description=s32s: when to bring {service.instance or 'this machine'} in step with S3",
+        f"Description=s32s: when to bring {service.instance or 'this machine'} up to date with S3",
         "Documentation=man:s32s(1)",
         "",
         "[Timer]",

@@ -28,7 +28,7 @@ from s32s.system.concurrency import for_each
 T = TypeVar("T")
 C = TypeVar("C", bound=Change)
 
-#: How often an entry is begun anew because its source moved, and how long the pauses between grow (seconds).
+#: How often an entry is begun again because its source moved, and how long the pauses between grow (seconds).
 ATTEMPTS = 5
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 
@@ -68,7 +68,7 @@ def make_plan(
     """Plan and guard; nothing is changed.
 
     Raises:
-        Refused: by a guard, or by whoever was asked.
+        Refused: by a guard, or by the person who was asked.
     """
     plan = planner.make(source, target, rules=rules, deletes=verb.deletes, spare_ignored=spare_ignored)
     guards.check_plan(plan, limits)
@@ -129,7 +129,7 @@ def apply(
 
 
 def until_still(attempt: Callable[[int], T], *, context: RunContext) -> T:
-    """Call `attempt` with 1, 2, … until the source stands still meanwhile.
+    """Call `attempt` with 1, 2, … until the source holds still meanwhile.
 
     Raises:
         SourceChanged: it did not, in a bounded number of turns.
@@ -145,7 +145,7 @@ def until_still(attempt: Callable[[int], T], *, context: RunContext) -> T:
         return attempt(ATTEMPTS)
     except SourceChanged as exc:
         raise SourceChanged(
-            f"the source does not stand still: {exc.what}",
+            f"the source keeps changing: {exc.what}",
             hint=f"it was tried {ATTEMPTS} times; run it again when nobody writes there",
             paths=exc.paths,
         ) from exc

@@ -1,9 +1,9 @@
 """What a place is, for the code that moves trees between places.
 
 A source lists a tree and hands out bodies; a target lists a tree and opens a change, a context manager: left without
-`publish`, nothing happened. Two places cannot hold that fully, and say so: on S3 an overwritten object is
-visible to whoever reads the prefix by LIST before the head moves (who reads the manifest notices by the ETag), and a
-directory changed in place shows each file as soon as it is replaced.
+`publish`, nothing happened. Two places cannot keep that fully: on S3 an overwritten object shows in a LIST before the
+head moves (readers of the manifest notice by the ETag), and a directory that is changed in place shows each file when
+it is replaced.
 
 Batches come first, because a store may hold many files in one object; nothing above this line assumes otherwise.
 """

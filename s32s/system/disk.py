@@ -460,7 +460,7 @@ def lock(parent: int, name: str, *, what: str, holder: dict[str, str]) -> Iterat
         os.pwrite(fd, json.dumps(holder).encode(), 0)
         yield
     finally:
-        # Unlinked while held: whoever opened it meanwhile finds another inode under the name, and tries again.
+        # Unlinked while held: a process that opened it meanwhile finds another inode under the name, and tries again.
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=parent)
         os.close(fd)

@@ -72,6 +72,6 @@ def read_id(file: Path) -> str | None:
 
 
 def save_id(file: Path, identity: str) -> None:
-    """Write the id; a failure is no error, as the database has it, too."""
+    """Write the id; a failure is not an error, as the database has it, too."""
     with contextlib.suppress(OSError):
         disk.write_atomic(file, f"{identity}\n".encode(), mode=0o600)

@@ -23,7 +23,7 @@ def bytes_a_second(text: str) -> int:
     match = _RATE.fullmatch(text.strip())
     rate = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
     if rate < _LEAST:
-        raise ValueError(f'"{text}" is no bandwidth of at least 1K bytes a second, such as "500K", "10M" or "1G"')
+        raise ValueError(f'"{text}" is not a bandwidth of at least 1K bytes a second, such as "500K", "10M" or "1G"')
     return rate
 
 

@@ -210,7 +210,7 @@ class Stage:
         return loop
 
     def _behind(self, root: Path, **properties: object) -> Loop:
-        """A slave in step with the first tree, kept as a pattern; the second lies on the server."""
+        """A slave up to date with the first tree, kept as a pattern; the second lies on the server."""
         loop = self._loop(root, **properties)
         assert loop.push().status == 0
         assert loop.pull().status == 0

@@ -23,7 +23,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other users and chattr n
 
 @pytest.fixture
 def ready(tmp_path: Path, moto: S3Server) -> Loop:
-    """A loop whose slave is in step."""
+    """A loop whose slave is up to date."""
     bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40]}-{os.getpid()}"
     make_bucket(moto, bucket)
     loop = make_loop(tmp_path, moto, bucket)

@@ -21,7 +21,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and other users n
 
 @pytest.fixture
 def ready(tmp_path: Path, moto: S3Server) -> Loop:
-    """A loop whose slave is in step, while a second generation is published."""
+    """A loop whose slave is up to date, while a second generation is published."""
     bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40]}-{os.getpid()}"
     make_bucket(moto, bucket)
     loop = make_loop(tmp_path, moto, bucket)
@@ -84,7 +84,7 @@ def test_targets_that_nest_are_refused(ready: Loop) -> None:
     put(ready.server, ready.bucket, "maps/web.json", text.encode())
     before = snapshot(ready.target)
 
-    assert_failed(ready.pull("--update-maps"), 3, says="lie in one another")
+    assert_failed(ready.pull("--update-maps"), 3, says="overlap")
     assert_untouched(ready, before)
 
 

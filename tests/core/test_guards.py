@@ -223,7 +223,7 @@ def test_many_links_that_leave_are_counted() -> None:
 
 
 def test_links_inside_the_tree_pass() -> None:
-    """A tree of well-behaved links is no reason to refuse."""
+    """A tree of well-behaved links is not a reason to refuse."""
     guards.check_links(tree.make([Item("d/a", Kind.LINK, target="../b"), Item("b")]), what="the manifest")
 
 

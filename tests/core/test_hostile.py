@@ -34,7 +34,7 @@ def problems(*entries: Any) -> list[str]:
         pytest.param(b"[" * 100_000, "nested more than", id="deep brackets"),
         pytest.param(b"[1" + b"1" * 5000 + b"]", "too long", id="a number without end"),
         pytest.param(b'[{"name": "A", "name": "B"}]', "stands twice", id="a key that stands twice"),
-        pytest.param(b"[NaN]", "NaN is no JSON", id="NaN"),
+        pytest.param(b"[NaN]", "NaN is not JSON", id="NaN"),
         pytest.param(b'[{"name": "\\ud800"}]', "surrogate", id="half a surrogate pair"),
         pytest.param(b" " * (1024 * 1024 + 1), "larger than", id="more than a megabyte"),
         pytest.param(b"\xff\xfe", "not UTF-8", id="another encoding"),
@@ -69,7 +69,7 @@ def test_parsing_never_raises(data: bytes) -> None:
     [
         ({"name": ""}, "name: it is empty"),
         ({"name": "a\u001bb"}, "control character"),
-        ({"s3": "B"}, "no bucket name"),
+        ({"s3": "B"}, "not a bucket name"),
         ({"s3": "bucket/a/../b"}, "cannot be used"),
         ({"s3": "bucket/.s32s/x"}, "kept for s32s"),
         ({"slave": "~/x"}, 'may not start with "~"'),

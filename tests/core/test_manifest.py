@@ -135,7 +135,7 @@ def test_each_truncation_is_noticed() -> None:
 
 
 def test_a_frame_that_is_cut_off_is_refused_though_the_head_agrees() -> None:
-    """Half a tree is no tree: what is missing would be deleted on every slave."""
+    """Half a tree is not a tree: what is missing would be deleted on every slave."""
     data, _ = manifest.to_bytes(ITEMS)
     for size in range(1, len(data)):
         with pytest.raises(IntegrityError):
@@ -292,7 +292,7 @@ def test_a_path_that_stands_twice_is_refused(kinds: tuple[str, str]) -> None:
         pytest.param(FILE | {"path": 5}, id="a number as path"),
         pytest.param({"path": "x"}, id="no type"),
         pytest.param(FILE | {"type": "fifo"}, id="a fifo"),
-        pytest.param(FILE | {"type": "other"}, id="what cannot travel"),
+        pytest.param(FILE | {"type": "other"}, id="what cannot be replicated"),
         pytest.param(FILE | {"type": ["file"]}, id="a list as type"),
         pytest.param(FILE | {"size": -1}, id="a negative size"),
         pytest.param(FILE | {"size": 2**63}, id="a size beyond 63 bits"),

@@ -141,7 +141,7 @@ def test_check_and_problem_agree(text: str) -> None:
     ],
 )
 def test_the_part_that_s32s_keeps_is_the_first_segment(path: str, expected: bool) -> None:
-    """Only `.s32s` at the top of a prefix, written exactly so, is no data."""
+    """Only `.s32s` at the top of a prefix, written exactly so, is not data."""
     assert paths.is_reserved(path) is expected
 
 

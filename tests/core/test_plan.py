@@ -28,7 +28,7 @@ DIR = Item("f", Kind.DIR, mode=0o755)
         pytest.param(FILE, DIR, Reason.KIND, id="kinds differ, file and directory"),
         pytest.param(DIR, FILE, Reason.KIND, id="kinds differ, directory and file"),
         pytest.param(LINK, DIR, Reason.KIND, id="kinds differ, link and directory"),
-        pytest.param(FILE, Item("f", Kind.OTHER), Reason.KIND, id="kinds differ, file and what cannot travel"),
+        pytest.param(FILE, Item("f", Kind.OTHER), Reason.KIND, id="kinds differ, file and what cannot be replicated"),
         pytest.param(LINK, LINK._replace(target="y"), Reason.TARGET, id="links, targets differ"),
         pytest.param(LINK, LINK, None, id="links, targets are equal"),
         pytest.param(
@@ -193,7 +193,7 @@ def test_a_directory_that_becomes_a_file_is_replaced_with_all_below() -> None:
 
 
 def test_a_directory_is_kept_for_what_lies_in_it() -> None:
-    """A directory that the source does not list is no extra while something of the source lies in it."""
+    """A directory that the source does not list is not an extra while something of the source lies in it."""
     target = tree.make([Item("a", Kind.DIR), Item("a/b", Kind.DIR), file("a/b/c")])
 
     made = plan.make(tree.make([file("a/b/c")]), target)

@@ -214,8 +214,8 @@ def test_a_duration_has_a_unit(text: str, expected: float) -> None:
     "value", ["", "h", "1", "1 week", "-1h", "1h30m", "1H", "1h\n", "1h ", "x1h", "1,5h", 3600, 1.5, None, True]
 )
 def test_another_duration_is_refused(value: object) -> None:
-    """A number without a unit is no duration, and nothing is guessed."""
-    with pytest.raises(ValueError, match="is no duration"):
+    """A number without a unit is not a duration, and nothing is guessed."""
+    with pytest.raises(ValueError, match="is not a duration"):
         settings.duration_s(value)
 
 
@@ -230,10 +230,12 @@ def test_never_is_for_ever() -> None:
     [
         pytest.param({"maps": "bucket/m"}, "role: it is mandatory and missing", id="no role"),
         pytest.param({"role": "master"}, "maps: it is mandatory and missing", id="no maps"),
-        pytest.param(SLAVE | {"role": "slvae"}, '"slvae" is no role; the roles are master, slave, mirror', id="a role"),
+        pytest.param(
+            SLAVE | {"role": "slvae"}, '"slvae" is not a role; the roles are master, slave, mirror', id="a role"
+        ),
         pytest.param(SLAVE | {"role": "slvae"}, 'did you mean "slave"?', id="a role that is nearly one"),
-        pytest.param(SLAVE | {"role": 5}, "5 is no role", id="a number as role"),
-        pytest.param(SLAVE | {"role": ["slave"]}, "is no role", id="a list as role"),
+        pytest.param(SLAVE | {"role": 5}, "5 is not a role", id="a number as role"),
+        pytest.param(SLAVE | {"role": ["slave"]}, "is not a role", id="a list as role"),
         pytest.param(SLAVE | {"maps": ""}, "maps: it must be the S3 path", id="no S3 path"),
         pytest.param(SLAVE | {"maps": "/srv/maps"}, "maps: ", id="a directory as maps"),
         pytest.param(SLAVE | {"maps": "bucket\n/m"}, "maps: ", id="a newline in a bucket"),
@@ -319,12 +321,12 @@ def test_a_missing_file_says_how_to_make_one(file: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        pytest.param(b'role = "slave', "is no valid TOML", id="an open quote"),
-        pytest.param(b'role = "slave"\nrole = "master"\n', "is no valid TOML", id="a key twice"),
+        pytest.param(b'role = "slave', "is not valid TOML", id="an open quote"),
+        pytest.param(b'role = "slave"\nrole = "master"\n', "is not valid TOML", id="a key twice"),
         pytest.param(b"role = slave\n", "line 1", id="no quotes"),
         pytest.param(b"\xff\xfe", "is not UTF-8", id="another encoding"),
         pytest.param(b"", "role: it is mandatory and missing", id="nothing"),
-        pytest.param(b"a=" + b"[" * 10_000, "is no valid TOML", id="ten thousand brackets"),
+        pytest.param(b"a=" + b"[" * 10_000, "is not valid TOML", id="ten thousand brackets"),
     ],
 )
 def test_a_broken_file_is_an_error_that_names_it(file: Path, data: bytes, text: str) -> None:

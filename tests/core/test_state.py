@@ -147,7 +147,7 @@ def test_an_old_file_whose_status_just_changed_is_not_believed(after_ms: int, ex
 
 
 def test_a_file_from_the_future_is_believed_by_its_change_time() -> None:
-    """A modification time may be set to anything; far from now in either direction it is no race."""
+    """A modification time may be set to anything; far from now in either direction it is not a race."""
     stamp = (1, 2, 3, NOW_NS + 3600 * SECOND_NS, NOW_NS)
 
     assert CachedHash(stamp, NOW_NS + SECOND_NS).holds_for(stamp)

@@ -28,7 +28,7 @@ MD5 = "0123456789abcdef0123456789abcdef"
         pytest.param(Item("f", size=3), Item("f", size=3), Reason.UNKNOWN, id="nothing to compare by"),
         pytest.param(FILE, Item("f", size=3, mode=0o600, sha256="0" * 64), Reason.MODE, id="modes differ"),
         pytest.param(FILE, Item("f", size=3, mtime_ns=2, sha256="0" * 64), Reason.TIME, id="times differ"),
-        pytest.param(FILE, Item("f", size=3, sha256="0" * 64), None, id="an unknown mode or time is no difference"),
+        pytest.param(FILE, Item("f", size=3, sha256="0" * 64), None, id="an unknown mode or time is not a difference"),
         pytest.param(Item("d", Kind.DIR, mode=0o700), Item("d", Kind.DIR, mode=0o755), Reason.MODE, id="directories"),
     ],
 )

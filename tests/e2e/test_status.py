@@ -207,7 +207,7 @@ class TestDrift:
         change(rich.target)
 
         assert state_of(rich.slave) == "1 drifted"
-        assert rich.slave.run("status", "--check", "1h").status == 0, "drift is no lack of a run"
+        assert rich.slave.run("status", "--check", "1h").status == 0, "drift is not a lack of a run"
 
     @CHANGES
     def test_the_source_has_changed(self, rich: Loop, change: Callable[[Path], object]) -> None:

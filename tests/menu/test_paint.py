@@ -106,7 +106,7 @@ def test_what_is_fitted_is_exactly_as_wide(text: str, columns: int, keep_end: bo
 
 
 def test_entries_with_trouble_come_first_when_sorted_by_state() -> None:
-    """What has failed, what has work, what never ran, what is in step."""
+    """What has failed, what has work, what never ran, what is up to date."""
     states = ["up to date", "never run", "failed", "3 to do"]
     listing = Listing([Row(state, "", state=state) for state in states], sort="state")
 

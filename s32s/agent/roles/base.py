@@ -46,8 +46,8 @@ class Options:
 
     Attributes:
         verify: read every file and every listing; trust no index and no time stamp.
-        force_delete: set `max_delete` and the guard against an empty source aside.
-        take_over: set another master's unfinished push aside.
+        force_delete: override `max_delete` and the guard against an empty source.
+        take_over: override another master's unfinished push.
         accept_older: follow a generation older than the one followed last.
         jobs: how many bodies move at once at most; None for the configuration's.
         bandwidth: bytes a second in each direction; None for the configuration's.
@@ -114,7 +114,7 @@ def planned(
         spare_ignored: whether ignored paths of the destination stay there.
 
     Raises:
-        Refused: by a guard, or by whoever was asked.
+        Refused: by a guard, or by the person who was asked.
     """
     return make_plan(
         source,

@@ -184,20 +184,19 @@ def _check_places(there: S3Path, job: Job, agent: AgentContext) -> None:
     elsewhere = agent.mirror_engine.endpoint_url != agent.engine.endpoint_url
     if there.overlaps(here) and not (elsewhere and there == here):
         raise Refused(
-            f"the mirror {there} and its source {here} lie in one another: it would feed on itself",
+            f"the mirror {there} and its source {here} overlap: it would feed on itself",
             hint="mirror to another bucket or to a prefix beside the source",
         )
     if not elsewhere and there.overlaps(agent.settings.maps):
         raise Refused(
-            f"the mirror {there} and the maps at {agent.settings.maps} lie in one another, "
-            "and a sync would delete the maps",
+            f"the mirror {there} and the maps at {agent.settings.maps} overlap, and a sync would delete the maps",
             hint="give the mirror a prefix of its own",
         )
     others = [*job.others.items(), *(() if elsewhere else job.pushed.items())]
     for name, other in others:
         if there.overlaps(S3Path.parse(other)):
             raise Refused(
-                f"the mirror {there} and {other} of the entry {paths.quote(name)} lie in one another, "
+                f"the mirror {there} and {other} of the entry {paths.quote(name)} overlap, "
                 "and each sync would delete what the other brings",
                 hint="give every entry prefixes of its own",
             )

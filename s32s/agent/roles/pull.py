@@ -55,7 +55,7 @@ def pull(root: str, job: Job, agent: AgentContext, context: RunContext) -> Outco
     target = LocalTarget(
         root,
         in_place=entry.apply == "in-place",
-        # Whoever wants every file read still has to know which times the file system could not keep.
+        # A run that reads every file still has to know which times the file system could not keep.
         index=lambda: StatCache(state.index(root).meant().items()) if job.options.verify else state.index(root),
         warn=lambda text: context.emit(events.Warned(context.entry, text)),
     )

@@ -129,13 +129,13 @@ def _check_prefix(place: S3Path, job: Job, agent: AgentContext) -> None:
     """
     if place.overlaps(agent.settings.maps):
         raise Refused(
-            f"{place} and the maps at {agent.settings.maps} lie in one another, and a push would delete the maps",
+            f"{place} and the maps at {agent.settings.maps} overlap, and a push would delete the maps",
             hint="give the entry a prefix of its own",
         )
     for name, other in job.others.items():
         if place.overlaps(S3Path.parse(other)):
             raise Refused(
-                f"{place} and the prefix of entry {paths.quote(name)}, {other}, lie in one another, "
+                f"{place} and the prefix of entry {paths.quote(name)}, {other}, overlap, "
                 "and each push would delete the other's files",
                 hint="give every entry a prefix of its own",
             )
@@ -150,7 +150,7 @@ def _without_manifest(source: Tree) -> Tree:
     links = [item.path for item in source if item.kind is Kind.LINK]
     if links:
         raise Unreadable(
-            f"symbolic links cannot travel without a manifest: {paths.some(links)}",
+            f"symbolic links cannot be replicated without a manifest: {paths.some(links)}",
             hint='set "manifest": true in the entry, or leave them out with a rule of ignore',
             paths=tuple(links),
         )

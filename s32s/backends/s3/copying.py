@@ -115,7 +115,7 @@ class Copies:
 
     def _copy_parts(self, original: CopySource, bucket: str, key: str, progress: Callable[[int], None]) -> PutResult:
         about = self._about(original.bucket, original.key, version=original.version, tags=True)
-        boto = self._connection.patient_boto  # asked for anew each time: an expired token makes a new client
+        boto = self._connection.patient_boto  # asked for each time: an expired token makes a new client
         wanted: dict[str, Any] = {
             name: about.headers[header] for name, header in HEADERS.items() if header in about.headers
         }

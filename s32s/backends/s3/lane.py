@@ -1,9 +1,9 @@
 """A lane for what is plain: many small objects at once, ranges of large ones, small PUTs, over connections of its own.
 
 A client library spends more on a small object than its server does: boto3 3 ms of CPU, `_client` 0.2 ms, this 0.06 ms.
-What is plain therefore goes this way: a signed request, answered with a body and its length (RFC 9112, 6.3). Whatever
-else happens, be it another status, a broken connection or an answer of another shape, is no error here: the lane has
-nothing to say of that object, and who asked goes to the library, which knows retries, refusals and proxies.
+So a plain request goes this way: it is signed, and answered with a body and its length (RFC 9112, 6.3). Another status,
+a broken connection or an answer of another shape is not an error here: this client has nothing to say of that object,
+and the caller asks the library, which knows retries, refusals and proxies.
 
 Requests do not wait for a thread each: one thread sends some, and reads the answers in the order of asking.
 """
@@ -35,7 +35,7 @@ _HEAD = 64 * 1024  # larger heads are not plain
 _DIGITS = 20  # of a size; more are not plain
 #: An idle connection may be closed by the server at any time; a younger one hardly is.
 _FRESH_S = 4.0
-#: With so many broken connections the way to this server is not plain; but one in so many answers is no news.
+#: With so many broken connections the way to this server is not plain; but one in so many answers is not news.
 _MOST_FAULTS = 8
 _ANSWERS_A_FAULT = 20
 
@@ -227,7 +227,7 @@ def _read(feed: _Feed, wanted: GetRequest) -> SmallResponse | None:
     """The answer to a request; None when it is not plain, and then the connection is of no more use.
 
     Raises:
-        OSError, ValueError: the connection broke, or what came is no answer.
+        OSError, ValueError: the connection broke, or what came is not an answer.
     """
     data = feed.more()
     while (end := data.find(b"\r\n\r\n")) < 0:

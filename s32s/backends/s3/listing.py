@@ -1,7 +1,7 @@
 """Pages of a listing, read by us from the XML that the lane has brought, or botocore where that is not plain.
 
 botocore makes every field of every object by way of its model: 70 ms a page of 1,000 keys, where 10 ms do. It offers
-its event `before-parse` for what shall be read another way (botocore.endpoint): there the objects are cut out of the
+its event `before-parse` for what is read another way (botocore.endpoint): there the objects are cut out of the
 answer, to be read while the next page is on its way. All the rest is left to botocore, which knows errors of every
 kind.
 """
@@ -200,7 +200,7 @@ def _ns(stored: str | None) -> int | None:
     """A time such as 2026-11-20T10:00:00.000Z.
 
     Raises:
-        StoreError: it is no time.
+        StoreError: it is not a time.
     """
     if not stored:
         return None

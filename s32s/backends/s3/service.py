@@ -89,7 +89,7 @@ class S3Service:
         A final slash (a directory marker) stays, and so do keys that no path can be, which are to be refused by name.
 
         Raises:
-            StoreError: a page is no listing, or the pages do not come to an end.
+            StoreError: a page is not a listing, or the pages do not come to an end.
         """
         listing = _Listing(bucket, prefix)
         for number, page in enumerate(prefetch(lambda: self._pages(bucket, prefix), most=_PAGES_AHEAD)):

@@ -339,7 +339,7 @@ class Identity:
         scheme, _, rest = base.partition("://")
         if _IP_ADDRESS.match(rest):
             raise ConfigError(
-                f"addressing is virtual, and {rest} is no host name that a bucket could be put before",
+                f"addressing is virtual, and {rest} is not a host name that a bucket could be put before",
                 hint='write a host name in endpoint_url, or addressing = "path"',
             )
         return f"{scheme}://{bucket}.{rest}"

@@ -202,7 +202,9 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once at most (default: 64)")
     made.add_argument("--bandwidth", metavar="RATE", type=_rate, help="bytes a second each way, such as 500K or 10M")
     made.add_argument("--timeout", metavar="TIME", help="stop after so long, as if interrupted, with status 75: 30min")
-    made.add_argument("--force-delete", action="store_true", help="set max_delete and the empty-source guard aside")
+    made.add_argument(
+        "--force-delete", action="store_true", help="override max_delete and the guard against an empty source"
+    )
     made.add_argument(
         "--accept-older", action="store_true", help="follow an older generation than the one followed last"
     )
@@ -210,7 +212,7 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
         made.add_argument("--all", action="store_true", help="cut no list of paths, however long")
         made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")
     else:
-        made.add_argument("--take-over", action="store_true", help="set another master's unfinished push aside")
+        made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -424,7 +424,7 @@ def _role(text: str | None) -> Any:
     try:
         return Role(text)
     except ValueError:
-        raise UsageError(f'"{text}" is no role{suggestion(text, [role.value for role in Role])}') from None
+        raise UsageError(f'"{text}" is not a role{suggestion(text, [role.value for role in Role])}') from None
 
 
 def _report_problems(loaded: MapSet) -> int:

@@ -26,7 +26,7 @@ from s32s.core.plan import Plan, Verb
 from s32s.frontends.render import files
 from s32s.system import processes
 
-#: Whether a plan shall be carried out; asked with the name of its entry.
+#: Whether a plan is carried out; asked with the name of its entry.
 Approve = Callable[[str, Plan], bool]
 
 
@@ -112,7 +112,7 @@ class Desk:
         """The maps at another path, for this session.
 
         Raises:
-            ConfigError: that is no S3 path.
+            ConfigError: that is not an S3 path.
             MapError, StoreError, Unreachable: there are no maps that can be read.
         """
         try:
@@ -166,7 +166,7 @@ def needs_question(plan: Plan) -> bool:
 def asked_once(ask: Approve) -> Approve:
     """Ask about an entry's plan once; again only when a later plan of it takes away more.
 
-    A run plans anew when its source has moved meanwhile, and nobody likes to be asked twice.
+    A run plans again when its source has moved meanwhile, and nobody likes to be asked twice.
     """
     approved: dict[str, set[str]] = {}
 

@@ -53,7 +53,7 @@ class Job(Generic[T]):
         return not self._thread.is_alive()
 
     def ask(self, entry: str, plan: Plan) -> bool:
-        """Ask whoever watches, and wait for the answer; called by the work itself."""
+        """Ask the person who watches, and wait for the answer; called by the work itself."""
         self._answered.clear()
         self._yes = False
         self.question = (entry, plan)

@@ -246,7 +246,7 @@ Before anything is deleted or replaced you see the plan and are asked.
   o          options: order, asking, details
   q          leave; Ctrl-C stops what is running
 
-To set this machine up anew: s32s configure""".splitlines()
+To set this machine up again: s32s configure""".splitlines()
 
 
 def roles(now: Role) -> list[tuple[str, str]]:

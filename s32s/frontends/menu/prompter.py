@@ -1,7 +1,7 @@
 """How questions are put to a person: two ways, one interface.
 
 `PlainAsker` prints and reads lines, and works on a pipe, a serial console, a terminal that can do nothing; that of
-`prompts.py` completes and checks while one types. Whoever asks need not know which.
+`prompts.py` completes and checks while one types. The asking code need not know which.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class PlainAsker:
             self.say()
             if not self._answered:
                 raise UsageError(
-                    "there is nobody to ask: this is no terminal",
+                    "this is not a terminal, so nothing can be asked",
                     hint='a timer or script runs "s32s sync"; see s32s help',
                 )
             raise Left

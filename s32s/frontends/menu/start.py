@@ -80,7 +80,7 @@ def _set_up(asker: Asker, file: Path, today: Settings | None) -> bool:
 def _asker(environment: Mapping[str, str]) -> Asker:
     if _is_nobody(sys.stdin):
         raise UsageError(
-            "there is nobody to ask: this is no terminal",
+            "this is not a terminal, so nothing can be asked",
             hint='a timer or script runs "s32s sync", or "s32s configure" with --role and --maps; see s32s help',
         )
     # Ctrl-C ends a question or a piece of work here, not the program.

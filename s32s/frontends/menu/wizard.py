@@ -141,7 +141,7 @@ def _ask_maps(asker: Asker, today: Settings | None) -> tuple[S3Path, S3Settings,
             asker.say(f"  That did not work: {exc}")
             for line in _WAYS if isinstance(exc, CredentialsError) else ():
                 asker.say(f"  {line}")
-        correct = asker.choose("What shall be corrected?", _CORRECT, default="path")
+        correct = asker.choose("What do you want to correct?", _CORRECT, default="path")
         if correct == "leave":
             raise Left
 
@@ -181,7 +181,7 @@ def _ask_allow(asker: Asker, loaded: MapSet, today: Settings | None) -> list[str
 
 
 def _ask_missing(asker: Asker, allow: list[str]) -> list[str]:
-    """Which of the allowed directories that do not exist yet shall be made."""
+    """Which of the allowed directories that do not exist yet are made."""
     missing = [directory for directory in allow if not os.path.isdir(directory)]
     return [
         directory

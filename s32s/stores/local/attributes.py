@@ -64,7 +64,7 @@ class Likeness:
         """
         try:
             fd = disk.open_below(self._old, path) if self._old >= 0 else -1
-        except OSError:  # there is none, or it is no directory
+        except OSError:  # there is none, or it is not a directory
             fd = -1
         if fd < 0:
             if path and self.gives_group(paths.parent(path)):

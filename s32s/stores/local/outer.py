@@ -1,6 +1,6 @@
 """The private directory that everything new is made in, beside a target or in it: made, proven to be ours, removed.
 
-Whoever owns the directory around it can rename what lies there, other people's directories too, and wait for root to
+The owner of the directory around it can rename what lies there, other people's directories too, and wait for root to
 remove them. What is not ours must therefore never go by its name alone. Into each directory that we make goes an empty
 file with the directory's own name: nobody else can write there, so no other directory can hold it, and a renamed one
 holds another name. While we have one open it is emptied by its descriptor, and rmdir(2) removes nothing that holds

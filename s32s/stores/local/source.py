@@ -1,7 +1,7 @@
 """A local directory as the source of a push.
 
-It must be readable whole: what cannot travel is an error with its name, never a gap. Files that the destination could
-already hold are hashed at the listing; the others are read for their upload anyway, and hashed then.
+It must be readable whole: what cannot be replicated is an error with its name, never a gap. Files that the destination
+could already hold are hashed at the listing; the others are read for their upload anyway, and hashed then.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class LocalSource:
             progress: told how many bytes were read for hashing.
 
         Raises:
-            Unreadable: with every name that cannot travel, and why.
-            SourceChanged: a file does not stand still.
+            Unreadable: with every name that cannot be replicated, and why.
+            SourceChanged: a file keeps changing.
         """
         walked = self._found
         problems = {path: why for row, path in enumerate(walked.paths) if (why := self._problem(walked, row, path))}
@@ -234,7 +234,7 @@ class FileBody:
         try:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode):
-                raise SourceChanged(f"{paths.quote(path)} is no file any more")
+                raise SourceChanged(f"{paths.quote(path)} is not a file any more")
             sha256 = hashlib.sha256()
             for chunk in disk.read_chunks(fd):
                 sha256.update(chunk)
@@ -261,7 +261,7 @@ class FileBody:
 def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:
     count = f"{len(problems):,} name{'s' if len(problems) > 1 else ''}"
     return Unreadable(
-        f"{count} in {paths.escape(root)} cannot travel:{paths.listed(problems)}",
+        f"{count} in {paths.escape(root)} cannot be replicated:{paths.listed(problems)}",
         hint="remove or rename them, or leave them out with a rule of ignore",
         reasons=problems,
     )

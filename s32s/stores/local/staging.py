@@ -3,7 +3,7 @@
 A private directory is filled, mode 0700 and with a random name, so that nobody else can look in or plant a link. Every
 byte is verified while it is written there. Only when all of it is there does the target change.
 
-A hard link *is* the live file. What shall change its mode or time is therefore copied (sharing blocks where the file
+A hard link *is* the live file. A file that gets another mode or time is therefore copied (sharing blocks where the file
 system can), never linked and re-stamped: the old tree must not change before the new one is published.
 """
 

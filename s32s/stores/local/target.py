@@ -64,11 +64,11 @@ def check_target(root: str, rules: TargetRules) -> None:
             raise Refused(f"{shown} is or holds the home directory {home} and is never replaced")
     for kept in rules.kept:
         if _nest(root, kept):
-            raise Refused(f"{shown} and {kept}, where s32s keeps its state, lie in one another")
+            raise Refused(f"{shown} and {kept}, where s32s keeps its state, overlap")
     for name, other in (rules.others or {}).items():
         if _nest(root, other):
             raise Refused(
-                f"{shown} and the target of entry {paths.quote(name)}, {paths.escape(other)}, lie in one another",
+                f"{shown} and the target of entry {paths.quote(name)}, {paths.escape(other)}, overlap",
                 hint="give every entry a directory of its own",
             )
     if not any(root.startswith(allowed.rstrip("/") + "/") and root != allowed for allowed in rules.allow):
@@ -364,7 +364,7 @@ class LocalTarget:
                 f"the directory {paths.escape(path)} does not exist", hint=f"create it: mkdir -p {paths.escape(path)}"
             ) from exc
         except NotADirectoryError as exc:
-            raise Refused(f"{paths.escape(path)} is no directory") from exc
+            raise Refused(f"{paths.escape(path)} is not a directory") from exc
         except OSError as exc:
             raise Refused(f"{paths.escape(path)} cannot be opened: {exc.strerror}") from exc
         try:
@@ -375,7 +375,7 @@ class LocalTarget:
         return fd
 
     def _check_kind(self) -> None:
-        """Refuse a target that is there and is no plain directory."""
+        """Refuse a target that is there and is not a plain directory."""
         if self._in_place:
             return
         try:
@@ -399,7 +399,7 @@ class LocalTarget:
             return None
         except OSError as exc:
             if exc.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise Refused(f"{paths.escape(self.root)} is no directory any more") from exc
+                raise Refused(f"{paths.escape(self.root)} is not a directory any more") from exc
             raise EntryFailed(f"{paths.escape(self.root)} cannot be read: {exc.strerror}") from exc
 
     def _real_path(self) -> str:

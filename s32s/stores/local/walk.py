@@ -37,7 +37,7 @@ class DirectoryEntry(NamedTuple):
     """One name met by a walk.
 
     Attributes:
-        item: kind, size, time, mode and link target; OTHER for what is no file, link or directory.
+        item: kind, size, time, mode and link target; OTHER for what is not a file, link or directory.
         stamp: see `index.stamp`; of a directory only its first two facts.
         error: why a directory or link could not be read, or None.
     """

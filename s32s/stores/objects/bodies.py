@@ -1,7 +1,7 @@
 """The bytes of one object: read and checked here, or copied within S3 without coming here.
 
 An object is taken as it was listed or not at all. What the endpoint vouches for is checked while the bytes pass: an
-ETag that is an MD5, where no SHA-256 is known; whoever stages a file compares the SHA-256.
+ETag that is an MD5, where no SHA-256 is known; the code that stages a file compares the SHA-256.
 """
 
 from __future__ import annotations

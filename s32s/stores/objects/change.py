@@ -37,7 +37,7 @@ _CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
 #: How long a claim is left alone, on a server that takes no conditions, before it is believed.
 _SETTLE_S = 0.5
 _MANIFESTS = f"{paths.RESERVED}/manifest-"
-_READS = 3  # of a file that does not stand still while it is uploaded
+_READS = 3  # of a file that keeps changing while it is uploaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Writer:
         host: its name, for people.
         now: the time as UTC in ISO 8601.
         generation: the last one that this machine has published there; the next one is higher, whatever the head says.
-        take_over: whether a claim of another master is set aside.
+        take_over: whether a claim of another master is overridden.
     """
 
     id: str
@@ -110,7 +110,7 @@ class ObjectChange:
             except SourceChanged as exc:
                 if turn == _READS:
                     raise EntryFailed(
-                        f"{paths.quote(body.item.path)} does not stand still: it changed during each of {_READS} reads",
+                        f"{paths.quote(body.item.path)} keeps changing: it changed during each of {_READS} reads",
                         hint="push when nobody writes to it, or leave it out with a rule of ignore",
                         paths=(body.item.path,),
                     ) from exc

@@ -36,7 +36,7 @@ class ObjectStore:
 
     Args:
         backend: the place.
-        rules: paths that they ignore are no reason to call a manifest stale.
+        rules: paths that they ignore are not reason to call a manifest stale.
         has_manifest: False to neither read nor write one.
         cache: of manifests.
     """
@@ -80,7 +80,7 @@ class ObjectStore:
         Raises:
             StaleManifest: the manifest does not describe the objects, and no push is under way that would explain it.
             PushUnderway: a push explains it.
-            BadPath: a key is no safe relative path.
+            BadPath: a key is not a safe relative path.
         """
         if not self._has_manifest:
             return self._list()
@@ -232,7 +232,7 @@ class ObjectStore:
         """Open a push. Left early, the old head still names the old generation, with the claim of an unfinished push.
 
         Args:
-            writer: who publishes; None where no manifest shall be.
+            writer: who publishes; None for no manifest.
 
         Raises:
             Conflict: another master is at it.
@@ -293,7 +293,7 @@ class ObjectStore:
         return fresh
 
     def _check_same_head(self) -> None:
-        """A push that began or ended between our look at the head and the LIST is no stale manifest."""
+        """A push that began or ended between our look at the head and the LIST is not a stale manifest."""
         before = self.head.nonce if self.head else None
         after = self.read_head()
         if (after.nonce if after else None) != before:
@@ -312,7 +312,7 @@ class ObjectStore:
 
 
 def _differences(known: Tree, listed: Tree) -> list[str]:
-    """Paths at which a manifest and a LIST disagree; the marker of a directory that both name is no difference.
+    """Paths at which a manifest and a LIST disagree; the marker of a directory that both name is not a difference.
 
     Some servers list no ETags at all, which proves nothing. Where others have one, an object without it is one that the
     server has lost sight of: `rclone serve s3` answers every GET of it with 500, until it is stored again.
@@ -346,7 +346,7 @@ def listed_tree(objects: Iterable[ListedObject], place: str, *, room: int, on_di
         room, on_disk: see `paths.problem`.
 
     Raises:
-        BadPath: a key is no safe relative path; every such key is named.
+        BadPath: a key is not a safe relative path; every such key is named.
         StoreError: the listing names a key twice.
     """
     bad: dict[str, str] = {}
@@ -371,7 +371,7 @@ def listed_tree(objects: Iterable[ListedObject], place: str, *, room: int, on_di
     listed = columns.tree()
     if bad:
         raise BadPath(
-            f"{len(bad):,} keys below {place} are no safe relative paths:{paths.listed(bad)}",
+            f"{len(bad):,} keys below {place} are not safe relative paths:{paths.listed(bad)}",
             hint="rename or delete these objects",
             reasons=bad,
         )
