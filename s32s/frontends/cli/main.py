@@ -130,6 +130,7 @@ def _maps_usage(options: argparse.Namespace, stop: threading.Event) -> int:
 def _maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.agent import hooks
     from s32s.core.paths import escape
+    from s32s.frontends.render.layout import count
 
     with _machine(options) as agent:
         update = agent.update_maps()
@@ -142,7 +143,7 @@ def _maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
     for sign, names in (("+", update.new), ("~", update.changed), ("-", update.gone)):
         for name in names:
             print(f"{sign} {escape(name)}")
-    print(f"{len(update.maps.entries):,} entries in {len(update.maps.files):,} map files")
+    print(f"{count(len(update.maps.entries), 'entry')} in {count(len(update.maps.files), 'map file')}")
     return 0
 
 
@@ -174,7 +175,7 @@ def _maps_check(options: argparse.Namespace, stop: threading.Event) -> int:
     loaded = catalog.check_files([Path(file) for file in options.files])
     if loaded.problems:
         raise catalog.problems_error(loaded.problems)
-    print(f"{count(len(loaded.entries), 'entry')} in {len(loaded.files):,} file(s), no problems")
+    print(f"{count(len(loaded.entries), 'entry')} in {count(len(loaded.files), 'file')}, no problems")
     return 0
 
 
