@@ -36,6 +36,7 @@ __all__ = [
     "EntryFailed",
     "EntryFinished",
     "EntryStarted",
+    "EntryState",
     "EntryStatus",
     "FilePut",
     "IntegrityError",
@@ -94,7 +95,7 @@ if TYPE_CHECKING:
     from s32s.agent.catalog import Update
     from s32s.agent.report import Report
     from s32s.agent.roles.base import Options
-    from s32s.agent.status import EntryStatus
+    from s32s.agent.status import EntryState, EntryStatus
     from s32s.config.maps import Entry, MapSet, Problem, Role, S3Path
     from s32s.config.maps import load as load_map_files
     from s32s.config.settings import Directories, S3Connection, S3Settings, Settings
@@ -160,6 +161,7 @@ _HOMES = {
     "EntryFailed": ("core.errors", "EntryFailed"),
     "EntryFinished": ("core.events", "EntryFinished"),
     "EntryStarted": ("core.events", "EntryStarted"),
+    "EntryState": ("agent.status", "EntryState"),
     "EntryStatus": ("agent.status", "EntryStatus"),
     "FilePut": ("core.events", "FilePut"),
     "IntegrityError": ("core.errors", "IntegrityError"),

@@ -6,6 +6,7 @@ all entries at once, while the directories are looked at; what has not answered 
 
 from __future__ import annotations
 
+import enum
 import threading
 import time
 from collections import Counter
@@ -30,8 +31,22 @@ DEADLINE_S = 10.0
 _EACH_S = 0.01
 _JOBS = 32
 
-#: The state of an entry that was compared, and is what it should be.
-UP_TO_DATE = "up to date"
+
+class EntryState(enum.Enum):
+    """How an entry stands; the first that fits, in this order."""
+
+    RUNNING = "running"
+    UNFINISHED_PUSH = "unfinished-push"
+    NEVER_RUN = "never-run"
+    MOVED = "moved"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    WENT_BACK = "went-back"
+    BEHIND = "behind"
+    DRIFTED = "drifted"
+    UP_TO_DATE = "up-to-date"
+    NOT_COMPARED = "not-compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +85,34 @@ class EntryStatus:
         return self.last is not None and not self.last.ran_between(self.source, self.target)
 
     @property
-    def state(self) -> str:
-        """The short word for the list."""
+    def state(self) -> EntryState:
+        """How it stands, in one word; `frontends.render.statuses.words` says it to people."""
         if self.running_s is not None:
-            return f"running since {_when(self.running_s)}"
+            return EntryState.RUNNING
         if self.push:
-            return f"unfinished push by {self.push}"
+            return EntryState.UNFINISHED_PUSH
         if self.last is None:
-            return "never run"
+            return EntryState.NEVER_RUN
         if self.is_moved:
-            return "path changed, not synced yet"
+            return EntryState.MOVED
         if self.last.success_s is None or not self.last.ok:
-            return "interrupted" if self.last.status == INTERRUPTED else "failed"
+            return EntryState.INTERRUPTED if self.last.status == INTERRUPTED else EntryState.FAILED
         if self.trouble:
-            return "S3 unreachable"
+            return EntryState.UNREACHABLE
         if self.went_back:
-            return f"S3 went back to generation {self.generation:,}"
-        behind = (self.generation or 0) - self.last.generation
-        if behind > 0:
-            return f"{behind:,} generation{'s' if behind > 1 else ''} behind"
+            return EntryState.WENT_BACK
+        if self.behind > 0:
+            return EntryState.BEHIND
         if self.drift:
-            return f"{self.drift:,} changed since the push" if self.is_master else f"{self.drift:,} drifted"
+            return EntryState.DRIFTED
         if self.generation and (self.drift is not None or not self.target.startswith("/")) and not self._is_blind:
-            return UP_TO_DATE
-        return f"{'pushed' if self.is_master else 'synced'} {_when(self.last.success_s)}, not compared since"
+            return EntryState.UP_TO_DATE
+        return EntryState.NOT_COMPARED
+
+    @property
+    def behind(self) -> int:
+        """How many generations S3 is ahead of the last run."""
+        return (self.generation or 0) - self.last.generation if self.last is not None else 0
 
     @property
     def went_back(self) -> bool:
@@ -277,7 +296,3 @@ def _failed(error: S32sError) -> _Answer:
     # A server that is not trusted, or that speaks no TLS, was not reached either.
     is_unreachable = isinstance(error, Unreachable | ConfigError)
     return _Answer(trouble=str(error), unreachable=is_unreachable, status=error.exit_status)
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%d %b %H:%M", time.localtime(seconds))

@@ -60,7 +60,7 @@ def test_a_loop_in_memory(loop: Loop, maps: s32s.MapSet, directories: s32s.Direc
     told: list[object] = []
     with s32s.open_agent(settings(loop, "master"), directories=directories) as master:
         assert master.run("sync", maps=maps, emit=told.append).exit_status == 0
-        assert [entry.state for entry in master.status(maps=maps)] == ["up to date"]
+        assert [entry.state for entry in master.status(maps=maps)] == [s32s.EntryState.UP_TO_DATE]
     with s32s.open_agent(settings(loop, "slave"), directories=directories) as slave:
         report = slave.run(s32s.Verb.SYNC, ["SITE"], maps=maps)
 
@@ -107,7 +107,7 @@ def test_a_stopped_run_says_so(loop: Loop, maps: s32s.MapSet, directories: s32s.
     with s32s.open_agent(settings(loop, "master"), directories=directories) as agent:
         with pytest.raises(s32s.Interrupted, match="slaves follow the last published generation"):
             agent.run("sync", maps=maps, stop=stop)
-        assert [entry.state for entry in agent.status(maps=maps)] == ["interrupted"]
+        assert [entry.state for entry in agent.status(maps=maps)] == [s32s.EntryState.INTERRUPTED]
 
 
 class TestNames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s32s.agent.status import EntryState
 from s32s.core import events, plan, tree
 from s32s.core.errors import EntryFailed
 from s32s.core.plan import Verb
@@ -107,10 +108,10 @@ def test_what_is_fitted_is_exactly_as_wide(text: str, columns: int, keep_end: bo
 
 def test_entries_with_trouble_come_first_when_sorted_by_state() -> None:
     """What has failed, what has work, what never ran, what is up to date."""
-    states = ["up to date", "never run", "failed", "3 to do"]
-    listing = Listing([Row(state, "", state=state) for state in states], sort="state")
+    kinds = [EntryState.UP_TO_DATE, EntryState.NEVER_RUN, EntryState.FAILED, EntryState.NOT_COMPARED]
+    listing = Listing([Row(kind.value, "", kind=kind) for kind in kinds], sort="state")
 
-    assert [row.name for row in listing.visible()] == ["failed", "3 to do", "never run", "up to date"]
+    assert [row.name for row in listing.visible()] == ["failed", "not-compared", "never-run", "up-to-date"]
 
 
 def test_the_cursor_stays_on_a_row_that_is_seen() -> None:

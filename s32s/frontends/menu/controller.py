@@ -13,7 +13,7 @@ from typing import Any
 
 from s32s.agent.catalog import Update
 from s32s.agent.runner import summary
-from s32s.agent.status import UP_TO_DATE, EntryStatus
+from s32s.agent.status import EntryState, EntryStatus
 from s32s.config.maps import Entry, Role
 from s32s.core import events
 from s32s.core.errors import ConfigError, Declined, Interrupted
@@ -25,6 +25,7 @@ from s32s.frontends.menu.background import Job
 from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, View
 from s32s.frontends.render.layout import count, wrap
 from s32s.frontends.render.plans import plan_lines, telling
+from s32s.frontends.render.statuses import words
 
 _ASKED = 200  # paths of a plan that is asked about
 _MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -1_000_000, "end": 1_000_000}
@@ -58,7 +59,7 @@ class Session:
         self._choose: Callable[[str], None] = lambda word: None
         self._running: Running | None = None
         self._statuses: dict[str, EntryStatus] = {}
-        self._found: dict[str, str] = {}
+        self._found: dict[str, int] = {}
         self._job: Job[Any] | None = None
         self._then: Callable[[Job[Any]], None] = lambda job: None
         self._refresh = threading.Event()
@@ -296,9 +297,11 @@ class Session:
 
     def _fill(self, row: Row, status: EntryStatus) -> None:
         row.last = time.strftime("%d %b %H:%M", time.localtime(status.last.time_s)) if status.last else "-"
-        row.state = (
-            status.state if status.state not in (UP_TO_DATE, "never run") else self._found.get(row.name, status.state)
-        )
+        row.kind, row.state = status.state, words(status)
+        work = self._found.get(row.name)
+        if work is not None and status.state in (EntryState.UP_TO_DATE, EntryState.NEVER_RUN):
+            row.kind = EntryState.NOT_COMPARED if work else EntryState.UP_TO_DATE
+            row.state = f"{work:,} to do" if work else "up to date"
         row.details = tuple(
             text
             for text in (
@@ -365,7 +368,7 @@ class Session:
                 lines += [f"  ! rejected  {escape(gone.path)}  ({escape(gone.reason)})" for gone in plan.rejected]
             if plan is not None and running.verb is Verb.DRYRUN:
                 work = len(telling(put.item for put in plan.puts)) + len(telling(plan.extras))
-                self._found[entry.name] = f"{work:,} to do" if work else UP_TO_DATE
+                self._found[entry.name] = work
             elif plan is not None:
                 self._found.pop(entry.name, None)
         lines += [f"  {line}" for line in running.warnings]

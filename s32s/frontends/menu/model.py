@@ -10,6 +10,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from s32s.agent.status import EntryState
 from s32s.config.maps import Role
 from s32s.core import events
 from s32s.core.errors import Declined, Interrupted
@@ -34,6 +35,7 @@ class Row:
         direction: from > to.
         last: when it ran last, for people.
         state: in a word or two.
+        kind: of the state; None as long as it is not known.
         details: lines for the pane below the list.
     """
 
@@ -41,6 +43,7 @@ class Row:
     direction: str
     last: str = "-"
     state: str = "…"
+    kind: EntryState | None = None
     details: tuple[str, ...] = ()
 
 
@@ -61,7 +64,7 @@ class Listing:
         if self.sort == "name":
             return sorted(found, key=lambda row: row.name.casefold())
         if self.sort == "state":
-            return sorted(found, key=lambda row: (_urgency(row.state), row.name.casefold()))
+            return sorted(found, key=lambda row: (_urgency(row.kind), row.name.casefold()))
         return found
 
     @property
@@ -260,7 +263,7 @@ def roles(now: Role) -> list[tuple[str, str]]:
     return [(role.value, meanings[role]) for role in ordered]
 
 
-def _urgency(state: str) -> int:
-    if state == "failed" or state.startswith("unfinished"):
+def _urgency(kind: EntryState | None) -> int:
+    if kind in (EntryState.FAILED, EntryState.UNFINISHED_PUSH):
         return 0
-    return {"up to date": 3, "never run": 2}.get(state, 1)
+    return {EntryState.UP_TO_DATE: 3, EntryState.NEVER_RUN: 2}.get(kind, 1) if kind else 1

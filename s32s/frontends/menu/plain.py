@@ -15,6 +15,7 @@ from s32s.frontends.menu.background import Job
 from s32s.frontends.menu.prompter import Asker, Choice, Left
 from s32s.frontends.render.layout import count, table
 from s32s.frontends.render.plans import plan_lines
+from s32s.frontends.render.statuses import words
 from s32s.frontends.render.text import Screen
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class PlainMenu:
         say()
         say(f"s32s · role {desk.role.value} · maps {desk.source}")
         rows = [
-            [f"{number:>3})", escape(status.name), f"{escape(status.source)} > {escape(status.target)}", status.state]
+            [f"{number:>3})", escape(status.name), f"{escape(status.source)} > {escape(status.target)}", words(status)]
             for number, status in enumerate(desk.statuses(entries, ask_s3=False), start=1)
         ]
         for line in table(rows):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from s32s.agent.status import EntryState
 from s32s.core.paths import escape
 from s32s.frontends.menu.model import KEYS, Choosing, Listing, Progress, Running, Text
 from s32s.frontends.render.layout import amount, count, fit, width, wrap
@@ -15,7 +16,12 @@ Tag = tuple[str, int | str]
 Piece = tuple[str, str, Tag | None]
 Line = list[Piece]
 
-_STATES = {"up to date": "class:good", "failed": "class:bad", "never run": "class:dim", "…": "class:dim"}
+_STATES = {
+    EntryState.UP_TO_DATE: "class:good",
+    EntryState.FAILED: "class:bad",
+    EntryState.NEVER_RUN: "class:dim",
+    None: "class:dim",
+}
 _MARKS = {"+": "class:good", "~": "class:warn", "-": "class:bad", "!": "class:strong", "=": "class:dim"}
 _DETAILS = 5  # lines of the pane below the list
 
@@ -54,7 +60,7 @@ def list_screen(
     body: list[Line] = []
     for at, row in enumerate(visible[listing.top : listing.top + height], start=listing.top):
         chosen_style = "class:chosen" if at == listing.cursor else ""
-        state_style = chosen_style or _STATES.get(row.state, "class:warn")
+        state_style = chosen_style or _STATES.get(row.kind, "class:warn")
         tag: Tag = ("row", at)
         left = f" {fit(escape(row.name), name)}  {_direction(row.direction, direction)}  {fit(row.last, last)}  "
         body.append([(chosen_style, left, tag), (state_style, fit(row.state, columns - width(left)), tag)])

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from s32s.agent.state import facts_of
-from s32s.agent.status import EntryStatus
+from s32s.agent.status import EntryState, EntryStatus
 from s32s.core.paths import escape
-from s32s.frontends.render.layout import table
+from s32s.frontends.render.layout import count, table
 
 
 def show(title: str, entries: Sequence[EntryStatus]) -> None:
@@ -22,7 +22,7 @@ def show(title: str, entries: Sequence[EntryStatus]) -> None:
             f"{escape(entry.source)} > {escape(entry.target)}",
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.last.time_s)) if entry.last else "-",
             str(entry.last.generation) if entry.last and entry.last.generation else "-",
-            entry.state,
+            words(entry),
         ]
         for entry in entries
     ]
@@ -41,7 +41,7 @@ def facts(entry: EntryStatus) -> dict[str, Any]:
         "entry": entry.name,
         "source": entry.source,
         "target": entry.target,
-        "state": entry.state,
+        "state": words(entry),
         "last": facts_of(entry.last) if entry.last else None,
         "generation": entry.generation,
         "unfinished_push": entry.push,
@@ -50,3 +50,37 @@ def facts(entry: EntryStatus) -> dict[str, Any]:
         "unreachable": entry.unreachable,
         "running_s": entry.running_s,
     }
+
+
+def words(entry: EntryStatus) -> str:
+    """The state of an entry, for people."""
+    match entry.state:
+        case EntryState.RUNNING:
+            return f"running since {_when(entry.running_s)}"
+        case EntryState.UNFINISHED_PUSH:
+            return f"unfinished push by {entry.push}"
+        case EntryState.NEVER_RUN:
+            return "never run"
+        case EntryState.MOVED:
+            return "path changed, not synced yet"
+        case EntryState.INTERRUPTED:
+            return "interrupted"
+        case EntryState.FAILED:
+            return "failed"
+        case EntryState.UNREACHABLE:
+            return "S3 unreachable"
+        case EntryState.WENT_BACK:
+            return f"S3 went back to generation {entry.generation:,}"
+        case EntryState.BEHIND:
+            return f"{count(entry.behind, 'generation')} behind"
+        case EntryState.DRIFTED:
+            return f"{entry.drift:,} changed since the push" if entry.is_master else f"{entry.drift:,} drifted"
+        case EntryState.UP_TO_DATE:
+            return "up to date"
+        case EntryState.NOT_COMPARED:
+            done = _when(entry.last.success_s if entry.last else None)
+            return f"{'pushed' if entry.is_master else 'synced'} {done}, not compared since"
+
+
+def _when(seconds: float | None) -> str:
+    return time.strftime("%d %b %H:%M", time.localtime(seconds or 0))
