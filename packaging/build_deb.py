@@ -92,7 +92,7 @@ import sys
 
 sys.path.insert(0, "/usr/lib/s32s")
 
-from s32s.cli import main  # noqa: E402
+from s32s.frontends.cli.main import main  # noqa: E402
 
 main()
 """

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import pydantic
 
-from s32s import __version__, grammar, settings
-from s32s.maps import Role
-from s32s.service import Schedule, Service, units
+from s32s import __version__
+from s32s.config import settings
+from s32s.config.maps import Role
+from s32s.frontends.cli import arguments
+from s32s.frontends.systemd import Schedule, Service, units
 
 
 def commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -51,7 +53,7 @@ def roff(text: str) -> str:
 
 def man_of_command() -> str:
     """s32s(1)."""
-    root = grammar.parser()
+    root = arguments.parser()
     lines = [
         f'.TH S32S 1 "" "s32s {__version__}" "User Commands"',
         ".SH NAME",
@@ -76,7 +78,7 @@ def man_of_command() -> str:
             lines += [".TP", f"\\fB{roff(words)}\\fR{roff(value)}", roff(action.help or "")]
         if epilog:
             lines += [".PP", "Example:", ".PP", ".nf", f"    {roff(epilog)}", ".fi"]
-    lines += [".SH EXIT STATUS", ".nf", roff(grammar.EXIT.split("\n", 1)[1]), ".fi"]
+    lines += [".SH EXIT STATUS", ".nf", roff(arguments.EXIT.split("\n", 1)[1]), ".fi"]
     lines += [".SH FILES", "/etc/s32s/s32s.toml, ~/.config/s32s/s32s.toml", ".SH SEE ALSO", ".BR s32s.toml (5)", ""]
     return "\n".join(lines)
 
@@ -141,7 +143,7 @@ def words_of(parser: argparse.ArgumentParser) -> list[str]:
 
 def bash() -> str:
     """For bash-completion."""
-    root = grammar.parser()
+    root = arguments.parser()
     cases = "\n".join(
         f'        "{name}") words="{" ".join(words_of(parser))}" ;;' for name, parser in [("", root), *commands(root)]
     )
@@ -170,7 +172,7 @@ def zsh() -> str:
 
 def fish() -> str:
     """For fish."""
-    root = grammar.parser()
+    root = arguments.parser()
     lines = ["# fish completion for s32s"]
     for name, parser in [("", root), *commands(root)]:
         words = name.split()

@@ -2,12 +2,16 @@
 
 The command line and the menu call what stands here, and so may any Python program:
 
-    from pathlib import Path
-    import os
     import s32s
+    from pathlib import Path
 
-    machine = s32s.open_machine(s32s.load_settings(Path("s32s.toml")), s32s.places(os.environ))
-    report = s32s.run(machine, verb=s32s.Verb.SYNC, names=["WEBSITE"])
+    with s32s.open_agent(Path("s32s.toml")) as agent:
+        report = agent.run("sync", names=["WEBSITE"])
+    for end in report.finished:
+        print(end.entry, end.error or "done")
+
+`open_agent` takes `Settings` made in memory as well, and `Agent.run` a `MapSet` of `load_map_files`. A run tells
+events. A failure of an entry is in its `EntryFinished`; what keeps a run from beginning is raised as an `S32sError`.
 
 Names are imported at their first use, so that `import s32s` costs next to nothing.
 """
@@ -19,57 +23,207 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessDenied",
+    "Agent",
+    "BadPath",
+    "BucketMissing",
+    "ConfigError",
+    "Conflict",
+    "CredentialsError",
+    "Declined",
+    "Directories",
+    "Entry",
+    "EntryFailed",
     "EntryFinished",
-    "Machine",
+    "EntryStarted",
+    "EntryState",
+    "EntryStatus",
+    "FilePut",
+    "IntegrityError",
+    "Interrupted",
+    "Item",
+    "Keep",
+    "Kind",
+    "Locked",
+    "MapError",
+    "MapSet",
+    "NotFound",
     "Options",
+    "OutOfTime",
+    "Output",
+    "Phase",
     "Plan",
+    "Planned",
+    "PreconditionFailed",
+    "Problem",
+    "Progress",
+    "PushInProgress",
+    "Put",
+    "Reason",
+    "Refused",
+    "Rejection",
     "Report",
+    "Restarted",
     "Role",
+    "S3Connection",
+    "S3Path",
+    "S3Settings",
     "S32sError",
+    "ServerDown",
+    "Settings",
+    "SourceChanged",
+    "StaleManifest",
+    "StoreError",
+    "TemporaryFailure",
+    "Unchanged",
+    "Unreachable",
+    "Unreadable",
+    "Unsupported",
+    "Update",
+    "UsageError",
     "Verb",
-    "load_maps",
+    "Waiting",
+    "Warned",
+    "WriteConflict",
+    "load_map_files",
     "load_settings",
-    "open_machine",
-    "places",
-    "run",
-    "update_maps",
+    "open_agent",
 ]
 
 if TYPE_CHECKING:
-    from s32s.catalog import load as load_maps
-    from s32s.catalog import update as update_maps
-    from s32s.errors import S32sError
-    from s32s.events import EntryFinished
-    from s32s.maps import Role
-    from s32s.plan import Plan, Verb
-    from s32s.report import Report
-    from s32s.roles.base import Machine, Options
-    from s32s.runs import open_machine, run
-    from s32s.settings import load as load_settings
-    from s32s.settings import places
+    from s32s.agent.agent import Agent, open_agent
+    from s32s.agent.catalog import Update
+    from s32s.agent.report import Report
+    from s32s.agent.roles.base import Options
+    from s32s.agent.status import EntryState, EntryStatus
+    from s32s.config.maps import Entry, MapSet, Problem, Role, S3Path
+    from s32s.config.maps import load as load_map_files
+    from s32s.config.settings import Directories, S3Connection, S3Settings, Settings
+    from s32s.config.settings import load as load_settings
+    from s32s.core.compare import Reason
+    from s32s.core.errors import (
+        AccessDenied,
+        BadPath,
+        BucketMissing,
+        ConfigError,
+        Conflict,
+        CredentialsError,
+        Declined,
+        EntryFailed,
+        IntegrityError,
+        Interrupted,
+        Locked,
+        MapError,
+        NotFound,
+        OutOfTime,
+        PreconditionFailed,
+        PushInProgress,
+        Refused,
+        S32sError,
+        ServerDown,
+        SourceChanged,
+        StaleManifest,
+        StoreError,
+        TemporaryFailure,
+        Unreachable,
+        Unreadable,
+        Unsupported,
+        UsageError,
+        WriteConflict,
+    )
+    from s32s.core.events import (
+        EntryFinished,
+        EntryStarted,
+        FilePut,
+        Output,
+        Phase,
+        Planned,
+        Progress,
+        Restarted,
+        Waiting,
+        Warned,
+    )
+    from s32s.core.plan import Keep, Plan, Put, Rejection, Unchanged, Verb
+    from s32s.core.tree import Item, Kind
 
-_WHERE = {
-    "EntryFinished": ("events", "EntryFinished"),
-    "Machine": ("roles.base", "Machine"),
-    "Options": ("roles.base", "Options"),
-    "Plan": ("plan", "Plan"),
-    "Report": ("report", "Report"),
-    "Role": ("maps", "Role"),
-    "S32sError": ("errors", "S32sError"),
-    "Verb": ("plan", "Verb"),
-    "load_maps": ("catalog", "load"),
-    "load_settings": ("settings", "load"),
-    "open_machine": ("runs", "open_machine"),
-    "places": ("settings", "places"),
-    "run": ("runs", "run"),
-    "update_maps": ("catalog", "update"),
+#: Where each name is, and what it is called there.
+_HOMES = {
+    "AccessDenied": ("core.errors", "AccessDenied"),
+    "Agent": ("agent.agent", "Agent"),
+    "BadPath": ("core.errors", "BadPath"),
+    "BucketMissing": ("core.errors", "BucketMissing"),
+    "ConfigError": ("core.errors", "ConfigError"),
+    "Conflict": ("core.errors", "Conflict"),
+    "CredentialsError": ("core.errors", "CredentialsError"),
+    "Declined": ("core.errors", "Declined"),
+    "Directories": ("config.settings", "Directories"),
+    "Entry": ("config.maps", "Entry"),
+    "EntryFailed": ("core.errors", "EntryFailed"),
+    "EntryFinished": ("core.events", "EntryFinished"),
+    "EntryStarted": ("core.events", "EntryStarted"),
+    "EntryState": ("agent.status", "EntryState"),
+    "EntryStatus": ("agent.status", "EntryStatus"),
+    "FilePut": ("core.events", "FilePut"),
+    "IntegrityError": ("core.errors", "IntegrityError"),
+    "Interrupted": ("core.errors", "Interrupted"),
+    "Item": ("core.tree", "Item"),
+    "Keep": ("core.plan", "Keep"),
+    "Kind": ("core.tree", "Kind"),
+    "Locked": ("core.errors", "Locked"),
+    "MapError": ("core.errors", "MapError"),
+    "MapSet": ("config.maps", "MapSet"),
+    "NotFound": ("core.errors", "NotFound"),
+    "Options": ("agent.roles.base", "Options"),
+    "OutOfTime": ("core.errors", "OutOfTime"),
+    "Output": ("core.events", "Output"),
+    "Phase": ("core.events", "Phase"),
+    "Plan": ("core.plan", "Plan"),
+    "Planned": ("core.events", "Planned"),
+    "PreconditionFailed": ("core.errors", "PreconditionFailed"),
+    "Problem": ("config.maps", "Problem"),
+    "Progress": ("core.events", "Progress"),
+    "PushInProgress": ("core.errors", "PushInProgress"),
+    "Put": ("core.plan", "Put"),
+    "Reason": ("core.compare", "Reason"),
+    "Refused": ("core.errors", "Refused"),
+    "Rejection": ("core.plan", "Rejection"),
+    "Report": ("agent.report", "Report"),
+    "Restarted": ("core.events", "Restarted"),
+    "Role": ("config.maps", "Role"),
+    "S32sError": ("core.errors", "S32sError"),
+    "S3Connection": ("config.settings", "S3Connection"),
+    "S3Path": ("config.maps", "S3Path"),
+    "S3Settings": ("config.settings", "S3Settings"),
+    "ServerDown": ("core.errors", "ServerDown"),
+    "Settings": ("config.settings", "Settings"),
+    "SourceChanged": ("core.errors", "SourceChanged"),
+    "StaleManifest": ("core.errors", "StaleManifest"),
+    "StoreError": ("core.errors", "StoreError"),
+    "TemporaryFailure": ("core.errors", "TemporaryFailure"),
+    "Unchanged": ("core.plan", "Unchanged"),
+    "Unreachable": ("core.errors", "Unreachable"),
+    "Unreadable": ("core.errors", "Unreadable"),
+    "Unsupported": ("core.errors", "Unsupported"),
+    "Update": ("agent.catalog", "Update"),
+    "UsageError": ("core.errors", "UsageError"),
+    "Verb": ("core.plan", "Verb"),
+    "Waiting": ("core.events", "Waiting"),
+    "Warned": ("core.events", "Warned"),
+    "WriteConflict": ("core.errors", "WriteConflict"),
+    "load_map_files": ("config.maps", "load"),
+    "load_settings": ("config.settings", "load"),
+    "open_agent": ("agent.agent", "open_agent"),
 }
 
 
 def __getattr__(name: str) -> object:
     import importlib
 
-    if name not in _WHERE:
+    if name not in _HOMES:
         raise AttributeError(f"module 's32s' has no attribute {name!r}")
-    module, attribute = _WHERE[name]
+    module, attribute = _HOMES[name]
     return getattr(importlib.import_module(f"s32s.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,5 @@
 """`python -m s32s` is the command `s32s`."""
 
-from s32s.cli import main
+from s32s.frontends.cli.main import main
 
 main()

@@ -1,9 +1,9 @@
 """What a place is, for the code that moves trees between places.
 
 A source lists a tree and hands out bodies; a target lists a tree and opens a change, a context manager: left without
-`publish`, nothing happened. Two places cannot hold that fully, and say so: on S3 an overwritten object is
-visible to whoever reads the prefix by LIST before the head moves (who reads the manifest notices by the ETag), and a
-directory changed in place shows each file as soon as it is replaced.
+`publish`, nothing happened. Two places cannot keep that fully: on S3 an overwritten object shows in a LIST before the
+head moves (readers of the manifest notice by the ETag), and a directory that is changed in place shows each file when
+it is replaced.
 
 Batches come first, because a store may hold many files in one object; nothing above this line assumes otherwise.
 """
@@ -11,15 +11,13 @@ Batches come first, because a store may hold many files in one object; nothing a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from s32s.tree import Item
+from s32s.backends.base import Backend, Chunk, PutResult
+from s32s.core.tree import Item
 
 #: Told how many more bytes moved; raises `Interrupted` when the run is being stopped.
 Progress = Callable[[int], None]
-
-#: A piece of a body; a view lends its memory, which is not copied.
-Chunk = bytes | memoryview
 
 
 class Body(Protocol):
@@ -36,6 +34,19 @@ class Body(Protocol):
     @property
     def item(self) -> Item:
         """The item; after `chunks` is exhausted, with all that the reading has shown (hash, time, size)."""
+        ...
+
+
+@runtime_checkable
+class Copyable(Protocol):
+    """A body that lies in a backend, and need not come here to get into another one."""
+
+    def copy_to(self, target: Backend, progress: Progress) -> PutResult:
+        """Copy it with all that it carries.
+
+        Raises:
+            SourceChanged: it is no longer the one that was listed.
+        """
         ...
 
 

@@ -142,7 +142,7 @@ EVERYWHERE: dict[str, Answer] = {
     "200 with 10^30 announced": announced(200, "1" + "0" * 30, flood=False),
     "a length of 5,000 digits": announced(200, "9" * 5000, flood=False),
     "a negative length": announced(200, "-1", flood=False),
-    "a length that is no number": announced(200, "many", flood=False),
+    "a length that is not a number": announced(200, "many", flood=False),
     "two lengths": twice,
     "length and chunks": raw(
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
@@ -154,7 +154,7 @@ EVERYWHERE: dict[str, Answer] = {
     "chunks of one byte without end": endless(CHUNKED, b"1\r\nx\r\n"),
     "a negative chunk": raw(CHUNKED + b"-5\r\nabcde\r\n0\r\n\r\n"),
     "a chunk of 2^64": raw(CHUNKED + b"ffffffffffffffff\r\nabc"),
-    "a chunk size that is no number": raw(CHUNKED + b"zz\r\nabc\r\n0\r\n\r\n"),
+    "a chunk size that is not a number": raw(CHUNKED + b"zz\r\nabc\r\n0\r\n\r\n"),
     "100 Continue without end": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "103 Early Hints without end": endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"),
     "101 Switching Protocols": raw(

@@ -13,8 +13,9 @@ from support.machine import Loop, make_loop
 from support.servers import S3Server, make_bucket
 from support.trees import fixed, make_tree, snapshot
 
-from s32s import disk, paths
-from s32s.stores import outer
+from s32s.core import paths
+from s32s.stores.local import outer
+from s32s.system import disk
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other users and chattr need root")
@@ -22,7 +23,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other users and chattr n
 
 @pytest.fixture
 def ready(tmp_path: Path, moto: S3Server) -> Loop:
-    """A loop whose slave is in step."""
+    """A loop whose slave is up to date."""
     bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40]}-{os.getpid()}"
     make_bucket(moto, bucket)
     loop = make_loop(tmp_path, moto, bucket)

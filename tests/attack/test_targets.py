@@ -21,7 +21,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and other users n
 
 @pytest.fixture
 def ready(tmp_path: Path, moto: S3Server) -> Loop:
-    """A loop whose slave is in step, while a second generation is published."""
+    """A loop whose slave is up to date, while a second generation is published."""
     bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40]}-{os.getpid()}"
     make_bucket(moto, bucket)
     loop = make_loop(tmp_path, moto, bucket)
@@ -84,7 +84,7 @@ def test_targets_that_nest_are_refused(ready: Loop) -> None:
     put(ready.server, ready.bucket, "maps/web.json", text.encode())
     before = snapshot(ready.target)
 
-    assert_failed(ready.pull("--update-maps"), 3, says="lie in one another")
+    assert_failed(ready.pull("--update-maps"), 3, says="overlap")
     assert_untouched(ready, before)
 
 
@@ -253,7 +253,7 @@ def hostile(loop: Loop, lines: list[dict[str, object]]) -> None:
 
     import zstandard
 
-    from s32s.manifest import Head, ManifestRef
+    from s32s.format.manifest import Head, ManifestRef
 
     text = "".join(json.dumps(line) + "\n" for line in lines).encode()
     data = zstandard.ZstdCompressor().compress(text)
@@ -376,7 +376,7 @@ def test_links_that_were_planted_before_are_not_followed(ready: Loop, tmp_path: 
 
 def test_a_hard_link_planted_as_lock_file_is_not_written(ready: Loop, tmp_path: Path) -> None:
     """The name of a lock can be guessed; a file of root's that somebody has linked there keeps its bytes."""
-    from s32s.stores.outer import lock_name
+    from s32s.stores.local.outer import lock_name
 
     canary = tmp_path / "canary"
     canary.write_text("precious")

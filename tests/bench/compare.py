@@ -274,7 +274,7 @@ class Place:
         return Job(endpoint_url, local, self.prefix(number), self.case.is_pull, self.case.manifest)
 
     def prefix(self, number: int) -> str:
-        """Where the objects are, or, for a cold push, shall be."""
+        """Where the objects are, or, for a cold push, will be."""
         beyond = f"/{number}" if self.case.state == "cold" and not self.case.is_pull else ""
         return f"{self.case.name}/{self.tool}{beyond}"
 
@@ -417,7 +417,7 @@ def as_json(case: Case, figures: Mapping[str, Figures], floor: Mapping[str, floa
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is no number from 1 on')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number from 1 on')
     return int(text)
 
 

@@ -18,29 +18,29 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from s32s import guards, manifest, plan, tree
-from s32s.guards import Limits, MaxDelete
-from s32s.index import Index, Seen
-from s32s.maps import S3Path
-from s32s.render.jsonl import plan_facts
-from s32s.settings import Places
-from s32s.state import State
-from s32s.stores import s3
-from s32s.stores._listing import Listed
-from s32s.tree import Item
+from s32s.agent.state import State
+from s32s.backends.base import ListedObject
+from s32s.config.settings import Directories
+from s32s.core import guards, plan, tree
+from s32s.core.guards import Limits, MaxDelete
+from s32s.core.tree import Item
+from s32s.format import manifest
+from s32s.frontends.render.jsonl import plan_facts
+from s32s.stores.local.stat_cache import CachedHash, StatCache
+from s32s.stores.objects import store
 
 SECOND = 1_000_000_000
 
 
-def objects(keys: int, *, mirror: bool) -> Iterator[Listed]:
+def objects(keys: int, *, mirror: bool) -> Iterator[ListedObject]:
     """The objects of one side, as a listing gives them."""
     for number in range(keys):
         if number % 1000 == (1 if mirror else 2):
             continue
         content = f"{number}{'-old' if mirror and number % 100 == 0 else ''}"
         etag = hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()
-        key = f"photos/stores/store-{number // 50:06}/photos/{number:08}.jpg"
-        yield Listed(key, 20_000 + number, etag, (1_800_000_000 + number % 100_000) * SECOND)
+        key = f"stores/store-{number // 50:06}/photos/{number:08}.jpg"
+        yield ListedObject(key, 20_000 + number, etag, (1_800_000_000 + number % 100_000) * SECOND)
 
 
 def peak() -> int:
@@ -54,13 +54,12 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=100_000, help="on each side")
     keys = parser.parse_args().keys
 
-    place = S3Path("bucket", "photos")
     began_with = peak()
     listing_s = 0.0
     trees: list[tree.Tree] = []
     for mirror in (False, True):
         began = time.process_time()
-        trees.append(s3.listed_tree(objects(keys, mirror=mirror), place))
+        trees.append(store.listed_tree(objects(keys, mirror=mirror), "bucket/photos", room=1000))
         listing_s += time.process_time() - began
     listed = peak() - began_with
     began = time.process_time()
@@ -88,9 +87,9 @@ def manifest_and_index(keys: int) -> None:
     items = manifest.read(data, ref, generation=1)
     read_s = time.process_time() - began
     with tempfile.TemporaryDirectory() as name:
-        state = State.open(Places(Path(name, "state"), Path(name, "cache")))
+        state = State.open(Directories(Path(name, "state"), Path(name, "cache")))
         began = time.process_time()
-        made = Index()
+        made = StatCache()
         for row, item in enumerate(items):
             made.add(item.path, seen(item, row))
         state.save_index("/srv", made)
@@ -120,10 +119,10 @@ def files(keys: int) -> Iterator[Item]:
         )
 
 
-def seen(item: Item, number: int) -> Seen:
+def seen(item: Item, number: int) -> CachedHash:
     """What the index knows of it."""
     at = item.mtime_ns or 0
-    return Seen((1, number, item.size, at, at), at + 10 * SECOND, item.sha256, None, item.etag)
+    return CachedHash((1, number, item.size, at, at), at + 10 * SECOND, item.sha256, None, item.etag)
 
 
 if __name__ == "__main__":

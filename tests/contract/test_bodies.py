@@ -8,13 +8,14 @@ import pytest
 from support.faultproxy import FaultProxy, Reset, Rule
 from support.servers import S3Server, put
 
-from s32s.errors import SourceChanged
-from s32s.maps import S3Path
-from s32s.settings import S3Settings
-from s32s.stores._downloads import RANGE
-from s32s.stores._engine import Engine
-from s32s.stores.object_body import ObjectBody
-from s32s.tree import Item
+from s32s.backends.s3.backend import S3Backend
+from s32s.backends.s3.downloads import RANGE
+from s32s.backends.s3.service import S3Service
+from s32s.config.maps import S3Path
+from s32s.config.settings import S3Settings
+from s32s.core.errors import SourceChanged
+from s32s.core.tree import Item
+from s32s.stores.objects.bodies import ObjectBody
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +26,8 @@ def _credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def body(server: S3Server, bucket: str, size: int, *, endpoint_url: str, etag: str | None = None) -> ObjectBody:
     """The body of the object `large`, by an engine of its own."""
-    engine = Engine(S3Settings(endpoint_url=endpoint_url, region=server.region))
-    return ObjectBody(engine, S3Path(bucket, "p"), Item("large", size=size, etag=etag))
+    service = S3Service(S3Settings(endpoint_url=endpoint_url, region=server.region))
+    return ObjectBody(S3Backend(service, S3Path(bucket, "p")), Item("large", size=size, etag=etag))
 
 
 @pytest.mark.parametrize("size", [RANGE + 1, 2 * RANGE, 3 * RANGE - 1])

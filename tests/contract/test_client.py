@@ -14,14 +14,14 @@ import pytest
 from support.network import forward_proxy, make_certificate, raw_server, tcp_front, tls_front
 from support.servers import S3Server, get, make_bucket, put
 
-from s32s.errors import AccessDenied, ConfigError, S32sError, ServerDown, SourceChanged, StoreError, Unreachable
-from s32s.settings import S3Settings
-from s32s.stores._client import Client
-from s32s.stores._engine import Engine
-from s32s.stores._http import Http
-from s32s.stores._network import tls_context
-from s32s.stores._objects import Original
-from s32s.stores._sigv4 import Keys
+from s32s.backends.s3.client import Client
+from s32s.backends.s3.http import Http
+from s32s.backends.s3.network import tls_context
+from s32s.backends.s3.objects import CopySource
+from s32s.backends.s3.service import S3Service
+from s32s.backends.s3.sigv4 import Keys
+from s32s.config.settings import S3Settings
+from s32s.core.errors import AccessDenied, ConfigError, S32sError, ServerDown, SourceChanged, StoreError, Unreachable
 
 XML = "<?xml version='1.0'?><ListBucketResult><IsTruncated>{more}</IsTruncated>{token}{keys}</ListBucketResult>"
 
@@ -50,8 +50,8 @@ def made(moto: S3Server) -> str:
     return name
 
 
-def engine(url: str | None, **settings: Any) -> Engine:
-    return Engine(S3Settings(endpoint_url=url, **{"retries": 0, **settings}))
+def engine(url: str | None, **settings: Any) -> S3Service:
+    return S3Service(S3Settings(endpoint_url=url, **{"retries": 0, **settings}))
 
 
 def answered(status: str, body: bytes = b"", *headers: str) -> bytes:
@@ -59,7 +59,7 @@ def answered(status: str, body: bytes = b"", *headers: str) -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode() + body
 
 
-VERBS: dict[str, Callable[[Engine], object]] = {
+VERBS: dict[str, Callable[[S3Service], object]] = {
     "get": lambda one: list(one.get("bkt", "k").chunks),
     "get a large one": lambda one: list(one.get("bkt", "k", is_large=True).chunks),
     "get a version": lambda one: list(one.get("bkt", "k", version="v").chunks),
@@ -70,7 +70,7 @@ VERBS: dict[str, Callable[[Engine], object]] = {
     "put in parts": lambda one: one.put("bkt", "k", lambda: iter([bytes(9 << 20)]), size=9 << 20),
     "put on a condition": lambda one: one.put_if("bkt", "k", b"x", etag="e"),
     "delete": lambda one: one.delete("bkt", ["k"]),
-    "copy": lambda one: one.copy(Original("bkt", "k", 1, "e"), "bkt", "l", progress=lambda size: None),
+    "copy": lambda one: one.copy(CopySource("bkt", "k", 1, "e"), "bkt", "l", progress=lambda size: None),
     "buckets": lambda one: one.buckets(),
 }
 
@@ -196,7 +196,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-def use_all(one: Engine, bucket: str) -> None:
+def use_all(one: S3Service, bucket: str) -> None:
     """A request of each client."""
     data = bytes(range(256)) * 40_000
     one.put(bucket, "p/large", lambda: iter([data]), size=len(data))
@@ -416,9 +416,9 @@ def test_a_stream_that_breaks_off_goes_on(moto: S3Server, made: str, monkeypatch
 
 def test_headers_metadata_and_tags_of_any_text_arrive(moto: S3Server, made: str) -> None:
     """A space in a tag stays one."""
-    from s32s.stores._objects import About
+    from s32s.backends.base import ObjectMeta
 
-    about = About(
+    about = ObjectMeta(
         size=1,
         etag=None,
         has_md5=True,

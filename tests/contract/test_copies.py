@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from support.faultproxy import FaultProxy, Rule, Status
 from support.servers import S3Server, get, make_bucket, put
 
-from s32s.errors import AccessDenied, SourceChanged, StoreError, TryAgain
-from s32s.settings import S3Connection
-from s32s.stores._copying import COPY_LIMIT, copy_ranges
-from s32s.stores._engine import Engine
-from s32s.stores._objects import Original
+from s32s.backends.s3.copying import COPY_LIMIT, copy_ranges
+from s32s.backends.s3.objects import CopySource
+from s32s.backends.s3.service import S3Service
+from s32s.config.settings import S3Connection
+from s32s.core.errors import AccessDenied, SourceChanged, StoreError, TemporaryFailure
 
 MIB = 1024**2
 LARGE = bytes(range(256)) * (4096 * 11)  # 11 MiB: three parts of 5 MiB or less
@@ -36,17 +36,17 @@ def server(moto: S3Server) -> S3Server:
     return moto
 
 
-def engine(server: S3Server, monkeypatch: pytest.MonkeyPatch, *, retries: int = 0) -> Engine:
+def engine(server: S3Server, monkeypatch: pytest.MonkeyPatch, *, retries: int = 0) -> S3Service:
     """An engine that copies what is larger than 6 MiB in parts of 5."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     settings = S3Connection(endpoint_url=server.endpoint_url, retries=retries)
-    return Engine(settings, copy_limit=6 * MIB, copy_part=5 * MIB)
+    return S3Service(settings, copy_limit=6 * MIB, copy_part=5 * MIB)
 
 
-def original(server: S3Server, bucket: str, key: str, data: bytes) -> Original:
+def original(server: S3Server, bucket: str, key: str, data: bytes) -> CopySource:
     """Store an object that shall be copied."""
-    return Original(bucket, key, len(data), put(server, bucket, key, data))
+    return CopySource(bucket, key, len(data), put(server, bucket, key, data))
 
 
 @given(st.integers(1, 10_000 * 5 * 1024**3))
@@ -84,7 +84,7 @@ def test_a_large_object_is_copied_in_parts(
     moved: list[int] = []
 
     stored = engine(moto, monkeypatch).copy(
-        Original(here, "big", len(LARGE), etag), there, "copy/big", progress=moved.append
+        CopySource(here, "big", len(LARGE), etag), there, "copy/big", progress=moved.append
     )
 
     facts = client.head_object(Bucket=there, Key="copy/big")
@@ -106,7 +106,7 @@ def test_a_copy_in_parts_that_fails_leaves_nothing(
     big = original(moto, here, "big", LARGE)
     proxy.add(Rule(lambda asked: asked.query.get("partNumber") == "2", Status(500, "InternalError")))
 
-    with pytest.raises(TryAgain):
+    with pytest.raises(TemporaryFailure):
         engine(moto.at(proxy.endpoint_url), monkeypatch).copy(big, there, "big", progress=lambda size: None)
 
     assert "Uploads" not in moto.client().list_multipart_uploads(Bucket=there)
@@ -148,7 +148,7 @@ def test_a_version_is_copied_by_its_id(
     put(moto, here, "a", b"second")
 
     engine(moto, monkeypatch).copy(
-        Original(here, "a", 5, first["ETag"].strip('"'), first["VersionId"]), there, "a", progress=lambda size: None
+        CopySource(here, "a", 5, first["ETag"].strip('"'), first["VersionId"]), there, "a", progress=lambda size: None
     )
 
     assert get(moto, there, "a") == b"first"

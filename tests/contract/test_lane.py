@@ -24,14 +24,15 @@ from support.faultproxy import Delay, DropAnswer, FaultProxy, FlipBit, Reset, Re
 from support.network import make_certificate
 from support.servers import S3Server, put
 
-from s32s.maps import S3Path
-from s32s.pace import Pace
-from s32s.settings import S3Settings
-from s32s.stores import _lane
-from s32s.stores._engine import Engine
-from s32s.stores._lane import Answer, Lane, Wanted
-from s32s.stores._sigv4 import Keys, Signer
-from s32s.stores.s3 import S3Prefix
+from s32s.backends.s3 import lane as module
+from s32s.backends.s3.backend import S3Backend
+from s32s.backends.s3.lane import GetRequest, HttpClient, SmallResponse
+from s32s.backends.s3.service import S3Service
+from s32s.backends.s3.sigv4 import Keys, Signer
+from s32s.config.maps import S3Path
+from s32s.config.settings import S3Settings
+from s32s.stores.objects.store import ObjectStore
+from s32s.system.rate_limit import RateLimiter
 
 ODD_KEYS = [
     "plain",
@@ -49,10 +50,10 @@ ODD_KEYS = [
 BODY = random.Random(1).randbytes(70_000)
 
 
-def lane(server: S3Server, bucket: str, url: str = "", *, timeout_s: float = 5.0) -> Lane:
+def lane(server: S3Server, bucket: str, url: str = "", *, timeout_s: float = 5.0) -> HttpClient:
     environment = server.environment()
     keys = Keys(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
-    return Lane(
+    return HttpClient(
         f"{url or server.endpoint_url}/{bucket}",
         server.region,
         lambda: keys,
@@ -68,7 +69,7 @@ def test_keys_of_every_kind_are_signed_and_addressed(server: S3Server, bucket: s
         server.needs("keys of any kind")
     etag = put(server, bucket, key, BODY)
 
-    answer = lane(server, bucket).get(Wanted(key, etag, len(BODY)))
+    answer = lane(server, bucket).get(GetRequest(key, etag, len(BODY)))
 
     assert answer is not None
     assert bytes(answer.body) == BODY
@@ -79,10 +80,10 @@ def test_many_come_in_their_order_over_few_connections(server: S3Server, bucket:
     """Empty ones and larger ones."""
     bodies = {f"k{number}": BODY[: number * 997] for number in range(60)}
     etags = {key: put(server, bucket, key, data) for key, data in bodies.items()}
-    wanted = [Wanted(key, etags[key], len(data)) for key, data in bodies.items()]
+    wanted = [GetRequest(key, etags[key], len(data)) for key, data in bodies.items()]
     one = lane(server, bucket, proxy.endpoint_url)
 
-    answers = list(one.each(wanted, at_once=8))
+    answers = list(one.get_many(wanted, at_once=8))
 
     assert [bytes(answer.body) if answer else None for answer in answers] == list(bodies.values())
     assert len(one._idle) <= 8
@@ -93,13 +94,13 @@ def test_who_leaves_early_leaves_no_answer_for_the_next_one(server: S3Server, bu
     for number in range(8):
         put(server, bucket, f"k{number}", b"%d" % number * 5000)
     one = lane(server, bucket)
-    answers = one.each([Wanted(f"k{number}", None, 5000) for number in range(8)], at_once=4)
+    answers = one.get_many([GetRequest(f"k{number}", None, 5000) for number in range(8)], at_once=4)
     next(answers)
     assert isinstance(answers, Iterator)
     answers.close()  # type: ignore[attr-defined]
 
     for number in range(8):
-        answer = one.get(Wanted(f"k{number}", None, 5000))
+        answer = one.get(GetRequest(f"k{number}", None, 5000))
         assert answer is not None
         assert bytes(answer.body) == b"%d" % number * 5000
 
@@ -124,9 +125,9 @@ def test_what_is_not_plain_is_left_to_the_library(
     one = lane(server, bucket, proxy.endpoint_url)
     rule = proxy.add(Rule(on("GET", "k"), fault, times=1))  # type: ignore[arg-type] # of the parameters
 
-    assert one.get(Wanted("k", etag, len(BODY))) is None
+    assert one.get(GetRequest("k", etag, len(BODY))) is None
     assert rule.fired
-    answer = one.get(Wanted("k", etag, len(BODY)))
+    answer = one.get(GetRequest("k", etag, len(BODY)))
     assert answer is not None
     assert bytes(answer.body) == BODY
 
@@ -136,10 +137,10 @@ def test_only_the_object_that_was_meant_is_taken(server: S3Server, bucket: str) 
     put(server, bucket, "k", BODY)
     one = lane(server, bucket)
 
-    assert one.get(Wanted("k", None, len(BODY) - 1)) is None
-    assert one.get(Wanted("k", None, 10, (len(BODY) - 5, len(BODY) + 5))) is None
-    assert one.get(Wanted("missing", None, 10)) is None
-    part = one.get(Wanted("k", None, 1000, (500, 1500)))
+    assert one.get(GetRequest("k", None, len(BODY) - 1)) is None
+    assert one.get(GetRequest("k", None, 10, (len(BODY) - 5, len(BODY) + 5))) is None
+    assert one.get(GetRequest("missing", None, 10)) is None
+    part = one.get(GetRequest("k", None, 1000, (500, 1500)))
     assert part is not None
     assert bytes(part.body) == BODY[500:1500]
 
@@ -149,9 +150,9 @@ def test_wrong_bytes_are_not_its_business(server: S3Server, bucket: str, proxy: 
     put(server, bucket, "k", BODY)
     one = lane(server, bucket, proxy.endpoint_url)
     flipped = proxy.add(Rule(on("GET", "k"), FlipBit(at_byte=7), times=1))
-    first = one.get(Wanted("k", None, len(BODY)))
+    first = one.get(GetRequest("k", None, len(BODY)))
     cut = proxy.add(Rule(on("GET", "k"), Truncate(at_byte=7), times=1))
-    second = one.get(Wanted("k", None, len(BODY)))
+    second = one.get(GetRequest("k", None, len(BODY)))
 
     assert flipped.fired
     assert cut.fired
@@ -166,21 +167,21 @@ def test_a_way_that_breaks_often_is_left_for_good(server: S3Server, bucket: str,
     one = lane(server, bucket, proxy.endpoint_url)
     proxy.add(Rule(on("GET", "k"), Reset(at_byte=0)))
 
-    assert [one.get(Wanted("k", None, len(BODY))) for _ in range(20)] == [None] * 20
-    assert proxy.count(on("GET", "k")) == _lane._MOST_FAULTS
+    assert [one.get(GetRequest("k", None, len(BODY))) for _ in range(20)] == [None] * 20
+    assert proxy.count(on("GET", "k")) == module._MOST_FAULTS
 
 
 def test_a_way_that_breaks_seldom_is_kept(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
     """Some servers close a connection without a word after so many requests."""
     put(server, bucket, "k", BODY)
     one = lane(server, bucket, proxy.endpoint_url)
-    for number in range(2 * _lane._MOST_FAULTS):
+    for number in range(2 * module._MOST_FAULTS):
         proxy.add(Rule(on("GET", "k"), DropAnswer(), times=1, after=20 * number))
 
-    answers = [one.get(Wanted("k", None, len(BODY))) for _ in range(40 * _lane._MOST_FAULTS + 20)]
+    answers = [one.get(GetRequest("k", None, len(BODY))) for _ in range(40 * module._MOST_FAULTS + 20)]
 
     assert all(rule.fired for rule in proxy.rules)
-    assert len([answer for answer in answers if answer is None]) == 2 * _lane._MOST_FAULTS
+    assert len([answer for answer in answers if answer is None]) == 2 * module._MOST_FAULTS
 
 
 def test_silence_is_waited_for_only_so_long(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
@@ -188,7 +189,7 @@ def test_silence_is_waited_for_only_so_long(server: S3Server, bucket: str, proxy
     pause = Delay(60)
     proxy.add(Rule(on("GET", "k"), pause))
     try:
-        assert lane(server, bucket, proxy.endpoint_url, timeout_s=0.3).get(Wanted("k", None, len(BODY))) is None
+        assert lane(server, bucket, proxy.endpoint_url, timeout_s=0.3).get(GetRequest("k", None, len(BODY))) is None
     finally:
         pause.release()
 
@@ -199,9 +200,9 @@ def test_nothing_goes_past_a_proxy(server: S3Server, bucket: str, monkeypatch: p
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     assert lane(server, bucket).is_open
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert lane(server, bucket).get(Wanted("k", None, len(BODY))) is None
+    assert lane(server, bucket).get(GetRequest("k", None, len(BODY))) is None
     monkeypatch.setenv("no_proxy", "example.com,127.0.0.1")
-    assert lane(server, bucket).get(Wanted("k", None, len(BODY))) is not None
+    assert lane(server, bucket).get(GetRequest("k", None, len(BODY))) is not None
 
 
 def test_without_a_lane_there_are_as_many_threads_as_jobs(
@@ -210,15 +211,21 @@ def test_without_a_lane_there_are_as_many_threads_as_jobs(
     """And every thread has one object under way."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    prefix = S3Prefix(Engine(S3Settings(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p"))
+    prefix = prefix_of(server, bucket)
     assert prefix.read_ahead(64).at_once == 8
     assert prefix.read_ahead(3).at_once == 3
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
-    prefix = S3Prefix(Engine(S3Settings(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p"))
+    prefix = prefix_of(server, bucket)
     assert prefix.read_ahead(64).at_once == 1
-    limited = Engine(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
-    limited.limit(Pace(1_000_000), Pace(None))
-    assert S3Prefix(limited, S3Path(bucket, "p")).read_ahead(64).at_once == 1
+    limited = S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
+    limited.limit(RateLimiter(1_000_000), RateLimiter(None))
+    assert ObjectStore(S3Backend(limited, S3Path(bucket, "p"))).read_ahead(64).at_once == 1
+
+
+def prefix_of(server: S3Server, bucket: str) -> ObjectStore:
+    """A prefix by a service of its own."""
+    service = S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
+    return ObjectStore(S3Backend(service, S3Path(bucket, "p")))
 
 
 def test_a_listing_is_the_same_by_lane_and_by_library(
@@ -232,10 +239,10 @@ def test_a_listing_is_the_same_by_lane_and_by_library(
         put(server, bucket, key, b"x")
     settings = S3Settings(endpoint_url=proxy.endpoint_url, region=server.region)
 
-    by_lane = list(itertools.chain(*Engine(settings).pages(bucket, "p")))
+    by_lane = list(itertools.chain(*S3Service(settings).pages(bucket, "p")))
     plain = proxy.count(on(listing=True))
     proxy.add(Rule(on(listing=True), Reset(at_byte=0), times=1))
-    by_library = list(itertools.chain(*Engine(settings).pages(bucket, "p")))
+    by_library = list(itertools.chain(*S3Service(settings).pages(bucket, "p")))
 
     assert sorted(found.key for found in by_lane) == sorted(keys)
     assert by_lane == by_library
@@ -247,7 +254,7 @@ def test_a_listing_is_the_same_by_lane_and_by_library(
 def test_no_etag_breaks_the_line_that_it_stands_in(server: S3Server, bucket: str, proxy: FaultProxy, etag: str) -> None:
     put(server, bucket, "k", BODY)
 
-    assert lane(server, bucket, proxy.endpoint_url).get(Wanted("k", etag, len(BODY))) is None
+    assert lane(server, bucket, proxy.endpoint_url).get(GetRequest("k", etag, len(BODY))) is None
     assert not proxy.requests
 
 
@@ -298,9 +305,9 @@ def test_tls_only_with_a_server_that_is_trusted(authority: Path, monkeypatch: py
     keys = Keys("KEY", "SECRET")
     with tls_server(authority) as url:
 
-        def get() -> Answer | None:
-            one = Lane(f"{url}/bucket", "us-east-1", lambda: keys, connect_timeout_s=5, read_timeout_s=5)
-            return next(one.each([Wanted("k", None, len(BODY))] * 2, at_once=2))
+        def get() -> SmallResponse | None:
+            one = HttpClient(f"{url}/bucket", "us-east-1", lambda: keys, connect_timeout_s=5, read_timeout_s=5)
+            return next(one.get_many([GetRequest("k", None, len(BODY))] * 2, at_once=2))
 
         assert get() is None
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
@@ -345,7 +352,7 @@ def test_signatures_are_those_of_botocore(token: str | None) -> None:
 # -- answers, in pieces of every size
 
 
-def heard(pieces: list[bytes], wanted: Wanted) -> Answer | None:
+def heard(pieces: list[bytes], wanted: GetRequest) -> SmallResponse | None:
     here, there = socket.socketpair()
     here.settimeout(5)
 
@@ -358,7 +365,7 @@ def heard(pieces: list[bytes], wanted: Wanted) -> Answer | None:
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        return _lane._read(_lane._Feed(here, 5), wanted)
+        return module._read(module._Feed(here, 5), wanted)
     finally:
         here.close()
         sender.join()
@@ -384,7 +391,7 @@ def test_an_answer_may_come_in_any_pieces(body: bytes, at: list[int], chunk: int
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n" % parts
 
     for data in (whole, chunked):
-        answer = heard(cut(data, at), Wanted("k", None, len(body)))
+        answer = heard(cut(data, at), GetRequest("k", None, len(body)))
         assert answer is not None
         assert bytes(answer.body) == body
 
@@ -397,7 +404,7 @@ def test_an_answer_that_ends_early_is_none(body: bytes, at: int, in_chunks: bool
     else:
         data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     with pytest.raises(OSError):  # any of them
-        heard([data[: at % len(data)]], Wanted("k", None, len(body)))
+        heard([data[: at % len(data)]], GetRequest("k", None, len(body)))
 
 
 @pytest.mark.parametrize(
@@ -415,7 +422,7 @@ def test_an_answer_that_ends_early_is_none(body: bytes, at: int, in_chunks: bool
     ],
 )
 def test_answers_of_another_shape_are_none(data: bytes) -> None:
-    assert heard([data], Wanted("k", None, 10)) is None
+    assert heard([data], GetRequest("k", None, 10)) is None
 
 
 @pytest.mark.parametrize(
@@ -432,4 +439,4 @@ def test_answers_of_another_shape_are_none(data: bytes) -> None:
 )
 def test_what_is_no_answer_is_an_error(data: bytes) -> None:
     with pytest.raises((OSError, ValueError)):  # any of them
-        heard([data], Wanted("k", None, 10))
+        heard([data], GetRequest("k", None, 10))

@@ -11,7 +11,7 @@ from support.local import Run
 from support.machine import Loop
 from support.trees import snapshot
 
-from s32s import disk
+from s32s.system import disk
 
 MIB = 1024 * 1024
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from s32s.accept import Pattern, compile_patterns, reason
-from s32s.rules import Verdict, compile_rules
+from s32s.core.accept import Pattern, compile_patterns, reason
+from s32s.core.rules import Verdict, compile_rules
 
 PHOTOS = "stores/{slug}/{photos|menus}/{number}.jpg"
 SEVERAL = [PHOTOS, "logos/{slug}.{png|svg}", "docs/**/{number}-{slug}.txt", "README"]
@@ -153,7 +153,7 @@ def test_no_pattern_takes_longer_than_its_path_is_long(pattern: str, path: str) 
     """Judgements of paths of 1,000 bytes, with their reasons, end well within a second each."""
     program = (
         "import sys\n"
-        "from s32s.rules import Verdict, compile_rules\n"
+        "from s32s.core.rules import Verdict, compile_rules\n"
         "rules = compile_rules(accept=[sys.argv[1]] * 3)\n"
         "for number in range(20):\n"
         "    if rules.verdict(sys.argv[2] + str(number)) is Verdict.REJECTED:\n"

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from support.trees import deep, fixed
 
-from s32s import disk
-from s32s.errors import Locked, Refused
-from s32s.index import MOST_NS
-from s32s.stores import scan
+from s32s.core.errors import Locked, Refused
+from s32s.stores.local import walk
+from s32s.stores.local.stat_cache import MOST_NS
+from s32s.system import disk
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="chattr needs root")
 
@@ -45,7 +45,7 @@ def test_a_tree_of_any_depth_is_walked_and_removed(tmp_path: Path, opened: int, 
     deep(tmp_path / "top", depth, files=2)
     (tmp_path / "top/z").write_text("after the deep ones")
 
-    walked = scan.walk(opened)
+    walked = walk.walk(opened)
     disk.remove_tree(opened, "top")
 
     assert len(walked) == 2 + 3 * depth
@@ -59,7 +59,7 @@ def test_a_walk_ends_where_paths_would_fill_the_memory(tmp_path: Path, opened: i
     """Each name costs its whole path; what lies deeper is told, not left out."""
     deep(tmp_path / "top", 300, name="n" * 250)
 
-    walked = scan.walk(opened)
+    walked = walk.walk(opened)
     disk.remove_tree(opened, "top")
 
     ((path, error),) = walked.errors.items()
@@ -171,7 +171,7 @@ def test_a_time_out_of_range_is_the_nearest_within(tmp_path: Path, opened: int, 
     os.utime(path, (seconds, seconds))
     real = path.stat().st_mtime_ns
 
-    walked = scan.walk(opened)
+    walked = walk.walk(opened)
 
     assert walked.found(0).item.mtime_ns == max(-MOST_NS, min(MOST_NS, real))
     assert walked.is_as_found(0, path.stat())

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import guards, plan, tree
-from s32s.errors import Refused
-from s32s.guards import Limits, MaxDelete
-from s32s.rules import compile_rules
-from s32s.tree import Item, Kind, Tree
+from s32s.core import guards, plan, tree
+from s32s.core.errors import Refused
+from s32s.core.guards import Limits, MaxDelete
+from s32s.core.rules import compile_rules
+from s32s.core.tree import Item, Kind, Tree
 
 NO_LIMIT = Limits(MaxDelete(100, percent=True))
 
@@ -223,7 +223,7 @@ def test_many_links_that_leave_are_counted() -> None:
 
 
 def test_links_inside_the_tree_pass() -> None:
-    """A tree of well-behaved links is no reason to refuse."""
+    """A tree of well-behaved links is not a reason to refuse."""
     guards.check_links(tree.make([Item("d/a", Kind.LINK, target="../b"), Item("b")]), what="the manifest")
 
 

@@ -12,11 +12,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import guards, manifest, maps, paths, tree
-from s32s.errors import BadPath, IntegrityError, Refused, S32sError
-from s32s.guards import Limits, MaxDelete
-from s32s.manifest import ManifestRef
-from s32s.tree import Item, Kind
+from s32s.config import maps
+from s32s.core import guards, paths, tree
+from s32s.core.errors import BadPath, IntegrityError, Refused, S32sError
+from s32s.core.guards import Limits, MaxDelete
+from s32s.core.tree import Item, Kind
+from s32s.format import manifest
+from s32s.format.manifest import ManifestRef
 
 GOOD = {"name": "A", "s3": "bucket/x"}
 
@@ -32,7 +34,7 @@ def problems(*entries: Any) -> list[str]:
         pytest.param(b"[" * 100_000, "nested more than", id="deep brackets"),
         pytest.param(b"[1" + b"1" * 5000 + b"]", "too long", id="a number without end"),
         pytest.param(b'[{"name": "A", "name": "B"}]', "stands twice", id="a key that stands twice"),
-        pytest.param(b"[NaN]", "NaN is no JSON", id="NaN"),
+        pytest.param(b"[NaN]", "NaN is not JSON", id="NaN"),
         pytest.param(b'[{"name": "\\ud800"}]', "surrogate", id="half a surrogate pair"),
         pytest.param(b" " * (1024 * 1024 + 1), "larger than", id="more than a megabyte"),
         pytest.param(b"\xff\xfe", "not UTF-8", id="another encoding"),
@@ -67,7 +69,7 @@ def test_parsing_never_raises(data: bytes) -> None:
     [
         ({"name": ""}, "name: it is empty"),
         ({"name": "a\u001bb"}, "control character"),
-        ({"s3": "B"}, "no bucket name"),
+        ({"s3": "B"}, "not a bucket name"),
         ({"s3": "bucket/a/../b"}, "cannot be used"),
         ({"s3": "bucket/.s32s/x"}, "kept for s32s"),
         ({"slave": "~/x"}, 'may not start with "~"'),
@@ -179,7 +181,7 @@ def test_a_bomb_is_stopped_before_it_fills_the_memory() -> None:
     """32 KiB of zstd that hold a GiB of zeros."""
     program = (
         "import hashlib, pathlib, re, zstandard\n"
-        "from s32s import manifest\n"
+        "from s32s.format import manifest\n"
         "c = zstandard.ZstdCompressor().compressobj()\n"
         "data = b''.join([c.compress(bytes(2**20)) for _ in range(1024)] + [c.flush()])\n"
         "digest = hashlib.sha256(data).hexdigest()\n"
@@ -283,7 +285,7 @@ def test_max_delete(limit: MaxDelete, deletions: int, of: int, allowed: bool) ->
 
 def test_an_empty_source_is_refused_but_for_force() -> None:
     """Status 3, with the option."""
-    from s32s import plan
+    from s32s.core import plan
 
     made = plan.make(tree.make([]), tree.make([Item("a", size=1)]))
 

@@ -6,8 +6,9 @@ import datetime
 
 import pytest
 
-from s32s.errors import StoreError, Unreachable
-from s32s.stores._listing import Listed, http_ns, objects
+from s32s.backends.base import ListedObject
+from s32s.backends.s3.listing import http_ns, objects
+from s32s.core.errors import StoreError, Unreachable
 
 SECOND_NS = 1_000_000_000
 STORED_NS = 1_763_719_200 * SECOND_NS
@@ -15,10 +16,10 @@ STORED_NS = 1_763_719_200 * SECOND_NS
 KEY, TIME, SIZE = "<Key>a/b</Key>", "<LastModified>2025-11-21T10:00:00.000Z</LastModified>", "<Size>3</Size>"
 ETAG = "<ETag>&quot;e1&quot;</ETag>"
 CLASS = "<StorageClass>STANDARD</StorageClass>"
-FOUND = Listed("a/b", 3, "e1", STORED_NS)
+FOUND = ListedObject("a/b", 3, "e1", STORED_NS)
 
 
-def listed(*contents: str, encoding: str = "url") -> list[Listed]:
+def listed(*contents: str, encoding: str = "url") -> list[ListedObject]:
     """What a page of these entries is read as."""
     return objects({"S32sContents": "".join(contents).encode(), "EncodingType": encoding})
 

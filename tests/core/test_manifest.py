@@ -14,10 +14,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import manifest, paths, tree
-from s32s.errors import BadPath, IntegrityError, Refused
-from s32s.manifest import Claim, Head, ManifestRef
-from s32s.tree import Item, Kind
+from s32s.core import paths, tree
+from s32s.core.errors import BadPath, IntegrityError, Refused
+from s32s.core.tree import Item, Kind
+from s32s.format import manifest
+from s32s.format.manifest import Claim, Head, ManifestRef
 
 FILE = {"path": "x", "type": "file", "size": 1}
 ITEMS = [
@@ -134,7 +135,7 @@ def test_each_truncation_is_noticed() -> None:
 
 
 def test_a_frame_that_is_cut_off_is_refused_though_the_head_agrees() -> None:
-    """Half a tree is no tree: what is missing would be deleted on every slave."""
+    """Half a tree is not a tree: what is missing would be deleted on every slave."""
     data, _ = manifest.to_bytes(ITEMS)
     for size in range(1, len(data)):
         with pytest.raises(IntegrityError):
@@ -291,7 +292,7 @@ def test_a_path_that_stands_twice_is_refused(kinds: tuple[str, str]) -> None:
         pytest.param(FILE | {"path": 5}, id="a number as path"),
         pytest.param({"path": "x"}, id="no type"),
         pytest.param(FILE | {"type": "fifo"}, id="a fifo"),
-        pytest.param(FILE | {"type": "other"}, id="what cannot travel"),
+        pytest.param(FILE | {"type": "other"}, id="what cannot be replicated"),
         pytest.param(FILE | {"type": ["file"]}, id="a list as type"),
         pytest.param(FILE | {"size": -1}, id="a negative size"),
         pytest.param(FILE | {"size": 2**63}, id="a size beyond 63 bits"),
@@ -382,7 +383,7 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(unit: str) -> None:
     """Some KiB of zstd that hold a GiB are stopped while they are decompressed."""
     program = (
         "import hashlib, pathlib, re, zstandard\n"
-        "from s32s import manifest\n"
+        "from s32s.format import manifest\n"
         "compressor = zstandard.ZstdCompressor().compressobj()\n"
         f"unit = {unit}\n"
         "data = b''.join([compressor.compress(unit) for _ in range(2**30 // len(unit))] + [compressor.flush()])\n"
@@ -547,16 +548,16 @@ def test_a_hostile_manifest_stays_below_a_gigabyte(tmp_path: Path) -> None:
     file = tmp_path / "manifest"
     write = (
         "import pathlib, sys\n"
-        "from s32s import manifest\n"
-        "from s32s.tree import Item, Kind\n"
+        "from s32s.format import manifest\n"
+        "from s32s.core.tree import Item, Kind\n"
         "deep = '/'.join(['a' * 100] * 9)\n"
         "items = (Item(f'{number:07}/\U0001f600/{deep}', Kind.DIR) for number in range(400_000))\n"
         "pathlib.Path(sys.argv[1]).write_bytes(manifest.to_bytes(items)[0])\n"
     )
     read = (
         "import hashlib, pathlib, resource, sys\n"
-        "from s32s import manifest\n"
-        "from s32s.errors import IntegrityError\n"
+        "from s32s.format import manifest\n"
+        "from s32s.core.errors import IntegrityError\n"
         "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
         "sha256 = hashlib.sha256(data).hexdigest()\n"
         "key = f'.s32s/manifest-{sha256}.jsonl.zst'\n"

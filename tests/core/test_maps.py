@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import maps
-from s32s.maps import Entry, Problem, Role, S3Path
+from s32s.config import maps
+from s32s.config.maps import Entry, Problem, Role, S3Path
 
 GOOD: dict[str, Any] = {"name": "A", "s3": "bucket/x"}
 
@@ -137,7 +137,7 @@ def test_a_byte_order_mark_is_accepted() -> None:
     ],
 )
 def test_a_property_of_the_design_is_accepted(properties: dict[str, Any]) -> None:
-    """What the contract names is no problem."""
+    """What the contract names is not a problem."""
     assert problems(GOOD | properties) == []
 
 
@@ -155,12 +155,12 @@ def test_a_property_of_the_design_is_accepted(properties: dict[str, Any]) -> Non
         pytest.param({"name": None}, "name", "must be a text, not null", id="null as name"),
         pytest.param({"name": "n" * 201}, "name", "at most 200", id="a name without end"),
         pytest.param({"s3": ""}, "s3", "it is empty", id="an empty S3 path"),
-        pytest.param({"s3": "/x"}, "s3", "no bucket name", id="no bucket"),
-        pytest.param({"s3": "s3:///x"}, "s3", "no bucket name", id="a URL without a bucket"),
-        pytest.param({"s3": "https://bucket/x"}, "s3", "no bucket name", id="another URL"),
-        pytest.param({"s3": "b/x"}, "s3", "no bucket name", id="a bucket of one letter"),
-        pytest.param({"s3": "bucket\n/x"}, "s3", "no bucket name", id="a bucket and a newline"),
-        pytest.param({"s3": "bucket\n"}, "s3", "no bucket name", id="a bucket and a newline at the end"),
+        pytest.param({"s3": "/x"}, "s3", "not a bucket name", id="no bucket"),
+        pytest.param({"s3": "s3:///x"}, "s3", "not a bucket name", id="a URL without a bucket"),
+        pytest.param({"s3": "https://bucket/x"}, "s3", "not a bucket name", id="another URL"),
+        pytest.param({"s3": "b/x"}, "s3", "not a bucket name", id="a bucket of one letter"),
+        pytest.param({"s3": "bucket\n/x"}, "s3", "not a bucket name", id="a bucket and a newline"),
+        pytest.param({"s3": "bucket\n"}, "s3", "not a bucket name", id="a bucket and a newline at the end"),
         pytest.param({"s3": "bucket/a/../b"}, "s3", "cannot be used", id="up in a prefix"),
         pytest.param({"s3": "bucket//x"}, "s3", "cannot be used", id="an empty segment in a prefix"),
         pytest.param({"s3": "bucket/a\nb"}, "s3", "U+000A", id="a newline in a prefix"),
@@ -176,7 +176,7 @@ def test_a_property_of_the_design_is_accepted(properties: dict[str, Any]) -> Non
         pytest.param({"master": "c:\\x\\..\\y"}, "master", 'may not hold ".."', id="up by back-slashes"),
         pytest.param({"slave": "/x\x00y"}, "slave", "control character", id="a NUL in a slave"),
         pytest.param({"slave": ""}, "slave", "it is empty", id="an empty slave"),
-        pytest.param({"mirror": "b"}, "mirror", "no bucket name", id="a mirror that is no S3 path"),
+        pytest.param({"mirror": "b"}, "mirror", "not a bucket name", id="a mirror that is not an S3 path"),
         pytest.param({"files": []}, "files", "the list is empty", id="no files"),
         pytest.param({"files": "a"}, "files", "must be a list, not a text", id="a text as files"),
         pytest.param({"files": ["a", 5]}, "files[1]", "must be a text", id="a number among files"),
@@ -343,8 +343,8 @@ def test_a_bad_file_does_not_stop_the_others() -> None:
         pytest.param(b"[" * 100_000, "nested more than 32 levels", id="a hundred thousand brackets"),
         pytest.param(b"[" + b"1" * 5000 + b"]", "is too long", id="a number of 5,000 digits"),
         pytest.param(b'[{"name": "A", "s3": "bucket/x", "name": "B"}]', '"name" stands twice', id="a duplicate key"),
-        pytest.param(b"[NaN]", "NaN is no JSON", id="not a number"),
-        pytest.param(b"[-Infinity]", "-Infinity is no JSON", id="infinity"),
+        pytest.param(b"[NaN]", "NaN is not JSON", id="not a number"),
+        pytest.param(b"[-Infinity]", "-Infinity is not JSON", id="infinity"),
         pytest.param(b'[{"name": "\\ud800", "s3": "bucket/x"}]', "surrogate", id="half a surrogate pair"),
         pytest.param(b'[{"\\udfff": 1}]', "surrogate", id="half a surrogate pair in a key"),
         pytest.param(b'[{"ignore": ' + b"[" * 31 + b"]" * 31 + b"}]", "nested more than", id="33 levels"),
@@ -413,7 +413,7 @@ def test_no_file_takes_for_ever(document: str) -> None:
     program = (
         "import json, resource\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (6, 6))\n"
-        "from s32s import maps\n"
+        "from s32s.config import maps\n"
         f"GOOD = {GOOD!r}\n"
         f"document = {document}\n"
         "data = document if isinstance(document, bytes) else document.encode()\n"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from s32s import commands
+from s32s.system import processes
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_output_arrives_line_by_line(command: str, expected: list[str]) -> None:
     """Whatever pieces it comes in."""
     lines: list[str] = []
 
-    status = commands.run(command, on_line=lines.append)
+    status = processes.run(command, on_line=lines.append)
 
     assert (status, lines) == (0, expected)
 
@@ -33,7 +33,7 @@ def test_a_line_without_end_is_cut_and_the_next_ones_follow() -> None:
     """A line has 8 KiB; what is left out is marked."""
     lines: list[str] = []
 
-    commands.run("head -c 1000000 /dev/zero | tr '\\0' x; echo; echo next", on_line=lines.append)
+    processes.run("head -c 1000000 /dev/zero | tr '\\0' x; echo; echo next", on_line=lines.append)
 
     assert [line[:2] for line in lines] == ["xx", "ne"]
     assert lines[0].endswith("x … (cut)")
@@ -44,7 +44,7 @@ def test_output_without_line_breaks_takes_no_memory() -> None:
     """A command that writes 300 MB of zeros leaves its reader small."""
     program = (
         "import pathlib, re\n"
-        "from s32s import commands\n"
+        "from s32s.system import processes as commands\n"
         "commands.run('head -c 300000000 /dev/zero')\n"
         "print(re.search('VmHWM:\\\\s+([0-9]+)', pathlib.Path('/proc/self/status').read_text())[1])\n"
     )

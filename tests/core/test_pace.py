@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from s32s import pace
-from s32s.pace import Pace, bytes_a_second
+from s32s.system import rate_limit
+from s32s.system.rate_limit import RateLimiter, bytes_a_second
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def waits(
         now += seconds
         waited.append(seconds)
 
-    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
-    monkeypatch.setattr(pace.time, "sleep", sleep)
-    limit = Pace(rate)
+    monkeypatch.setattr(rate_limit.time, "monotonic", lambda: now)
+    monkeypatch.setattr(rate_limit.time, "sleep", sleep)
+    limit = RateLimiter(rate)
     for size in sizes:
-        limit.pay(size)
+        limit.acquire(size)
         now += each_takes_s
     return waited
 

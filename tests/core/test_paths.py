@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from s32s import paths
-from s32s.errors import BadPath
+from s32s.core import paths
+from s32s.core.errors import BadPath
 
 # Unicode 15, PropList.txt, Bidi_Control: every character that turns the reading direction of what follows it.
 BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -141,7 +141,7 @@ def test_check_and_problem_agree(text: str) -> None:
     ],
 )
 def test_the_part_that_s32s_keeps_is_the_first_segment(path: str, expected: bool) -> None:
-    """Only `.s32s` at the top of a prefix, written exactly so, is no data."""
+    """Only `.s32s` at the top of a prefix, written exactly so, is not data."""
     assert paths.is_reserved(path) is expected
 
 

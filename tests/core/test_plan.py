@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import guards, paths, plan, tree
-from s32s.errors import Refused
-from s32s.guards import Limits, MaxDelete
-from s32s.plan import Plan, Put, Reason, Rejection, Verb, difference
-from s32s.rules import Rules, Verdict, compile_rules
-from s32s.tree import Item, Kind, Tree
+from s32s.core import guards, paths, plan, tree
+from s32s.core.compare import Reason, difference
+from s32s.core.errors import Refused
+from s32s.core.guards import Limits, MaxDelete
+from s32s.core.plan import Plan, Put, Rejection, Verb
+from s32s.core.rules import Rules, Verdict, compile_rules
+from s32s.core.tree import Item, Kind, Tree
 
 ZEROS, ONES = "0" * 64, "1" * 64
 MD5, OTHER_MD5 = "0123456789abcdef" * 2, "f" * 32
@@ -27,7 +28,7 @@ DIR = Item("f", Kind.DIR, mode=0o755)
         pytest.param(FILE, DIR, Reason.KIND, id="kinds differ, file and directory"),
         pytest.param(DIR, FILE, Reason.KIND, id="kinds differ, directory and file"),
         pytest.param(LINK, DIR, Reason.KIND, id="kinds differ, link and directory"),
-        pytest.param(FILE, Item("f", Kind.OTHER), Reason.KIND, id="kinds differ, file and what cannot travel"),
+        pytest.param(FILE, Item("f", Kind.OTHER), Reason.KIND, id="kinds differ, file and what cannot be replicated"),
         pytest.param(LINK, LINK._replace(target="y"), Reason.TARGET, id="links, targets differ"),
         pytest.param(LINK, LINK, None, id="links, targets are equal"),
         pytest.param(
@@ -133,9 +134,9 @@ def listed(made: Plan) -> dict[str, list[str]]:
     """The paths of a plan by list."""
     return {
         "puts": [put.item.path for put in made.puts],
-        "keeps": [keep.source.path for keep in made.keeps],
+        "keeps": [keep.source.path for keep in made.unchanged],
         "extras": [item.path for item in made.extras],
-        "carried": [item.path for item in made.carried],
+        "carried": [item.path for item in made.spared],
         "rejected": [rejection.path for rejection in made.rejected],
     }
 
@@ -192,7 +193,7 @@ def test_a_directory_that_becomes_a_file_is_replaced_with_all_below() -> None:
 
 
 def test_a_directory_is_kept_for_what_lies_in_it() -> None:
-    """A directory that the source does not list is no extra while something of the source lies in it."""
+    """A directory that the source does not list is not an extra while something of the source lies in it."""
     target = tree.make([Item("a", Kind.DIR), Item("a/b", Kind.DIR), file("a/b/c")])
 
     made = plan.make(tree.make([file("a/b/c")]), target)
@@ -535,8 +536,8 @@ def test_long_runs_are_compared_as_one_by_one(source: Tree, target: Tree) -> Non
     there = {item.path: item for item in target}
     reasons = {item.path: difference(item, there[item.path]) if item.path in there else Reason.NEW for item in source}
     assert {put.item.path: put.reason for put in made.puts} == {path: why for path, why in reasons.items() if why}
-    assert [keep.source for keep in made.keeps] == [item for item in source if reasons[item.path] is None]
-    assert [keep.target for keep in made.keeps] == [there[keep.source.path] for keep in made.keeps]
+    assert [keep.source for keep in made.unchanged] == [item for item in source if reasons[item.path] is None]
+    assert [keep.target for keep in made.unchanged] == [there[keep.source.path] for keep in made.unchanged]
 
 
 @checked
@@ -545,9 +546,9 @@ def test_what_is_kept_is_published_with_its_objects(source: Tree, target: Tree) 
     """Each item is the source's, with the hash that either side knows, and with ETag and version of the object."""
     made = plan.make(source, target)
 
-    assert list(made.keeps.as_objects().tree()) == [
+    assert list(made.unchanged.as_objects().tree()) == [
         here._replace(sha256=here.sha256 or there.sha256, etag=there.etag, version=there.version)
-        for here, there in made.keeps
+        for here, there in made.unchanged
     ]
 
 

@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s import paths, plan, tree
-from s32s.rules import Rules, compile_rules
-from s32s.tree import Item, Kind, Tree
+from s32s.core import paths, plan, tree
+from s32s.core.rules import Rules, compile_rules
+from s32s.core.tree import Item, Kind, Tree
 
 # Few names, so that two trees meet, clash and nest.
 SEGMENTS = st.sampled_from(["a", "b", "c.txt", "d.bmp", ".hidden", "é", "x y"])
@@ -87,7 +87,7 @@ def test_a_tree_is_in_step_with_itself(source: Tree) -> None:
     made = plan.make(source, source)
 
     assert made.is_empty
-    assert len(made.keeps) == len(source)
+    assert len(made.unchanged) == len(source)
 
 
 @checked
@@ -114,8 +114,8 @@ def test_a_master_neither_sends_nor_deletes_what_is_ignored(source: Tree, target
     assert not any(rules.ignores(put.item.path) for put in made.puts)
     ignored = {item.path for item in target if rules.ignores(item.path) and item.kind is not Kind.DIR}
     sent = {above for put in made.puts for above in (put.item.path, *paths.ancestors(put.item.path))}
-    kept = {above for keep in made.keeps for above in paths.ancestors(keep.source.path)}
-    assert ignored - sent - kept <= {item.path for item in made.carried}
+    kept = {above for keep in made.unchanged for above in paths.ancestors(keep.source.path)}
+    assert ignored - sent - kept <= {item.path for item in made.spared}
 
 
 @checked
@@ -125,9 +125,9 @@ def test_every_path_has_one_fate(source: Tree, target: Tree, ignore: list[str]) 
     made = plan.make(source, target, rules=compile_rules(ignore=ignore), spare_ignored=True)
     fates = [
         [put.item.path for put in made.puts],
-        [keep.source.path for keep in made.keeps],
+        [keep.source.path for keep in made.unchanged],
         [item.path for item in made.extras],
-        [item.path for item in made.carried],
+        [item.path for item in made.spared],
     ]
 
     listed = [path for fate in fates for path in fate]

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from s32s import settings
-from s32s.errors import ConfigError
-from s32s.guards import MaxDelete
-from s32s.maps import Role, S3Path
-from s32s.settings import Places
+from s32s.config import settings
+from s32s.config.maps import Role, S3Path
+from s32s.config.settings import Directories
+from s32s.core.errors import ConfigError
+from s32s.core.guards import MaxDelete
 
 SLAVE: dict[str, Any] = {"role": "slave", "maps": "bucket/maps", "allow": ["/srv"]}
 NOBODY = 65534
@@ -84,7 +84,7 @@ def test_root_has_the_systems_places(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
 
     assert settings.find(None, {"XDG_CONFIG_HOME": "/x"}) == Path("/etc/s32s/s32s.toml")
-    assert settings.places({"XDG_STATE_HOME": "/x"}) == Places(Path("/var/lib/s32s"), Path("/var/cache/s32s"))
+    assert settings.directories({"XDG_STATE_HOME": "/x"}) == Directories(Path("/var/lib/s32s"), Path("/var/cache/s32s"))
 
 
 @pytest.mark.usefixtures("not_root")
@@ -93,7 +93,7 @@ def test_others_have_the_places_of_xdg(tmp_path_factory: pytest.TempPathFactory)
     environment = {"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_CACHE_HOME": "/k", "HOME": "/home/u"}
 
     assert settings.find(None, environment) == Path("/c/s32s/s32s.toml")
-    assert settings.places(environment) == Places(Path("/s/s32s"), Path("/k/s32s"))
+    assert settings.directories(environment) == Directories(Path("/s/s32s"), Path("/k/s32s"))
 
 
 @pytest.mark.usefixtures("not_root")
@@ -103,14 +103,16 @@ def test_xdg_variables_that_are_not_absolute_are_ignored(value: str) -> None:
     environment = {"XDG_CONFIG_HOME": value, "XDG_STATE_HOME": value, "XDG_CACHE_HOME": value, "HOME": "/home/u"}
 
     assert settings.find(None, environment) == Path("/home/u/.config/s32s/s32s.toml")
-    assert settings.places(environment) == Places(Path("/home/u/.local/state/s32s"), Path("/home/u/.cache/s32s"))
+    assert settings.directories(environment) == Directories(
+        Path("/home/u/.local/state/s32s"), Path("/home/u/.cache/s32s")
+    )
 
 
 def test_systemd_says_where_state_and_cache_are() -> None:
     """`$STATE_DIRECTORY` and `$CACHE_DIRECTORY` come first, and of several directories the first is ours."""
     environment = {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "CACHE_DIRECTORY": "/var/cache/a"}
 
-    assert settings.places(environment) == Places(Path("/var/lib/a"), Path("/var/cache/a"))
+    assert settings.directories(environment) == Directories(Path("/var/lib/a"), Path("/var/cache/a"))
 
 
 # -- what it says ----------------------------------------------------------------------------------------------------
@@ -212,8 +214,8 @@ def test_a_duration_has_a_unit(text: str, expected: float) -> None:
     "value", ["", "h", "1", "1 week", "-1h", "1h30m", "1H", "1h\n", "1h ", "x1h", "1,5h", 3600, 1.5, None, True]
 )
 def test_another_duration_is_refused(value: object) -> None:
-    """A number without a unit is no duration, and nothing is guessed."""
-    with pytest.raises(ValueError, match="is no duration"):
+    """A number without a unit is not a duration, and nothing is guessed."""
+    with pytest.raises(ValueError, match="is not a duration"):
         settings.duration_s(value)
 
 
@@ -228,10 +230,12 @@ def test_never_is_for_ever() -> None:
     [
         pytest.param({"maps": "bucket/m"}, "role: it is mandatory and missing", id="no role"),
         pytest.param({"role": "master"}, "maps: it is mandatory and missing", id="no maps"),
-        pytest.param(SLAVE | {"role": "slvae"}, '"slvae" is no role; the roles are master, slave, mirror', id="a role"),
+        pytest.param(
+            SLAVE | {"role": "slvae"}, '"slvae" is not a role; the roles are master, slave, mirror', id="a role"
+        ),
         pytest.param(SLAVE | {"role": "slvae"}, 'did you mean "slave"?', id="a role that is nearly one"),
-        pytest.param(SLAVE | {"role": 5}, "5 is no role", id="a number as role"),
-        pytest.param(SLAVE | {"role": ["slave"]}, "is no role", id="a list as role"),
+        pytest.param(SLAVE | {"role": 5}, "5 is not a role", id="a number as role"),
+        pytest.param(SLAVE | {"role": ["slave"]}, "is not a role", id="a list as role"),
         pytest.param(SLAVE | {"maps": ""}, "maps: it must be the S3 path", id="no S3 path"),
         pytest.param(SLAVE | {"maps": "/srv/maps"}, "maps: ", id="a directory as maps"),
         pytest.param(SLAVE | {"maps": "bucket\n/m"}, "maps: ", id="a newline in a bucket"),
@@ -317,12 +321,12 @@ def test_a_missing_file_says_how_to_make_one(file: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        pytest.param(b'role = "slave', "is no valid TOML", id="an open quote"),
-        pytest.param(b'role = "slave"\nrole = "master"\n', "is no valid TOML", id="a key twice"),
+        pytest.param(b'role = "slave', "is not valid TOML", id="an open quote"),
+        pytest.param(b'role = "slave"\nrole = "master"\n', "is not valid TOML", id="a key twice"),
         pytest.param(b"role = slave\n", "line 1", id="no quotes"),
         pytest.param(b"\xff\xfe", "is not UTF-8", id="another encoding"),
         pytest.param(b"", "role: it is mandatory and missing", id="nothing"),
-        pytest.param(b"a=" + b"[" * 10_000, "is no valid TOML", id="ten thousand brackets"),
+        pytest.param(b"a=" + b"[" * 10_000, "is not valid TOML", id="ten thousand brackets"),
     ],
 )
 def test_a_broken_file_is_an_error_that_names_it(file: Path, data: bytes, text: str) -> None:

@@ -19,28 +19,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s.errors import ConfigError, Locked
-from s32s.index import Index, Seen
-from s32s.settings import Places
-from s32s.state import CachedMaps, Result, State, digest, facts_of
+from s32s.agent.state import CachedMaps, Result, State, facts_of
+from s32s.config.settings import Directories
+from s32s.core.errors import ConfigError, Locked
+from s32s.stores.local.stat_cache import CachedHash, StatCache
+from s32s.system.disk import digest
 
 SECOND_NS = 1_000_000_000
 NOW_NS = 1_700_000_000 * SECOND_NS
 STAMP = (1, 2, 3, NOW_NS, NOW_NS)
-SEEN = Seen(STAMP, NOW_NS + 10 * SECOND_NS, sha256="0" * 64, md5="1" * 32, etag="e-2")
+SEEN = CachedHash(STAMP, NOW_NS + 10 * SECOND_NS, sha256="0" * 64, md5="1" * 32, etag="e-2")
 RESULT = Result(time_s=1.5, ok=True, status=0, text="2 new", success_s=1.5, generation=7, listed_s=1.25, pending=True)
 
 checked = settings(max_examples=100, deadline=None, print_blob=True)
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
+def places(tmp_path: Path) -> Directories:
     """State and cache that nobody has made yet."""
-    return Places(state=tmp_path / "state", cache=tmp_path / "cache")
+    return Directories(state=tmp_path / "state", cache=tmp_path / "cache")
 
 
 @pytest.fixture
-def state(places: Places) -> Iterator[State]:
+def state(places: Directories) -> Iterator[State]:
     """An open state."""
     opened = State.open(places)
     yield opened
@@ -64,18 +65,20 @@ def hashes(digits: int) -> st.SearchStrategy[str | None]:
 
 
 ROWS = st.builds(
-    Seen, stamp=st.tuples(*[INTEGERS] * 5), seen_ns=INTEGERS, sha256=hashes(64), md5=hashes(32), etag=TEXTS
+    CachedHash, stamp=st.tuples(*[INTEGERS] * 5), seen_ns=INTEGERS, sha256=hashes(64), md5=hashes(32), etag=TEXTS
 )
 
 
 @checked
 @given(rows=st.dictionaries(st.text(max_size=8), ROWS, max_size=5))
-def test_what_is_known_of_files_comes_back(rows: dict[str, Seen], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_is_known_of_files_comes_back(
+    rows: dict[str, CachedHash], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The index gives every row back as it was, also after the state was closed."""
     base = tmp_path_factory.mktemp("state")
-    places = Places(base / "state", base / "cache")
+    places = Directories(base / "state", base / "cache")
     first = State.open(places)
-    first.save_index("/root", Index(rows.items()))
+    first.save_index("/root", StatCache(rows.items()))
     first.close()
 
     again = State.open(places, writable=False)
@@ -86,10 +89,10 @@ def test_what_is_known_of_files_comes_back(rows: dict[str, Seen], tmp_path_facto
 
 def test_an_index_is_replaced_as_a_whole(state: State) -> None:
     """Files that are gone are forgotten, and other roots keep theirs."""
-    state.save_index("/a", Index([("x", SEEN), ("y", SEEN)]))
-    state.save_index("/b", Index([("x", SEEN)]))
+    state.save_index("/a", StatCache([("x", SEEN), ("y", SEEN)]))
+    state.save_index("/b", StatCache([("x", SEEN)]))
 
-    state.save_index("/a", Index([("z", SEEN._replace(etag=None))]))
+    state.save_index("/a", StatCache([("z", SEEN._replace(etag=None))]))
 
     assert dict(state.index("/a").items()) == {"z": SEEN._replace(etag=None)}
     assert dict(state.index("/b").items()) == {"x": SEEN}
@@ -98,17 +101,17 @@ def test_an_index_is_replaced_as_a_whole(state: State) -> None:
 
 def test_an_index_that_fails_half_way_is_not_saved(state: State) -> None:
     """One transaction: the rows before stay."""
-    state.save_index("/a", Index([("x", SEEN)]))
+    state.save_index("/a", StatCache([("x", SEEN)]))
 
-    def rows() -> Iterator[tuple[str, Seen]]:
+    def rows() -> Iterator[tuple[str, CachedHash]]:
         yield "y", SEEN
         raise RuntimeError("the walk failed")
 
     with pytest.raises(RuntimeError, match="the walk failed"):
-        state.save_index("/a", Index(rows()))
+        state.save_index("/a", StatCache(rows()))
 
     assert dict(state.index("/a").items()) == {"x": SEEN}
-    state.save_index("/a", Index([("z", SEEN)]))
+    state.save_index("/a", StatCache([("z", SEEN)]))
     assert dict(state.index("/a").items()) == {"z": SEEN}
 
 
@@ -129,7 +132,7 @@ def test_an_index_that_fails_half_way_is_not_saved(state: State) -> None:
     ],
 )
 def test_a_row_is_believed_only_when_the_file_cannot_have_changed(
-    seen: Seen, now: tuple[int, int, int, int, int], expected: bool
+    seen: CachedHash, now: tuple[int, int, int, int, int], expected: bool
 ) -> None:
     """A racily clean row, made too soon after the file's stamps, is read anew."""
     assert seen.holds_for(now) is expected
@@ -140,14 +143,14 @@ def test_an_old_file_whose_status_just_changed_is_not_believed(after_ms: int, ex
     """A file that got an old time stamp may change again within the tick of its change time."""
     stamp = (1, 2, 3, NOW_NS - 3600 * SECOND_NS, NOW_NS)
 
-    assert Seen(stamp, NOW_NS + after_ms * 1_000_000).holds_for(stamp) is expected
+    assert CachedHash(stamp, NOW_NS + after_ms * 1_000_000).holds_for(stamp) is expected
 
 
 def test_a_file_from_the_future_is_believed_by_its_change_time() -> None:
-    """A modification time may be set to anything; far from now in either direction it is no race."""
+    """A modification time may be set to anything; far from now in either direction it is not a race."""
     stamp = (1, 2, 3, NOW_NS + 3600 * SECOND_NS, NOW_NS)
 
-    assert Seen(stamp, NOW_NS + SECOND_NS).holds_for(stamp)
+    assert CachedHash(stamp, NOW_NS + SECOND_NS).holds_for(stamp)
 
 
 # -- results and who we are ------------------------------------------------------------------------------------------
@@ -185,13 +188,13 @@ def test_a_command_that_is_owed_is_remembered(state: State) -> None:
     assert state.result("C", "slave") is None
 
 
-def test_a_machine_keeps_its_id(places: Places) -> None:
+def test_a_machine_keeps_its_id(places: Directories) -> None:
     """Made at the first use, kept for ever, different elsewhere."""
     first = State.open(places)
     made = first.writer_id()
     first.close()
     again = State.open(places)
-    other = State.open(Places(places.state / "other", places.cache / "other"))
+    other = State.open(Directories(places.state / "other", places.cache / "other"))
 
     assert again.writer_id() == made
     assert other.writer_id() != made
@@ -203,7 +206,7 @@ def test_a_machine_keeps_its_id(places: Places) -> None:
 # -- damage ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_state_that_is_begun_again_keeps_the_id(places: Places) -> None:
+def test_a_state_that_is_begun_again_keeps_the_id(places: Directories) -> None:
     """The id is not part of the database that is thrown away, whether that is damaged or of another version."""
     first = State.open(places)
     made = first.writer_id()
@@ -240,7 +243,7 @@ def test_a_state_that_is_begun_again_keeps_the_id(places: Places) -> None:
     ],
     ids=str,
 )
-def test_a_result_of_wrong_types_is_none(state: State, places: Places, facts: dict[str, Any]) -> None:
+def test_a_result_of_wrong_types_is_none(state: State, places: Directories, facts: dict[str, Any]) -> None:
     """A run goes on as if the entry had never run, instead of failing each time."""
     state.save_result("A", "slave", RESULT)
     with contextlib.closing(sqlite3.connect(places.state / "state.db")) as database:
@@ -250,7 +253,7 @@ def test_a_result_of_wrong_types_is_none(state: State, places: Places, facts: di
     assert state.result("A", "slave") is None
 
 
-def test_a_run_is_seen_while_it_lasts(state: State, places: Places) -> None:
+def test_a_run_is_seen_while_it_lasts(state: State, places: Directories) -> None:
     """Another process sees since when, also while a second run finds the lock taken; nothing is seen afterwards."""
     reader = State.open(places, writable=False)
     assert reader.running_since("A", "slave") is None
@@ -267,26 +270,26 @@ def test_a_run_is_seen_while_it_lasts(state: State, places: Places) -> None:
 def test_a_damaged_page_of_an_index_is_forgotten_alone() -> None:
     """What it told of is read anew; the other pages are as good as before."""
     files = [(f"{number:06}", SEEN) for number in range(20_000)]
-    pages = list(Index(files).pages())
+    pages = list(StatCache(files).pages())
     assert len(pages) == 3
     pages[1] = pages[1][:-1] + bytes([pages[1][-1] ^ 1])
 
-    read = dict(Index.of_pages(pages).items())
+    read = dict(StatCache.of_pages(pages).items())
 
     assert read == dict(files[:8192] + files[16384:])
 
 
-def fill(places: Places, *, files: int = 60) -> bytes:
+def fill(places: Directories, *, files: int = 60) -> bytes:
     """Make a state that knows something; return the bytes of its database."""
     state = State.open(places)
     state.writer_id()
-    state.save_index("/root", Index([(f"dir/file{number:04}", SEEN) for number in range(files)]))
+    state.save_index("/root", StatCache([(f"dir/file{number:04}", SEEN) for number in range(files)]))
     state.save_result("A", "slave", RESULT)
     state.close()
     return (places.state / "state.db").read_bytes()
 
 
-def assert_usable(places: Places) -> None:
+def assert_usable(places: Directories) -> None:
     """Everything works with the state, for reading and for writing, and the second run at the latest keeps its results.
 
     Some damage shows only when something is saved: that one is lost, and the state begun anew.
@@ -297,7 +300,7 @@ def assert_usable(places: Places) -> None:
     for _ in range(2):
         state = State.open(places)
         _use(state)
-        state.save_index("/new", Index([("x", SEEN)]))
+        state.save_index("/new", StatCache([("x", SEEN)]))
         state.save_result("new", "slave", RESULT)
         kept = state.writer_id()
         state.close()
@@ -315,7 +318,7 @@ def _use(state: State) -> None:
     state.result("A", "slave")
 
 
-def damaged(places: Places, data: bytes) -> None:
+def damaged(places: Directories, data: bytes) -> None:
     """Put these bytes in the place of the database."""
     for left in places.state.glob("state.db-*"):
         left.unlink()
@@ -338,7 +341,7 @@ def damaged(places: Places, data: bytes) -> None:
         pytest.param(lambda data: data.replace(b"CREATE TABLE", b"CREATE TABEL"), id="a schema that is none"),
     ],
 )
-def test_a_damaged_database_is_built_again(places: Places, change: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_database_is_built_again(places: Directories, change: Callable[[bytes], bytes]) -> None:
     """It is a cache: what is damaged is thrown away, and nobody has to do anything about it."""
     damaged(places, change(fill(places)))
 
@@ -346,7 +349,7 @@ def test_a_damaged_database_is_built_again(places: Places, change: Callable[[byt
 
 
 @pytest.mark.parametrize("block", range(4), ids=lambda block: f"bytes {block * 25} to {block * 25 + 24}")
-def test_a_flip_in_the_header_is_survived(places: Places, block: int) -> None:
+def test_a_flip_in_the_header_is_survived(places: Directories, block: int) -> None:
     """Whichever byte of the first hundred is another, the state works afterwards."""
     good = fill(places)
     for at in range(block * 25, block * 25 + 25):
@@ -358,7 +361,7 @@ def test_a_flip_in_the_header_is_survived(places: Places, block: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_random_flips_and_truncations_are_survived(places: Places, seed: int) -> None:
+def test_random_flips_and_truncations_are_survived(places: Directories, seed: int) -> None:
     """A disk that goes bad costs time, not a run; the seed is the test's number."""
     rng = Random(seed)
     good = fill(places)
@@ -371,7 +374,7 @@ def test_random_flips_and_truncations_are_survived(places: Places, seed: int) ->
         assert_usable(places)
 
 
-def test_a_database_of_another_version_is_built_again(places: Places) -> None:
+def test_a_database_of_another_version_is_built_again(places: Directories) -> None:
     """A later s32s may have left one behind."""
     good = bytearray(fill(places))
     good[60:64] = (77).to_bytes(4, "big")  # PRAGMA user_version
@@ -385,16 +388,16 @@ def test_a_state_that_cannot_be_made_says_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(ConfigError, match="set STATE_DIRECTORY and CACHE_DIRECTORY"):
-        State.open(Places(tmp_path / "file" / "state", tmp_path / "file" / "cache"))
+        State.open(Directories(tmp_path / "file" / "state", tmp_path / "file" / "cache"))
 
 
 # -- read only -------------------------------------------------------------------------------------------------------
 
 
-def test_reading_makes_nothing(places: Places, tmp_path: Path) -> None:
+def test_reading_makes_nothing(places: Directories, tmp_path: Path) -> None:
     """A dry run on a new machine leaves no trace."""
     state = State.open(places, writable=False)
-    state.save_index("/root", Index([("x", SEEN)]))
+    state.save_index("/root", StatCache([("x", SEEN)]))
     state.save_result("A", "slave", RESULT)
     state.cache_maps(CachedMaps("bucket/m", 1.0, (("a.json", b"[]"),)))
     state.cache_manifest("bucket/x", b"data")
@@ -408,12 +411,12 @@ def test_reading_makes_nothing(places: Places, tmp_path: Path) -> None:
     state.close()
 
 
-def test_reading_changes_nothing(places: Places, tmp_path: Path) -> None:
+def test_reading_changes_nothing(places: Directories, tmp_path: Path) -> None:
     """A dry run sees what is known, and the files stay as they are."""
     before = fill(places)
     names = everything_below(tmp_path)
     state = State.open(places, writable=False)
-    state.save_index("/root", Index([]))
+    state.save_index("/root", StatCache([]))
     state.save_result("A", "slave", replace(RESULT, status=1))
 
     assert len(state.index("/root")) == 60
@@ -428,7 +431,7 @@ def test_reading_changes_nothing(places: Places, tmp_path: Path) -> None:
 MAPS = CachedMaps("bucket/m", 1234.5, (("a.json", b'[{"name": "\xc3\xa9"}]'), ("b.json", b"[]")))
 
 
-def maps_file(places: Places) -> Path:
+def maps_file(places: Directories) -> Path:
     """Where the maps of `MAPS.source` are cached."""
     return places.cache / f"maps-{digest(MAPS.source)}.json"
 
@@ -443,7 +446,7 @@ def test_cached_maps_come_back(state: State) -> None:
     assert state.cached_maps("bucket/m") == MAPS
 
 
-def test_maps_are_replaced_in_one_step(state: State, places: Places) -> None:
+def test_maps_are_replaced_in_one_step(state: State, places: Directories) -> None:
     """A reader has the old maps or the new ones: another inode takes the name, and no other file is left."""
     state.cache_maps(MAPS)
     before = maps_file(places).stat().st_ino
@@ -456,7 +459,7 @@ def test_maps_are_replaced_in_one_step(state: State, places: Places) -> None:
     assert everything_below(places.cache) == [maps_file(places).name]
 
 
-def test_maps_that_cannot_be_cached_leave_the_old_ones(state: State, places: Places) -> None:
+def test_maps_that_cannot_be_cached_leave_the_old_ones(state: State, places: Directories) -> None:
     """A file that cannot be written is an error, and the cache is what it was."""
     state.cache_maps(MAPS)
     before = maps_file(places).read_bytes()
@@ -483,14 +486,14 @@ def test_maps_that_cannot_be_cached_leave_the_old_ones(state: State, places: Pla
         pytest.param(b"[" * 100_000, id="deep brackets"),
     ],
 )
-def test_damaged_cached_maps_are_none(state: State, places: Places, data: bytes) -> None:
+def test_damaged_cached_maps_are_none(state: State, places: Directories, data: bytes) -> None:
     """They are fetched again."""
     maps_file(places).write_bytes(data)
 
     assert state.cached_maps("bucket/m") is None
 
 
-def test_a_cached_manifest_is_believed_by_its_hash(state: State, places: Places) -> None:
+def test_a_cached_manifest_is_believed_by_its_hash(state: State, places: Directories) -> None:
     """Exactly the bytes that the head names come back, for their prefix; damaged ones do not."""
     sha256 = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"  # of b"data"
     state.cache_manifest("bucket/x", b"data")
@@ -508,9 +511,9 @@ def test_a_cached_manifest_is_believed_by_its_hash(state: State, places: Places)
 HOLD = """
 import sys
 from pathlib import Path
-from s32s.settings import Places
-from s32s.state import State
-state = State.open(Places(Path(sys.argv[1]), Path(sys.argv[2])))
+from s32s.config.settings import Directories
+from s32s.agent.state import State
+state = State.open(Directories(Path(sys.argv[1]), Path(sys.argv[2])))
 with state.lock("bucket/x", hold=True):
     print("held", flush=True)
     sys.stdin.read()
@@ -518,7 +521,7 @@ with state.lock("bucket/x", hold=True):
 
 
 @pytest.fixture
-def holder(places: Places) -> Iterator[subprocess.Popen[str]]:
+def holder(places: Directories) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock on bucket/x until its input ends."""
     command = [sys.executable, "-c", HOLD, str(places.state), str(places.cache)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -528,7 +531,7 @@ def holder(places: Places) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_second_run_is_told_who_holds_the_lock(holder: subprocess.Popen[str], places: Places) -> None:
+def test_a_second_run_is_told_who_holds_the_lock(holder: subprocess.Popen[str], places: Directories) -> None:
     """Process, machine and time stand in the message, and the exit status says to try again."""
     state = State.open(places)
 
@@ -541,7 +544,7 @@ def test_a_second_run_is_told_who_holds_the_lock(holder: subprocess.Popen[str], 
     state.close()
 
 
-def test_another_name_is_another_lock(holder: subprocess.Popen[str], places: Places) -> None:
+def test_another_name_is_another_lock(holder: subprocess.Popen[str], places: Directories) -> None:
     """Work on other targets goes on."""
     state = State.open(places)
     with state.lock("bucket/y", hold=True):
@@ -551,7 +554,7 @@ def test_another_name_is_another_lock(holder: subprocess.Popen[str], places: Pla
     state.close()
 
 
-def test_who_only_looks_needs_no_lock(holder: subprocess.Popen[str], places: Places) -> None:
+def test_who_only_looks_needs_no_lock(holder: subprocess.Popen[str], places: Directories) -> None:
     """A dry run passes a lock by."""
     state = State.open(places)
     with state.lock("bucket/x", hold=False):
@@ -561,7 +564,7 @@ def test_who_only_looks_needs_no_lock(holder: subprocess.Popen[str], places: Pla
     state.close()
 
 
-def test_a_lock_is_free_after_its_holder_was_killed(holder: subprocess.Popen[str], places: Places) -> None:
+def test_a_lock_is_free_after_its_holder_was_killed(holder: subprocess.Popen[str], places: Directories) -> None:
     """Nobody has to remove a file by hand after `kill -9`."""
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -573,7 +576,7 @@ def test_a_lock_is_free_after_its_holder_was_killed(holder: subprocess.Popen[str
     state.close()
 
 
-def test_a_lock_is_free_after_its_holder_ended(holder: subprocess.Popen[str], places: Places) -> None:
+def test_a_lock_is_free_after_its_holder_ended(holder: subprocess.Popen[str], places: Directories) -> None:
     """The file goes with the lock, and the next run takes it."""
     assert holder.stdin is not None
     holder.stdin.close()

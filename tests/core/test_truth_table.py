@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from s32s.plan import Reason, difference
-from s32s.tree import Item, Kind
+from s32s.core.compare import Reason, difference
+from s32s.core.tree import Item, Kind
 
 FILE = Item("f", size=3, mtime_ns=1, mode=0o644, sha256="0" * 64)
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -28,7 +28,7 @@ MD5 = "0123456789abcdef0123456789abcdef"
         pytest.param(Item("f", size=3), Item("f", size=3), Reason.UNKNOWN, id="nothing to compare by"),
         pytest.param(FILE, Item("f", size=3, mode=0o600, sha256="0" * 64), Reason.MODE, id="modes differ"),
         pytest.param(FILE, Item("f", size=3, mtime_ns=2, sha256="0" * 64), Reason.TIME, id="times differ"),
-        pytest.param(FILE, Item("f", size=3, sha256="0" * 64), None, id="an unknown mode or time is no difference"),
+        pytest.param(FILE, Item("f", size=3, sha256="0" * 64), None, id="an unknown mode or time is not a difference"),
         pytest.param(Item("d", Kind.DIR, mode=0o700), Item("d", Kind.DIR, mode=0o755), Reason.MODE, id="directories"),
     ],
 )

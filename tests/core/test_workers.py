@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from s32s.workers import aside, each
+from s32s.system.concurrency import for_each, run_interruptible
 
 # No test here should wait: a crew that blocks is a bug, and this finds it soon.
 pytestmark = pytest.mark.timeout(20)
@@ -23,7 +23,7 @@ def test_every_thing_is_done_once(count: int, jobs: int) -> None:
     """Whatever the number of things and threads, none is lost and none is done twice."""
     done: list[int] = []
 
-    each(range(count), done.append, jobs=jobs)
+    for_each(range(count), done.append, jobs=jobs)
 
     assert sorted(done) == list(range(count))
 
@@ -32,7 +32,7 @@ def test_things_are_done_at_the_same_time() -> None:
     """As many threads as jobs work beside each other."""
     together = threading.Barrier(4)
 
-    each(range(4), lambda thing: together.wait(timeout=10), jobs=4)
+    for_each(range(4), lambda thing: together.wait(timeout=10), jobs=4)
 
     assert not together.broken
 
@@ -54,7 +54,7 @@ def test_no_more_threads_than_jobs(jobs: int) -> None:
         with lock:
             now -= 1
 
-    each(range(2000), do, jobs=jobs)
+    for_each(range(2000), do, jobs=jobs)
 
     assert most <= jobs
     assert len(names) <= jobs
@@ -65,7 +65,7 @@ def test_few_things_need_few_threads() -> None:
     before = threading.active_count()
     counts: list[int] = []
 
-    each([1], lambda thing: counts.append(threading.active_count()), jobs=32)
+    for_each([1], lambda thing: counts.append(threading.active_count()), jobs=32)
 
     assert counts[0] <= before + 1
 
@@ -86,7 +86,7 @@ def test_the_feeder_is_held_back_by_a_slow_crew() -> None:
         go.wait(timeout=10)
         done.append(thing)
 
-    thread = threading.Thread(target=each, args=(things(), do), kwargs={"jobs": 2})
+    thread = threading.Thread(target=for_each, args=(things(), do), kwargs={"jobs": 2})
     thread.start()
     seen = -1
     while seen != fed:  # until the feeder stands still
@@ -115,7 +115,7 @@ def test_the_first_error_wins() -> None:
         raise RuntimeError("a later one")
 
     with pytest.raises(ValueError, match="the first"):
-        each(range(2), do, jobs=2)
+        for_each(range(2), do, jobs=2)
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit], ids=lambda kind: kind.__name__)
@@ -126,7 +126,7 @@ def test_every_kind_of_error_comes_out(kind: type[BaseException]) -> None:
         raise kind
 
     with pytest.raises(kind):
-        each(range(3), do, jobs=2)
+        for_each(range(3), do, jobs=2)
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
@@ -139,7 +139,7 @@ def test_a_failing_crew_does_not_block_its_feeder(jobs: int) -> None:
         raise ValueError(thing)
 
     with pytest.raises(ValueError, match=r"^\d+$"):
-        each(range(100_000), do, jobs=jobs)
+        for_each(range(100_000), do, jobs=jobs)
 
     assert len(done) <= 2 * jobs
 
@@ -160,7 +160,7 @@ def test_what_is_under_way_is_finished_after_an_error() -> None:
         finished.append(thing)
 
     with pytest.raises(ValueError, match="failed"):
-        each(range(2), do, jobs=2)
+        for_each(range(2), do, jobs=2)
 
     assert finished == [1]
 
@@ -174,7 +174,7 @@ def test_an_error_of_the_feeder_ends_the_crew() -> None:
         raise LookupError("the source failed")
 
     with pytest.raises(LookupError, match="the source failed"):
-        each(things(), lambda thing: None, jobs=4)
+        for_each(things(), lambda thing: None, jobs=4)
 
     assert threading.active_count() == before
 
@@ -183,7 +183,7 @@ def test_no_thread_is_left_behind() -> None:
     """A crew goes home when its work is done."""
     before = threading.active_count()
 
-    each(range(100), lambda thing: None, jobs=8)
+    for_each(range(100), lambda thing: None, jobs=8)
 
     assert threading.active_count() == before
 
@@ -194,10 +194,10 @@ def test_aside_gives_the_result_and_the_error() -> None:
     def fail() -> None:
         raise LookupError("inside")
 
-    assert aside(lambda: 5) == 5
-    assert aside(lambda: None) is None
+    assert run_interruptible(lambda: 5) == 5
+    assert run_interruptible(lambda: None) is None
     with pytest.raises(LookupError, match="inside"):
-        aside(fail)
+        run_interruptible(fail)
 
 
 def test_aside_runs_beside_the_main_thread_only() -> None:
@@ -205,17 +205,17 @@ def test_aside_runs_beside_the_main_thread_only() -> None:
     inside: list[tuple[int, int]] = []
 
     def on_worker(thing: int) -> None:
-        inside.append((threading.get_ident(), aside(threading.get_ident)))
+        inside.append((threading.get_ident(), run_interruptible(threading.get_ident)))
 
-    each([1], on_worker, jobs=1)
+    for_each([1], on_worker, jobs=1)
 
-    assert aside(threading.get_ident) != threading.get_ident()
+    assert run_interruptible(threading.get_ident) != threading.get_ident()
     assert inside[0][0] == inside[0][1]
 
 
 BLOCKED = """
 import os, signal, sys
-from s32s.workers import aside, each
+from s32s.system.concurrency import for_each, run_interruptible
 
 class Stop(BaseException):
     pass
@@ -241,9 +241,9 @@ except Stop:
 @pytest.mark.parametrize(
     "call",
     [
-        pytest.param("aside(block)", id="a call that is put aside"),
-        pytest.param("each([1], block, jobs=1)", id="a crew with one thing"),
-        pytest.param("each(range(100_000), block, jobs=1)", id="a crew whose feeder waits"),
+        pytest.param("run_interruptible(block)", id="a call that is put aside"),
+        pytest.param("for_each([1], block, jobs=1)", id="a crew with one thing"),
+        pytest.param("for_each(range(100_000), block, jobs=1)", id="a crew whose feeder waits"),
     ],
 )
 def test_a_signal_interrupts_the_wait_for_a_call_that_hangs(call: str) -> None:
@@ -270,6 +270,6 @@ def test_a_crew_grows_while_it_only_waits() -> None:
         names.add(threading.get_ident())
         time.sleep(0.05)
 
-    each(range(400), do, jobs=64)
+    for_each(range(400), do, jobs=64)
 
     assert len(names) > 8

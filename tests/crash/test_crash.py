@@ -33,7 +33,7 @@ def is_body(request: Request) -> bool:
 
 @pytest.fixture
 def two(proxied: Loop) -> Loop:
-    """A slave in step with a first generation; the second lies in the master's directory."""
+    """A slave up to date with a first generation; the second lies in the master's directory."""
     make_tree(proxied.source, {"a": b"a" * 1000, "d/b": b"b"})
     assert proxied.push().status == 0
     assert proxied.pull().status == 0
@@ -140,7 +140,7 @@ def test_many_runs_at_once_never_tear_the_target(two: Loop) -> None:
 
 @pytest.fixture
 def changing(tmp_path: Path, moto: S3Server) -> Loop:
-    """A loop in step, for many rounds."""
+    """A loop up to date, for many rounds."""
     bucket = f"crash-{os.getpid()}-{tmp_path.name.lower().replace('_', '-')[-30:]}"
     make_bucket(moto, bucket)
     loop = make_loop(tmp_path, moto, bucket)

@@ -17,7 +17,7 @@ from support.trees import make_tree, snapshot
 
 @pytest.fixture
 def ready(loop: Loop) -> Loop:
-    """A loop with a small tree that is in step."""
+    """A loop with a small tree that is up to date."""
     make_tree(loop.source, {"a": b"a", "b": b"b", "d/c": b"c"})
     assert loop.push().status == 0
     assert loop.pull().status == 0
@@ -57,7 +57,7 @@ def test_without_a_configuration_the_message_says_how_to_write_one(lonely: Machi
         ),
         pytest.param('role = "slave"\nmaps = "bkt/m"', 'a slave needs "allow"', id="a slave without allow"),
         pytest.param('role = "master"\nmaps = "bkt/m"\nmax_delete = "most"', "max_delete", id="no number"),
-        pytest.param('role = "master"\nmaps = "bkt/m"\nlist_every = "soon"', "is no duration", id="no duration"),
+        pytest.param('role = "master"\nmaps = "bkt/m"\nlist_every = "soon"', "is not a duration", id="no duration"),
         pytest.param('role = "master"\nmaps = 5', "maps", id="a number for a path"),
     ],
 )
@@ -95,7 +95,7 @@ def test_configure_writes_and_changes_a_configuration(lonely: Machine) -> None:
     assert 'x = "true" # why' in text
     assert 'region = "eu-south-1"' in text
     assert stat.S_IMODE(lonely.config.stat().st_mode) == 0o600
-    assert_failed(lonely.run("configure", "--role", "king"), 2, says="is no role")
+    assert_failed(lonely.run("configure", "--role", "king"), 2, says="is not a role")
     assert lonely.config.read_text() == text
 
 
@@ -364,7 +364,7 @@ def test_prefixes_that_would_eat_one_another_are_refused(ready: Loop) -> None:
         ]
     )
     put(ready.server, ready.bucket, "maps/web.json", text.encode())
-    assert_failed(ready.push("--update-maps"), 3, says="lie in one another")
+    assert_failed(ready.push("--update-maps"), 3, says="overlap")
 
 
 def test_status_tells_how_things_stand(ready: Loop) -> None:

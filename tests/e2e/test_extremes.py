@@ -11,14 +11,14 @@ from support.machine import Loop, make_loop
 from support.servers import S3Server, make_bucket
 from support.trees import deep, make_tree, snapshot
 
-from s32s import disk
+from s32s.system import disk
 
 YEAR_S = 31_556_952
 
 
 @pytest.fixture
 def ready(tmp_path: Path, moto: S3Server) -> Loop:
-    """A loop whose slave is in step."""
+    """A loop whose slave is up to date."""
     bucket = f"test-{tmp_path.name.lower().replace('_', '-')[:40]}-{os.getpid()}"
     make_bucket(moto, bucket)
     loop = make_loop(tmp_path, moto, bucket)
@@ -85,14 +85,14 @@ def test_a_time_that_the_file_system_cannot_keep_is_not_modified_for_ever(
         for options in ([], ["--verify"]):
             ended = ready.pull(*options)
             assert ended.status == 0, ended.err
-            assert "in step" in ended.out
+            assert "up to date" in ended.out
 
         make_tree(source, {"new": b"n"})
         assert ready.push().status == 0
         assert "1 new; 3 files" in ready.pull().out
         os.utime(ready.target / "a", (1, 1))
         assert "1 modified" in ready.pull().out
-        assert "in step" in ready.pull().out
+        assert "up to date" in ready.pull().out
     finally:
         for path in sorted(source.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()

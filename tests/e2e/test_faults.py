@@ -55,7 +55,7 @@ def body(data: bytes) -> Rewrite:
 
 @pytest.fixture(params=[True, False], ids=["with a manifest", "without one"])
 def pending(request: pytest.FixtureRequest, proxied: Loop, proxy: FaultProxy) -> tuple[Loop, dict[str, Entry]]:
-    """A slave that is in step with the first tree, while the second is published; and its tree."""
+    """A slave that is up to date with the first tree, while the second is published; and its tree."""
     if not request.param:
         proxied.write_map(manifest=False)
     make_tree(proxied.source, FIRST)
@@ -317,4 +317,4 @@ def test_an_object_that_is_listed_without_its_etag_is_no_difference(proxied: Loo
 
     assert rule.fired >= 2
     assert pulled.status == 0, pulled.err
-    assert "in step" in pushed.out
+    assert "up to date" in pushed.out

@@ -107,7 +107,7 @@ class TestVerbs:
         assert pair.copied() == {path: len(path.encode()) for path in ("a/1.jpg", "a/2.jpg", "b/with space & ü.jpg")}
         assert get(pair.there, pair.public, "out/a/1.jpg") == b"a/1.jpg"
         assert get(pair.there, pair.public, "outside.jpg") == b"not ours"
-        assert "in step" in second.out
+        assert "up to date" in second.out
 
     def test_copy_deletes_nothing(self, pair: Pair) -> None:
         """`s32s copy` on a mirror."""
@@ -231,7 +231,7 @@ class TestWhatTravels:
 
         assert first.status == 0, first.err
         assert get(apart.there, apart.public, "out/large.bin") == bytes(range(256)) * 40_000
-        assert "in step" in second.out
+        assert "up to date" in second.out
 
     def test_two_accounts_of_one_server(self, tmp_path: Path, moto: S3Server) -> None:
         """`[s3.mirror]` with a profile of its own: the copies are written with its key."""
@@ -377,7 +377,7 @@ class TestWhatDecides:
         assert get(moto, pair.public, "out/a.jpg") == b"11111"
 
     def test_an_object_of_parts_is_copied_once(self, tmp_path: Path, moto: S3Server) -> None:
-        """Its ETag differs from that of its copy: after a copy it is in step, with and without memory."""
+        """Its ETag differs from that of its copy: after a copy it is up to date, with and without memory."""
         pair = make_pair(tmp_path, moto, moto)
         put_in_parts(moto, pair.working, "in/big.bin", b"a")
 
@@ -386,9 +386,9 @@ class TestWhatDecides:
         third = pair.run("dryrun", "--exit-code")
 
         assert "1 new" in first.out, first.err
-        assert "in step" in second.out
+        assert "up to date" in second.out
         # Moto gives both the same second, so without memory the copy may be older: then the rule says so.
-        assert "in step" in third.out or "the source is newer, and the ETags cannot be compared" in third.out
+        assert "up to date" in third.out or "the source is newer, and the ETags cannot be compared" in third.out
 
     def test_a_newer_object_of_parts_is_copied_again(self, tmp_path: Path, moto: S3Server) -> None:
         """The rule is named."""
@@ -413,7 +413,7 @@ class TestWhatDecides:
 
         ended = pair.run("dryrun")
 
-        assert "in step" in ended.out, ended.out
+        assert "up to date" in ended.out, ended.out
 
 
 class TestBadInput:

@@ -188,7 +188,7 @@ def test_a_damaged_seal_is_none(sealed: Loop) -> None:
     pulled = sealed.pull()
 
     assert pulled.status == 0, pulled.err
-    assert "in step" in pulled.out
+    assert "up to date" in pulled.out
 
 
 def test_the_report_of_a_sealed_run_is_that_of_a_full_one(sealed: Loop, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def move(machine: Machine, loop: Loop, url: str) -> None:
     for file in (machine.root / "cache").glob("maps-*.json"):
         facts = json.loads(file.read_bytes())
         facts["source"] = facts["source"].replace(machine.endpoint_url, url)
-        from s32s.state import digest
+        from s32s.system.disk import digest
 
         (file.parent / f"maps-{digest(facts['source'])}.json").write_text(json.dumps(facts))
 
@@ -207,7 +207,7 @@ class TestDrift:
         change(rich.target)
 
         assert state_of(rich.slave) == "1 drifted"
-        assert rich.slave.run("status", "--check", "1h").status == 0, "drift is no lack of a run"
+        assert rich.slave.run("status", "--check", "1h").status == 0, "drift is not a lack of a run"
 
     @CHANGES
     def test_the_source_has_changed(self, rich: Loop, change: Callable[[Path], object]) -> None:
@@ -275,7 +275,7 @@ def holding(target: Path) -> Any:
     import contextlib
     import os
 
-    from s32s.stores import outer
+    from s32s.stores.local import outer
 
     @contextlib.contextmanager
     def held() -> Iterator[None]:

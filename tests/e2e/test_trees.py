@@ -15,9 +15,9 @@ from support.machine import Loop
 from support.servers import S3Server, get, keys, put
 from support.trees import Link, awkward_names, make_tree, random_tree, snapshot
 
-from s32s.index import Index, stamp
-from s32s.settings import Places
-from s32s.state import State
+from s32s.agent.state import State
+from s32s.config.settings import Directories
+from s32s.stores.local.stat_cache import StatCache, stamp
 
 
 def both(loop: Loop, *arguments: str) -> None:
@@ -68,7 +68,7 @@ def test_random_trees_stay_equal_over_many_changes(loop: Loop) -> None:
         both(loop, "--force-delete")
 
         assert snapshot(loop.target) == snapshot(loop.source)
-        assert "in step" in loop.pull().out
+        assert "up to date" in loop.pull().out
 
 
 def test_modes_times_links_and_empty_directories_travel(loop: Loop) -> None:
@@ -136,15 +136,15 @@ def test_a_renamed_file_is_not_downloaded_again(proxied: Loop, proxy: FaultProxy
 
 
 def test_a_large_file_goes_in_parts_and_is_in_step_afterwards(proxied: Loop, proxy: FaultProxy) -> None:
-    """Its ETag is no MD5, and must not make the manifest look stale."""
+    """Its ETag is not an MD5, and must not make the manifest look stale."""
     make_tree(proxied.source, {"large.bin": os.urandom(20_000_000), "small": b"s"})
 
     both(proxied)
 
     assert snapshot(proxied.target) == snapshot(proxied.source)
     assert proxy.count(lambda asked: "partNumber" in asked.query) >= 3
-    assert "in step" in proxied.push().out
-    assert "in step" in proxied.pull("--verify").out
+    assert "up to date" in proxied.push().out
+    assert "up to date" in proxied.pull("--verify").out
 
 
 def test_nothing_is_read_or_written_when_nothing_changed(proxied: Loop, proxy: FaultProxy) -> None:
@@ -156,7 +156,7 @@ def test_nothing_is_read_or_written_when_nothing_changed(proxied: Loop, proxy: F
 
     ended = proxied.pull()
 
-    assert "in step" in ended.out
+    assert "up to date" in ended.out
     assert [(asked.method, asked.key) for asked in proxy.requests] == [("GET", "data/web/.s32s/head.json")]
     after = proxied.target.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -185,14 +185,14 @@ def test_verify_finds_what_no_time_stamp_shows(loop: Loop) -> None:
     both(loop)
     (loop.source / "a.txt").write_bytes(b"4321")
     os.utime(loop.source / "a.txt", ns=(10**18, 10**18))
-    state = State.open(Places(loop.master.root / "state", loop.master.root / "cache"))
+    state = State.open(Directories(loop.master.root / "state", loop.master.root / "cache"))
     known = state.index(str(loop.source)).get("a.txt")
     assert known is not None
     row = known._replace(stamp=stamp((loop.source / "a.txt").stat()), seen_ns=2 * 10**18)
-    state.save_index(str(loop.source), Index([("a.txt", row)]))
+    state.save_index(str(loop.source), StatCache([("a.txt", row)]))
     state.close()
 
-    assert "in step" in loop.push().out
+    assert "up to date" in loop.push().out
     both(loop, "--verify")
 
     assert (loop.target / "a.txt").read_bytes() == b"4321"
@@ -348,7 +348,7 @@ def test_a_prefix_of_another_tool_is_followed(loop: Loop) -> None:
         "index.html",
         "css/site.css",
     }
-    assert "in step" in again.out
+    assert "up to date" in again.out
     put(loop.server, loop.bucket, "data/web/index.html", b"HELLO")
     assert loop.pull().status == 0
     assert (loop.target / "index.html").read_bytes() == b"HELLO"
@@ -368,7 +368,7 @@ def test_objects_that_are_the_same_already_are_not_uploaded(proxied: Loop, proxy
 
 
 def test_directory_markers_are_empty_directories(on_moto: Loop) -> None:
-    """Consoles write them; they are no bad keys."""
+    """Consoles write them; they are not bad keys."""
     put(on_moto.server, on_moto.bucket, "data/web/", b"")
     put(on_moto.server, on_moto.bucket, "data/web/empty/", b"")
     put(on_moto.server, on_moto.bucket, "data/web/full/", b"")
@@ -377,7 +377,7 @@ def test_directory_markers_are_empty_directories(on_moto: Loop) -> None:
     assert on_moto.pull().status == 0
 
     assert snapshot(on_moto.target).keys() == {"empty", "full", "full/f"}
-    assert "in step" in on_moto.pull().out
+    assert "up to date" in on_moto.pull().out
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def test_without_a_manifest_nothing_of_ours_lies_on_s3(on_moto: Loop) -> None:
         name: entry.content for name, entry in snapshot(on_moto.source).items() if entry.kind == "file"
     }
     assert (on_moto.target / "empty").is_dir()
-    assert "in step" in on_moto.push().out
+    assert "up to date" in on_moto.push().out
 
 
 def test_a_stale_manifest_is_noticed_and_healed(loop: Loop) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from support.terminal import terminal
 
-from s32s import plan, tree
-from s32s.menu.asking import meant
-from s32s.menu.desk import asked_once, needs_question
-from s32s.plan import Plan
-from s32s.tree import Item
+from s32s.core import plan, tree
+from s32s.core.plan import Plan
+from s32s.core.tree import Item
+from s32s.frontends.menu.actions import asked_once, needs_question
+from s32s.frontends.menu.prompter import meant
 
 
 def made(source: list[str], target: list[str]) -> Plan:

@@ -134,7 +134,7 @@ class TestFirstRun:
             screen.press(rclone.endpoint_url, "enter")
             screen.wait_for("S3 path of the maps")
             screen.press("cred-bucket/maps", "enter")
-            screen.wait_for("That did not work", "does not accept the credentials", "What shall be corrected?")
+            screen.wait_for("That did not work", "does not accept the credentials", "What do you want to correct?")
             screen.press("profile", "enter")
             screen.wait_for("Name of the profile")
             screen.press("good", "enter")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s32s import events, plan, tree
-from s32s.errors import EntryFailed
-from s32s.menu import paint
-from s32s.menu.model import Choosing, Listing, Progress, Row, Running, Text
-from s32s.plan import Verb
-from s32s.render.words import fit, width, wrap
-from s32s.tree import Item
+from s32s.agent.status import EntryState
+from s32s.core import events, plan, tree
+from s32s.core.errors import EntryFailed
+from s32s.core.plan import Verb
+from s32s.core.tree import Item
+from s32s.frontends.menu import views
+from s32s.frontends.menu.model import Choosing, Listing, Progress, Row, Running, Text
+from s32s.frontends.render.layout import fit, width, wrap
 
 NAMES = st.text("ab エトリ📷é\x1b\n \u202e", min_size=1, max_size=60)
 SIZES = st.tuples(st.integers(40, 200), st.integers(8, 60))
@@ -28,7 +29,7 @@ ROWS = st.lists(
 )
 
 
-def assert_fills(lines: list[paint.Line], columns: int, rows: int) -> None:
+def assert_fills(lines: list[views.Line], columns: int, rows: int) -> None:
     """As many lines as the terminal has, each as wide as it is, and nothing in them that steers it."""
     assert len(lines) == rows
     for line in lines:
@@ -48,7 +49,7 @@ def test_the_list_fills_the_terminal(
     listing = Listing(rows, filter=filtered)
     listing.move(cursor)
 
-    lines = paint.list_screen(
+    lines = views.list_screen(
         listing, title="s32s", notice=notice, filtering=bool(filtered), details=details, columns=size[0], rows=size[1]
     )
 
@@ -62,7 +63,7 @@ def test_a_text_fills_the_terminal(texts: list[str], size: tuple[int, int], top:
     wrapped = [part for text in texts for part in wrap(text, columns)]
     text = Text("title", texts, top=top)
 
-    lines = paint.text_screen(text, wrapped=wrapped, footer="back", columns=columns, rows=rows)
+    lines = views.text_screen(text, wrapped=wrapped, footer="back", columns=columns, rows=rows)
 
     assert_fills(lines, columns, rows)
     assert 0 <= text.top <= max(0, len(wrapped) - (rows - 2))
@@ -86,7 +87,7 @@ def test_a_run_fills_the_terminal(names: list[str], size: tuple[int, int], moved
         )
     ):
         running.on_event(event, now, "FAILED: it went\n  wrong")
-        assert_fills(paint.run_screen(running, now_s=now + 0.5, columns=size[0], rows=size[1]), *size)
+        assert_fills(views.run_screen(running, now_s=now + 0.5, columns=size[0], rows=size[1]), *size)
 
     assert running.done == 1
 
@@ -94,7 +95,7 @@ def test_a_run_fills_the_terminal(names: list[str], size: tuple[int, int], moved
 @given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=20), st.text("abc ", max_size=90)), max_size=20), SIZES)
 def test_a_choice_fills_the_terminal(choices: list[tuple[str, str]], size: tuple[int, int]) -> None:
     """However much there is to choose from."""
-    lines = paint.choice_screen(Choosing("title", choices or [("a", "")]), notice="", columns=size[0], rows=size[1])
+    lines = views.choice_screen(Choosing("title", choices or [("a", "")]), notice="", columns=size[0], rows=size[1])
 
     assert_fills(lines, *size)
 
@@ -106,11 +107,11 @@ def test_what_is_fitted_is_exactly_as_wide(text: str, columns: int, keep_end: bo
 
 
 def test_entries_with_trouble_come_first_when_sorted_by_state() -> None:
-    """What has failed, what has work, what never ran, what is in step."""
-    states = ["up to date", "never run", "failed", "3 to do"]
-    listing = Listing([Row(state, "", state=state) for state in states], sort="state")
+    """What has failed, what has work, what never ran, what is up to date."""
+    kinds = [EntryState.UP_TO_DATE, EntryState.NEVER_RUN, EntryState.FAILED, EntryState.NOT_COMPARED]
+    listing = Listing([Row(kind.value, "", kind=kind) for kind in kinds], sort="state")
 
-    assert [row.name for row in listing.visible()] == ["failed", "3 to do", "never run", "up to date"]
+    assert [row.name for row in listing.visible()] == ["failed", "not-compared", "never-run", "up-to-date"]
 
 
 def test_the_cursor_stays_on_a_row_that_is_seen() -> None:
@@ -131,6 +132,6 @@ def test_a_wrapped_text_can_be_read_to_its_end() -> None:
     wrapped = wrap("word " * 2_000 + "END", 40)
     text = Text("title", ["one line"], top=1_000_000)
 
-    lines = paint.text_screen(text, wrapped=wrapped, footer="back", columns=40, rows=10)
+    lines = views.text_screen(text, wrapped=wrapped, footer="back", columns=40, rows=10)
 
     assert "END" in "".join(piece for line in lines for _, piece, _ in line)

@@ -32,11 +32,11 @@ def test_the_units_are_those_that_the_program_writes(texts: ModuleType) -> None:
 
 def test_the_manual_has_every_command_and_option(texts: ModuleType) -> None:
     """It is made from the grammar, as the help is."""
-    from s32s import grammar
+    from s32s.frontends.cli import arguments
 
     page = texts.man_of_command()
 
-    for name, parser in texts.commands(grammar.parser()):
+    for name, parser in texts.commands(arguments.parser()):
         assert f".SS {texts.roff(name)}" in page
         for action in texts.options(parser):
             assert all(texts.roff(word) in page for word in action.option_strings if word.startswith("--c"))
@@ -100,7 +100,7 @@ def test_the_example_configuration_is_right() -> None:
     """What people copy works."""
     import tomllib
 
-    from s32s import settings
+    from s32s.config import settings
 
     text = (PACKAGING / "s32s.toml.example").read_text()
     whole = "\n".join(
@@ -128,7 +128,7 @@ def test_the_package_is_built_and_runs(tmp_path: Path) -> None:
             "-I",
             "-c",
             f"import sys; sys.path.insert(0, '{tmp_path}/root/usr/lib/s32s'); "
-            "sys.argv = ['s32s', '--version']; from s32s.cli import main; main()",
+            "sys.argv = ['s32s', '--version']; from s32s.frontends.cli.main import main; main()",
         ],
         capture_output=True,
         text=True,

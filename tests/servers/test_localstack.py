@@ -23,7 +23,7 @@ def server(localstack: S3Server) -> S3Server:
 
 @pytest.fixture
 def behind(loop: Loop) -> Loop:
-    """A slave in step with a first generation of three files."""
+    """A slave up to date with a first generation of three files."""
     make_tree(loop.source, {"a": b"a", "b/c": b"c", "b/d": b"d"})
     assert loop.push().status == 0
     assert loop.pull("--verify").status == 0

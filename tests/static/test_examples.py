@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from s32s import maps
+from s32s.config import maps
 
 MAPS = Path(__file__).parents[2] / "maps"
 EXAMPLES = sorted(path for path in MAPS.glob("*.json") if path.name != "map.schema.json")

@@ -8,7 +8,7 @@ counts in `fired` only what a client was really made to feel: a bit that lies be
 and counts nothing. So `assert rule.fired` proves that the injector did its work. The count rises just before the client
 can notice, never after.
 
-An exception in a rule's own function is no fault of the network: it is raised where the `with fault_proxy` block ends.
+An exception in a rule's own function is not a fault of the network: it is raised where the `with` block ends.
 """
 
 from __future__ import annotations

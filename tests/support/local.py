@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from s32s import disk
-from s32s import plan as planner
-from s32s.index import Index, stamp
-from s32s.stores.local_target import LocalTarget
-from s32s.stores.meanwhile import Policy
-from s32s.tree import Item, Tree, make
+from s32s.core import plan as planner
+from s32s.core.tree import Item, Tree, make
+from s32s.stores.local.meanwhile import Policy
+from s32s.stores.local.stat_cache import StatCache, stamp
+from s32s.stores.local.target import LocalTarget
+from s32s.system import disk
 
 OLD_NS = 1_700_000_000_000_000_000
 PATIENT, LAST, COPY = Policy(True, True), Policy(True, False), Policy(False, True)
@@ -39,9 +39,9 @@ class Bytes:
 class Run:
     """One run against a target, with what happens meanwhile."""
 
-    def __init__(self, root: Path, *, in_place: bool = False, index: Index | None = None) -> None:
+    def __init__(self, root: Path, *, in_place: bool = False, index: StatCache | None = None) -> None:
         self.root = root
-        self.index = index or Index()
+        self.index = index or StatCache()
         self.target = LocalTarget(str(root), in_place=in_place, index=lambda: self.index)
 
     def go(
@@ -99,7 +99,7 @@ class Run:
             if file.is_file() and seen.holds_for(stamp(file.stat())):
                 assert seen.sha256 == hashlib.sha256(file.read_bytes()).hexdigest(), f"{path} is remembered wrongly"
 
-    def _save(self, index: Index) -> None:
+    def _save(self, index: StatCache) -> None:
         self.index = index
 
 

@@ -1,0 +1,1 @@
+"""This machine: what it knows, and what it runs."""

@@ -1,0 +1,134 @@
+"""The maps of this machine: fetched from S3, cached, loaded.
+
+A run reads the cache, so that what happens on a server changes only when somebody updates its maps. An update takes all
+files or none. A machine that has no maps yet, or lost its cache, fetches them once by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from s32s.agent.state import CachedMaps, State
+from s32s.backends.s3.service import S3Service
+from s32s.config import maps
+from s32s.config.maps import MapSet, Problem, S3Path
+from s32s.core import paths
+from s32s.core.errors import MapError, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update of the maps brings, by entry name; `name` is what the maps are cached under."""
+
+    source: S3Path
+    name: str
+    files: tuple[tuple[str, bytes], ...]
+    maps: MapSet
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+def load(source: S3Path, state: State, engine: S3Service) -> MapSet:
+    """The cached maps of `source`; fetched when there are none.
+
+    Raises:
+        MapError, StoreError, Unreachable: there are none cached, and they cannot be fetched.
+    """
+    return cached(source, state, engine) or update(source, state, engine).maps
+
+
+def cached(source: S3Path, state: State, engine: S3Service) -> MapSet | None:
+    """The cached maps of `source` on this server, or None."""
+    known = state.cached_maps(_name(source, engine))
+    return maps.load(known.files) if known is not None else None
+
+
+def update(source: S3Path, state: State, engine: S3Service) -> Update:
+    """Fetch the maps and replace the cache, whole or not at all.
+
+    Raises:
+        MapError: a file is wrong, with every problem of every file; the cache stays as it was.
+        StoreError, Unreachable: they could not be fetched; the cache stays as it was.
+    """
+    return take(preview(source, engine, before=cached(source, state, engine)), state)
+
+
+def preview(source: S3Path, engine: S3Service, *, before: MapSet | None) -> Update:
+    """Fetch the maps and compare them with those of before; the cache stays as it is.
+
+    Raises:
+        MapError, StoreError, Unreachable: see `update`.
+    """
+    files = tuple(fetch(source, engine))
+    loaded = maps.load(files)
+    if loaded.problems:
+        raise problems_error(loaded.problems, after="the cached maps stay as they were")
+    old = {entry.name: entry for entry in before.entries} if before else {}
+    new = {entry.name: entry for entry in loaded.entries}
+    return Update(
+        source=source,
+        name=_name(source, engine),
+        files=files,
+        maps=loaded,
+        new=tuple(sorted(new.keys() - old.keys())),
+        changed=tuple(sorted(name for name in new.keys() & old.keys() if new[name] != old[name])),
+        gone=tuple(sorted(old.keys() - new.keys())),
+    )
+
+
+def take(update: Update, state: State) -> Update:
+    """Make the maps of a preview the cached ones."""
+    state.cache_maps(CachedMaps(update.name, time.time(), update.files))
+    return update
+
+
+def _name(source: S3Path, engine: S3Service) -> str:
+    """What maps are cached under: the same path on another server holds other maps."""
+    return f"{source} at {engine.endpoint_url}" if engine.endpoint_url else str(source)
+
+
+def fetch(source: S3Path, engine: S3Service) -> Iterator[tuple[str, bytes]]:
+    """Every map file below a prefix, or the one object named, as (key, bytes).
+
+    Raises:
+        MapError: there is none.
+    """
+    if source.prefix.endswith(".json"):
+        keys = [source.prefix]
+    else:
+        pages = engine.pages(source.bucket, source.prefix)
+        keys = sorted(found.key for page in pages for found in page if found.key.endswith(".json"))
+    if not keys:
+        raise MapError(f"there are no map files (*.json) below {source}", hint="upload one, or check the maps path")
+    for key in keys:
+        try:
+            data, _ = engine.get_small(source.bucket, key, limit=maps.MAX_MAP)
+        except NotFound as exc:
+            raise MapError(f"the map file {source.bucket}/{key} does not exist", hint="check the maps path") from exc
+        yield key, data
+
+
+def check_files(files: list[Path]) -> MapSet:
+    """Load local map files, to check them before they are uploaded; one that cannot be read is a problem, too."""
+    read: list[tuple[str, bytes]] = []
+    unread: list[Problem] = []
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                read.append((str(file), opened.read(maps.MAX_MAP + 1)))
+        except OSError as exc:
+            unread.append(Problem(paths.escape(str(file)), "", "", f"it cannot be read: {exc.strerror}"))
+    loaded = maps.load(read)
+    return dataclasses.replace(loaded, problems=(*unread, *loaded.problems))
+
+
+def problems_error(problems: tuple[Problem, ...], *, after: str = "") -> MapError:
+    """All problems of map files as one error."""
+    count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''} in the map files"
+    lines = "\n  ".join(str(problem) for problem in problems)
+    return MapError(f"{count}:\n  {lines}\n", hint=after)

@@ -1,0 +1,532 @@
+"""What this machine remembers: cached maps and manifests, the index, results, locks.
+
+Everything here but the results and the writer's id is a cache. The id has a file of its own, so that it outlives the
+database. A damaged database is thrown away and made again, at its opening or when it fails later; what is only locked,
+read-only or out of space is reported and kept. A cached manifest is only used after its hash has been checked; the
+cached maps are one file that is replaced as a whole, so an update that fails half-way leaves them as they were.
+
+What the index is, and when it is believed, stands in `index.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from s32s.config.settings import Directories
+from s32s.core.errors import ConfigError
+from s32s.stores.local.stat_cache import StatCache
+from s32s.system import disk, marks
+
+_SCHEMA = 3
+#: Status of a result that a signal or a person has ended: as of a command that SIGINT ended.
+INTERRUPTED = 130
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS page (
+    root TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (root, number)
+);
+CREATE TABLE IF NOT EXISTS copy (
+    mirror TEXT NOT NULL, path TEXT NOT NULL, original TEXT NOT NULL, copy TEXT NOT NULL,
+    PRIMARY KEY (mirror, path)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS result (
+    entry TEXT NOT NULL, role TEXT NOT NULL, facts TEXT NOT NULL,
+    PRIMARY KEY (entry, role)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """That a directory was found to be exactly what was asked for, so that it need only be looked at the next time.
+
+    Attributes:
+        of: what was asked for: a manifest under rules.
+        looks: how the directory looked then, see `scan.DirectoryListing.looks`.
+        files: how many files and links take part.
+        names: how many names, directories included.
+    """
+
+    of: str
+    looks: str
+    files: int
+    names: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How the last run of an entry in a role ended.
+
+    Attributes:
+        time_s: when it ended, in seconds since the epoch.
+        ok: whether it succeeded.
+        status: the exit status it would have had alone.
+        text: what it did, or what went wrong.
+        success_s: when it last succeeded; None if never.
+        generation: the manifest generation that the destination follows; 0 without one.
+        manifest: SHA-256 of its manifest; "" without one.
+        listed_s: when manifest and LIST were last compared; None if never.
+        pending: an `after` command that still has to run.
+        seconds: that it took.
+        files, size, deletions: what it moved, in files and bytes, and deleted.
+        drift: paths that it found changed at the destination although the source had stood still.
+        source, target: between which places it ran; "" where an older version has not noted them.
+    """
+
+    time_s: float
+    ok: bool
+    status: int
+    text: str
+    success_s: float | None = None
+    generation: int = 0
+    listed_s: float | None = None
+    pending: bool = False
+    seconds: float = 0.0
+    files: int = 0
+    size: int = 0
+    deletions: int = 0
+    drift: int = 0
+    source: str = ""
+    target: str = ""
+    manifest: str = ""
+
+    def ran_between(self, source: str, target: str) -> bool:
+        """Whether the run was from and to these places, as far as that is known."""
+        return self.source in ("", source) and self.target in ("", target)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedMaps:
+    """Map files as they were fetched last; `source` names the path and the server they come from."""
+
+    source: str
+    fetched_s: float
+    files: tuple[tuple[str, bytes], ...]
+
+
+class State:
+    """This machine's memory; open it with `State.open`, close it with `close`.
+
+    Used by one thread. Several processes may have it open: SQLite orders their transactions.
+    """
+
+    def __init__(self, places: Directories, database: sqlite3.Connection, *, writable: bool) -> None:
+        self._places = places
+        self._database = database
+        self._writable = writable
+
+    @classmethod
+    def open(cls, places: Directories, *, writable: bool = True) -> State:
+        """Open the state, making or healing it; with `writable=False` nothing is made, written or healed.
+
+        Raises:
+            ConfigError: the directories cannot be made or written.
+        """
+        if not writable:
+            return cls(places, _open_for_reading(places.state / "state.db"), writable=False)
+        try:
+            for place in (places.state, places.cache):
+                place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            state = cls(places, _open_for_writing(places.state / "state.db"), writable=True)
+            _keep_writer(places.state / "state.db")
+            return state
+        except (OSError, sqlite3.Error) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+            raise ConfigError(
+                f"the state directory {places.state} or the cache {places.cache} cannot be used: {reason}",
+                hint="set STATE_DIRECTORY and CACHE_DIRECTORY to directories that this user may write",
+            ) from exc
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    # -- who we are
+
+    def writer_id(self) -> str:
+        """This machine's own random id as a master, made at first use and kept."""
+        known = marks.read_id(self._writer_file)
+        if known is not None:
+            return known
+        made = secrets.token_hex(16)
+        if self._writable:
+            with self._saved():  # the database decides between two processes that both make one
+                self._database.execute("INSERT OR IGNORE INTO meta VALUES ('writer', ?)", (made,))
+        kept = _writer_of(self._database) or made
+        if self._writable:
+            marks.save_id(self._writer_file, kept)
+        return kept
+
+    # -- the index
+
+    def index(self, root: str) -> StatCache:
+        """What is known of the files below `root`, by relative path."""
+        try:
+            rows = self._database.execute("SELECT data FROM page WHERE root = ? ORDER BY number", (root,))
+            return StatCache.of_pages(data for (data,) in rows)
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            return StatCache()  # only a cache: without it every file is read
+
+    def save_index(self, root: str, index: StatCache) -> None:
+        """Replace what is known of the files below `root`, in one transaction."""
+        if not self._writable:
+            return
+        rows = ((root, number, data) for number, data in enumerate(index.pages()))
+        with self._saved():
+            self._database.execute("DELETE FROM page WHERE root = ?", (root,))
+            self._database.executemany("INSERT INTO page VALUES (?, ?, ?)", rows)
+
+    def checkpoint(self, root: str) -> Checkpoint | None:
+        """The seal of a directory, or None."""
+        try:
+            row = self._database.execute("SELECT value FROM meta WHERE name = ?", (f"seal {root}",)).fetchone()
+            return _of_facts(Checkpoint, row[0]) if row else None
+        except (sqlite3.DatabaseError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
+            return None
+
+    def save_checkpoint(self, root: str, checkpoint: Checkpoint | None) -> None:
+        """Seal a directory, or break its seal."""
+        if not self._writable:
+            return
+        name = f"seal {root}"
+        with self._saved():
+            self._database.execute("DELETE FROM meta WHERE name = ?", (name,))
+            if checkpoint is not None:
+                facts = {field: getattr(checkpoint, field) for field in Checkpoint.__dataclass_fields__}
+                self._database.execute("INSERT INTO meta VALUES (?, ?)", (name, json.dumps(facts)))
+
+    # -- copies
+
+    def copies(self, mirror: str) -> dict[str, tuple[str, str]]:
+        """The ETags of originals and of their copies in `mirror`, by path, where the two differ."""
+        try:
+            rows = self._database.execute("SELECT path, original, copy FROM copy WHERE mirror = ?", (mirror,))
+            return {path: (original, copy) for path, original, copy in rows}
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            return {}  # only a cache: without it the times decide
+
+    def save_copies(self, mirror: str, copies: Mapping[str, tuple[str, str]]) -> None:
+        """Replace what is known of `mirror`, in one transaction."""
+        if not self._writable:
+            return
+        with self._saved():
+            self._database.execute("DELETE FROM copy WHERE mirror = ?", (mirror,))
+            rows = ((mirror, path, original, copy) for path, (original, copy) in copies.items())
+            self._database.executemany("INSERT INTO copy VALUES (?, ?, ?, ?)", rows)
+
+    # -- results
+
+    def result(self, entry: str, role: str) -> Result | None:
+        """How the entry's last run ended, or None when it never ran."""
+        try:
+            row = self._database.execute(
+                "SELECT facts FROM result WHERE entry = ? AND role = ?", (entry, role)
+            ).fetchone()
+            return _of_facts(Result, row[0]) if row else None
+        except (sqlite3.DatabaseError, ValueError, TypeError, RecursionError):
+            return None
+
+    def save_result(self, entry: str, role: str, result: Result) -> None:
+        """Remember how a run ended."""
+        if not self._writable:
+            return
+        facts = json.dumps({name: getattr(result, name) for name in Result.__dataclass_fields__})
+        with self._saved():
+            self._database.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", (entry, role, facts))
+
+    def mark_pending(self, entry: str, role: str, *, needed: bool) -> None:
+        """Note that a command is owed after the change that begins now, so that a kill cannot make it forgotten."""
+        last = self.result(entry, role)
+        if needed and not (last and last.pending):
+            base = last or Result(time_s=time.time(), ok=False, status=1, text="the first run was not finished")
+            self.save_result(entry, role, replace(base, pending=True))
+
+    # -- cached maps and manifests
+
+    def cached_maps(self, source: str) -> CachedMaps | None:
+        """The maps that were fetched last from `source`, or None when there are none."""
+        try:
+            facts = json.loads(self._maps_file(source).read_bytes())
+            if facts["source"] != source:
+                return None
+            files = tuple((str(name), str(text).encode()) for name, text in facts["files"])
+            return CachedMaps(source, float(facts["fetched_s"]), files)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def cache_maps(self, maps: CachedMaps) -> None:
+        """Replace the cached maps in one step."""
+        if not self._writable:
+            return
+        facts = {
+            "source": maps.source,
+            "fetched_s": maps.fetched_s,
+            "files": [(name, data.decode("utf-8-sig")) for name, data in maps.files],
+        }
+        try:
+            disk.write_atomic(self._maps_file(maps.source), json.dumps(facts, indent=1).encode(), mode=0o600)
+        except OSError as exc:
+            raise ConfigError(f"the maps cannot be cached in {self._places.cache}: {exc.strerror}") from exc
+
+    def cached_manifest(self, source: str, sha256: str) -> bytes | None:
+        """The manifest of a prefix, if exactly these bytes are cached."""
+        with contextlib.suppress(OSError):
+            data = self._manifest_file(source).read_bytes()
+            if hashlib.sha256(data).hexdigest() == sha256:
+                return data
+        return None
+
+    def cache_manifest(self, source: str, data: bytes) -> None:
+        """Keep the newest manifest of a prefix."""
+        if not self._writable:
+            return
+        file = self._manifest_file(source)
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+            disk.write_atomic(file, data, mode=0o600)
+
+    # -- locks
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, hold: bool) -> Iterator[None]:
+        """Hold this machine's lock on `name`, for work that has no target directory to lock.
+
+        With `hold=False` nothing is locked or written.
+
+        Raises:
+            Locked: another run holds it.
+        """
+        if not hold:
+            yield
+            return
+        directory = self._places.state / "locks"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with disk.lock(fd, disk.digest(name) + ".lock", what=name, holder=disk.holder()):
+                yield
+        finally:
+            os.close(fd)
+
+    @property
+    def directories(self) -> Sequence[Path]:
+        """State and cache, which no target may hold or lie in."""
+        return self._places.state, self._places.cache
+
+    @contextlib.contextmanager
+    def running(self, entry: str, role: str) -> Iterator[None]:
+        """Let `running_since` tell that a run of the entry is under way; it keeps no other run out."""
+        if not self._writable:
+            yield
+            return
+        with marks.mark(self._running_file(entry, role)):
+            yield
+
+    def running_since(self, entry: str, role: str) -> float | None:
+        """When the run of the entry that is under way began, in seconds since the epoch; None without one."""
+        return marks.marked_since(self._running_file(entry, role))
+
+    @property
+    def _file(self) -> Path:
+        return self._places.state / "state.db"
+
+    @property
+    def _writer_file(self) -> Path:
+        return self._places.state / _WRITER
+
+    def _running_file(self, entry: str, role: str) -> Path:
+        return self._places.state / "locks" / f"{disk.digest(f'{role} {entry}')}.run"
+
+    def _maps_file(self, source: str) -> Path:
+        return self._places.cache / f"maps-{disk.digest(source)}.json"
+
+    def _manifest_file(self, source: str) -> Path:
+        return self._places.cache / "manifests" / f"{disk.digest(source)}.jsonl.zst"
+
+    @contextlib.contextmanager
+    def _saved(self) -> Iterator[None]:
+        """A transaction for what may get lost: a failure is not a reason to fail a run, damage one to start again."""
+        try:
+            with self._transaction():
+                yield
+        except sqlite3.DatabaseError as exc:
+            if _is_damage(exc, self._file):
+                self._database.close()
+                self._database = _make_again(self._file)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._database.in_transaction:  # some errors have rolled back already
+                self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+
+_T = TypeVar("_T", Checkpoint, Result)
+#: What the annotations of remembered facts allow; text, as annotations are not evaluated in this module.
+_KINDS: dict[Any, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float": (float, int),
+    "float | None": (float, int, type(None)),
+}
+#: No time or duration that was remembered is as large: the year 5138.
+_LATEST_S = 1e11
+
+
+def _of_facts(made: type[_T], data: str) -> _T:
+    """What JSON says, if it has the types that were written.
+
+    Raises:
+        ValueError, TypeError: it does not, so it is not ours.
+    """
+    facts = json.loads(data)
+    for field in fields(made):
+        value = facts.get(field.name, field.default)
+        if not isinstance(value, _KINDS[field.type]) or (isinstance(value, bool) and field.type != "bool"):
+            raise TypeError(f"{field.name} is a {type(value).__name__}")
+        if isinstance(value, float) and not (math.isfinite(value) and abs(value) < _LATEST_S):
+            raise ValueError(f"{field.name} is out of range")
+    return made(**facts)
+
+
+_WRITER = "writer"
+
+
+def _writer_of(database: sqlite3.Connection) -> str | None:
+    try:
+        row = database.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return None
+    return str(row[0]) if row else None
+
+
+def _keep_writer(database: Path) -> None:
+    """Copy the writer's id out of a database of a version that has kept it nowhere else, or that is about to go."""
+    file = database.with_name(_WRITER)
+    if marks.read_id(file) is not None or not database.exists():
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(f"file:{_uri(database)}?mode=ro")) as opened:
+        writer = _writer_of(opened)
+        if writer is not None:
+            marks.save_id(file, writer)
+
+
+def _open_for_writing(file: Path) -> sqlite3.Connection:
+    database: sqlite3.Connection | None = None
+    try:
+        database = _connect(str(file))
+        if _is_new(database):
+            _make(database)
+        elif not _is_sound(database):
+            raise sqlite3.DatabaseError("another version, or damaged")
+        # A header that is damaged may make the file read-only, which shows only here.
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+        return database
+    except (sqlite3.Error, UnicodeDecodeError) as exc:
+        if database is not None:
+            database.close()
+        if not _is_damage(exc, file):
+            raise
+        return _make_again(file)
+
+
+def _open_for_reading(file: Path) -> sqlite3.Connection:
+    database: sqlite3.Connection | None = None
+    try:
+        database = _connect(f"file:{_uri(file)}?mode=ro")
+        if _is_sound(database):
+            return database
+    except (sqlite3.Error, UnicodeDecodeError):
+        pass
+    if database is not None:
+        database.close()
+    database = _connect(":memory:")
+    _make(database)
+    return database
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    database = sqlite3.connect(name, timeout=30, isolation_level=None, uri=name.startswith("file:"))
+    try:
+        database.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _make(database: sqlite3.Connection) -> None:
+    database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")
+
+
+def _make_again(file: Path) -> sqlite3.Connection:
+    _keep_writer(file)
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+    database = _connect(str(file))
+    _make(database)
+    return database
+
+
+def _is_new(database: sqlite3.Connection) -> bool:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(version == 0 and tables == 0)
+
+
+def _is_sound(database: sqlite3.Connection) -> bool:
+    """Of our version, with our very tables, and readable in each of them; its rows are only read when they are used."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version != _SCHEMA:
+        return False
+    found = database.execute("SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+    wanted = [text.replace(" IF NOT EXISTS", "").strip() for text in _TABLES.split(";") if text.strip()]
+    if sorted(sql or "" for (sql,) in found) != sorted(wanted):
+        return False
+    for table in ("meta", "page", "copy", "result"):
+        database.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 # names of our own
+    return True
+
+
+#: What a new file would not cure (sqlite.org/rescode.html): permission, busy, locked, no memory, read-only, I/O error,
+#: full, cannot open.
+_NOT_DAMAGE = {3, 5, 6, 7, 8, 10, 13, 14}
+
+
+def _is_damage(error: Exception, file: Path) -> bool:
+    if not isinstance(error, sqlite3.Error):
+        return True
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF == sqlite3.SQLITE_READONLY:
+        # A damaged header says so too, of a file that may well be written.
+        return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+    return code is None or (code & 0xFF) not in _NOT_DAMAGE
+
+
+def _uri(file: Path) -> str:
+    return "".join(char if char not in "?#%" else f"%{ord(char):02X}" for char in str(file.absolute()))
+
+
+def facts_of(result: Result) -> dict[str, Any]:
+    """A result as JSON-ready facts."""
+    return {name: getattr(result, name) for name in Result.__dataclass_fields__}

@@ -1,0 +1,252 @@
+"""Bytes of objects as they come: small ones whole, large ones in ranges, some of them ahead of who takes them.
+
+What is plain comes by the lane; the rest is asked for again by the client, which goes on where a stream breaks off.
+Every piece is of the one object that was opened: its ETag is a condition, and as servers may ignore that, what the
+answer names is looked at, too.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from s32s.backends.base import Chunk, GetResult
+from s32s.backends.s3.errors import shown
+from s32s.backends.s3.lane import GetRequest
+from s32s.backends.s3.listing import bare, http_ns
+from s32s.backends.s3.objects import version_of
+from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session, Tries
+from s32s.core.errors import PreconditionFailed, StoreError, Unreachable
+from s32s.system.concurrency import Future
+from s32s.system.rate_limit import RateLimiter
+
+if TYPE_CHECKING:
+    from s32s.backends.s3.http import Response
+
+#: A larger object is read in ranges of this size, some of them ahead of who takes them; and how many, of all objects.
+RANGE = 8 * 1024 * 1024
+_RANGES_AHEAD = 8
+
+
+class Downloads:
+    """Reads objects by one connection. Thread-safe.
+
+    Attributes:
+        pace: how fast bytes may come.
+    """
+
+    def __init__(self, connection: S3Session) -> None:
+        self.pace = RateLimiter(None)
+        self._connection = connection
+        self._has_ranges = True  # until the server shows otherwise
+        self._places = threading.Semaphore(_RANGES_AHEAD)
+
+    def open(self, bucket: str, key: str, *, etag: str | None, version: str | None, is_large: bool) -> GetResult:
+        """See `S3Backend.get`."""
+        if is_large and not version and (opened := self._opened(bucket, key, etag=etag)):
+            return opened
+        if is_large and self._has_ranges and (opened := self._by_range(bucket, key, etag=etag, version=version)):
+            return opened
+        return self._from(0, bucket, key, etag=etag, version=version)
+
+    def _ask(
+        self, bucket: str, key: str, *, etag: str | None, version: str | None, part: tuple[int, int] | None = None
+    ) -> Response:
+        """The answer to a GET, of which the body is still to come."""
+        headers: dict[str, str] = {}
+        if part is not None:
+            headers["range"] = f"bytes={part[0]}-{part[1] - 1}"
+        if etag and not version:
+            headers["if-match"] = f'"{etag}"'
+        query = {"versionId": version} if version else None
+        client = self._connection.client(bucket)
+        return client.send("GET", key, query=query, headers=headers, read_timeout_s=READ_TIMEOUT_S)
+
+    def _from(self, start: int, bucket: str, key: str, *, etag: str | None, version: str | None) -> GetResult:
+        """An object as one stream, its first `start` bytes left out."""
+        response = self._connection.call(
+            lambda: self._ask(bucket, key, etag=etag, version=version), bucket=bucket, key=key
+        )
+        size = length_of(response.headers, bucket, key)
+        got = got_of(response.headers, size=size, chunks=iter(()))
+        return got._replace(
+            chunks=self._stream(response, start, size, bucket, key, etag=got.etag or etag, version=version)
+        )
+
+    def _stream(
+        self, response: Response, start: int, size: int, bucket: str, key: str, *, etag: str | None, version: str | None
+    ) -> Iterator[Chunk]:
+        """The bytes of a stream from `start` on; one that breaks off is asked for once more."""
+        tries, done, at = Tries(self._connection), start, 0
+        while True:
+            try:
+                for chunk in response.chunks(size):
+                    self.pace.acquire(len(chunk))
+                    at += len(chunk)
+                    if at > done:
+                        fresh = at - done
+                        done = at
+                        yield memoryview(chunk)[-fresh:]
+                return
+            except Unreachable as exc:
+                response.close()
+                tries.wait_after(exc)
+            response, at = self._connection.call(
+                lambda: self._ask(bucket, key, etag=etag, version=version), bucket=bucket, key=key
+            ), 0  # fmt: skip
+            _check_etag(bare(response.headers.get("etag")), etag, bucket=bucket, key=key)
+
+    def _opened(self, bucket: str, key: str, *, etag: str | None) -> GetResult | None:
+        """A large object, opened by its first range; None where that is not plain."""
+        if self.pace.is_limited or not self._has_ranges:
+            return None
+        answer = self._connection.lane(bucket).get(GetRequest(key, etag, RANGE, (0, RANGE)))
+        if answer is None:
+            return None
+        size = answer.headers["content-range"].rpartition("/")[2]
+        if not size.isdecimal():
+            return None  # RFC 9110, 14.4: a server need not tell it
+        got = got_of(answer.headers, size=int(size), chunks=iter((answer.body,)))
+        return self._with_rest(got, bucket, key, version=None)
+
+    def _by_range(self, bucket: str, key: str, *, etag: str | None, version: str | None) -> GetResult | None:
+        """The same by the client; None from a server that gives no ranges."""
+
+        def read() -> tuple[Mapping[str, str], bytes] | None:
+            response = self._ask(bucket, key, etag=etag, version=version, part=(0, RANGE))
+            if not _is_part(response, 0, RANGE):
+                response.close()
+                return None
+            return response.headers, response.read(RANGE)
+
+        self.pace.acquire(RANGE)
+        opened = self._connection.call(read, bucket=bucket, key=key)
+        if opened is None or not (size := opened[0]["content-range"].rpartition("/")[2]).isdecimal():
+            self._has_ranges = False
+            return None
+        got = got_of(opened[0], size=int(size), chunks=iter((opened[1],)))
+        return self._with_rest(got, bucket, key, version=version)
+
+    def _with_rest(self, got: GetResult, bucket: str, key: str, *, version: str | None) -> GetResult:
+        """A large object of which the first range has come."""
+        rest = self._large(bucket, key, got.size, etag=got.etag, version=version)
+        return got._replace(chunks=itertools.chain(got.chunks, rest))
+
+    def _large(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[Chunk]:
+        """The bytes behind the first range: in ranges, or in one piece from a server that stops to give them."""
+        done = RANGE
+        for piece in self._ranges(bucket, key, range(RANGE, size, RANGE), size, etag=etag, version=version):
+            if piece is None:
+                # The lane takes a part that comes with status 200; the client has met one without Content-Range.
+                got = self._from(done, bucket, key, etag=etag, version=version)
+                _check_etag(got.etag, etag, bucket=bucket, key=key)
+                yield from got.chunks
+                return
+            yield piece
+            done += len(piece)
+
+    def _ranges(
+        self, bucket: str, key: str, where: Sequence[int], size: int, *, etag: str | None, version: str | None
+    ) -> Iterator[Chunk | None]:
+        """Some ranges ahead of who takes them, as one connection seldom fills a line.
+
+        How many are under way is bounded for all objects together; who finds no place reads the next range alone.
+
+        Args:
+            where: the first byte of each.
+
+        Yields:
+            Their bytes; None for one that did not come as a range.
+        """
+
+        def read(start: int) -> Chunk | None:
+            return self._get_range(bucket, key, start, min(start + RANGE, size), etag=etag, version=version)
+
+        ahead_of: collections.deque[Future[Chunk | None]] = collections.deque()
+        starts = iter(where)
+        try:
+            while True:
+                while len(ahead_of) < _RANGES_AHEAD and self._places.acquire(blocking=False):
+                    start = next(starts, None)
+                    if start is None:
+                        self._places.release()
+                        break
+                    ahead_of.append(Future(functools.partial(read, start)))
+                if ahead_of:
+                    try:
+                        yield ahead_of[0].result()
+                    finally:
+                        ahead_of.popleft()
+                        self._places.release()
+                elif (start := next(starts, None)) is not None:
+                    yield read(start)
+                else:
+                    return
+        finally:
+            for _ in ahead_of:
+                self._places.release()
+
+    def _get_range(
+        self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
+    ) -> Chunk | None:
+        self.pace.acquire(end - start)
+        if version is None:
+            answer = self._connection.lane(bucket).get(GetRequest(key, etag, end - start, (start, end)))
+            if answer is not None:
+                _check_etag(bare(answer.headers.get("etag")), etag, bucket=bucket, key=key)
+                return answer.body
+
+        def read() -> tuple[str | None, Chunk] | None:
+            response = self._ask(bucket, key, etag=etag, version=version, part=(start, end))
+            if not _is_part(response, start, end):
+                response.close()
+                return None
+            return bare(response.headers.get("etag")), response.read(end - start)
+
+        came = self._connection.call(read, bucket=bucket, key=key)
+        if came is None:
+            return None
+        _check_etag(came[0], etag, bucket=bucket, key=key)
+        return came[1]
+
+
+def got_of(headers: Mapping[str, str], *, size: int, chunks: Iterator[Chunk]) -> GetResult:
+    return GetResult(
+        size=size,
+        etag=bare(headers.get("etag")),
+        version=version_of(headers.get("x-amz-version-id")),
+        stored_ns=lambda: http_ns(headers.get("last-modified")),
+        chunks=chunks,
+    )
+
+
+def length_of(headers: Mapping[str, str], bucket: str, key: str) -> int:
+    """Content-Length.
+
+    Raises:
+        StoreError: there is none.
+    """
+    length = headers.get("content-length", "")
+    if not length.isdecimal() or len(length) > 18:
+        raise StoreError(f"S3 does not tell the size of {shown(bucket, key)}", hint="check the endpoint")
+    return int(length)
+
+
+def _is_part(response: Response, start: int, end: int) -> bool:
+    """Whether an answer is the range that was asked for; some servers give it with status 200."""
+    came, length = response.headers.get("content-range", ""), response.headers.get("content-length", "")
+    return came.startswith(f"bytes {start}-{end - 1}/") and length == str(end - start)
+
+
+def _check_etag(found: str | None, wanted: str | None, *, bucket: str, key: str) -> None:
+    """Servers may ignore a condition.
+
+    Raises:
+        PreconditionFailed: it is not the object that was meant.
+    """
+    if wanted and found and found != wanted:
+        raise PreconditionFailed(f"{shown(bucket, key)} was changed by somebody else")

@@ -1,0 +1,1 @@
+"""Text from outside: map files and the configuration."""

@@ -1,0 +1,214 @@
+"""What refuses before it harms (design 4.4), as far as it can be judged from trees and plans alone.
+
+Pure checks: they raise `Refused`, or return without a trace. Checks that need the disk (mount points, links, `allow`)
+stand with the disk, in `stores/local/target.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s32s.core import paths
+from s32s.core.errors import Refused
+from s32s.core.plan import Plan
+from s32s.core.tree import Item, Kind, Tree
+
+# Not a directory to replace on any Linux system, whatever a configuration says: file-hierarchy(7).
+# fmt: off
+_NEVER_REPLACED = frozenset([
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/media",
+    "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib",  # noqa: S108
+    "/usr/local", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log", "/var/run", "/var/tmp",  # noqa: S108
+])
+
+# What packages, the kernel or the system's own services keep, all below included. Of a merged /usr both names are here.
+_OWNED = (
+    "/bin", "/boot", "/dev", "/efi", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/nix", "/proc",
+    "/run", "/sbin", "/snap", "/sys", "/usr", "/var/cache/apt", "/var/lib/apk", "/var/lib/apt", "/var/lib/dpkg",
+    "/var/lib/pacman", "/var/lib/rpm", "/var/lib/systemd", "/var/run", "/var/spool/cron",
+)
+# fmt: on
+_NOT_OWNED = "/usr/local"  # which packages leave to the administrator
+
+#: A percentage never refuses fewer deletions than this (design 3): small directories change wholesale every day.
+FREE_DELETIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class MaxDelete:
+    """How many files one sync may delete: a count, or a percentage of what the destination holds now."""
+
+    number: float
+    percent: bool
+
+    def allows(self, deletions: int, *, of: int) -> bool:
+        """Tell whether `deletions` of `of` files are within the limit."""
+        if self.percent:
+            return deletions < FREE_DELETIONS or deletions * 100 <= self.number * of
+        return deletions <= self.number
+
+    def __str__(self) -> str:
+        return f"{self.number:g}%" if self.percent else f"{self.number:g}"
+
+
+def target_problem(root: str, *, allow_system: bool) -> str | None:
+    """Say why a directory belongs to the system, so that nothing may ever replace it, or None.
+
+    Args:
+        allow_system: the configuration's; some directories are never replaced all the same.
+    """
+    if root in _NEVER_REPLACED:
+        return "is a directory of the system and is never replaced; name one below it"
+    if not allow_system and (owner := _owner(root)):
+        return f"lies in {owner}, which belongs to the system; allow_system = true in the configuration lifts this"
+    return None
+
+
+def allow_problem(directory: str, *, allow_system: bool) -> str | None:
+    """Say why a slave may not be allowed to write below a directory, or None.
+
+    Args:
+        directory: absolute, without "." and ".." and empty segments.
+        allow_system: the configuration's.
+    """
+    if allow_system:
+        return None
+    if directory == "/":
+        what = "it is the whole system; name the directories that targets lie in, such as /srv"
+    elif directory == "/root":
+        what = "it holds the files of the administrator; name one below it"
+    elif owner := _owner(directory):
+        what = "it is a directory of the system" if owner == directory else f"it lies in {owner}, which is the system's"
+    else:
+        return None
+    return f"{paths.quote(directory)} cannot be allowed: {what}; allow_system = true lifts this"
+
+
+def _owner(directory: str) -> str | None:
+    """The directory of the system that one is or lies in, or None."""
+    if _lies_in(directory, _NOT_OWNED):
+        return None
+    return next((owned for owned in _OWNED if _lies_in(directory, owned)), None)
+
+
+def _lies_in(directory: str, above: str) -> bool:
+    return directory == above or directory.startswith(above + "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may do to its destination.
+
+    Attributes:
+        max_delete: more deletions are refused.
+        force: `--force-delete` was given: neither the number of deletions nor an empty source stops the run.
+    """
+
+    max_delete: MaxDelete
+    force: bool = False
+
+
+def check_plan(plan: Plan, limits: Limits) -> None:
+    """Refuse a plan that would harm the destination; touch nothing.
+
+    Raises:
+        Refused: with the numbers, the limit and the option that lifts it.
+    """
+    if plan.spared:
+        _check_carried(plan)
+    if limits.force:
+        return
+    if not plan.source_files:
+        raise Refused(
+            "the source holds no files" if not plan.rejected else "no file of the source is accepted",
+            hint="check the path and the rules of the entry; --force-delete is for an emptying that is meant",
+            reasons={rejection.path: rejection.reason for rejection in plan.rejected},
+        )
+    # Of what the destination holds now, not of what it would hold: a shrinking source must not shrink the base.
+    if not limits.max_delete.allows(plan.deletions, of=plan.target_files):
+        raise Refused(
+            f"{plan.deletions:,} of {plan.target_files:,} files would be deleted, "
+            f"and max_delete allows {limits.max_delete}",
+            hint="--force-delete to delete them",
+            paths=tuple(item.path for item in plan.extras if item.kind is not Kind.DIR),
+        )
+
+
+def _check_carried(plan: Plan) -> None:
+    """Refuse what would stand on or below an ignored path that stays: no file system could hold the result."""
+    stays = [*(put.item for put in plan.puts), *(keep.source for keep in plan.unchanged), *plan.spared]
+    above = {directory for item in stays for directory in paths.ancestors(item.path)}
+    clashes = sorted({item.path for item in stays if item.kind is not Kind.DIR and item.path in above})
+    if clashes:
+        raise Refused(
+            f"{paths.some(clashes)} would be a file and a directory at once: the source has one of them, "
+            "and ignored files of the destination the other",
+            hint="remove it from the destination by hand, or change the rules of ignore",
+            paths=tuple(clashes),
+        )
+
+
+def check_shape(tree: Tree, *, what: str) -> None:
+    """Refuse a tree in which a file or link has something below it, as no file system can hold it.
+
+    Raises:
+        Refused: names the paths; `what` says whose tree it is.
+    """
+    above: set[str] = set()
+    last = ""
+    for path in tree.paths:
+        directory = paths.parent(path)
+        if directory != last:
+            last = directory
+            while directory and directory not in above:
+                above.add(directory)
+                directory = paths.parent(directory)
+    clashes = sorted(path for path in above if (row := tree.find(path)) is not None and tree.kind(row) is not Kind.DIR)
+    if clashes:
+        raise Refused(
+            f"{what} holds {paths.some(clashes)} both as a file and as a directory",
+            hint="rename or remove one of the two",
+            paths=tuple(clashes),
+        )
+
+
+def check_links(tree: Tree, *, what: str) -> None:
+    """Refuse symbolic links that point out of the tree.
+
+    Raises:
+        Refused: names each link and where it points.
+    """
+    leaving = [(item.path, item.target or "") for item in tree.of_kind(Kind.LINK) if leaves(item)]
+    if leaving:
+        shown = ", ".join(f"{paths.quote(path)} -> {paths.quote(target)}" for path, target in leaving[:5])
+        rest = f" and {len(leaving) - 5:,} more" if len(leaving) > 5 else ""
+        raise Refused(
+            f"{what} holds symbolic links that point out of the tree: {shown}{rest}",
+            hint="make them relative and inside the tree, or ignore them",
+            paths=tuple(path for path, _ in leaving),
+        )
+
+
+def leaves(link: Item) -> bool:
+    """Tell whether a symbolic link points out of its tree, or may do so.
+
+    Only leading `..` segments are judged by counting. One behind a name (`dir/../x`) is taken as leaving: `dir` may be
+    a link itself, and the kernel follows that before it goes up.
+    """
+    target = link.target or ""
+    if not target or target.startswith("/") or "\0" in target:
+        return True
+    depth = link.path.count("/")
+    named = False
+    for segment in target.split("/"):
+        if segment in ("", "."):
+            continue
+        if segment != "..":
+            named = True
+        elif named:
+            return True
+        else:
+            depth -= 1
+            if depth < 0:
+                return True
+    return False

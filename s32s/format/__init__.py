@@ -1,0 +1,1 @@
+"""Bytes that are kept in a store, both ways, capped."""

@@ -1,0 +1,348 @@
+"""The manifest and the head: what a push publishes, and how it is read back without trust.
+
+`.s32s/head.json` is small and replaced by a conditional write; it names `.s32s/manifest-<sha256>.jsonl.zst`, one JSON
+line a path. A head is also the master's claim: while a push runs, `push` says who is at it, and the rest of the head
+still describes the last finished generation. Every write of a head carries a nonce, so that a master can tell its own
+write from another's when an answer was lost.
+
+Pure: bytes in, values out, and back. Reading is bounded by what the head declares and by hard caps, enforced while
+the bytes are decompressed (32 KiB of zstd can hold a GiB of zeros).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+import pydantic
+import zstandard
+
+from s32s.core import paths, tree
+from s32s.core.errors import BadPath, IntegrityError, Refused
+from s32s.core.tree import Item, Kind, Tree
+
+FORMAT = 1
+HEAD_KEY = f"{paths.RESERVED}/head.json"
+
+MAX_HEAD = 64 * 1024
+#: As it is stored; three million files take 200 MB.
+MAX_MANIFEST = 384 * 1024**2
+MAX_TEXT = 2 * 1024**3
+MAX_LINE = 16 * 1024
+#: Bytes of memory that one may take while it is read: some 3.5 million files.
+MAX_MEMORY = 900_000_000
+#: Of a symbolic link: PATH_MAX less the final NUL, path_resolution(7).
+MAX_LINK = 4095
+
+_CHUNK = 1024 * 1024
+_MAX_INT = 2**63 - 1
+#: Measured at 500,000 lines: bytes of memory a line, without the characters of its path, and more for what is rare.
+_ROW = 150
+_RARE = 250
+#: Likewise, of the compressed manifest; hashes do not shrink.
+_PACKED = 70
+
+Sha256 = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, pydantic.StringConstraints(max_length=256)]
+
+
+class _Model(pydantic.BaseModel):
+    # A later minor version may add fields; what this one needs is checked strictly.
+    model_config = pydantic.ConfigDict(extra="ignore", frozen=True, strict=True, populate_by_name=True)
+
+
+class ManifestRef(_Model):
+    """Which object holds the manifest, and what its bytes must be."""
+
+    key: Annotated[str, pydantic.StringConstraints(pattern=r"^\.s32s/manifest-[0-9a-f]{64}\.jsonl\.zst$")]
+    size: Annotated[int, pydantic.Field(ge=0, le=MAX_MANIFEST)]
+    sha256: Sha256
+
+
+class Claim(_Model):
+    """A push that has begun and has not been published: by whom, and when (UTC, ISO 8601)."""
+
+    writer: Name
+    host: Name
+    started: Name
+
+
+class Head(_Model):
+    """The one object that says which generation a prefix holds.
+
+    Attributes:
+        format: version of head and manifest.
+        generation: counts the published pushes; 0 while the first one runs.
+        writer: the master's own random id.
+        nonce: unique to this write of the head.
+        host: name of the master's machine, for people.
+        time: of the publish, UTC, ISO 8601.
+        files: of the generation: files and links.
+        size: bytes of all its files; "bytes" in the stored head.
+        manifest: None while the first push runs.
+        previous: key of the manifest before, which the next push removes.
+        push: a push that is under way, or died.
+    """
+
+    format: int = FORMAT
+    generation: Annotated[int, pydantic.Field(ge=0, le=_MAX_INT)]
+    writer: Name
+    nonce: Name
+    host: Name
+    time: Name
+    files: Annotated[int, pydantic.Field(ge=0, le=_MAX_INT)] = 0
+    size: Annotated[int, pydantic.Field(ge=0, le=_MAX_INT, alias="bytes")] = 0
+    manifest: ManifestRef | None = None
+    previous: str | None = None
+    push: Claim | None = None
+
+    def to_bytes(self) -> bytes:
+        """The head as it is stored."""
+        return self.model_dump_json(indent=1, exclude_none=True, by_alias=True).encode() + b"\n"
+
+
+def read_head(data: bytes) -> Head:
+    """Parse a head.
+
+    Raises:
+        IntegrityError: it is too large, no head, or of a format that this version does not know.
+    """
+    if len(data) > MAX_HEAD:
+        raise IntegrityError(f"{HEAD_KEY} is larger than {MAX_HEAD:,} bytes, so it is not a head")
+    try:
+        head = Head.model_validate_json(data)
+    except pydantic.ValidationError as exc:
+        first = exc.errors()[0]
+        at = ".".join(map(str, first["loc"])) or "document"
+        raise IntegrityError(
+            f"{HEAD_KEY} is damaged ({at}: {paths.escape(first['msg'])})",
+            hint="delete that object below the prefix of the entry, then run s32s sync on the master",
+        ) from exc
+    if head.format != FORMAT:
+        raise IntegrityError(
+            f"{HEAD_KEY} has format {head.format}, and this s32s reads format {FORMAT}",
+            hint="install the s32s version that the master uses",
+        )
+    return head
+
+
+def to_bytes(items: Iterable[Item]) -> tuple[bytes, ManifestRef]:
+    """Encode items as a manifest; return its bytes and the reference a head carries."""
+    # Hashes do not compress: a higher level takes seven times as long for nothing.
+    lines = map(_line, items)
+    parts: list[bytes] = []  # the text is held once, and not as characters too
+    while part := "".join(itertools.islice(lines, 10_000)).encode():
+        parts.append(part)
+    packer = zstandard.ZstdCompressor(level=1).compressobj(size=sum(map(len, parts)))
+    data = b"".join([*map(packer.compress, parts), packer.flush()])
+    sha256 = hashlib.sha256(data).hexdigest()
+    return data, reference(sha256, len(data))
+
+
+def reference(sha256: str, size: int) -> ManifestRef:
+    """How a head names a manifest of these bytes."""
+    return ManifestRef(key=f"{paths.RESERVED}/manifest-{sha256}.jsonl.zst", size=size, sha256=sha256)
+
+
+def sha256_of(key: str) -> str | None:
+    """The SHA-256 that the key of a manifest names; None for another key."""
+    return found[1] if (found := _MANIFEST_KEY.fullmatch(key)) else None
+
+
+_MANIFEST_KEY = re.compile(r"\.s32s/manifest-([0-9a-f]{64})\.jsonl\.zst")
+
+
+def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MAX_KEY) -> Tree:
+    """Decode a manifest into a Tree.
+
+    Args:
+        data: the object's bytes.
+        ref: what the head says of them.
+        generation: the head's, handed on to the tree.
+        room: bytes that the prefix leaves of a key.
+
+    Raises:
+        IntegrityError: other bytes than the head names, a cap exceeded, or a line that is not an item.
+        BadPath: a path is not safe, is in the part that s32s keeps for itself, or appears twice.
+    """
+    if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
+        raise IntegrityError(f"{ref.key} is not what the head announces", hint=_CURE)
+
+    columns = tree.Columns()
+    last = ""
+    weight = len(data)
+    seen: set[str] | None = None  # only where the lines are not in order
+    for number, line in enumerate(_lines(data, ref.key), start=1):
+        if plain := _PLAIN.fullmatch(line):
+            path, size, mtime_ns, sha256, etag, mode = plain.groups()
+            bits = int(mode) & 0o777
+            columns.append(path, int(size), int(mtime_ns), bits, bytes.fromhex(sha256), bytes.fromhex(etag))
+            weight += len(path) + _ROW
+        else:
+            try:
+                item = _item(line)
+            except _BadLine as exc:
+                raise IntegrityError(f"{ref.key} line {number}: {exc}", hint=_CURE) from exc
+            path = item.path
+            columns.add(item)
+            weight += _weight(item)
+        if weight > MAX_MEMORY:
+            raise IntegrityError(f"{ref.key} lists more than {number - 1:,} paths: {_TOO_LARGE}", hint=_SPLIT)
+        paths.check(path, room=room)
+        if path.startswith(paths.RESERVED) and paths.is_reserved(path):
+            raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} may not stand there")
+        if path <= last or seen is not None:
+            if seen is None:
+                seen = set(columns.paths[:-1])
+                weight += _ROW * len(seen)
+            if path in seen:
+                raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} stands there twice")
+            seen.add(path)
+            weight += _ROW  # a second time, for what sorts it
+        last = path
+    return columns.tree(generation=generation)
+
+
+_CURE = 'push again from the master with --verify, or set "manifest": false in the entry'
+
+
+_TOO_LARGE = f"it would take more than {MAX_MEMORY // 10**6} MB of memory"
+_SPLIT = "split the entry into several"
+
+
+def check_size(published: Tree) -> None:
+    """Refuse a tree whose manifest no machine would read.
+
+    Raises:
+        Refused: names the number of paths.
+    """
+    # So many fit however long their paths are; a look at each costs time only where that is in doubt.
+    if len(published) < 400_000:
+        return
+    if sum(map(sys.getsizeof, published.paths)) + (_ROW + _PACKED) * len(published) > MAX_MEMORY:
+        raise Refused(f"a manifest of {len(published):,} paths is too large: {_TOO_LARGE}", hint=_SPLIT)
+
+
+def _weight(item: Item) -> int:
+    """Bytes of memory that a row takes which is not like nearly all."""
+    weight = sys.getsizeof(item.path) + _ROW
+    if item.target or item.version or (item.etag and not tree.is_md5(item.etag)):
+        weight += _RARE + sum(map(sys.getsizeof, (item.target, item.version, item.etag)))
+    return weight
+
+
+def _line(item: Item) -> str:
+    path, kind, size, mtime_ns, mode, sha256, _, etag, version, target, _, _ = item
+    if kind is Kind.FILE and mtime_ns is not None and mode is not None and sha256 and etag and version is None:
+        # Nearly every line, by hand: the encoder takes six times as long.
+        return (
+            f'{{"path":{_ENCODE(path)},"type":"file","size":{size},"mtime_ns":{mtime_ns},'
+            f'"sha256":"{sha256}","etag":{_ENCODE(etag)},"mode":{mode}}}\n'
+        )
+    facts: dict[str, Any] = {"path": path, "type": kind.value}
+    if kind is Kind.FILE:
+        facts["size"] = size
+        facts |= {
+            name: value
+            for name, value in (("mtime_ns", mtime_ns), ("sha256", sha256), ("etag", etag), ("version", version))
+            if value is not None
+        }
+    if kind is Kind.LINK:
+        facts["target"] = target
+    elif mode is not None:
+        facts["mode"] = mode
+    return _ENCODE(facts) + "\n"
+
+
+def _lines(data: bytes, key: str) -> Iterator[str]:
+    rest = b""
+    total = 0
+    try:
+        announced = zstandard.frame_content_size(data)
+        for chunk in zstandard.ZstdDecompressor(max_window_size=2**27).read_to_iter(data, write_size=_CHUNK):
+            total += len(chunk)
+            whole, end, rest = (rest + chunk).rpartition(b"\n")
+            lines = whole.decode().split("\n") if end else []
+            if total > MAX_TEXT or len(rest) > MAX_LINE:
+                raise IntegrityError(f"{key} exceeds the size of any honest manifest")
+            yield from lines
+    except zstandard.ZstdError as exc:
+        raise IntegrityError(f"{key} is damaged and cannot be decompressed", hint=_CURE) from exc
+    except UnicodeDecodeError as exc:
+        raise IntegrityError(f"{key} holds what is not UTF-8", hint=_CURE) from exc
+    if rest or total != announced:  # a frame that is cut off ends without an error of its own
+        raise IntegrityError(f"{key} ends in the middle of a line", hint=_CURE)
+
+
+class _BadLine(Exception):
+    """Why a line is not an item."""
+
+
+def _item(line: str) -> Item:
+    if len(line) > MAX_LINE:
+        raise _BadLine("the line is too long")
+    try:
+        facts = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        raise _BadLine("the line is not JSON") from exc
+    if not isinstance(facts, dict) or not isinstance(path := facts.get("path"), str):
+        raise _BadLine("the line names no path")
+    get = facts.get
+    name = get("type")
+    kind = _KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise _BadLine(f"{paths.quote(path)} has the unknown type {str(name)[:20]!r}")
+    size, mtime_ns, mode = get("size", 0), get("mtime_ns"), get("mode")
+    if not (
+        _is_integer(size, least=0)
+        and (mtime_ns is None or _is_integer(mtime_ns, least=-_MAX_INT))
+        and (mode is None or _is_integer(mode, least=0))
+    ):
+        raise _BadLine(f"{paths.quote(path)} has an impossible size, time or mode")
+    sha256, etag, version, target = get("sha256"), get("etag"), get("version"), get("target")
+    for value in (sha256, etag, version, target):
+        if value is not None and not isinstance(value, str):
+            raise _BadLine(f"{paths.quote(path)} has a field of the wrong type")
+    if sha256 is not None and (len(sha256) != 64 or sha256.strip(_HEX)):
+        raise _BadLine(f"{paths.quote(path)} has no proper SHA-256")
+    for value in (etag, version):
+        if value is not None and paths.escape(value) != value:
+            raise _BadLine(f"{paths.quote(path)} has an ETag or version that S3 never gives")
+    # setuid, setgid and sticky bits never travel (design 4.7).
+    bits = None if mode is None else mode & 0o777
+    if kind is Kind.DIR:
+        return Item(path, kind, mode=bits)
+    if kind is Kind.LINK:
+        if not _is_link_target(target):
+            raise _BadLine(f"{paths.quote(path)} is a link without a usable target")
+        return Item(path, kind, target=target)
+    return Item(path, kind, size, mtime_ns, bits, sha256, None, etag, version)
+
+
+#: Nearly every line, as `_line` writes it: a fifth of the time of JSON, and nothing that JSON would read otherwise.
+_PLAIN = re.compile(
+    r'\{"path":"([ !#-\[\]-~]+)","type":"file","size":(0|[1-9][0-9]{0,17}),'
+    r'"mtime_ns":(0|-?[1-9][0-9]{0,17}|-?[1-8][0-9]{18}),'
+    r'"sha256":"([0-9a-f]{64})","etag":"([0-9a-f]{32})","mode":(0|[1-9][0-9]{0,5})\}'
+)
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_HEX = "0123456789abcdef"
+_KINDS = {kind.value: kind for kind in (Kind.FILE, Kind.LINK, Kind.DIR)}
+
+
+def _is_integer(value: object, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MAX_INT
+
+
+def _is_link_target(target: object) -> bool:
+    if not isinstance(target, str) or not target or "\0" in target:
+        return False
+    try:
+        return len(target.encode()) <= MAX_LINK
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,242 @@
+"""The grammar of the command line: commands, options, their texts and examples.
+
+Help, man page and completion are all made from it, so they say the same. It names commands and knows none: what a
+command does stands in `frontends/cli/main.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from s32s import __version__
+
+#: What each status means, for help and manual.
+EXIT = """exit status:
+  0    done, or nothing to do
+  1    an entry failed; the others were done
+  2    the command line, the configuration or a map is wrong
+  3    refused by a guard, nothing touched
+  4    dryrun --exit-code found differences
+  75   try again later: another run holds the lock, a push is unfinished, S3 could not be reached,
+       or --timeout has passed
+  130  interrupted (143: terminated); the target is as it was"""
+
+_DIRECTIONS = """
+The role of this machine is the direction:
+
+  master   its directory  >  the S3 path
+  slave    the S3 path    >  its directory
+  mirror   the S3 path    >  another S3 path"""
+
+_SERVICE = """The service runs s32s sync and nothing else may be written by it than what the
+configuration allows. A run that is due is never started beside one that is
+still at work."""
+
+_MORE = {
+    "dryrun": """
+It shows what is new, modified, deleted and rejected, with the reasons. On a
+terminal long lists are cut to a screen; --all shows everything.
+"""
+    + _DIRECTIONS,
+    "copy": """
+What the destination holds beyond the source stays there.
+"""
+    + _DIRECTIONS,
+    "sync": """
+What the source has not is deleted at the destination, within max_delete. Look
+before you leap: s32s dryrun.
+"""
+    + _DIRECTIONS,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; `command` of what it returns names the command."""
+    root = _Parser(
+        prog="s32s",
+        description="Keep directories on many servers equal to a directory on one computer, with S3 in the middle.",
+        epilog=f"example:\n  s32s dryrun WEBSITE\n\n{EXIT}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # `--force` must not mean whatever begins with it
+    )
+    root.add_argument("--version", action="version", version=f"s32s {__version__}")
+    root.add_argument("--config", metavar="FILE", help="configuration file (default: see the README)")
+    root.set_defaults(command="menu")
+    commands = root.add_subparsers(metavar="COMMAND", title="commands")
+
+    def command(name: str, text: str, *, example: str, more: str = "") -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=text,
+            allow_abbrev=False,
+            description=f"{text[0].upper()}{text[1:]}.{more}",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(command=name)
+        made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
+        return made
+
+    made = command(
+        "configure",
+        "write this machine's configuration",
+        example="s32s configure --role slave --maps bucket/maps --allow /srv --allow /var/www",
+    )
+    made.add_argument("--role", metavar="ROLE", help="master, slave or mirror")
+    made.add_argument("--maps", metavar="PATH", help="S3 path of the maps: bucket/prefix, or one .json object")
+    made.add_argument(
+        "--allow",
+        metavar="DIR",
+        action="append",
+        help="a slave writes only below this; given again for each one, and all replace the list that is there",
+    )
+    made.add_argument(
+        "--max-delete", metavar="N", help='most deletions in one sync: a count, or a percentage as "50%%"'
+    )
+    made.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
+    made.add_argument("--profile", metavar="NAME", help="AWS profile")
+    made.add_argument("--region", metavar="NAME", help="AWS region")
+    made.add_argument("--mirror-endpoint-url", metavar="URL", help="where mirrors go, if that is another S3 server")
+    made.add_argument("--mirror-profile", metavar="NAME", help="where mirrors go, if that is another account")
+    made.add_argument("--mirror-region", metavar="NAME", help="the region there")
+
+    _maps_parser(command)
+    for name, text, example in (
+        ("dryrun", "show what sync would do, change nothing", "s32s dryrun WEBSITE --exit-code"),
+        ("copy", "bring new and modified files over, delete nothing", "s32s copy WEBSITE --report /tmp/report"),
+        ("sync", "make the destination exactly equal to the source", "s32s sync WEBSITE --update-maps"),
+    ):
+        _verb_parser(command(name, text, example=example, more=_MORE[name]), name)
+
+    made = command("status", "show the entries, their last runs and what has drifted", example="s32s status")
+    made.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    made.add_argument("--offline", action="store_true", help="do not ask S3")
+    made.add_argument("--check", metavar="TIME", help="exit with 1 when an entry has not succeeded for so long: 30min")
+
+    _service_parser(command)
+
+    made = command("demo", "show the whole loop on this machine, with an S3 server of its own", example="s32s demo")
+    made.add_argument("--keep", action="store_true", help="leave the directory of the demo for a look around")
+
+    made = command("help", "show the help of a command", example="s32s help sync")
+    made.add_argument("topic", nargs="*", metavar="COMMAND", help="which command, such as sync or maps update")
+    return root
+
+
+def _maps_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("maps", "fetch, list and check map files", example="s32s maps update")
+    actions = made.add_subparsers(metavar="ACTION", title="actions", dest="action")
+    for name, text, example in (
+        ("update", "fetch the maps from S3 into this machine's cache", "s32s maps update"),
+        ("list", "list the entries of the cached maps", "s32s maps list --json"),
+        ("check", "check local map files before they are uploaded", "s32s maps check website.json"),
+        ("schema", "print the JSON Schema of a map file", "s32s maps schema > map.schema.json"),
+    ):
+        action = _action(actions, name, text, example)
+        action.set_defaults(command=f"maps {name}")
+        if name == "check":
+            action.add_argument("files", nargs="+", metavar="FILE", help="a map file")
+        if name in ("update", "list"):
+            action.add_argument("--json", action="store_true", help="JSON lines on standard output")
+
+
+def _service_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command(
+        "service", "run s32s by a systemd timer", example="s32s service install --every 5min", more=f"\n\n{_SERVICE}"
+    )
+    actions = made.add_subparsers(metavar="ACTION", title="actions", dest="action")
+    for name, text, example in (
+        (
+            "install",
+            "write the units of this machine, check them, start the timer",
+            "s32s service install --every 5min",
+        ),
+        ("remove", "stop the timer and remove the units; configuration and data stay", "s32s service remove"),
+        ("show", "print the units that install would write", "s32s service show --on-calendar 'Mon..Fri 06:00'"),
+    ):
+        action = _action(actions, name, text, example)
+        action.set_defaults(command=f"service {name}")
+        action.add_argument("--instance", metavar="NAME", help="one of several services, each with its own --config")
+        action.add_argument("--user", action="store_true", help="a service of this user, without root and sandbox")
+        if name != "show":
+            action.add_argument("--root", metavar="DIR", help="work below this directory, without a running systemd")
+        if name == "remove":
+            continue
+        pace = action.add_mutually_exclusive_group()
+        pace.add_argument("--every", metavar="TIME", default="5min", help="pace of the timer (default: 5min)")
+        pace.add_argument("--on-calendar", metavar="WHEN", help="a calendar expression of systemd.time(7) instead")
+        action.add_argument("--run-as", metavar="USER", help="whom the service runs as (default: root)")
+        action.add_argument("--update-maps", action="store_true", help="fetch the maps at each run")
+        action.add_argument("--credentials", metavar="FILE", help="AWS credentials that systemd hands to the service")
+
+
+def _action(actions: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
+    """One action of a command that has several."""
+    made: argparse.ArgumentParser = actions.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
+    return made
+
+
+def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
+    made.set_defaults(verb=name)
+    made.add_argument("names", nargs="*", metavar="NAME", help="entries to do (default: all of this machine's role)")
+    made.add_argument("--role", metavar="ROLE", help="instead of the configuration's")
+    made.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    made.add_argument("--quiet", action="store_true", help="errors only")
+    made.add_argument(
+        "--log-format", choices=("text", "json"), help="write a log to standard error, for unattended runs"
+    )
+    made.add_argument("--verify", action="store_true", help="read every file; trust no index and no time stamp")
+    made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt, deleted.txt … there")
+    made.add_argument("--update-maps", action="store_true", help="fetch the maps first")
+    made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once at most (default: 64)")
+    made.add_argument("--bandwidth", metavar="RATE", type=_rate, help="bytes a second each way, such as 500K or 10M")
+    made.add_argument("--timeout", metavar="TIME", help="stop after so long, as if interrupted, with status 75: 30min")
+    made.add_argument(
+        "--force-delete", action="store_true", help="override max_delete and the guard against an empty source"
+    )
+    made.add_argument(
+        "--accept-older", action="store_true", help="follow an older generation than the one followed last"
+    )
+    if name == "dryrun":
+        made.add_argument("--all", action="store_true", help="cut no list of paths, however long")
+        made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")
+    else:
+        made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        if wrong := re.search(r"argument (\w+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+            import difflib
+
+            known = re.findall(r"[\w-]+", wrong[3])
+            close = difflib.get_close_matches(wrong[2], known, n=1)
+            near = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(known)}"
+            message = f'there is no {wrong[1].lower()} "{wrong[2]}"; {near}'
+        self.exit(2, f"s32s: {message}; see {self.prog} --help\n")
+
+
+def _rate(text: str) -> int:
+    from s32s.system.rate_limit import bytes_a_second
+
+    try:
+        return bytes_a_second(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 512:
+        raise argparse.ArgumentTypeError("it must be a number from 1 to 512")
+    return int(text)

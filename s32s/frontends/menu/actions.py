@@ -1,0 +1,201 @@
+"""All that the menu can do, without a screen: each is a function that the command line has as well.
+
+A desk is one session. It remembers which maps and which role are looked at, and these may differ from the configuration
+until the session ends: a timer goes on as it is configured. Every piece of work opens the state for itself, so it may
+run on any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from s32s.agent import catalog, onboarding
+from s32s.agent.agent import Agent, open_agent
+from s32s.agent.catalog import Update
+from s32s.agent.report import Report
+from s32s.agent.status import EntryStatus, statuses
+from s32s.config import maps, settings
+from s32s.config.maps import Entry, MapSet, Role, S3Path
+from s32s.config.settings import Directories, Settings
+from s32s.core.errors import ConfigError
+from s32s.core.events import Emit
+from s32s.core.plan import Plan, Verb
+from s32s.frontends.render import files
+from s32s.system import processes
+
+#: Whether a plan is carried out; asked with the name of its entry.
+Approve = Callable[[str, Plan], bool]
+
+
+class Desk:
+    """One session of the menu.
+
+    Args:
+        file: the configuration.
+        where: state and cache.
+
+    Raises:
+        ConfigError: the configuration is missing or wrong.
+    """
+
+    def __init__(self, file: Path, where: Directories) -> None:
+        self.file = file
+        self.where = where
+        self.settings: Settings = settings.load(file)
+        self.role: Role = self.settings.role
+        self.source: S3Path = self.settings.maps
+        self.loaded = MapSet((), ())
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether role and maps are those of the configuration."""
+        return self.role is self.settings.role and self.source == self.settings.maps
+
+    def open(self) -> None:
+        """Load the maps, from the cache where there are any.
+
+        Raises:
+            MapError, StoreError, Unreachable: they cannot be had.
+        """
+        with self._machine(writable=True) as agent:
+            self.loaded = agent.load_maps()
+
+    def entries(self) -> list[Entry]:
+        """The entries of this role."""
+        return self.loaded.of(self.role)
+
+    def statuses(self, entries: Sequence[Entry], *, ask_s3: bool) -> list[EntryStatus]:
+        """How the entries stand."""
+        with self._machine(writable=False) as agent:
+            return statuses(entries, self.role, agent, ask_s3=ask_s3)
+
+    def run(
+        self, verb: Verb, names: Sequence[str], *, emit: Emit, stop: threading.Event, approve: Approve | None = None
+    ) -> Report:
+        """Do `verb` for the named entries; the report of a change is left with the state.
+
+        Raises:
+            S32sError: see `runs.run`.
+        """
+        directory = self.where.report if verb.changes else None
+        with self._machine(writable=verb.changes) as agent, files.recorded(emit, directory) as recording:
+            return agent.run(
+                verb,
+                names,
+                role=self.role,
+                maps=self.loaded,
+                emit=recording,
+                stop=stop,
+                approve=approve if verb.changes and self.settings.menu.ask else None,
+            )
+
+    def preview(self) -> Update:
+        """What an update of the maps would bring.
+
+        Raises:
+            MapError, StoreError, Unreachable: nothing would change.
+        """
+        with self._machine(writable=False) as agent:
+            return catalog.preview(self.source, agent.engine, before=self.loaded)
+
+    def take(self, update: Update) -> None:
+        """Work with the maps of a preview from now on; the configured ones are cached."""
+        if update.source == self.settings.maps:
+            with self._machine(writable=True) as agent:
+                catalog.take(update, agent.state)
+        self.source, self.loaded = update.source, update.maps
+
+    def preview_of(self, path: str) -> Update:
+        """The maps at another path, for this session.
+
+        Raises:
+            ConfigError: that is not an S3 path.
+            MapError, StoreError, Unreachable: there are no maps that can be read.
+        """
+        try:
+            source = S3Path.parse(path)
+        except ValueError as exc:
+            raise ConfigError(str(exc)) from exc
+        with self._machine(writable=False) as agent:
+            before = self.loaded if source == self.source else None
+            return catalog.preview(source, agent.engine, before=before)
+
+    def completions(self, text: str) -> list[str]:
+        """Maps paths that begin with `text`."""
+        return onboarding.completions(text, self.settings.s3)
+
+    def switch(self, role: Role) -> None:
+        """Take another role for this session.
+
+        Raises:
+            ConfigError: this machine is not set up for it.
+        """
+        if role is Role.SLAVE and not self.settings.allow:
+            raise ConfigError(
+                "this machine may not write anywhere as a slave", hint='set "allow" first: s32s configure --allow DIR'
+            )
+        self.role = role
+
+    def set_option(self, name: str, value: object) -> None:
+        """Change an option of the menu, here and in the configuration; its comments and order stay.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        self.settings = settings.configure(self.file, {"menu": {name: value}})
+
+    def command(self, name: str, *, on_line: Callable[[str], None], stop: threading.Event) -> int:
+        """Run one of the configuration's own commands; return its exit status."""
+        return processes.run(self.settings.commands[name], on_line=on_line, stop=stop)
+
+    @contextlib.contextmanager
+    def _machine(self, *, writable: bool) -> Iterator[Agent]:
+        mine = self.settings.model_copy(update={"role": self.role, "maps": self.source})
+        with open_agent(mine, directories=self.where, writable=writable, attended=True) as agent:
+            yield agent
+
+
+def needs_question(plan: Plan) -> bool:
+    """Whether a plan takes something away: it deletes, or replaces what is there."""
+    return bool(plan.extras or plan.modified)
+
+
+def asked_once(ask: Approve) -> Approve:
+    """Ask about an entry's plan once; again only when a later plan of it takes away more.
+
+    A run plans again when its source has moved meanwhile, and nobody likes to be asked twice.
+    """
+    approved: dict[str, set[str]] = {}
+
+    def approve(entry: str, plan: Plan) -> bool:
+        taken = {item.path for item in plan.extras} | {put.item.path for put in plan.modified}
+        if not needs_question(plan) or taken <= approved.get(entry, set()):
+            return True
+        if not ask(entry, plan):
+            return False
+        approved[entry] = approved.get(entry, set()) | taken
+        return True
+
+    return approve
+
+
+def entry_facts(entry: Entry, role: Role) -> list[tuple[str, str]]:
+    """What a map says of an entry, for its details."""
+    facts = [("s3", entry.s3)]
+    facts += [(other.value, entry.place(other) or "-") for other in maps.Role]
+    if entry.description:
+        facts.insert(0, ("description", entry.description))
+    if entry.files is not None:
+        facts.append(("files", ", ".join(entry.files)))
+    if entry.ignore:
+        facts.append(("ignore", ", ".join(entry.ignore)))
+    if entry.accept:
+        facts.append(("accept", ", ".join(entry.accept)))
+    facts.append(("manifest", "yes" if entry.manifest else "no"))
+    if role is Role.SLAVE:
+        facts.append(("apply", entry.apply))
+        facts.append(("after", entry.after or "-"))
+    return facts

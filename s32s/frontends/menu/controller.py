@@ -1,0 +1,505 @@
+"""A session of the menu: what a key means where, what is at work, what is shown; without a terminal.
+
+Nothing here waits: whatever touches S3 or the disk is a `Job` on a thread of its own, and `look` sees how it stands.
+What can be done is `desk.py`'s, what is shown `model.py`'s, how it looks `views.py`'s; `app.py` brings the terminal.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from s32s.agent.catalog import Update
+from s32s.agent.runner import summary
+from s32s.agent.status import EntryState, EntryStatus
+from s32s.config.maps import Entry, Role
+from s32s.core import events
+from s32s.core.errors import ConfigError, Declined, Interrupted
+from s32s.core.paths import escape
+from s32s.core.plan import Plan, Verb
+from s32s.frontends.menu import model, views
+from s32s.frontends.menu.actions import Desk, asked_once, entry_facts
+from s32s.frontends.menu.background import Job
+from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, View
+from s32s.frontends.render.layout import count, wrap
+from s32s.frontends.render.plans import plan_lines, telling
+from s32s.frontends.render.statuses import words
+
+_ASKED = 200  # paths of a plan that is asked about
+_MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -1_000_000, "end": 1_000_000}
+#: Keys that have a name instead of a letter.
+NAMED = ("c-c", "escape", "enter", "backspace", *_MOVES)
+_READING = "Up, Down, PgUp, PgDn read   Enter, Esc, q go back"
+_YES_NO = "Go on?   y  yes     n, Enter, Esc  no"
+
+
+class Session:
+    """What stands on the screen, and what happens at a key.
+
+    Args:
+        desk: what can be done.
+        redraw: called, from any thread, when there is something new to see.
+        leave: called when the menu is to be left, with "leave", or "maps" to ask for a path first.
+    """
+
+    def __init__(self, desk: Desk, *, redraw: Callable[[], None], leave: Callable[[str], None]) -> None:
+        self._desk = desk
+        self._redraw = redraw
+        self._leave = leave
+        self._view = View.LIST
+        self._listing = Listing(sort=desk.settings.menu.sort)
+        self._filtering = False
+        self._notice = ""
+        self._text = Text("", [])
+        self._wrapped: tuple[int, int, list[str]] = (0, 0, [])
+        self._size = (80, 24)
+        self._choosing = Choosing("", [("back", "")])
+        self._choose: Callable[[str], None] = lambda word: None
+        self._running: Running | None = None
+        self._statuses: dict[str, EntryStatus] = {}
+        self._found: dict[str, int] = {}
+        self._job: Job[Any] | None = None
+        self._then: Callable[[Job[Any]], None] = lambda job: None
+        self._refresh = threading.Event()
+
+    def begin(self) -> None:
+        """Load the maps."""
+        self._start(lambda job: self._desk.open(), self._opened, "loading the maps …")
+
+    def look_at(self, path: str) -> None:
+        """Fetch the maps at another path, for this session."""
+        self._start(lambda job: self._desk.preview_of(path), self._previewed, f"looking at {path} …")
+
+    def end(self) -> None:
+        """Stop what is at work, and wait a little for its end."""
+        self._refresh.set()
+        if self._job is not None:
+            self._job.stop.set()
+            self._job.join(5.0)
+
+    # -- what is seen
+
+    def lines(self, columns: int, rows: int) -> list[views.Line]:
+        """The picture, for a terminal of this size."""
+        self._size = (columns, rows)
+        if self._view is View.RUN and self._running is not None:
+            return views.run_screen(self._running, now_s=time.monotonic(), columns=columns, rows=rows)
+        if self._view is View.CHOICE:
+            return views.choice_screen(self._choosing, notice=self._notice, columns=columns, rows=rows)
+        if self._view in (View.TEXT, View.QUESTION):
+            wrapped = self._wrap(columns)
+            return views.text_screen(self._text, wrapped=wrapped, footer=self._footer(), columns=columns, rows=rows)
+        return views.list_screen(
+            self._listing,
+            title=self._title(),
+            notice=self._notice,
+            filtering=self._filtering,
+            details=self._desk.settings.menu.details,
+            columns=columns,
+            rows=rows,
+        )
+
+    def _wrap(self, columns: int) -> list[str]:
+        """The text's lines at this width, cut once."""
+        key = (columns, len(self._text.lines))
+        if self._wrapped[:2] != key:
+            lines = [part for line in self._text.lines for part in wrap(line, columns)]
+            self._wrapped = (*key, lines)
+        return self._wrapped[2]
+
+    def _title(self) -> str:
+        changed = "" if self._desk.is_configured else "  (until you leave)"
+        return f"s32s  {self._desk.role.value}  {escape(str(self._desk.source))}{changed}"
+
+    def _footer(self) -> str:
+        return "Ctrl-C stops it" if self._text.live else _READING
+
+    # -- keys
+
+    def press(self, key: str) -> None:
+        """What a key does where we are; a letter, or one of `NAMED`."""
+        if key == "c-c":
+            self._cancel()
+        elif self._filtering:
+            self._filter(key)
+        elif self._view is View.LIST:
+            self._press_in_list(key)
+        elif self._view is View.CHOICE:
+            self._press_in_choice(key)
+        elif self._view is View.QUESTION:
+            self._press_in_question(key)
+        elif self._view is View.TEXT:
+            if key in _MOVES:
+                self._read_on(_MOVES[key])
+            elif key in ("enter", "escape", "q") and not self._text.live:
+                self._back()
+
+    def _read_on(self, by: int) -> None:
+        columns, rows = self._size
+        self._text.scroll(by, length=len(self._wrap(columns)), height=rows - 2)
+
+    def _press_in_list(self, key: str) -> None:
+        self._notice = ""
+        row = self._listing.chosen
+        if key in _MOVES:
+            self._listing.move(_MOVES[key])
+        elif key == "escape":
+            self._listing.filter = ""
+        elif key == "q":
+            self._leave("leave")
+        elif key == "/":
+            self._filtering = True
+        elif key in ("enter", "s") and row:
+            self._go(Verb.SYNC, [row.name])
+        elif key == "c" and row:
+            self._go(Verb.COPY, [row.name])
+        elif key == "d" and row:
+            self._go(Verb.DRYRUN, [row.name])
+        elif key == "a" and row:
+            shown = count(len(self._listing.visible()), "entry")
+            verbs = [("dryrun", "show what sync would do"), ("copy", "delete nothing"), ("sync", "make exactly equal")]
+            self._offer(f"All {shown}", verbs, self._go_all)
+        elif key == "i" and row:
+            self._inform(row)
+        elif key == "u":
+            self._start(lambda job: self._desk.preview(), self._previewed, "fetching the maps …")
+        elif key == "m":
+            self._leave("maps")
+        elif key == "r":
+            self._offer("Role, until you leave", model.roles(self._desk.role), self._switch)
+        elif key == "x":
+            commands = self._desk.settings.commands
+            if commands:
+                self._offer("Own commands", list(commands.items()), self._command)
+            else:
+                self._notice = "the configuration has no [commands]"
+        elif key == "o":
+            self._offer_options()
+        elif key in ("?", "h"):
+            self._read("Help", list(model.HELP))
+
+    def _press_in_choice(self, key: str) -> None:
+        if key in _MOVES:
+            self._choosing.move(1 if _MOVES[key] > 0 else -1)
+        elif key in ("escape", "q"):
+            self._back()
+        elif key in ("enter", " "):
+            self._notice = ""
+            self._choose(self._choosing.choices[self._choosing.cursor][0])
+
+    def _press_in_question(self, key: str) -> None:
+        if key in _MOVES:
+            self._read_on(_MOVES[key])
+        elif key in ("y", "Y", "n", "N", "enter", "escape", "q"):
+            self._answer(yes=key in ("y", "Y"))
+
+    def _filter(self, key: str) -> None:
+        if key in ("enter", *_MOVES):
+            self._filtering = False
+            if key in _MOVES:
+                self._listing.move(_MOVES[key])
+        elif key == "escape":
+            self._filtering = False
+            self._listing.filter = ""
+        elif key == "backspace":
+            self._listing.filter = self._listing.filter[:-1]
+        elif len(key) == 1:
+            self._listing.filter += key
+            self._listing.cursor = 0
+
+    def click(self, tag: views.Tag) -> None:
+        """A click on what was painted with this tag."""
+        kind, value = tag
+        if kind == "key":
+            self.press(str(value))
+        elif self._view is View.CHOICE:
+            self._choosing.cursor = int(value)
+            self.press("enter")
+        else:
+            self._listing.cursor = int(value)
+
+    def _cancel(self) -> None:
+        """Ctrl-C: stops what is at work; where nothing is, leaves."""
+        if self._view is View.QUESTION:
+            self._answer(yes=False)
+        if self._job is not None:
+            self._job.stop.set()
+            if self._running is not None:
+                self._running.stopping = True
+        elif self._view is View.LIST and not self._filtering:
+            self._leave("leave")
+        elif self._view is not View.RUN:
+            self._filtering = False
+            self._back()
+
+    def _back(self) -> None:
+        self._view = View.LIST
+        self._notice = ""
+
+    # -- work beside
+
+    def _start(self, work: Callable[[Job[Any]], object], then: Callable[[Job[Any]], None], notice: str) -> None:
+        """Begin a job; `then` is told when it has come to its end."""
+        if self._job is not None:
+            self._notice = "one thing after the other: something is still at work"
+            return
+        self._notice = notice
+        self._then = then
+        self._job = Job(work, changed=self._redraw)
+
+    def look(self) -> None:
+        """See how the job stands: before each picture, on the screen's own thread."""
+        job = self._job
+        if job is None:
+            return
+        if job.question is not None and self._view is not View.QUESTION:
+            self._ask(*job.question)
+        elif not job.is_running and (self._view in (View.LIST, View.RUN) or self._text.live):
+            # Who reads or chooses something is not torn away from it.
+            self._job = None
+            self._notice = ""
+            self._then(job)
+
+    def _opened(self, job: Job[Any]) -> None:
+        if job.error is not None:
+            self._notice = job.said()
+        self._reload()
+
+    def _reload(self) -> None:
+        """Show the entries, and find out beside how they stand."""
+        entries = self._desk.entries()
+        known = {row.name: row for row in self._listing.rows}
+        self._listing.rows = [known.get(entry.name) or Row(entry.name, "") for entry in entries]
+        for row, entry in zip(self._listing.rows, entries, strict=True):
+            row.direction = " > ".join(entry.direction(self._desk.role))
+        if not entries and not self._notice:
+            self._notice = f"no entry of the maps has a {self._desk.role.value}: r takes another role, m other maps"
+        self._refresh.set()
+        self._refresh = stop = threading.Event()
+        threading.Thread(target=self._find_out, args=(entries, stop), daemon=True).start()
+
+    def _find_out(self, entries: Sequence[Entry], stop: threading.Event) -> None:
+        """Fill the rows: at first from this machine's memory, then with what S3 says."""
+        rows = {row.name: row for row in self._listing.rows}
+        try:
+            for ask_s3 in (False, True):
+                for status in self._desk.statuses(entries, ask_s3=ask_s3):
+                    if stop.is_set():
+                        return
+                    self._statuses[status.name] = status
+                    self._fill(rows[status.name], status)
+                self._redraw()
+        except Exception as exc:  # the list is there all the same; what is wrong shows at the next run
+            self._notice = f"the state of the entries is not known: {exc}"
+        self._redraw()
+
+    def _fill(self, row: Row, status: EntryStatus) -> None:
+        row.last = time.strftime("%d %b %H:%M", time.localtime(status.last.time_s)) if status.last else "-"
+        row.kind, row.state = status.state, words(status)
+        work = self._found.get(row.name)
+        if work is not None and status.state in (EntryState.UP_TO_DATE, EntryState.NEVER_RUN):
+            row.kind = EntryState.NOT_COMPARED if work else EntryState.UP_TO_DATE
+            row.state = f"{work:,} to do" if work else "up to date"
+        row.details = tuple(
+            text
+            for text in (
+                f"{escape(status.source)} > {escape(status.target)}",
+                f"last: {status.last.text}" if status.last else "it has never run here",
+                status.trouble,
+            )
+            if text
+        )
+
+    # -- runs
+
+    def _go_all(self, word: str) -> None:
+        self._go(Verb(word), [row.name for row in self._listing.visible()])
+
+    def _go(self, verb: Verb, names: Sequence[str]) -> None:
+        if self._job is not None:
+            self._notice = "one thing after the other: something is still at work"
+            return
+        running = Running(verb, {name: model.Progress(name) for name in names}, began_s=time.monotonic())
+        self._running = running
+        self._view = View.RUN
+
+        def emit(event: events.Event) -> None:
+            outcome = ""
+            if isinstance(event, events.EntryFinished):
+                outcome = _outcome(event)
+            running.on_event(event, time.monotonic(), outcome)
+
+        self._start(
+            lambda job: self._desk.run(verb, names, emit=emit, stop=job.stop, approve=asked_once(job.ask)),
+            lambda job: self._ran(job, running),
+            "",
+        )
+
+    def _ask(self, entry: str, plan: Plan) -> None:
+        self._view = View.QUESTION
+        lines = ["", *plan_lines(plan, most=_ASKED, colour=False)]
+        verb = self._running.verb.value if self._running else ""
+        self._text = Text(f"{verb} {escape(entry)}: this deletes or replaces files", lines, question=_YES_NO)
+        self._wrapped = (0, 0, [])
+
+    def _answer(self, *, yes: bool) -> None:
+        self._view = View.RUN
+        if self._job is not None:
+            self._job.answer(yes)
+
+    def _ran(self, job: Job[Any], running: Running) -> None:
+        lines: list[str] = []
+        if isinstance(job.error, Interrupted):
+            hint = job.error.hint or "what was not yet begun is as it was"
+            lines += ["", f"  Stopped: {hint}."]
+        elif job.error is not None:
+            lines += ["", f"  {job.said()}"]
+        lines.append("")
+        for entry in running.entries.values():
+            plan = running.plans.get(entry.name)
+            told = entry.outcome or "not begun"
+            lines += f"  {escape(entry.name)}: {told}".splitlines()
+            if plan is not None and running.verb is Verb.DRYRUN and (not plan.is_empty or plan.rejected):
+                lines += [f"  {line}" for line in plan_lines(plan, most=None, colour=False)]
+                lines.append("")
+            elif plan is not None and plan.rejected:
+                lines += [f"  ! rejected  {escape(gone.path)}  ({escape(gone.reason)})" for gone in plan.rejected]
+            if plan is not None and running.verb is Verb.DRYRUN:
+                work = len(telling(put.item for put in plan.puts)) + len(telling(plan.extras))
+                self._found[entry.name] = work
+            elif plan is not None:
+                self._found.pop(entry.name, None)
+        lines += [f"  {line}" for line in running.warnings]
+        ended = list(running.entries.values())
+        numbers = {
+            "done": sum(bool(entry.outcome) and not entry.failed and not entry.stopped for entry in ended),
+            "failed": sum(entry.failed for entry in ended),
+            "stopped": sum(entry.stopped for entry in ended),
+        }
+        told = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
+        self._read(f"{running.verb.value}: {told or 'nothing was begun'}", lines)
+        self._running = None
+        self._reload()
+
+    # -- the other screens
+
+    def _read(self, title: str, lines: list[str]) -> None:
+        self._text = Text(title, lines)
+        self._wrapped = (0, 0, [])
+        self._view = View.TEXT
+
+    def _offer(self, title: str, choices: list[tuple[str, str]], choose: Callable[[str], None]) -> None:
+        self._choosing = Choosing(title, choices)
+        self._choose = choose
+        self._view = View.CHOICE
+
+    def _inform(self, row: Row) -> None:
+        entry = next(entry for entry in self._desk.entries() if entry.name == row.name)
+        facts = [(name, escape(value)) for name, value in entry_facts(entry, self._desk.role)]
+        status = self._statuses.get(row.name)
+        facts.append(("state", row.state))
+        if status is not None and status.last is not None:
+            facts.append(("last run", f"{row.last}: {status.last.text}"))
+            facts.append(("generation", str(status.last.generation or "-")))
+        if status is not None and status.trouble:
+            facts.append(("trouble", status.trouble))
+        wide = max(len(name) for name, _ in facts)
+        lines = [f"  {name:<{wide}}  {value}" for name, value in facts]
+        self._read(escape(entry.name), ["", *(part for line in lines for part in line.splitlines())])
+
+    def _previewed(self, job: Job[Any]) -> None:
+        if job.error is not None:
+            self._read("The maps stay as they were", ["", *f"  {job.said()}".splitlines()])
+            return
+        update = job.result
+        assert isinstance(update, Update)  # what `preview` returns
+        lines = [""]
+        for sign, word, names in (
+            ("+", "new", update.new),
+            ("~", "changed", update.changed),
+            ("-", "gone", update.gone),
+        ):
+            lines += [f"  {sign} {word:<8} {escape(name)}" for name in names]
+        if len(lines) == 1 and update.source == self._desk.source:
+            self._desk_take(update)
+            self._notice = f"the maps have not changed: {count(len(update.maps.entries), 'entry')}"
+            return
+        title = f"Maps of {update.source}: {count(len(update.maps.entries), 'entry')}"
+        self._offer(
+            title,
+            [("take", "work with these maps"), ("leave", "keep those that are there")],
+            lambda word: self._take(word, update),
+        )
+        self._notice = "; ".join(line.strip() for line in lines[1:12])
+
+    def _take(self, word: str, update: Update) -> None:
+        self._back()
+        if word == "take":
+            self._desk_take(update)
+
+    def _desk_take(self, update: Update) -> None:
+        self._start(lambda job: self._desk.take(update), self._opened, "")
+
+    def _switch(self, word: str) -> None:
+        self._back()
+        try:
+            self._desk.switch(Role(word))
+        except ConfigError as exc:
+            self._notice = str(exc)
+        self._found.clear()
+        self._listing.rows = []
+        self._reload()
+
+    def _command(self, name: str) -> None:
+        text = Text(f"command {name}", [""], live=True)
+        self._text = text
+        self._view = View.TEXT
+
+        def on_line(line: str) -> None:
+            text.lines.append(f"  {escape(line)}")
+            text.top = 1_000_000  # follow the newest line
+
+        def ended(job: Job[Any]) -> None:
+            text.live = False
+            said = job.said() or f"it ended with status {job.result}"
+            text.lines += ["", f"  {'stopped: ' if job.stop.is_set() else ''}{said}"]
+            text.top = 1_000_000
+
+        self._start(lambda job: self._desk.command(name, on_line=on_line, stop=job.stop), ended, "")
+
+    def _offer_options(self) -> None:
+        now = self._desk.settings.menu
+        self._offer(
+            "Options",
+            [
+                ("sort", f"order of the entries: {now.sort}"),
+                ("ask", f"ask before something is deleted or replaced: {'yes' if now.ask else 'no'}"),
+                ("details", f"show details below the list: {'yes' if now.details else 'no'}"),
+            ],
+            self._set_option,
+        )
+
+    def _set_option(self, name: str) -> None:
+        now = self._desk.settings.menu
+        orders = ["map", "name", "state"]
+        value = orders[(orders.index(now.sort) + 1) % 3] if name == "sort" else not getattr(now, name)
+        cursor = self._choosing.cursor
+        try:
+            self._desk.set_option(name, value)
+        except ConfigError as exc:
+            self._notice = str(exc)
+        self._listing.sort = self._desk.settings.menu.sort
+        self._offer_options()
+        self._choosing.cursor = cursor
+
+
+def _outcome(event: events.EntryFinished) -> str:
+    if event.error is None:
+        return summary(event)
+    if isinstance(event.error, Interrupted):
+        return f"stopped; {event.error.hint}"
+    if isinstance(event.error, Declined):
+        return str(event.error)
+    return f"FAILED: {event.error}"

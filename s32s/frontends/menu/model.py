@@ -1,0 +1,269 @@
+"""What the menu shows and what can be chosen now: plain values and decisions, without a terminal.
+
+`app.py` turns keys into calls here and paints what comes out, `paint.py` says how it looks. Nothing here knows S3,
+disk, threads or the clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from s32s.agent.status import EntryState
+from s32s.config.maps import Role
+from s32s.core import events
+from s32s.core.errors import Declined, Interrupted
+from s32s.core.plan import Plan, Verb
+
+
+class View(enum.Enum):
+    """Which screen is up."""
+
+    LIST = "list"
+    TEXT = "text"
+    RUN = "run"
+    QUESTION = "question"
+    CHOICE = "choice"
+
+
+@dataclass(slots=True)
+class Row:
+    """One entry in the list.
+
+    Attributes:
+        direction: from > to.
+        last: when it ran last, for people.
+        state: in a word or two.
+        kind: of the state; None as long as it is not known.
+        details: lines for the pane below the list.
+    """
+
+    name: str
+    direction: str
+    last: str = "-"
+    state: str = "…"
+    kind: EntryState | None = None
+    details: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Listing:
+    """The entries, which of them are seen, and the one under the cursor."""
+
+    rows: list[Row] = field(default_factory=list)
+    sort: str = "map"
+    filter: str = ""
+    cursor: int = 0
+    top: int = 0
+
+    def visible(self) -> list[Row]:
+        """The rows that pass the filter, in the chosen order."""
+        wanted = self.filter.casefold()
+        found = [row for row in self.rows if wanted in row.name.casefold() or wanted in row.direction.casefold()]
+        if self.sort == "name":
+            return sorted(found, key=lambda row: row.name.casefold())
+        if self.sort == "state":
+            return sorted(found, key=lambda row: (_urgency(row.kind), row.name.casefold()))
+        return found
+
+    @property
+    def chosen(self) -> Row | None:
+        """The row under the cursor."""
+        rows = self.visible()
+        return rows[min(self.cursor, len(rows) - 1)] if rows else None
+
+    def move(self, by: int) -> None:
+        """Move the cursor, as far as there are rows."""
+        self.cursor = max(0, min(self.cursor + by, len(self.visible()) - 1))
+
+    def scroll(self, height: int) -> None:
+        """Keep the cursor within the `height` rows that are seen."""
+        count = len(self.visible())
+        self.cursor = max(0, min(self.cursor, count - 1))
+        if self.cursor < self.top:
+            self.top = self.cursor
+        elif self.cursor >= self.top + height:
+            self.top = self.cursor - height + 1
+        self.top = max(0, min(self.top, count - height))
+
+
+@dataclass(slots=True)
+class Text:
+    """Lines that one reads and scrolls.
+
+    Attributes:
+        question: asked below them; empty for none.
+        live: whether lines are still added by what is at work.
+    """
+
+    title: str
+    lines: list[str]
+    top: int = 0
+    question: str = ""
+    live: bool = False
+
+    def scroll(self, by: int, *, length: int, height: int) -> None:
+        """Move what is seen of `length` lines, which are more than `lines` where these are wrapped."""
+        last = max(0, length - height)
+        self.top = max(0, min(min(self.top, last) + by, last))
+
+
+@dataclass(slots=True)
+class Choosing:
+    """A short list of which one is taken."""
+
+    title: str
+    choices: Sequence[tuple[str, str]]
+    cursor: int = 0
+
+    def move(self, by: int) -> None:
+        """Move the cursor, around the ends."""
+        self.cursor = (self.cursor + by) % len(self.choices)
+
+
+@dataclass(slots=True)
+class Progress:
+    """One entry of a run."""
+
+    name: str
+    phase: str = "waiting"
+    files: int = 0
+    files_of: int = 0
+    size: int = 0
+    size_of: int = 0
+    began_s: float | None = None
+    outcome: str = ""
+    failed: bool = False
+    stopped: bool = False
+
+    def left_s(self, now_s: float) -> float | None:
+        """Seconds that the rest will take at the rate so far; None while nobody can know."""
+        if self.began_s is None or not self.size or now_s <= self.began_s:
+            return None
+        return (self.size_of - self.size) * (now_s - self.began_s) / self.size
+
+
+@dataclass(slots=True)
+class Running:
+    """A run as far as it has come, folded from its events."""
+
+    verb: Verb
+    entries: dict[str, Progress]
+    plans: dict[str, Plan] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    began_s: float = 0.0
+    stopping: bool = False
+
+    @property
+    def done(self) -> int:
+        """How many entries have come to their end."""
+        return sum(1 for entry in self.entries.values() if entry.outcome)
+
+    @property
+    def size(self) -> int:
+        """Bytes moved, of all entries."""
+        return sum(entry.size for entry in self.entries.values())
+
+    @property
+    def files(self) -> int:
+        """Files moved, of all entries."""
+        return sum(entry.files for entry in self.entries.values())
+
+    def on_event(self, event: events.Event, now_s: float, outcome: str = "") -> None:
+        """Take a fact in; `outcome` is the line that sums a finished entry up."""
+        entry = self.entries.setdefault(event.entry, Progress(event.entry))
+        match event:
+            case events.EntryStarted():
+                entry.phase = "starting"
+            case events.Phase():
+                entry.phase = event.what
+                if event.what == "moving files":
+                    entry.began_s = now_s
+            case events.Waiting():
+                entry.phase = event.text
+            case events.Planned():
+                self.plans[event.entry] = event.plan
+                entry.files = entry.size = 0
+                entry.files_of = sum(1 for put in event.plan.puts if put.needs_bytes)
+                entry.size_of = event.plan.size
+            case events.Progress():
+                entry.size += event.size
+            case events.FilePut():
+                entry.files += 1
+            case events.Restarted():
+                self.warnings.append(f"{event.entry}: starting over (turn {event.attempt}): {event.reason}")
+            case events.Warned():
+                self.warnings.append(f"{event.entry}: {event.text}")
+            case events.Output():
+                self.warnings.append(f"{event.entry}: {event.command}: {event.line}")
+            case events.EntryFinished():
+                entry.outcome = outcome or "done"
+                entry.stopped = isinstance(event.error, Interrupted | Declined)
+                entry.failed = event.error is not None and not entry.stopped
+                entry.phase = "ended"
+                if event.plan is not None:
+                    self.plans[event.entry] = event.plan
+
+
+#: The keys of the list, and what they do, in the order in which they are shown.
+KEYS = (
+    ("Enter", "sync"),
+    ("c", "copy"),
+    ("d", "dryrun"),
+    ("a", "all"),
+    ("i", "info"),
+    ("/", "filter"),
+    ("u", "update maps"),
+    ("m", "other maps"),
+    ("r", "role"),
+    ("x", "commands"),
+    ("o", "options"),
+    ("?", "help"),
+    ("q", "leave"),
+)
+
+HELP = """\
+s32s keeps directories on many servers equal to a directory on one computer, with S3 in the middle.
+
+The role of this machine is the direction:
+  master   its directory  >  the S3 path
+  slave    the S3 path    >  its directory
+  mirror   the S3 path    >  another S3 path
+
+A verb is how far to go:
+  Enter, s   sync: make the destination exactly equal to the source
+  c          copy: bring new and modified files over, delete nothing
+  d          dryrun: show what a sync would do, change nothing
+  a          all: the same for every entry that is shown
+
+Before anything is deleted or replaced you see the plan and are asked.
+
+  Up, Down, PgUp, PgDn, Home, End   move; a click chooses
+  /          filter by a part of the name or path; Esc takes the filter away
+  i          what the maps say of an entry, and how its last run ended
+  u          fetch the maps again; shows what would change before it is taken
+  m          look at the maps at another path, until you leave
+  r          take another role, until you leave
+  x          run one of this machine's own commands
+  o          options: order, asking, details
+  q          leave; Ctrl-C stops what is running
+
+To set this machine up again: s32s configure""".splitlines()
+
+
+def roles(now: Role) -> list[tuple[str, str]]:
+    """The roles to choose from, the present one first."""
+    meanings = {
+        Role.MASTER: "directory > S3 path",
+        Role.SLAVE: "S3 path > directory",
+        Role.MIRROR: "S3 path > another S3 path",
+    }
+    ordered = [now, *(role for role in Role if role is not now)]
+    return [(role.value, meanings[role]) for role in ordered]
+
+
+def _urgency(kind: EntryState | None) -> int:
+    if kind in (EntryState.FAILED, EntryState.UNFINISHED_PUSH):
+        return 0
+    return {EntryState.UP_TO_DATE: 3, EntryState.NEVER_RUN: 2}.get(kind, 1) if kind else 1

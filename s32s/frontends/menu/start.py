@@ -1,0 +1,101 @@
+"""Where the menu begins: which kind of terminal is there, and is there a configuration yet?
+
+A real terminal gets the screen, a poor one or a pipe the same as numbered questions; where nobody can answer (a timer,
+cron), it is said what to run instead.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from s32s.config import settings
+from s32s.core.errors import UsageError
+from s32s.frontends.menu.actions import Desk
+from s32s.frontends.menu.prompter import Asker, Left, PlainAsker
+
+if TYPE_CHECKING:
+    from s32s.config.settings import Settings
+
+
+def menu(config: str | None, environment: Mapping[str, str]) -> int:
+    """Open the menu, after the first questions where there is no configuration yet; return the exit status.
+
+    Raises:
+        UsageError: nobody is there.
+        ConfigError: the configuration is wrong.
+    """
+    asker = _asker(environment)
+    try:
+        return _menu(asker, settings.find(config, environment), environment)
+    except KeyboardInterrupt:  # between two questions
+        return 130
+
+
+def _menu(asker: Asker, file: Path, environment: Mapping[str, str]) -> int:
+    if not file.exists() and not _set_up(asker, file, None):
+        return 0
+    desk = Desk(file, settings.directories(environment))
+    if isinstance(asker, PlainAsker):
+        from s32s.frontends.menu.plain import PlainMenu
+
+        PlainMenu(desk, asker, environment).run()
+    else:
+        from s32s.frontends.menu.app import Menu
+
+        Menu(desk, asker, environment).run()
+    return 0
+
+
+def configure(file: Path, environment: Mapping[str, str]) -> int:
+    """Ask the first questions, with today's values as defaults; return the exit status.
+
+    Raises:
+        UsageError: nobody is there.
+        ConfigError: the configuration is wrong, or cannot be written.
+    """
+    asker = _asker(environment)
+    try:
+        return 0 if _set_up(asker, file, settings.load(file) if file.exists() else None) else 130
+    except KeyboardInterrupt:
+        return 130
+
+
+def _set_up(asker: Asker, file: Path, today: Settings | None) -> bool:
+    from s32s.frontends.menu.wizard import set_up
+
+    try:
+        set_up(asker, file, today)
+    except Left:
+        asker.say("nothing was written")
+        return False
+    return True
+
+
+def _asker(environment: Mapping[str, str]) -> Asker:
+    if _is_nobody(sys.stdin):
+        raise UsageError(
+            "this is not a terminal, so nothing can be asked",
+            hint='a timer or script runs "s32s sync", or "s32s configure" with --role and --maps; see s32s help',
+        )
+    # Ctrl-C ends a question or a piece of work here, not the program.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.stdin.isatty() and sys.stdout.isatty() and environment.get("TERM", "dumb") not in ("dumb", "unknown", ""):
+        from s32s.frontends.menu.prompts import PromptAsker
+
+        return PromptAsker()
+    return PlainAsker()
+
+
+def _is_nobody(stream: object) -> bool:
+    """Whether nothing can ever be read there: it is closed, or the null device of cron and systemd."""
+    try:
+        status = os.fstat(stream.fileno())  # type: ignore[attr-defined] # None where it is closed: AttributeError
+        return stat.S_ISCHR(status.st_mode) and not os.isatty(stream.fileno())  # type: ignore[attr-defined] # as above
+    except (AttributeError, OSError, ValueError):
+        return True

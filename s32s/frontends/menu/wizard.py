@@ -1,0 +1,220 @@
+"""The questions that set a machine up, asked once and answered without starting over.
+
+The path of the maps is tried at once: credentials, endpoint and maps are tested together, and what is wrong is said and
+can be corrected by itself. Nothing is written before the last answer.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from s32s.agent import onboarding
+from s32s.config.maps import MapSet, Role, S3Path
+from s32s.config.settings import S3Settings, Settings, allow_problem, configure, link_problem
+from s32s.core.errors import CredentialsError, S32sError
+from s32s.core.paths import escape, some
+from s32s.frontends.menu.prompter import Asker, Choice, Left
+from s32s.frontends.render.layout import count
+
+_SHOWN = 10  # targets of the maps
+_ROLES = [
+    Choice("slave", "a server: its directories become what S3 holds"),
+    Choice("master", "the computer with the originals: it pushes them to S3"),
+    Choice("more", "other roles"),
+]
+_MORE = [
+    Choice("mirror", "keeps one S3 path equal to another one"),
+    Choice("back", "to slave and master"),
+]
+_CORRECT = [
+    Choice("path", "another path of the maps"),
+    Choice("server", "another S3 server"),
+    Choice("profile", "another AWS profile of ~/.aws"),
+    Choice("region", "the AWS region"),
+    Choice("again", "try the same again"),
+    Choice("leave", "write nothing"),
+]
+_MAKE = [
+    Choice("make", "make it when the configuration is written"),
+    Choice("later", "you make it before the first sync"),
+]
+_WAYS = (
+    "There are three usual ways to give credentials:",
+    "  - a profile in ~/.aws/credentials, as `aws configure` writes it",
+    "  - the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "  - the role of this machine, where it runs at AWS",
+)
+
+
+def set_up(asker: Asker, file: Path, today: Settings | None) -> Settings:
+    """Ask for a configuration and write it.
+
+    Args:
+        file: the configuration; its other keys, comments and order stay.
+        today: what holds now, as defaults.
+
+    Raises:
+        Left: the person has gone; nothing was written.
+        ConfigError: the file cannot be written.
+    """
+    asker.say("s32s keeps directories on many servers equal to a directory on one computer, with S3 in the middle.")
+    asker.say(f"These questions set this machine up. The answers are written to {file} after the last one.")
+    asker.say()
+    role = _ask_role(asker, today)
+    asker.say()
+    source, connection, loaded = _ask_maps(asker, today)
+    mine = loaded.of(role)
+    asker.say(f"  {count(len(loaded.entries), 'entry')} found, {len(mine):,} of them for a {role.value}")
+    allow: list[str] = []
+    missing: list[str] = []
+    if role is Role.SLAVE:
+        asker.say()
+        allow = _ask_allow(asker, loaded, today)
+        missing = _ask_missing(asker, allow)
+    written = configure(
+        file,
+        {
+            "role": role.value,
+            "maps": str(source),
+            "allow": allow or None,
+            "s3": {
+                "endpoint_url": connection.endpoint_url or "",
+                "profile": connection.profile or "",
+                "region": connection.region or "",
+            },
+        },
+    )
+    asker.say()
+    asker.say(f"wrote {file}")
+    for directory in missing:
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as exc:
+            asker.say(f"note: {directory} cannot be made: {exc.strerror}; make it before the first sync")
+        else:
+            asker.say(f"made {directory}")
+    return written
+
+
+def _ask_role(asker: Asker, today: Settings | None) -> Role:
+    default = today.role.value if today else "slave"
+    while True:
+        choices = _ROLES if default != "mirror" else [*_ROLES[:2], _MORE[0]]
+        word = asker.choose("What is this machine?", choices, default=default)
+        if word == "more":
+            word = asker.choose("Other roles:", _MORE)
+        if word != "back":
+            return Role(word)
+
+
+def _ask_maps(asker: Asker, today: Settings | None) -> tuple[S3Path, S3Settings, MapSet]:
+    connection = today.s3 if today else S3Settings()
+    connection = _ask_connection(asker, connection, "server")
+    asker.say("Map files on S3 say which directory goes where. They lie below one path, such as my-bucket/maps.")
+    path = str(today.maps) if today else ""
+    correct = "path"
+    while True:
+        if correct == "path":
+            tried = connection
+            path = asker.ask(
+                "S3 path of the maps",
+                default=path,
+                check=_path_problem,
+                complete=lambda text, tried=tried: onboarding.completions(text, tried),  # type: ignore[misc] # bound now
+            )
+        elif correct != "again":
+            connection = _ask_connection(asker, connection, correct)
+        source, trying = S3Path.parse(path), connection
+        try:
+            return (
+                source,
+                connection,
+                asker.wait(
+                    f"  looking at {source} … (Ctrl-C stops waiting)",
+                    lambda source=source, trying=trying: onboarding.look(source, trying),  # type: ignore[misc] # bound now
+                ),
+            )
+        except Left:
+            asker.say("  There was no answer yet.")
+        except S32sError as exc:
+            asker.say(f"  That did not work: {exc}")
+            for line in _WAYS if isinstance(exc, CredentialsError) else ():
+                asker.say(f"  {line}")
+        correct = asker.choose("What do you want to correct?", _CORRECT, default="path")
+        if correct == "leave":
+            raise Left
+
+
+def _ask_connection(asker: Asker, connection: S3Settings, what: str) -> S3Settings:
+    if what == "server":
+        now = connection.endpoint_url or ""
+        aws = "- for AWS" if now else "Enter for AWS"
+        answer = asker.ask(f"S3 server ({aws}, or such as http://nas:9000)", default=now, check=_address_problem)
+        return connection.model_copy(update={"endpoint_url": None if answer in ("", "-") else answer})
+    now = getattr(connection, what) or ""
+    answer = asker.ask(f"Name of the {what} (- for the default)", default=now)
+    return connection.model_copy(update={what: None if answer in ("", "-") else answer})
+
+
+def _ask_allow(asker: Asker, loaded: MapSet, today: Settings | None) -> list[str]:
+    asker.say("A slave writes only strictly below the directories that it is allowed.")
+    targets = [entry for entry in loaded.entries if entry.slave is not None]
+    if targets:
+        asker.say("The maps speak of these:")
+    for entry in targets[:_SHOWN]:
+        asker.say(f"  {escape(entry.slave or '')}  ({escape(entry.name)})")
+    if len(targets) > _SHOWN:
+        asker.say(f"  and {len(targets) - _SHOWN:,} more")
+    default = list(today.allow) if today and today.allow else onboarding.proposed_allow(loaded)
+    allow_system = today is not None and today.allow_system
+    answer = asker.ask(
+        "Allowed directories, with commas between",
+        default=", ".join(default),
+        check=lambda text: _allow_problem(text, allow_system=allow_system),
+    )
+    allow = _split(answer)
+    outside = onboarding.outside(loaded, allow)
+    if outside:
+        asker.say(f"  note: these entries lie outside and will be refused: {some(outside)}")
+    return allow
+
+
+def _ask_missing(asker: Asker, allow: list[str]) -> list[str]:
+    """Which of the allowed directories that do not exist yet are made."""
+    missing = [directory for directory in allow if not os.path.isdir(directory)]
+    return [
+        directory
+        for directory in missing
+        if asker.choose(f"{directory} does not exist yet. Make it?", _MAKE, default="make") == "make"
+    ]
+
+
+def _path_problem(text: str) -> str | None:
+    if not text:
+        return "write bucket/prefix, such as my-bucket/maps"
+    try:
+        S3Path.parse(text)
+    except ValueError as exc:
+        return str(exc)
+    return None
+
+
+def _address_problem(text: str) -> str | None:
+    if text in ("", "-") or text.startswith(("http://", "https://")):
+        return None
+    return "it begins with http:// or https://"
+
+
+def _allow_problem(text: str, *, allow_system: bool) -> str | None:
+    directories = _split(text)
+    if not directories:
+        return "name one directory at least"
+    problems = (
+        allow_problem(directory, allow_system=allow_system) or link_problem(directory) for directory in directories
+    )
+    return next((problem for problem in problems if problem), None)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,101 @@
+"""Events for machines: one JSON object a line on standard output. Fields are only ever added."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any, TextIO
+
+from s32s.core import events
+from s32s.core.errors import S32sError
+from s32s.core.events import Event
+from s32s.core.plan import Plan
+
+
+class Lines:
+    """Writes the events of a run; pass `on_event` as `emit`. Thread-safe.
+
+    Args:
+        plan: also write every path of the plans, as a dry run does.
+    """
+
+    def __init__(self, *, plan: bool = False, out: TextIO | None = None) -> None:
+        self._plan = plan
+        self._out = out or sys.stdout
+        self._guard = threading.Lock()
+
+    def on_event(self, event: Event) -> None:
+        """Write one event, unless it is of use to a screen only."""
+        facts = self._facts(event)
+        if facts is not None:
+            self.write(facts)
+
+    def write(self, facts: dict[str, Any]) -> None:
+        """Write one object."""
+        # ASCII only: a reader with another locale gets the same text, and no control character can slip through.
+        line = json.dumps(facts)
+        with self._guard:
+            print(line, file=self._out, flush=True)
+
+    def _facts(self, event: Event) -> dict[str, Any] | None:
+        match event:
+            case events.EntryStarted():
+                return {"event": "started", "entry": event.entry, "source": event.source, "target": event.target}
+            case events.Planned():
+                return {"event": "planned", "entry": event.entry, **plan_facts(event.plan, paths=self._plan)}
+            case events.Restarted():
+                return {"event": "started_over", "entry": event.entry, "turn": event.attempt, "reason": event.reason}
+            case events.Waiting():
+                return {"event": "waiting", "entry": event.entry, "text": event.text}
+            case events.Warned():
+                return {"event": "warning", "entry": event.entry, "text": event.text}
+            case events.Output():
+                return {"event": "output", "entry": event.entry, "command": event.command, "line": event.line}
+            case events.EntryFinished():
+                return {
+                    "event": "finished",
+                    "entry": event.entry,
+                    "ok": event.error is None,
+                    "due": event.due,
+                    "changed": event.changed,
+                    "seconds": round(event.seconds, 3),
+                    "generation": event.generation,
+                    **({"error": error_facts(event.error)} if event.error else {}),
+                }
+            case _:
+                return None
+
+
+def plan_facts(plan: Plan, *, paths: bool) -> dict[str, Any]:
+    """Counts of a plan, and on demand every path."""
+    facts: dict[str, Any] = {
+        "new": len(plan.new),
+        "modified": len(plan.modified),
+        "deleted": len(plan.extras),
+        "rejected": len(plan.rejected),
+        "unchanged": len(plan.unchanged),
+        "files": plan.source_files,
+        "bytes": plan.size,
+        "new_bytes": sum(put.item.size for put in plan.new),
+        "modified_bytes": sum(put.item.size for put in plan.modified if put.needs_bytes),
+        "deleted_bytes": sum(item.size for item in plan.extras),
+    }
+    if paths:
+        facts["paths"] = {
+            "new": [put.item.path for put in plan.new],
+            "modified": [{"path": put.item.path, "reason": put.reason.value} for put in plan.modified],
+            "deleted": [item.path for item in plan.extras],
+            "rejected": [{"path": rejection.path, "reason": rejection.reason} for rejection in plan.rejected],
+        }
+    return facts
+
+
+def error_facts(error: S32sError) -> dict[str, Any]:
+    """An error as JSON-ready facts."""
+    return {
+        "type": type(error).__name__,
+        "status": error.exit_status,
+        "text": str(error),
+        "paths": list(error.paths),
+    }

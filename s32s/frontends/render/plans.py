@@ -1,0 +1,121 @@
+"""A plan for eyes: what would happen in counts and bytes, then path by path.
+
+On a terminal long lists are cut so that a plan fits a screen, each kind by its fair share; what is cut is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from s32s.core import paths
+from s32s.core.compare import Reason
+from s32s.core.plan import Plan, Put
+from s32s.core.tree import Item, Kind
+from s32s.frontends.render.layout import amount, count, paint, table
+
+_WORDS = {
+    Reason.KIND: "another kind of thing",
+    Reason.TARGET: "the link points elsewhere",
+    Reason.SIZE: "size",
+    Reason.CONTENT: "content",
+    Reason.ETAG: "ETag",
+    Reason.NEWER: "the source is newer, and the ETags cannot be compared",
+    Reason.UNKNOWN: "content cannot be compared",
+    Reason.MODE: "permissions",
+    Reason.TIME: "modification time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One kind of change: its mark, its row in the overview, its paths."""
+
+    mark: str
+    colour: str
+    items: Sequence[Item]
+    size: int
+    lines: Sequence[str]
+
+
+def plan_lines(plan: Plan, *, most: int | None, colour: bool) -> Iterator[str]:
+    """The plan, a line at a time.
+
+    Args:
+        most: paths to show; None for all.
+        colour: whether the marks are painted.
+    """
+    groups = [group for group in _groups(plan) if group.lines]
+    rows = [[f"  {paint(group.mark, group.colour, on=colour)}", *_amounts(group)] for group in groups]
+    if plan.unchanged:
+        same = list(plan.unchanged.sources())
+        at = len(rows) - bool(plan.rejected)
+        rows.insert(at, ["  = unchanged", _number(same), amount(sum(item.size for item in same))])
+    yield from table(rows, right={1, 2})
+    if groups:
+        yield ""
+    shares = _shares([len(group.lines) for group in groups], most)
+    for group, share in zip(groups, shares, strict=True):
+        mark = paint(f"{group.mark:<10}", group.colour, on=colour)
+        yield from (f"  {mark}  {line}" for line in group.lines[:share])
+        if share < len(group.lines):
+            yield f"  {mark}  … and {len(group.lines) - share:,} more (--all shows them)"
+
+
+def telling(items: Iterable[Item]) -> list[Item]:
+    """The items worth a line: files, links, and directories that hold none of the others."""
+    listed = list(items)
+    holding = {paths.parent(item.path) for item in listed}
+    return [item for item in listed if item.kind is not Kind.DIR or item.path not in holding]
+
+
+def why(put: Put) -> str:
+    """The reason for a put, in a word or two."""
+    return _WORDS.get(put.reason, "")
+
+
+def shown(item: Item) -> str:
+    """A path for people; directories end in a slash."""
+    return paths.escape(item.path) + ("/" if item.kind is Kind.DIR else "")
+
+
+def _groups(plan: Plan) -> Iterator[_Group]:
+    new = [put.item for put in plan.new]
+    yield _Group("+ new", "green", new, sum(item.size for item in new), [shown(item) for item in telling(new)])
+    modified = {put.item.path: put for put in plan.modified}
+    told = telling(put.item for put in plan.modified)
+    yield _Group(
+        "~ modified",
+        "yellow",
+        [put.item for put in plan.modified],
+        sum(put.item.size for put in plan.modified if put.needs_bytes),
+        [f"{shown(item)}  ({why(modified[item.path])})" for item in told],
+    )
+    gone = plan.extras
+    yield _Group("- deleted", "red", gone, sum(item.size for item in gone), [shown(item) for item in telling(gone)])
+    rejected = [Item(rejection.path) for rejection in plan.rejected]
+    lines = [f"{paths.escape(gone.path)}  ({paths.escape(gone.reason)})" for gone in plan.rejected]
+    yield _Group("! rejected", "bold", rejected, -1, lines)
+
+
+def _amounts(group: _Group) -> list[str]:
+    return [_number(group.items), amount(group.size) if group.size >= 0 else ""]
+
+
+def _number(items: Iterable[Item]) -> str:
+    """How many files (and links), and directories where there are only these."""
+    listed = list(items)
+    files = sum(item.kind is not Kind.DIR for item in listed)
+    return count(files, "file") if files or not listed else count(len(listed), "directory")
+
+
+def _shares(lengths: Sequence[int], most: int | None) -> list[int]:
+    """Cut lengths so that they sum up to `most`: the short ones whole, the long ones alike."""
+    if most is None or sum(lengths) <= most:
+        return list(lengths)
+    shares = [0] * len(lengths)
+    left = most
+    for done, at in enumerate(sorted(range(len(lengths)), key=lengths.__getitem__)):
+        shares[at] = min(lengths[at], max(1, left // (len(lengths) - done)))
+        left -= shares[at]
+    return shares

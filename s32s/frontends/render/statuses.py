@@ -1,0 +1,86 @@
+"""How the entries stand, as a table for people and as facts for JSON lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from s32s.agent.state import facts_of
+from s32s.agent.status import EntryState, EntryStatus
+from s32s.core.paths import escape
+from s32s.frontends.render.layout import count, table
+
+
+def show(title: str, entries: Sequence[EntryStatus]) -> None:
+    """Print the table, and below it what went wrong."""
+    print(title)
+    rows = [
+        [
+            escape(entry.name),
+            f"{escape(entry.source)} > {escape(entry.target)}",
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.last.time_s)) if entry.last else "-",
+            str(entry.last.generation) if entry.last and entry.last.generation else "-",
+            words(entry),
+        ]
+        for entry in entries
+    ]
+    print(*table([["NAME", "DIRECTION", "LAST RUN", "GEN", "STATE"], *rows]), sep="\n")
+    for entry in entries:
+        if entry.last is not None and not entry.last.ok:
+            print(f"{escape(entry.name)}: {entry.last.text}")
+        if entry.trouble and not entry.unreachable:
+            print(f"{escape(entry.name)}: {entry.trouble}", file=sys.stderr)
+
+
+def facts(entry: EntryStatus) -> dict[str, Any]:
+    """One entry as JSON-ready facts."""
+    return {
+        "event": "status",
+        "entry": entry.name,
+        "source": entry.source,
+        "target": entry.target,
+        "state": words(entry),
+        "last": facts_of(entry.last) if entry.last else None,
+        "generation": entry.generation,
+        "unfinished_push": entry.push,
+        "drift": entry.drift,
+        "trouble": entry.trouble,
+        "unreachable": entry.unreachable,
+        "running_s": entry.running_s,
+    }
+
+
+def words(entry: EntryStatus) -> str:
+    """The state of an entry, for people."""
+    match entry.state:
+        case EntryState.RUNNING:
+            return f"running since {_when(entry.running_s)}"
+        case EntryState.UNFINISHED_PUSH:
+            return f"unfinished push by {entry.push}"
+        case EntryState.NEVER_RUN:
+            return "never run"
+        case EntryState.MOVED:
+            return "path changed, not synced yet"
+        case EntryState.INTERRUPTED:
+            return "interrupted"
+        case EntryState.FAILED:
+            return "failed"
+        case EntryState.UNREACHABLE:
+            return "S3 unreachable"
+        case EntryState.WENT_BACK:
+            return f"S3 went back to generation {entry.generation:,}"
+        case EntryState.BEHIND:
+            return f"{count(entry.behind, 'generation')} behind"
+        case EntryState.DRIFTED:
+            return f"{entry.drift:,} changed since the push" if entry.is_master else f"{entry.drift:,} drifted"
+        case EntryState.UP_TO_DATE:
+            return "up to date"
+        case EntryState.NOT_COMPARED:
+            done = _when(entry.last.success_s if entry.last else None)
+            return f"{'pushed' if entry.is_master else 'synced'} {done}, not compared since"
+
+
+def _when(seconds: float | None) -> str:
+    return time.strftime("%d %b %H:%M", time.localtime(seconds or 0))

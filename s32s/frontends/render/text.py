@@ -1,0 +1,244 @@
+"""Events for eyes: one summary line an entry, progress where a run takes longer than a second, errors on the way.
+
+Summaries go to standard output; progress, warnings and errors to standard error. Without a terminal there is no colour
+and no progress; NO_COLOR is honoured.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TextIO
+
+from s32s.agent.runner import summary
+from s32s.core import events, paths
+from s32s.core.errors import Interrupted
+from s32s.core.events import EntryFinished, Event
+from s32s.core.plan import Plan
+from s32s.frontends.render.layout import amount, can_colour, paint
+from s32s.frontends.render.plans import plan_lines
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_PATIENCE_S = 1.0
+_REJECTIONS = 10  # shown after a copy or sync
+_OVERVIEW = 11  # lines of a plan that are not paths, a long path that takes two, and the prompt below
+
+
+class Screen:
+    """Shows a run to a person; pass `on_event` as `emit`. Thread-safe.
+
+    Args:
+        quiet: errors only.
+        dryrun: show plans instead of results.
+        all_paths: cut no list of paths.
+        environment: for NO_COLOR and TERM.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        quiet: bool = False,
+        dryrun: bool = False,
+        all_paths: bool = False,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+    ) -> None:
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._quiet = quiet
+        self._dryrun = dryrun
+        self._all = all_paths
+        self._direction = ""
+        self._colour_out = can_colour(self._out, environment)
+        self._colour_err = can_colour(self._err, environment)
+        self._animated = not quiet and self._err.isatty() and environment.get("TERM") != "dumb"
+        self._guard = threading.RLock()
+        self._bar: _Bar | None = None
+
+    def on_event(self, event: Event) -> None:
+        """Show one event."""
+        with self._guard:
+            match event:
+                case events.Progress() | events.FilePut() if not self._bar:
+                    pass
+                case events.EntryStarted():
+                    self._direction = f"{paths.escape(event.source)} > {paths.escape(event.target)}"
+                    if self._animated:
+                        self._bar = _Bar(event.entry, self._err)
+                case events.Phase() if self._bar:
+                    self._bar.describe(event.what)
+                case events.Planned() if self._bar:
+                    self._bar.expect(event.plan)
+                case events.Progress() if self._bar:
+                    self._bar.moved(event.size)
+                case events.FilePut() if self._bar:
+                    self._bar.put()
+                case events.Restarted() if not self._quiet:
+                    self._print_err(event.entry, f"starting over (turn {event.attempt}): {event.reason}", "yellow")
+                case events.Waiting() if not self._quiet:
+                    self._print_err(event.entry, event.text, "yellow")
+                case events.Warned() if not self._quiet:
+                    self._print_err(event.entry, event.text, "yellow")
+                case events.Output() if not self._quiet:
+                    self._print_err(event.entry, f"{event.command}: {paths.escape(event.line)}", "dim")
+                case EntryFinished():
+                    self._close()
+                    self._finish(event)
+                case _:
+                    pass
+
+    def close(self) -> None:
+        """Take the progress from the screen, whatever happened."""
+        with self._guard:
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar:
+            self._bar.close()
+            self._bar = None
+
+    def _finish(self, event: EntryFinished) -> None:
+        name = paths.escape(event.entry)
+        if event.error is not None:
+            if not isinstance(event.error, Interrupted):
+                self._print_err(event.entry, f"FAILED: {event.error}", "red")
+        elif not self._quiet and event.plan is not None:
+            if self._dryrun:
+                self._print_plan(event, event.plan)
+            else:
+                text = f"{summary(event)}  ({_traffic(event.plan, event.seconds)})"
+                self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
+                self._print_rejections(event.plan)
+
+    def _print_plan(self, event: EntryFinished, plan: Plan) -> None:
+        name = paint(paths.escape(event.entry), "bold", on=self._colour_out)
+        if plan.is_empty:
+            self._print_out(f"{name}: {summary(event)}")
+        else:
+            self._print_out(f"{name}  {self._direction}")
+        if not plan.is_empty or plan.rejected:
+            most = self._most() if self._out.isatty() else None
+            for line in plan_lines(plan, most=most, colour=self._colour_out):
+                self._print_out(line)
+
+    def _most(self) -> int | None:
+        """How many paths fit a screen below the overview of a plan."""
+        return None if self._all else max(5, shutil.get_terminal_size().lines - _OVERVIEW)
+
+    def _print_rejections(self, plan: Plan) -> None:
+        for rejection in plan.rejected[:_REJECTIONS]:
+            why = paths.escape(rejection.reason)
+            self._print_out(f"  ! rejected  {paths.escape(rejection.path)}  ({why})")
+        if len(plan.rejected) > _REJECTIONS:
+            more = len(plan.rejected) - _REJECTIONS
+            self._print_out(f"  ! rejected  … and {more:,} more (a dryrun or --report shows them)")
+
+    def _print_out(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
+
+    def _print_err(self, entry: str, text: str, colour: str) -> None:
+        line = f"{paths.escape(entry)}: {text}"
+        if self._bar:
+            self._bar.print(paint(line, colour, on=self._colour_err))
+        else:
+            print(paint(line, colour, on=self._colour_err), file=self._err, flush=True)
+
+
+class _Bar:
+    """One entry's progress: nothing in the first second, then one line that is drawn again in place."""
+
+    def __init__(self, entry: str, err: TextIO) -> None:
+        self._entry = paths.escape(entry)
+        self._err = err
+        self._what = "starting"
+        self._files = self._expected_files = self._moved = self._expected = 0
+        self._guard = threading.Lock()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._timer = threading.Timer(_PATIENCE_S, self._show)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def describe(self, what: str) -> None:
+        self._what = what
+        self._update()
+
+    def expect(self, plan: Plan) -> None:
+        self._moved = self._files = 0
+        self._expected = plan.size
+        self._expected_files = sum(1 for put in plan.puts if put.needs_bytes)
+        self._update()
+
+    def moved(self, size: int) -> None:
+        self._moved += size
+        self._update()
+
+    def put(self) -> None:
+        self._files += 1
+        self._update()
+
+    def print(self, line: str) -> None:
+        with self._guard:
+            if self._progress is not None:
+                from rich.text import Text
+
+                self._progress.console.print(Text.from_ansi(line))
+            else:
+                print(line, file=self._err, flush=True)
+
+    def close(self) -> None:
+        self._timer.cancel()
+        with self._guard:
+            if self._progress is not None:
+                self._progress.stop()
+                self._progress = None
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        with self._guard:
+            if self._timer.finished.is_set() and self._progress is not None:
+                return
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[files]}", markup=False),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=Console(file=self._err),
+                transient=True,
+            )
+            self._task = self._progress.add_task(self._entry, total=None, files="")
+            self._progress.start()
+        self._update()
+
+    def _update(self) -> None:
+        with self._guard:
+            if self._progress is None or self._task is None:
+                return
+            files = f"{self._files:,}/{self._expected_files:,} files" if self._expected_files else ""
+            self._progress.update(
+                self._task,
+                description=f"{self._entry}: {self._what}",
+                completed=self._moved,
+                total=self._expected or None,
+                files=files,
+            )
+
+
+def _traffic(plan: Plan, seconds: float) -> str:
+    return f"{amount(plan.size)} in {seconds:.1f} s" if plan.size else f"{seconds:.1f} s"

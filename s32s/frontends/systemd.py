@@ -1,0 +1,441 @@
+"""s32s as a systemd service and timer: the texts of the units, and how they get to their place.
+
+`units` is pure: it makes the texts for one machine. `install` writes them, lets systemd check them, and starts the
+timer; below another root, or where no systemd runs, it only writes or only shows. A unit that is already as it should
+be is left alone, so installing twice changes nothing.
+
+The sandbox grants what the configuration allows and no more. Each of `ReadWritePaths` becomes a mount point inside it,
+and a rename across two of them fails, so it names the directories of `allow`, below which targets and staging lie side
+by side. Other processes stay visible: their mount tables tell whether a target is mounted into a container.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from s32s.config.maps import Role
+from s32s.config.settings import Settings, duration_s
+from s32s.core import paths
+from s32s.core.errors import ConfigError, S32sError, UsageError
+from s32s.system import disk
+
+SYSTEM_UNITS = Path("/etc/systemd/system")
+_MINUTE = 60
+_INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class ServiceError(S32sError):
+    """systemd refuses what it was asked for; its own words are in the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When the timer fires: lines of its `[Timer]` section."""
+
+    lines: tuple[str, ...]
+
+    @classmethod
+    def every(cls, text: str) -> Schedule:
+        """A fixed pace, such as "5min" or "1h"; every host keeps an offset of its own within it.
+
+        Raises:
+            UsageError: it is not a duration, or shorter than ten seconds.
+        """
+        try:
+            seconds = int(duration_s(text))
+        except ValueError as exc:
+            raise UsageError(f"--every: {exc}") from exc
+        if seconds < 10:
+            raise UsageError(f"--every {text}: the pace is ten seconds at least")
+        spread = min(seconds, 60 * _MINUTE)
+        calendar = _calendar(seconds)
+        if calendar is not None:
+            # Persistent only means something to calendar timers (systemd.timer(5)): a run that was missed is made up.
+            return cls((f"OnCalendar={calendar}", "Persistent=true", *_spread(spread)))
+        return cls((f"OnBootSec={min(seconds, 60)}s", f"OnUnitActiveSec={seconds}s", *_spread(spread)))
+
+    @classmethod
+    def on_calendar(cls, text: str) -> Schedule:
+        """A calendar expression, as systemd.time(7) knows it."""
+        if "\n" in text or not text.strip():
+            raise UsageError("--on-calendar takes an expression of systemd.time(7), such as Mon..Fri 06:00")
+        return cls((f"OnCalendar={text.strip()}", "Persistent=true", *_spread(_MINUTE)))
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the units of one machine say.
+
+    Attributes:
+        program: words of the command.
+        config: the configuration file.
+        allow: directories that a slave may write below.
+        sources: directories that a master reads.
+        schedule: of the timer.
+        instance: which of several configurations; None for the only one.
+        user: whom it runs as; None for root.
+        is_user_unit: for the systemd of a user, which has no sandbox to speak of.
+        update_maps: whether each run fetches the maps first.
+        credentials: a file of AWS credentials that systemd hands over; None for none.
+        directory: where the units lie.
+        metrics: directory of the file for Prometheus; None for none.
+    """
+
+    program: tuple[str, ...]
+    config: Path
+    role: Role
+    schedule: Schedule
+    allow: tuple[str, ...] = ()
+    instance: str | None = None
+    user: str | None = None
+    is_user_unit: bool = False
+    update_maps: bool = False
+    credentials: Path | None = None
+    directory: Path = SYSTEM_UNITS
+    metrics: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of both units, without what tells them apart."""
+        return f"s32s@{self.instance}" if self.instance else "s32s"
+
+
+def of_machine(
+    configuration: Settings,
+    config: Path,
+    schedule: Schedule,
+    *,
+    instance: str | None = None,
+    user: str | None = None,
+    is_user_unit: bool = False,
+    update_maps: bool = False,
+    credentials: Path | None = None,
+    directory: Path = SYSTEM_UNITS,
+) -> Service:
+    """The service for a configuration, checked against this machine.
+
+    Raises:
+        ConfigError: an allowed directory does not exist, so that the sandbox could not be made.
+        UsageError: the instance is not a name.
+    """
+    if instance is not None and not _INSTANCE.fullmatch(instance):
+        raise UsageError(f"{paths.quote(instance)} is not a name of an instance: letters, digits, _ . and -")
+    missing = [directory for directory in configuration.allow if not os.path.isdir(directory)]
+    if configuration.role is Role.SLAVE and missing:
+        raise ConfigError(
+            f"{paths.some(missing)} of allow {'does' if len(missing) == 1 else 'do'} not exist",
+            hint=f"make it first: mkdir -p {missing[0]}",
+        )
+    found = shutil.which("s32s")
+    return Service(
+        program=(found,) if found else (sys.executable, "-m", "s32s"),
+        config=config.absolute(),
+        role=configuration.role,
+        schedule=schedule,
+        allow=configuration.allow if configuration.role is Role.SLAVE else (),
+        instance=instance,
+        user=user,
+        is_user_unit=is_user_unit,
+        update_maps=update_maps,
+        credentials=credentials.absolute() if credentials else None,
+        directory=directory,
+        metrics=os.path.dirname(configuration.metrics.textfile) if configuration.metrics.textfile else None,
+    )
+
+
+def units(service: Service) -> dict[str, str]:
+    """The texts of service and timer, by file name."""
+    return {f"{service.name}.service": _service_text(service), f"{service.name}.timer": _timer_text(service)}
+
+
+def install(service: Service, *, root: Path | None = None) -> list[str]:
+    """Write the units, let systemd check them, start the timer; return what was done, for people.
+
+    Args:
+        root: install below it instead, without a running systemd.
+
+    Raises:
+        UsageError: not root, no systemd runs here, or the schedule is none; nothing was written.
+        ServiceError: systemd does not understand the units; they are as they were.
+    """
+    texts = units(service)
+    directory = _below(root, service.directory)
+    _check_schedule(service)
+    if root is None:
+        _check_systemd(service, texts)
+    done: list[str] = []
+    before = {name: _text_of(directory / name) for name in texts}
+    try:
+        for name, text in texts.items():
+            if before[name] != text:
+                directory.mkdir(parents=True, exist_ok=True)
+                disk.write_atomic(directory / name, text.encode())
+                done.append(f"wrote {directory / name}")
+    except OSError as exc:
+        raise UsageError(f"{exc.filename or directory} cannot be written: {exc.strerror}") from exc
+    timer = f"{service.name}.timer"
+    if root is not None:
+        link = directory / "timers.target.wants" / timer
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(f"../{timer}")
+            done.append(f"enabled {timer}")
+        return done or ["nothing to do: the units are as they should be"]
+    try:
+        _verify([directory / name for name in texts], service)
+    except ServiceError:
+        for name, old in before.items():
+            _put_back(directory / name, old)
+        raise
+    if done:
+        _systemctl(service, "daemon-reload")
+    _systemctl(service, "enable", "--now", timer)
+    return [*(done or ["the units are as they should be"]), f"the timer {timer} runs", *_next_run(service)]
+
+
+def remove(
+    instance: str | None, *, is_user_unit: bool, directory: Path = SYSTEM_UNITS, root: Path | None = None
+) -> list[str]:
+    """Stop the timer and remove the units; configuration and data stay. Return what was done, for people.
+
+    Raises:
+        UsageError: they cannot be removed.
+    """
+    service = Service(
+        (), Path(), Role.SLAVE, Schedule(()), instance=instance, is_user_unit=is_user_unit, directory=directory
+    )
+    directory, name = _below(root, directory), service.name
+    timer = f"{name}.timer"
+    files = [directory / f"{name}.service", directory / timer, directory / "timers.target.wants" / timer]
+    there = [file for file in files if file.is_symlink() or file.exists()]
+    if not there:
+        return [f"nothing to do: there is no {name}.service in {directory}"]
+    if root is None:
+        _check_root(service)
+        _systemctl(service, "disable", "--now", timer)
+    for file in there:
+        try:
+            file.unlink(missing_ok=True)  # disabling has taken the link away already
+        except OSError as exc:
+            raise UsageError(f"{file} cannot be removed: {exc.strerror}") from exc
+    if root is None:
+        _systemctl(service, "daemon-reload")
+    return [f"removed {file}" for file in there] + ["configuration, state and directories stay as they are"]
+
+
+# -- texts -------------------------------------------------------------------------------------------------------------
+
+
+def _service_text(service: Service) -> str:
+    words = [*service.program, "sync", "--config", str(service.config)]
+    words += ["--update-maps"] if service.update_maps else []
+    lines = [
+        "# Written by `s32s service install`; local changes belong into a drop-in (systemctl edit).",
+        "[Unit]",
+        f"Description=s32s: bring the {service.role.value} {service.instance or 'of this machine'} up to date with S3",
+        "Documentation=man:s32s(1)",
+        *(() if service.is_user_unit else ("Wants=network-online.target", "After=network-online.target")),
+        # Status 75 is tried again at once; a machine that never gets anywhere waits for the timer.
+        "StartLimitIntervalSec=10min",
+        "StartLimitBurst=5",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        f"ExecStart={' '.join(map(_quoted, words))}",
+        "NotifyAccess=main",
+        "SuccessExitStatus=143",
+        # Only 75 is tried again at once: the lock is held, a push is unfinished, S3 is away. systemd 252 takes no
+        # RestartForceExitStatus for a oneshot service, so all else is ruled out instead; from 200 on it is systemd's
+        # own words for a sandbox that could not be made (systemd.exec(5), "Process Exit Codes").
+        "Restart=on-failure",
+        "RestartPreventExitStatus=1 2 3 130 141 200 203 217 218 226 228 237 238 239 243 "
+        "SIGABRT SIGKILL SIGSEGV SIGTERM",
+        "RestartSec=30",
+        # A oneshot service has no limit by default (systemd.service(5)), and its timer waits for it.
+        "TimeoutStartSec=6h",
+        "TimeoutStopSec=15",
+        "SyslogIdentifier=s32s",
+        f"EnvironmentFile=-{'%h/.config' if service.is_user_unit else '/etc'}/s32s/environment",
+    ]
+    if service.credentials is not None:
+        lines += [
+            f"LoadCredential=aws:{_quoted(str(service.credentials))}",
+            "Environment=AWS_SHARED_CREDENTIALS_FILE=%d/aws",
+        ]
+    if not service.is_user_unit:
+        lines += _sandbox(service)
+    return "\n".join(lines) + "\n"
+
+
+def _sandbox(service: Service) -> list[str]:
+    """What the service may do: as little as a sync needs (systemd.exec(5))."""
+    state = f"s32s/{service.instance}" if service.instance else "s32s"
+    at_home = service.role is Role.MASTER or any(_is_below(path, ("/home", "/root")) for path in service.allow)
+    in_tmp = any(_is_below(path, ("/tmp", "/var/tmp")) for path in service.allow)  # noqa: S108 # names, not files
+    # Root keeps what it needs to give files to their directory's owner and to replace those of others.
+    capabilities = "" if service.user else "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID"
+    return [
+        *([f"User={service.user}"] if service.user else []),
+        f"StateDirectory={state}",
+        f"CacheDirectory={state}",
+        "StateDirectoryMode=0700",
+        "CacheDirectoryMode=0700",
+        *(f"ReadWritePaths={_quoted(path)}" for path in service.allow),
+        # With a minus: numbers that cannot be left must not keep the service from starting.
+        *([f"ReadWritePaths=-{_quoted(service.metrics)}"] if service.metrics else []),
+        "ProtectSystem=strict",
+        f"ProtectHome={'read-only' if at_home else 'yes'}",
+        f"PrivateTmp={'no' if in_tmp else 'yes'}",
+        "PrivateDevices=yes",
+        "PrivateMounts=yes",
+        # Processes stay visible (no ProtectProc): their mount tables tell what is mounted into containers.
+        "ProcSubset=pid",
+        f"CapabilityBoundingSet={capabilities}",
+        "NoNewPrivileges=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectControlGroups=yes",
+        "ProtectClock=yes",
+        "ProtectHostname=yes",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+        "RestrictNamespaces=yes",
+        "RestrictRealtime=yes",
+        "RestrictSUIDSGID=yes",
+        "LockPersonality=yes",
+        "MemoryDenyWriteExecute=yes",
+        "SystemCallArchitectures=native",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged @resources",
+        *([] if service.user else ["SystemCallFilter=@chown"]),
+        "SystemCallErrorNumber=EPERM",
+        "UMask=0022",
+    ]
+
+
+def _timer_text(service: Service) -> str:
+    lines = [
+        "# Written by `s32s service install`; local changes belong into a drop-in (systemctl edit).",
+        "[Unit]",
+        f"Description=s32s: when to bring {service.instance or 'this machine'} up to date with S3",
+        "Documentation=man:s32s(1)",
+        "",
+        "[Timer]",
+        *service.schedule.lines,
+        "AccuracySec=1s",
+        "",
+        "[Install]",
+        "WantedBy=timers.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _calendar(seconds: int) -> str | None:
+    """A calendar expression that fires at this pace, where there is one."""
+    if seconds < 60 and 60 % seconds == 0:
+        return f"*-*-* *:*:0/{seconds}"
+    minutes, rest = divmod(seconds, 60)
+    if not rest and minutes < 60 and 60 % minutes == 0:
+        return f"*-*-* *:0/{minutes}:00"
+    hours, rest = divmod(seconds, 3600)
+    if not rest and hours < 24 and 24 % hours == 0:
+        return f"*-*-* 0/{hours}:00:00"
+    return "*-*-* 00:00:00" if seconds == 86400 else None
+
+
+def _spread(seconds: int) -> tuple[str, ...]:
+    """An offset of each host's own, the same every time: a fleet does not ask S3 all at once."""
+    return f"RandomizedDelaySec={seconds}s", "FixedRandomDelay=true"
+
+
+def _quoted(word: str) -> str:
+    """A word as systemd.syntax(7) reads it: quoted where it must be, with its own signs doubled."""
+    plain = word.replace("%", "%%")
+    if re.fullmatch(r"[\w@%+=:,./-]+", plain):
+        return plain
+    escaped = plain.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return f'"{escaped}"'
+
+
+def _is_below(path: str, above: Sequence[str]) -> bool:
+    return any(path == one or path.startswith(one + "/") for one in above)
+
+
+# -- systemd -----------------------------------------------------------------------------------------------------------
+
+
+def _below(root: Path | None, directory: Path) -> Path:
+    return directory if root is None else root / directory.relative_to("/")
+
+
+def _check_systemd(service: Service, texts: Mapping[str, str]) -> None:
+    if not os.path.isdir("/run/systemd/system") or shutil.which("systemctl") is None:
+        shown = "\n".join(f"\n# {name}\n{text}" for name, text in texts.items())
+        raise UsageError(
+            f"no systemd runs on this machine; its units would be:\n{shown}\n",
+            hint='use --root to write them elsewhere, or run "s32s sync --quiet" from cron',
+        )
+    _check_root(service)
+
+
+def _check_root(service: Service) -> None:
+    if not service.is_user_unit and os.geteuid() != 0:
+        raise UsageError("only root may install a system service", hint="use sudo, or --user for a service of your own")
+
+
+def _check_schedule(service: Service) -> None:
+    if shutil.which("systemd-analyze") is None:
+        return  # where the units will be used, systemd says so itself
+    for line in service.schedule.lines:
+        if line.startswith("OnCalendar="):
+            ended = _run("systemd-analyze", "calendar", line.removeprefix("OnCalendar="))
+            if ended.returncode:
+                raise UsageError(f"systemd does not understand the schedule: {_words(ended)}")
+
+
+def _verify(files: Sequence[Path], service: Service) -> None:
+    user = ["--user"] if service.is_user_unit else []
+    ended = _run("systemd-analyze", *user, "verify", "--man=no", *map(str, files))
+    if ended.returncode:
+        raise ServiceError(f"systemd does not accept the units: {_words(ended)}", hint="nothing was changed")
+
+
+def _systemctl(service: Service, *words: str) -> None:
+    ended = _run("systemctl", *(["--user"] if service.is_user_unit else []), *words)
+    if ended.returncode:
+        raise ServiceError(f"systemctl {' '.join(words)} failed: {_words(ended)}")
+
+
+def _next_run(service: Service) -> list[str]:
+    user = ["--user"] if service.is_user_unit else []
+    ended = _run("systemctl", *user, "show", "--property=NextElapseUSecRealtime", "--value", f"{service.name}.timer")
+    return [f"next run: {ended.stdout.strip()}"] if ended.stdout.strip() else []
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+
+
+def _words(ended: subprocess.CompletedProcess[str]) -> str:
+    return paths.escape(" ".join((ended.stderr.strip() or ended.stdout.strip()).split()))
+
+
+def _text_of(file: Path) -> str | None:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _put_back(file: Path, text: str | None) -> None:
+    if text is None:
+        file.unlink(missing_ok=True)
+    else:
+        disk.write_atomic(file, text.encode())

@@ -1,0 +1,359 @@
+"""Walking a local directory, and knowing what its files hold.
+
+The walk goes by descriptors and never through a symbolic link. It reports everything it meets; whether that may travel
+is for the caller to say. Contents are hashed only where a comparison needs them and the index cannot answer.
+"""
+
+from __future__ import annotations
+
+import bisect
+import errno
+import hashlib
+import os
+import stat
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from s32s.core import compare, tree
+from s32s.core.rules import EVERYTHING
+from s32s.core.tree import Columns, Item, Kind, Tree
+from s32s.stores.local.stat_cache import CachedHash, StatCache, are_past, inode_of, stamp
+from s32s.system import disk
+
+#: Files hashed at once: bound by cores and disks, not by round trips.
+HASHERS = 4
+
+#: Characters of a path below which nothing more is looked at: 16 times what a system call takes at once (PATH_MAX).
+#: Each name costs its whole path, so that a few deep directories could otherwise fill the memory.
+_MOST_PATH = 65_536
+
+_OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class DirectoryEntry(NamedTuple):
+    """One name met by a walk.
+
+    Attributes:
+        item: kind, size, time, mode and link target; OTHER for what is not a file, link or directory.
+        stamp: see `index.stamp`; of a directory only its first two facts.
+        error: why a directory or link could not be read, or None.
+    """
+
+    item: Item
+    stamp: tuple[int, ...]
+    error: OSError | None = None
+
+
+class DirectoryListing:
+    """Names below a directory, the root left out, as one walk has found them: columns in path order. See `walk`.
+
+    Attributes:
+        began_ns: when the walk began, in ns since the epoch.
+        paths: of all names.
+        modes: their st_mode.
+        stamps: five numbers a name, see `DirectoryEntry.stamp`.
+        targets: where the symbolic links point, by path.
+        errors: why some could not be read, by path.
+        file_bits: the bits of a file's mode that count. A master's setuid, setgid and sticky bits do not travel, and on
+            a slave no file should have one.
+    """
+
+    def __init__(self) -> None:
+        self.began_ns = time.time_ns()
+        self.paths: list[str] = []
+        self.modes = array("L")
+        self.stamps = array("q")
+        self.targets: dict[str, str] = {}
+        self.errors: dict[str, OSError] = {}
+        self.file_bits = 0o777
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def find(self, path: str) -> int | None:
+        """The row of a path, or None."""
+        row = bisect.bisect_left(self.paths, path)
+        return row if row < len(self.paths) and self.paths[row] == path else None
+
+    def rows(self, paths: Iterable[str]) -> Iterator[int]:
+        """For each of some paths, which come in order, its row, or -1."""
+        return tree.rows(paths, self.paths)
+
+    def get(self, path: str) -> DirectoryEntry | None:
+        """What was found at a path, or None."""
+        row = self.find(path)
+        return None if row is None else self.found(row)
+
+    def found(self, row: int) -> DirectoryEntry:
+        """What was found at a row."""
+        path, mode, stamp = self.paths[row], self.modes[row], tuple(self.stamps[5 * row : 5 * row + 5])
+        kind = _kind(mode)
+        is_file = kind is Kind.FILE
+        item = Item(
+            path,
+            kind,
+            size=stamp[2] if is_file else 0,
+            mtime_ns=stamp[3] if is_file else None,
+            mode=mode & self.file_bits if is_file else mode & 0o777 if kind is Kind.DIR else None,
+            target=self.targets.get(path),
+        )
+        return DirectoryEntry(item, stamp, self.errors.get(path))
+
+    def is_file(self, row: int) -> bool:
+        """Whether there is a regular file at a row."""
+        return stat.S_ISREG(self.modes[row])
+
+    def is_dir(self, row: int) -> bool:
+        """Whether there is a directory at a row."""
+        return stat.S_ISDIR(self.modes[row])
+
+    def directories(self) -> Iterator[tuple[str, int]]:
+        """Path and permission bits of all directories."""
+        return (
+            (path, stat.S_IMODE(mode) & 0o777)
+            for path, mode in zip(self.paths, self.modes, strict=True)
+            if stat.S_ISDIR(mode)
+        )
+
+    def is_as_found(self, row: int, status: os.stat_result) -> bool:
+        """Whether a file certainly still is the one that was found."""
+        # Asked twice for each file that stays, so field by field, and first what differs first.
+        stamps, at = self.stamps, 5 * row
+        return (
+            stamps[at + 4] == status.st_ctime_ns
+            and stamps[at + 3] == status.st_mtime_ns
+            and stamps[at + 2] == status.st_size
+            and stamps[at + 1] == inode_of(status)
+            and stamps[at] == status.st_dev
+        ) or stamp(status) == tuple(stamps[at : at + 5])
+
+    def looks(self) -> str | None:
+        """How all of it looks to stat(2), as one digest: as long as it is the same, every byte is.
+
+        What counts are the facts that the index goes by, of every name: kind and mode, device and inode, size,
+        modification and change time. Of directories only the first four, as what they hold is named too.
+
+        Returns:
+            None when something could not be read, or is so new that it may change once more without a trace.
+        """
+        if self.errors or not are_past(self.stamps[3::5], self.stamps[4::5], self.began_ns):
+            return None
+        digest = hashlib.blake2b("\0".join(self.paths).encode("utf-8", "surrogateescape"), digest_size=32)
+        digest.update(self.modes)
+        digest.update(self.stamps)
+        return digest.hexdigest()
+
+    def in_order(self) -> DirectoryListing:
+        """The same, sorted by path; itself when it is. The order of a walk is another one: "a", "a/b", "a.c"."""
+        order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
+        if order == list(range(len(order))):
+            return self
+        ordered = DirectoryListing()
+        ordered.began_ns, ordered.targets, ordered.errors = self.began_ns, self.targets, self.errors
+        ordered.paths = [self.paths[row] for row in order]
+        ordered.modes = array("L", [self.modes[row] for row in order])
+        ordered.stamps = array("q", [fact for row in order for fact in self.stamps[5 * row : 5 * row + 5]])
+        return ordered
+
+
+def walk(
+    root: int,
+    *,
+    prunes: Callable[[str], bool] = EVERYTHING.prunes,
+    ignores: Callable[[str, bool], bool] = lambda path, is_dir: False,
+) -> DirectoryListing:
+    """Every name below the directory `root`. What disappears meanwhile was never there.
+
+    Args:
+        root: descriptor of the directory.
+        prunes: tells of a directory that neither it nor anything below it is wanted.
+        ignores: tells of a path, and whether it is a directory, that it is not wanted; below it others may be.
+    """
+    found = DirectoryListing()
+    paths, modes, stamps = found.paths, found.modes, found.stamps
+    descent, prefix = disk.Descent(root), ""
+    left = [iter(sorted(os.listdir(root)))]  # at each level, the names that are still to be looked at
+    try:
+        while left:
+            fd = descent.fd
+            for name in left[-1]:
+                path = prefix + name
+                try:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                mode = status.st_mode
+                is_dir = stat.S_ISDIR(mode)
+                if is_dir and prunes(path):
+                    continue
+                if not ignores(path, is_dir):
+                    paths.append(path)
+                    modes.append(mode)
+                    stamps.extend(stamp(status) if not is_dir else (*stamp(status)[:2], 0, 0, 0))
+                    if stat.S_ISLNK(mode):
+                        try:
+                            found.targets[path] = os.readlink(name, dir_fd=fd)
+                        except OSError as exc:
+                            found.errors[path] = exc
+                if is_dir:
+                    try:
+                        inside = _enter(descent, name, path)
+                    except OSError as exc:
+                        found.errors[path] = exc
+                        continue
+                    left.append(iter(inside))
+                    prefix = path + "/"
+                    break
+            else:
+                left.pop()
+                if left:
+                    prefix = prefix[: prefix.rfind("/", 0, -1) + 1]
+                    descent.leave()
+    finally:
+        descent.close()
+    return found.in_order()
+
+
+def _enter(descent: disk.Descent, name: str, path: str) -> list[str]:
+    """Go down into a directory; return what it holds, in order."""
+    if len(path) > _MOST_PATH:
+        raise OSError(errno.ENAMETOOLONG, "it is nested too deeply")
+    fd = os.open(name, _OPEN_DIR, dir_fd=descent.fd)
+    try:
+        inside = sorted(os.listdir(fd))
+    except OSError:
+        os.close(fd)
+        raise
+    descent.enter(fd)
+    return inside
+
+
+def open_file(root: int, path: str) -> int:
+    """Open the regular file at `path` below `root` for reading, never through a symbolic link.
+
+    Raises:
+        OSError: it is gone, not readable, or no regular file any more.
+    """
+    above, _, name = path.rpartition("/")
+    with disk.directory(root, above) as parent:
+        return os.open(name, _OPEN_FILE, dir_fd=parent)
+
+
+def recall(walked: DirectoryListing, index: StatCache) -> tuple[Columns, array[int]]:
+    """The items that were found, with what the index knows of files that are still the same.
+
+    Returns:
+        The items, and for each the row of the index that holds for it, or -1.
+    """
+    columns, rows = Columns(), index.holding(walked.paths, walked.stamps)
+    for row, at in enumerate(rows):
+        hashes = index.hashes(at) if at >= 0 else None
+        if hashes is not None:
+            size, mtime_ns = walked.stamps[5 * row + 2], walked.stamps[5 * row + 3]
+            mode = walked.modes[row] & walked.file_bits
+            columns.append(walked.paths[row], size, mtime_ns, mode, hashes[:32], hashes[32:])
+            continue
+        item = walked.found(row).item
+        if at >= 0:
+            seen = index.seen(at)
+            item = item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag)
+            if seen.meant_ns is not None:
+                item = item._replace(mtime_ns=seen.meant_ns)
+        columns.add(item)
+    return columns, rows
+
+
+def read_hashes(
+    root: int, found: DirectoryEntry, *, md5: bool, progress: Callable[[int], None]
+) -> tuple[Item, CachedHash] | None:
+    """Read a file for its hashes; None when it changed meanwhile.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    fd = open_file(root, found.item.path)
+    try:
+        if stamp(os.fstat(fd)) != found.stamp:
+            return None
+        digest = hashlib.sha256()
+        other = hashlib.md5(usedforsecurity=False) if md5 else None
+        for chunk in disk.read_chunks(fd):
+            digest.update(chunk)
+            if other is not None:
+                other.update(chunk)
+            progress(len(chunk))
+        seen_ns = time.time_ns()
+        if stamp(os.fstat(fd)) != found.stamp:
+            return None
+    finally:
+        os.close(fd)
+    hashes = digest.hexdigest(), other.hexdigest() if other is not None else None
+    item = found.item._replace(sha256=hashes[0], md5=hashes[1])
+    return item, CachedHash(found.stamp, seen_ns, sha256=hashes[0], md5=hashes[1])
+
+
+def to_hash(here: Tree, other: Tree, *, strays: bool) -> Iterator[tuple[int, bool]]:
+    """The files whose content must be read to compare them with the other side, by row, and whether by MD5 too.
+
+    Args:
+        strays: also files that the other side lacks where it has a new one of the same size: they may be that file,
+            renamed, and reading is cheaper than fetching.
+    """
+    wanted = _sizes_of_new(here, other) if strays else frozenset()
+    for row, to, count in tree.join(here.paths, other.paths):
+        if row is None:
+            continue
+        if to is not None:
+            for at in range(count):
+                if not here.is_decided(row + at, other, to + at):
+                    sha256, md5 = compare.missing_hashes(here[row + at], other[to + at])
+                    if sha256 or md5:
+                        yield row + at, md5
+        elif wanted and here.kind(row) is Kind.FILE and here[row].sha256 is None and here[row].size in wanted:
+            yield row, False
+
+
+def _kind(mode: int) -> Kind:
+    if stat.S_ISREG(mode):
+        return Kind.FILE
+    if stat.S_ISDIR(mode):
+        return Kind.DIR
+    return Kind.LINK if stat.S_ISLNK(mode) else Kind.OTHER
+
+
+def _sizes_of_new(here: Tree, other: Tree) -> frozenset[int]:
+    """Sizes of the other side's files whose path we lack and whose hash we could compare."""
+    new = (other[to] for row, to, _ in tree.join(here.paths, other.paths) if row is None and to is not None)
+    return frozenset(item.size for item in new if item.sha256 and item.size)
+
+
+def files_drifted(walked: DirectoryListing, index: StatCache, takes: Callable[[str], bool] = lambda path: True) -> int:
+    """How many files differ, by stat(2) alone, from what the index knows; only those that `takes` allows count."""
+    known = {path: seen for path, seen in index.items() if takes(path)}
+    drifted = 0
+    for row, path in enumerate(walked.paths):
+        if walked.is_file(row) and takes(path):
+            seen = known.pop(path, None)
+            drifted += seen is None or not _is_untouched(walked.found(row).stamp, seen)
+    return drifted + len(known)
+
+
+def unread(walked: DirectoryListing, index: StatCache) -> Tree:
+    """The items that were found; a file that looks untouched is taken to hold what the index says."""
+    columns = Columns()
+    for row, at in enumerate(tree.rows(walked.paths, index.paths)):
+        found = walked.found(row)
+        item = found.item
+        if at >= 0 and item.kind is Kind.FILE and _is_untouched(found.stamp, seen := index.seen(at)):
+            mtime_ns = item.mtime_ns if seen.meant_ns is None else seen.meant_ns
+            item = item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag, mtime_ns=mtime_ns)
+        columns.add(item)
+    return columns.tree()
+
+
+def _is_untouched(stamp: tuple[int, ...], seen: CachedHash) -> bool:
+    # Size, time and inode: the change time also moves when a link to the file comes or goes.
+    return seen.stamp[:4] == stamp[:4]

@@ -1,0 +1,1 @@
+"""Objects below a prefix as a source and a target."""

@@ -1,0 +1,1 @@
+"""The operating system, with nothing of s32s."""
