@@ -11,7 +11,7 @@ Batches come first, because a store may hold many files in one object; nothing a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from s32s.backends.base import Backend, Chunk, PutResult
 from s32s.core.tree import Item
@@ -31,22 +31,17 @@ class Body(Protocol):
         """
         ...
 
-    @property
-    def item(self) -> Item:
-        """The item; after `chunks` is exhausted, with all that the reading has shown (hash, time, size)."""
-        ...
-
-
-@runtime_checkable
-class Copyable(Protocol):
-    """A body that lies in a backend, and need not come here to get into another one."""
-
-    def copy_to(self, target: Backend, progress: Progress) -> PutResult:
-        """Copy it with all that it carries.
+    def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
+        """Bring it into a backend as the object that it is, with all that it carries; None for what is not an object.
 
         Raises:
             SourceChanged: it is no longer the one that was listed.
         """
+        ...
+
+    @property
+    def item(self) -> Item:
+        """The item; after `chunks` is exhausted, with all that the reading has shown (hash, time, size)."""
         ...
 
 

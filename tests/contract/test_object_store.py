@@ -29,6 +29,9 @@ class Body:
         self.item = item
         self._data = data
 
+    def copy_to(self, target: object, progress: object) -> None:
+        """It is not an object."""
+
     def chunks(self) -> Iterator[Chunk]:
         yield self._data
 

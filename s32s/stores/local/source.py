@@ -15,7 +15,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from s32s.backends.base import Chunk
+from s32s.backends.base import Backend, Chunk, PutResult
 from s32s.core import guards, paths
 from s32s.core import plan as planner
 from s32s.core.errors import Refused, SourceChanged, Unreadable
@@ -217,6 +217,10 @@ class FileBody:
     def item(self) -> Item:
         """See `stores.base.Body`."""
         return self._item
+
+    def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
+        """See `stores.base.Body`."""
+        return None
 
     def chunks(self) -> Iterator[Chunk]:
         """Read the file, and make sure that it stood still meanwhile.

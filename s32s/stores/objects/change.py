@@ -30,7 +30,7 @@ from s32s.core.plan import Plan
 from s32s.core.tree import Item, Kind, Tree
 from s32s.format import manifest
 from s32s.format.manifest import HEAD_KEY, Claim, Head
-from s32s.stores.base import Body, Copyable, Progress
+from s32s.stores.base import Body, Progress
 
 #: Before a head that somebody else writes at the same time is written once more.
 _CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
@@ -93,9 +93,9 @@ class ObjectChange:
 
     def put(self, body: Body, progress: Progress) -> None:
         """Bring one file: an object from where it lies, a local one again from the start when it changes meanwhile."""
-        if isinstance(body, Copyable):
-            # What another object has become is the planner's to judge: SourceChanged goes up at once.
-            self._note(body.item, body.copy_to(self._backend, progress))
+        # What another object has become is the planner's to judge: SourceChanged goes up at once.
+        if (copied := body.copy_to(self._backend, progress)) is not None:
+            self._note(body.item, copied)
             return
 
         def chunks() -> Iterator[Chunk]:
