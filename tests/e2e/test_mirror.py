@@ -650,4 +650,4 @@ def test_keys_that_only_a_file_system_minds_are_mirrored(tmp_path: Path, moto: S
     assert ended.status == 0, ended.err
     assert sorted(pair.copied()) == sorted(names)
     pair.put("../x")
-    assert_failed(pair.run("sync"), 3, says="no safe relative path")
+    assert_failed(pair.run("sync"), 3, says="not safe relative paths")

@@ -391,7 +391,7 @@ def test_keys_that_are_no_safe_paths_are_refused_by_name(on_moto: Loop, key: str
 
     ended = on_moto.pull()
 
-    assert_failed(ended, 3, says="no safe relative paths")
+    assert_failed(ended, 3, says="not safe relative paths")
     assert not on_moto.target.exists()
     assert left_overs(on_moto) == []
 

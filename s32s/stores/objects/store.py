@@ -371,7 +371,7 @@ def listed_tree(objects: Iterable[ListedObject], place: str, *, room: int, on_di
     listed = columns.tree()
     if bad:
         raise BadPath(
-            f"{len(bad):,} keys below {place} are not safe relative paths:{paths.listed(bad)}",
+            f"{len(bad):,} of the keys below {place} are not safe relative paths:{paths.listed(bad)}",
             hint="rename or delete these objects",
             reasons=bad,
         )
