@@ -14,6 +14,7 @@ from s32s.backends.s3.service import S3Service
 from s32s.config import maps
 from s32s.config.maps import MapSet, S3Path
 from s32s.config.settings import S3Connection, allow_problem
+from s32s.core import paths
 from s32s.core.errors import Interrupted, S32sError
 
 
@@ -49,7 +50,7 @@ def proposed_allow(loaded: MapSet) -> list[str]:
     """The fewest directories below which all targets of a slave lie: the parents, without those inside others."""
     parents = {os.path.dirname(entry.slave) for entry in loaded.entries if entry.slave is not None}
     parents = {one for one in parents if allow_problem(one, allow_system=False) is None}
-    return sorted(one for one in parents if not any(_is_below(one, other) for other in parents))
+    return sorted(one for one in parents if not any(paths.is_below(one, other) for other in parents))
 
 
 def outside(loaded: MapSet, allow: Iterable[str]) -> list[str]:
@@ -58,7 +59,7 @@ def outside(loaded: MapSet, allow: Iterable[str]) -> list[str]:
     return [
         entry.name
         for entry in loaded.entries
-        if entry.slave is not None and not any(_is_below(entry.slave, above) for above in allowed)
+        if entry.slave is not None and not any(paths.is_below(entry.slave, above) for above in allowed)
     ]
 
 
@@ -67,7 +68,3 @@ def _engine(connection: S3Connection) -> S3Service:
     engine = S3Service(connection.model_copy(update={"retries": 1}))
     engine.attend()
     return engine
-
-
-def _is_below(path: str, above: str) -> bool:
-    return path.startswith(above.rstrip("/") + "/") and path != above

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from s32s.agent import catalog, hooks, metrics
@@ -24,6 +24,7 @@ from s32s.core import events, paths
 from s32s.core.errors import Declined, EntryFailed, Interrupted, Locked, OutOfTime, S32sError, UsageError
 from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
+from s32s.core.text import closest
 from s32s.core.tree import Kind
 from s32s.replication.replicate import RunContext
 from s32s.system.rate_limit import RateLimiter
@@ -123,8 +124,9 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
         if name in known:
             chosen.append(known[name])
         else:
-            near = _nearest(name, mine)
-            raise UsageError(f"there is no entry {paths.quote(name)} in the maps{near}", hint="see s32s maps list")
+            near = closest(name, mine)
+            hint = f"; did you mean {paths.quote(near)}?" if near else ""
+            raise UsageError(f"there is no entry {paths.quote(name)} in the maps{hint}", hint="see s32s maps list")
     return chosen
 
 
@@ -303,10 +305,3 @@ def counts(plan: Plan) -> list[str]:
 def _exclusive_place(entry: Entry, role: Role) -> str:
     """What no other entry of this role may touch: a prefix for master and mirror, a directory for a slave."""
     return entry.s3 if role is Role.MASTER else entry.place(role) or ""
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {paths.quote(close[0])}?" if close else ""

@@ -7,7 +7,6 @@ entry and property; `combine` adds the rules that span files. Pure: who fetches 
 
 from __future__ import annotations
 
-import difflib
 import enum
 import itertools
 import json
@@ -23,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from s32s.core import paths
 from s32s.core.accept import Pattern
 from s32s.core.rules import Rules, compile_rules
+from s32s.core.text import closest
 
 MAX_MAP = 1024 * 1024
 MAX_JSON_DEPTH = 32
@@ -99,14 +99,12 @@ class S3Path:
         """Tell whether one prefix is, or lies in, the other."""
         if self.bucket != other.bucket:
             return False
-        return _within(self.prefix, other.prefix) or _within(other.prefix, self.prefix)
+        if not self.prefix or not other.prefix:
+            return True  # one is a whole bucket
+        return paths.overlaps(self.prefix, other.prefix)
 
     def __str__(self) -> str:
         return f"{self.bucket}/{self.prefix}" if self.prefix else self.bucket
-
-
-def _within(inner: str, outer: str) -> bool:
-    return not outer or inner == outer or inner.startswith(outer + "/")
 
 
 def _fail(text: str) -> PydanticCustomError:
@@ -354,7 +352,7 @@ def _document(data: bytes, file: str) -> tuple[Any, Problem | None]:
     try:
         document = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer)
     except json.JSONDecodeError as exc:
-        return bad(f"line {exc.lineno}, column {exc.colno}: no valid JSON: {exc.msg}")
+        return bad(f"line {exc.lineno}, column {exc.colno}: not valid JSON: {exc.msg}")
     except (_Duplicate, ValueError) as exc:
         return bad(str(exc))
     if any("\ud800" <= char <= "\udfff" for text in _strings(document) for char in text):
@@ -457,9 +455,8 @@ def _problem(error: Any, *, file: str, who: str) -> Problem:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean "…"?` for a misspelt name, or the names there are."""
     names = sorted(known)
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), names, n=1, cutoff=0.6)
-    close = close or difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    return f"; did you mean {paths.quote(close[0])}?" if close else f"; there are {', '.join(names)}"
+    near = closest(name, names)
+    return f"; did you mean {paths.quote(near)}?" if near else f"; there are {', '.join(names)}"
 
 
 def _contradictions(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,6 @@ Data Parallelism in Regular Expression Matching", 2014). That is linear for ever
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import re
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from s32s.core.paths import quote
+from s32s.core.text import closest
 
 #: Wildcards in a segment, and `**` in the whole: more are hard to read, and mistakes as a rule.
 MAX_WILDCARDS = 3
@@ -191,8 +191,8 @@ def _placeholder(text: str, *, column: int) -> Piece:
         return Piece(f"{{{text}}}", words, "(?:" + "|".join(map(re.escape, words)) + ")")
     known = _PLACEHOLDERS.get(text)
     if known is None:
-        close = difflib.get_close_matches(text, _PLACEHOLDERS, n=1)
-        hint = f"did you mean {{{close[0]}}}?" if close else "there are {slug}, {number}, {name} and {a|b}"
+        near = closest(text, _PLACEHOLDERS)
+        hint = f"did you mean {{{near}}}?" if near else "there are {slug}, {number}, {name} and {a|b}"
         raise ValueError(f"unknown placeholder {{{text}}} at column {column}; {hint}")
     return Piece(f"{{{text}}}", (), known)
 

@@ -86,13 +86,9 @@ def allow_problem(directory: str, *, allow_system: bool) -> str | None:
 
 def _owner(directory: str) -> str | None:
     """The directory of the system that one is or lies in, or None."""
-    if _lies_in(directory, _NOT_OWNED):
+    if paths.is_within(directory, _NOT_OWNED):
         return None
-    return next((owned for owned in _OWNED if _lies_in(directory, owned)), None)
-
-
-def _lies_in(directory: str, above: str) -> bool:
-    return directory == above or directory.startswith(above + "/")
+    return next((owned for owned in _OWNED if paths.is_within(directory, owned)), None)
 
 
 @dataclass(frozen=True, slots=True)

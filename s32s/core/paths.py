@@ -134,3 +134,18 @@ def _escaped(char: str) -> str:
         return f"\\x{point - 0xDC00:02x}"
     named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
     return named or (f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}")
+
+
+def is_within(path: str, above: str) -> bool:
+    """Tell whether a path is `above`, or lies below it."""
+    return path == above or path.startswith(above.rstrip("/") + "/")
+
+
+def is_below(path: str, above: str) -> bool:
+    """Tell whether a path lies below `above`, and is not that itself."""
+    return path != above and is_within(path, above)
+
+
+def overlaps(one: str, other: str) -> bool:
+    """Tell whether one of two paths is the other, or lies below it."""
+    return is_within(one, other) or is_within(other, one)

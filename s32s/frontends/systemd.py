@@ -277,8 +277,8 @@ def _service_text(service: Service) -> str:
 def _sandbox(service: Service) -> list[str]:
     """What the service may do: as little as a sync needs (systemd.exec(5))."""
     state = f"s32s/{service.instance}" if service.instance else "s32s"
-    at_home = service.role is Role.MASTER or any(_is_below(path, ("/home", "/root")) for path in service.allow)
-    in_tmp = any(_is_below(path, ("/tmp", "/var/tmp")) for path in service.allow)  # noqa: S108 # names, not files
+    at_home = service.role is Role.MASTER or any(_is_within(path, ("/home", "/root")) for path in service.allow)
+    in_tmp = any(_is_within(path, ("/tmp", "/var/tmp")) for path in service.allow)  # noqa: S108 # names, not files
     # Root keeps what it needs to give files to their directory's owner and to replace those of others.
     capabilities = "" if service.user else "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID"
     return [
@@ -364,8 +364,8 @@ def _quoted(word: str) -> str:
     return f'"{escaped}"'
 
 
-def _is_below(path: str, above: Sequence[str]) -> bool:
-    return any(path == one or path.startswith(one + "/") for one in above)
+def _is_within(path: str, above: Sequence[str]) -> bool:
+    return any(paths.is_within(path, one) for one in above)
 
 
 # -- systemd -----------------------------------------------------------------------------------------------------------

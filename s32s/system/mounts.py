@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from s32s.core import paths
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -29,7 +31,7 @@ def mounts(text: str) -> list[Mount]:
 def mounted_at_or_below(path: str) -> str | None:
     """The first mount point that is `path` or lies in it, in our own mount namespace."""
     for mount in mounts(_mountinfo("self")):
-        if mount.point == path or mount.point.startswith(path + "/"):
+        if paths.is_within(mount.point, path):
             return mount.point
     return None
 
@@ -74,7 +76,7 @@ def _mountinfo(process: str) -> str:
 
 
 def _holds(point: str, path: str) -> bool:
-    return point == "/" or path == point or path.startswith(point + "/")
+    return paths.is_within(path, point)
 
 
 def _unescape(text: str) -> str:

@@ -352,7 +352,7 @@ def test_a_bad_file_does_not_stop_the_others() -> None:
         pytest.param(b" " * (2**20 + 1), "larger than 1,024 KiB", id="more than a MiB"),
         pytest.param(b'[{"name": "A",\n "s3": "\xff"}]', "line 2 is not UTF-8", id="another encoding"),
         pytest.param("[]".encode("utf-16"), "line 1 is not UTF-8", id="two bytes a character"),
-        pytest.param(b"", "line 1, column 1: no valid JSON", id="nothing"),
+        pytest.param(b"", "line 1, column 1: not valid JSON", id="nothing"),
         pytest.param(b"{}", "list of entries, not an object", id="an object"),
         pytest.param(b'"x"', "list of entries, not a text", id="a text"),
         pytest.param(b"null", "list of entries, not null", id="null"),
@@ -392,7 +392,7 @@ def test_invalid_json_is_told_with_line_and_column(text: str, where: str) -> Non
 
     assert entries == ()
     assert str(found[0]).startswith(f"m.json: {where}")
-    assert "no valid JSON" in found[0].text
+    assert "not valid JSON" in found[0].text
 
 
 @pytest.mark.parametrize(

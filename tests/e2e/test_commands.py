@@ -46,7 +46,7 @@ def test_without_a_configuration_the_message_says_how_to_write_one(lonely: Machi
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param('role = "slave\n', "no valid TOML", id="broken TOML"),
+        pytest.param('role = "slave\n', "not valid TOML", id="broken TOML"),
         pytest.param('role = "slav"\nmaps = "bkt/m"\nallow = ["/srv"]', 'did you mean "slave"', id="an unknown role"),
         pytest.param('role = "master"', "maps: it is mandatory", id="no maps path"),
         pytest.param('role = "master"\nmaps = "bkt/m"\nrol = 1', 'did you mean "role"', id="an unknown key"),

@@ -187,7 +187,7 @@ def test_no_systemd_is_said_and_the_units_are_shown(machine: Machine) -> None:
 @pytest.mark.parametrize("name", ["../x", "a b", "", "x" * 70])
 def test_an_instance_that_is_no_name(machine: Machine, name: str) -> None:
     """It becomes part of file names."""
-    assert_failed(machine.run("service", "show", "--instance", name or " "), 2, says="no name of an instance")
+    assert_failed(machine.run("service", "show", "--instance", name or " "), 2, says="not a name of an instance")
 
 
 def test_monitoring_is_told_of_an_entry_that_does_not_succeed(machine: Machine) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from s32s import __version__
+from s32s.core.text import closest
 
 #: What each status means, for help and manual.
 EXIT = """exit status:
@@ -218,12 +219,10 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if wrong := re.search(r"argument (\w+): invalid choice: '(.*)' \(choose from (.*)\)", message):
-            import difflib
-
             known = re.findall(r"[\w-]+", wrong[3])
-            close = difflib.get_close_matches(wrong[2], known, n=1)
-            near = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(known)}"
-            message = f'there is no {wrong[1].lower()} "{wrong[2]}"; {near}'
+            near = closest(wrong[2], known)
+            hint = f'did you mean "{near}"?' if near else f"there are {', '.join(known)}"
+            message = f'there is no {wrong[1].lower()} "{wrong[2]}"; {hint}'
         self.exit(2, f"s32s: {message}; see {self.prog} --help\n")
 
 

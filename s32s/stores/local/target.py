@@ -60,18 +60,18 @@ def check_target(root: str, rules: TargetRules) -> None:
     if problem := guards.target_problem(root, allow_system=rules.allow_system):
         raise Refused(f"{shown} {problem}")
     for home in sorted(rules.homes):
-        if home == root or home.startswith(root + "/"):
+        if paths.is_within(home, root):
             raise Refused(f"{shown} is or holds the home directory {home} and is never replaced")
     for kept in rules.kept:
-        if _nest(root, kept):
+        if paths.overlaps(root, kept):
             raise Refused(f"{shown} and {kept}, where s32s keeps its state, overlap")
     for name, other in (rules.others or {}).items():
-        if _nest(root, other):
+        if paths.overlaps(root, other):
             raise Refused(
                 f"{shown} and the target of entry {paths.quote(name)}, {paths.escape(other)}, overlap",
                 hint="give every entry a directory of its own",
             )
-    if not any(root.startswith(allowed.rstrip("/") + "/") and root != allowed for allowed in rules.allow):
+    if not any(paths.is_below(root, allowed) for allowed in rules.allow):
         listed = ", ".join(rules.allow) or "nothing"
         raise Refused(
             f"{shown} does not lie below a directory that this machine allows ({listed})",
@@ -405,7 +405,3 @@ class LocalTarget:
     def _real_path(self) -> str:
         parent = os.readlink(f"/proc/self/fd/{self._parent}")
         return f"{parent.rstrip('/')}/{self._name}"
-
-
-def _nest(one: str, other: str) -> bool:
-    return one == other or one.startswith(other.rstrip("/") + "/") or other.startswith(one.rstrip("/") + "/")

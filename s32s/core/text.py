@@ -1,0 +1,16 @@
+"""Words for people that more than one layer needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that a misspelt one is nearest to; None where none is near."""
+    import difflib  # only where something is wrong already
+
+    names = list(known)
+    for spelling in (word, word.lower(), word.lower().replace("_", "-")):
+        if near := difflib.get_close_matches(spelling, names, n=1):
+            return near[0]
+    return None
