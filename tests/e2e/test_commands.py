@@ -422,7 +422,7 @@ def test_a_command_that_the_configuration_lacks_is_found_before_the_sync(ready: 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "there is nobody to ask"),
+        ([], "this is not a terminal, so nothing can be asked"),
         (["snyc"], 'there is no command "snyc"; did you mean "sync"?'),
         (["sync", "--jobs", "0"], "from 1 to 512"),
         (["sync", "--role", "mastr"], 'did you mean "master"'),
