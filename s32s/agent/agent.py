@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from s32s.agent import catalog, runner, status
+from s32s.agent import catalog, runner
 from s32s.agent.catalog import Update
 from s32s.agent.report import Report
 from s32s.agent.roles.base import AgentContext, Options
 from s32s.agent.state import State
-from s32s.agent.status import EntryStatus
 from s32s.backends.s3.service import S3Service
 from s32s.config import settings
 from s32s.config.maps import MapSet, Role
@@ -25,6 +24,9 @@ from s32s.core import events
 from s32s.core.errors import UsageError
 from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
+
+if TYPE_CHECKING:
+    from s32s.agent.status import EntryStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ class Agent(AgentContext):
             MapError, StoreError, Unreachable: there are no maps.
             Interrupted: by a signal handler.
         """
-        return status.status(self, maps if maps is not None else self.load_maps(), ask_s3=ask_s3)
+        from s32s.agent.status import status  # a run needs none of it
+
+        return status(self, maps if maps is not None else self.load_maps(), ask_s3=ask_s3)
 
     def load_maps(self) -> MapSet:
         """The cached maps; fetched when there are none.

@@ -15,9 +15,6 @@ from typing import Any
 from s32s.agent import catalog, hooks, metrics
 from s32s.agent.report import Report, fold
 from s32s.agent.roles.base import AgentContext, Job, Options, Outcome
-from s32s.agent.roles.mirror import mirror
-from s32s.agent.roles.pull import pull
-from s32s.agent.roles.push import push
 from s32s.agent.state import INTERRUPTED, Result
 from s32s.config.maps import Entry, MapSet, Role
 from s32s.core import events, paths
@@ -210,10 +207,16 @@ _REPORT_IT = "please report it with the output of S32S_DEBUG=1"
 def _do(place: str, job: Job, role: Role, agent: AgentContext, context: RunContext) -> Outcome:
     match role:
         case Role.MASTER:
+            from s32s.agent.roles.push import push  # each brings stores that the others do not need
+
             return push(place, job, agent, context)
         case Role.SLAVE:
+            from s32s.agent.roles.pull import pull
+
             return pull(place, job, agent, context)
         case Role.MIRROR:
+            from s32s.agent.roles.mirror import mirror
+
             return mirror(place, job, agent, context)
 
 
