@@ -11,13 +11,13 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from s32s.agent.roles.base import AgentContext, Job, Outcome
+from s32s.agent.roles.base import AgentContext, Task
 from s32s.config.maps import Entry, Role
 from s32s.config.settings import Settings
 from s32s.core import events, paths
 from s32s.core.errors import ConfigError, EntryFailed
 from s32s.core.plan import Plan
-from s32s.replication.replicate import RunContext
+from s32s.replication.job import Outcome, RunContext
 from s32s.system import processes
 
 
@@ -42,7 +42,7 @@ def missing(chosen: Iterable[Entry], configuration: Settings, role: Role) -> lis
     return sorted(wanted - configuration.commands.keys())
 
 
-def run(done: Outcome, job: Job, role: Role, agent: AgentContext, context: RunContext) -> None:
+def run(done: Outcome, task: Task, role: Role, agent: AgentContext, context: RunContext) -> None:
     """Run the entry's command after a change, or after an earlier change that it has not followed.
 
     It finds in its environment S32S_ENTRY, S32S_TARGET, and in S32S_CHANGED the name of a file with the changes, one a
@@ -51,8 +51,8 @@ def run(done: Outcome, job: Job, role: Role, agent: AgentContext, context: RunCo
     Raises:
         EntryFailed: it failed; the files stay, and the next sync runs it again.
     """
-    name = job.entry.after
-    last = agent.state.result(job.entry.name, role.value)
+    name = task.entry.after
+    last = agent.state.result(task.entry.name, role.value)
     if role is not Role.SLAVE or name is None or not (done.changed or (last and last.pending)):
         return
     context.phase(f"running {name}")
@@ -70,8 +70,8 @@ def run(done: Outcome, job: Job, role: Role, agent: AgentContext, context: RunCo
             status = processes.run(
                 agent.settings.commands[name],
                 variables={
-                    "S32S_ENTRY": job.entry.name,
-                    "S32S_TARGET": job.entry.place(role) or "",
+                    "S32S_ENTRY": task.entry.name,
+                    "S32S_TARGET": task.entry.place(role) or "",
                     "S32S_CHANGED": changes.name,
                 },
                 on_line=on_line,

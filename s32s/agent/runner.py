@@ -14,7 +14,7 @@ from typing import Any
 
 from s32s.agent import catalog, hooks, metrics
 from s32s.agent.report import Report, fold
-from s32s.agent.roles.base import AgentContext, Job, Options, Outcome
+from s32s.agent.roles.base import AgentContext, Options, Task
 from s32s.agent.state import INTERRUPTED, Result
 from s32s.config.maps import Entry, MapSet, Role
 from s32s.core import events, paths
@@ -23,7 +23,9 @@ from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
 from s32s.core.text import closest
 from s32s.core.tree import Kind
-from s32s.replication.replicate import RunContext
+from s32s.replication.checkpoints import Checkpoints
+from s32s.replication.job import Outcome, RunContext
+from s32s.stores.base import NOWHERE, Position
 from s32s.system.rate_limit import RateLimiter
 
 
@@ -74,7 +76,7 @@ def run(
     ended: list[events.EntryFinished] = []
     for entry in chosen:
         others = [other for other in loaded.entries if other.name != entry.name]
-        job = Job(
+        task = Task(
             entry,
             verb,
             options or Options(),
@@ -87,13 +89,14 @@ def run(
         )
         context = RunContext(
             entry.name,
-            job.options.jobs or agent.settings.jobs,
+            task.options.jobs or agent.settings.jobs,
             emit,
+            Checkpoints(agent.state.checkpoint, agent.state.save_checkpoint),
             stop or threading.Event(),
             functools.partial(approve, entry.name) if approve else lambda plan: True,
         )
         _listen(agent, entry.name, emit)
-        ended.append(_run_entry(job, chosen_role, agent, context))
+        ended.append(_run_entry(task, chosen_role, agent, context))
     if verb.changes:
         problem = metrics.write(agent, loaded, chosen_role)
         if problem:
@@ -127,25 +130,25 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
     return chosen
 
 
-def _run_entry(job: Job, role: Role, agent: AgentContext, context: RunContext) -> events.EntryFinished:
-    entry = job.entry
+def _run_entry(task: Task, role: Role, agent: AgentContext, context: RunContext) -> events.EntryFinished:
+    entry = task.entry
     place = entry.place(role) or ""
     source, target = entry.direction(role)
     context.emit(events.EntryStarted(entry.name, source, target))
-    began = time.monotonic()
+    began, started_s = time.monotonic(), time.time()
     done: Outcome | None = None
     error: S32sError | None = None
     try:
         _check(entry, role, agent)
-        with agent.state.running(entry.name, role.value) if job.verb.changes else contextlib.nullcontext():
-            done = _do(place, job, role, agent, context)
-            if job.verb.changes:
-                hooks.run(done, job, role, agent, context)
+        with agent.state.running(entry.name, role.value) if task.verb.changes else contextlib.nullcontext():
+            done = _do(place, task, role, agent, context)
+            if task.verb.changes:
+                hooks.run(done, task, role, agent, context)
     except Interrupted as exc:
         # 0: a worker or a pause noticed the stop; the caller who set it knows the signal and raises on its own.
         if not context.stop.is_set():
             raise
-        exc.hint = exc.hint or _when_stopped(job, role)
+        exc.hint = exc.hint or _when_stopped(task, role)
         error = exc
     except S32sError as exc:
         error = exc
@@ -164,14 +167,14 @@ def _run_entry(job: Job, role: Role, agent: AgentContext, context: RunContext) -
         seconds=seconds,
         due=bool(done and done.due),
         changed=bool(done and done.changed),
-        generation=done.generation if done else 0,
+        generation=_position(done, role).generation,
         error=error,
         fingerprint=done.fingerprint if done else "",
     )
     # What did not come to its turn says nothing of the entry; least of all may it hide how the run that holds the lock
     # ends, or has ended.
-    if job.verb.changes and not isinstance(error, Declined | Locked | UsageError):
-        _save(finished, done, (source, target), role, agent)
+    if task.verb.changes and not isinstance(error, Declined | Locked | UsageError):
+        _save(finished, done, (source, target), role, agent, started_s=started_s)
     if done and done.note and error is None:
         context.emit(events.Warned(entry.name, done.note))
     context.emit(finished)
@@ -192,11 +195,11 @@ def _check(entry: Entry, role: Role, agent: AgentContext) -> None:
     hooks.check(entry, agent.settings, role)
 
 
-def _when_stopped(job: Job, role: Role) -> str:
+def _when_stopped(task: Task, role: Role) -> str:
     """How things stand when a run was stopped before or outside of a change, as a clause."""
-    if role is Role.MASTER and job.verb.changes:
+    if role is Role.MASTER and task.verb.changes:
         return "slaves follow the last published generation, and the next run goes on"
-    if role is Role.MIRROR and job.verb.changes:
+    if role is Role.MIRROR and task.verb.changes:
         return "what was copied stays, nothing was deleted, and the next run goes on"
     return "the target is as it was"
 
@@ -204,24 +207,37 @@ def _when_stopped(job: Job, role: Role) -> str:
 _REPORT_IT = "please report it with the output of S32S_DEBUG=1"
 
 
-def _do(place: str, job: Job, role: Role, agent: AgentContext, context: RunContext) -> Outcome:
+def _do(place: str, task: Task, role: Role, agent: AgentContext, context: RunContext) -> Outcome:
     match role:
         case Role.MASTER:
             from s32s.agent.roles.push import push  # each brings stores that the others do not need
 
-            return push(place, job, agent, context)
+            return push(place, task, agent, context)
         case Role.SLAVE:
             from s32s.agent.roles.pull import pull
 
-            return pull(place, job, agent, context)
+            return pull(place, task, agent, context)
         case Role.MIRROR:
             from s32s.agent.roles.mirror import mirror
 
-            return mirror(place, job, agent, context)
+            return mirror(place, task, agent, context)
+
+
+def _position(done: Outcome | None, role: Role) -> Position:
+    """Where an entry stands after a run: a master by what it publishes, all others by what they follow."""
+    if done is None:
+        return NOWHERE
+    return done.target if role is Role.MASTER else done.source
 
 
 def _save(
-    finished: events.EntryFinished, done: Outcome | None, places: tuple[str, str], role: Role, agent: AgentContext
+    finished: events.EntryFinished,
+    done: Outcome | None,
+    places: tuple[str, str],
+    role: Role,
+    agent: AgentContext,
+    *,
+    started_s: float,
 ) -> None:
     last = agent.state.result(finished.entry, role.value)
     if last is not None and not last.ran_between(*places):
@@ -239,8 +255,8 @@ def _save(
             text=str(finished.error) if finished.error else summary(finished),
             success_s=now if ok else (last.success_s if last else None),
             generation=finished.generation if done else (last.generation if last else 0),
-            manifest=done.manifest if done else (last.manifest if last else ""),
-            listed_s=done.listed_s if done else (last.listed_s if last else None),
+            manifest=_position(done, role).manifest if done else (last.manifest if last else ""),
+            listed_s=started_s if done and done.is_listed else (last.listed_s if last else None),
             # Still owed when the command failed, or when the run died after the change.
             pending=bool(last and last.pending and not ok),
             source=places[0],

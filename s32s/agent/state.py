@@ -5,7 +5,7 @@ database. A damaged database is thrown away and made again, at its opening or wh
 read-only or out of space is reported and kept. A cached manifest is only used after its hash has been checked; the
 cached maps are one file that is replaced as a whole, so an update that fails half-way leaves them as they were.
 
-What the index is, and when it is believed, stands in `index.py`.
+What the stat cache is, and when it is believed, is in `stores/local/stat_cache.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError
+from s32s.replication.checkpoints import Checkpoint
 from s32s.stores.local.stat_cache import StatCache
 from s32s.system import disk, marks
 
@@ -47,23 +48,6 @@ CREATE TABLE IF NOT EXISTS result (
     PRIMARY KEY (entry, role)
 ) WITHOUT ROWID;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """That a directory was found to be exactly what was asked for, so that it need only be looked at the next time.
-
-    Attributes:
-        of: what was asked for: a manifest under rules.
-        looks: how the directory looked then, see `scan.DirectoryListing.looks`.
-        files: how many files and links take part.
-        names: how many names, directories included.
-    """
-
-    of: str
-    looks: str
-    files: int
-    names: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +104,7 @@ class CachedMaps:
 class State:
     """This machine's memory; open it with `State.open`, close it with `close`.
 
-    Used by one thread. Several processes may have it open: SQLite orders their transactions.
+    Written by one thread, read by several. Several processes may have it open: SQLite orders their transactions.
     """
 
     def __init__(self, places: Directories, database: sqlite3.Connection, *, writable: bool) -> None:
@@ -189,24 +173,23 @@ class State:
             self._database.execute("DELETE FROM page WHERE root = ?", (root,))
             self._database.executemany("INSERT INTO page VALUES (?, ?, ?)", rows)
 
-    def checkpoint(self, root: str) -> Checkpoint | None:
-        """The seal of a directory, or None."""
+    def checkpoint(self, name: str) -> Checkpoint | None:
+        """The checkpoint of a pair of places, or None."""
         try:
-            row = self._database.execute("SELECT value FROM meta WHERE name = ?", (f"seal {root}",)).fetchone()
+            row = self._database.execute("SELECT value FROM meta WHERE name = ?", (f"checkpoint {name}",)).fetchone()
             return _of_facts(Checkpoint, row[0]) if row else None
         except (sqlite3.DatabaseError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
             return None
 
-    def save_checkpoint(self, root: str, checkpoint: Checkpoint | None) -> None:
-        """Seal a directory, or break its seal."""
+    def save_checkpoint(self, name: str, checkpoint: Checkpoint | None) -> None:
+        """Keep a checkpoint, or forget the one that was."""
         if not self._writable:
             return
-        name = f"seal {root}"
         with self._saved():
-            self._database.execute("DELETE FROM meta WHERE name = ?", (name,))
+            self._database.execute("DELETE FROM meta WHERE name = ?", (f"checkpoint {name}",))
             if checkpoint is not None:
                 facts = {field: getattr(checkpoint, field) for field in Checkpoint.__dataclass_fields__}
-                self._database.execute("INSERT INTO meta VALUES (?, ?)", (name, json.dumps(facts)))
+                self._database.execute("INSERT INTO meta VALUES (?, ?)", (f"checkpoint {name}", json.dumps(facts)))
 
     # -- copies
 
@@ -466,7 +449,10 @@ def _open_for_reading(file: Path) -> sqlite3.Connection:
 
 
 def _connect(name: str) -> sqlite3.Connection:
-    database = sqlite3.connect(name, timeout=30, isolation_level=None, uri=name.startswith("file:"))
+    # Both sides of a run are listed at the same time; SQLite is built to be used so (sqlite3.threadsafety is 3).
+    database = sqlite3.connect(
+        name, timeout=30, isolation_level=None, uri=name.startswith("file:"), check_same_thread=False
+    )
     try:
         database.execute("PRAGMA synchronous = NORMAL")
     except BaseException:

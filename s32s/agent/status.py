@@ -13,16 +13,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from s32s.agent.roles.base import AgentContext, last_run, prefix_of
+from s32s.agent.roles.base import AgentContext, last_run
 from s32s.agent.state import INTERRUPTED, Result
+from s32s.backends.s3.backend import S3Backend
 from s32s.config.maps import Entry, MapSet, Role
 from s32s.core import paths
-from s32s.core.errors import BadPath, ConfigError, IntegrityError, Interrupted, NotFound, S32sError, Unreachable
+from s32s.core.errors import BadPath, ConfigError, IntegrityError, Interrupted, S32sError, Unreachable
 from s32s.core.tree import Tree
 from s32s.format import manifest
-from s32s.stores.local.source import LocalSource
-from s32s.stores.local.stat_cache import StatCache
-from s32s.stores.local.target import LocalTarget
+from s32s.stores.local import drift
+from s32s.stores.objects.prefix import read_head
 from s32s.system.concurrency import for_each
 
 #: How long S3 may be silent before the entries that it has not answered for are given up.
@@ -146,10 +146,10 @@ def statuses(
     """Status of entries in a role that they have; see `status`."""
     questions = _Questions([entry for entry in entries if entry.manifest] if ask_s3 else [], agent)
     shared = Counter(entry.place(role) for entry in entries)
-    drifts = [_drift(entry, role, agent) if shared[entry.place(role)] == 1 else None for entry in entries]
+    drifted = [_drift(entry, role, agent) if shared[entry.place(role)] == 1 else None for entry in entries]
     answers = questions.answers(deadline_s)
     found = []
-    for entry, drift in zip(entries, drifts, strict=True):
+    for entry, count in zip(entries, drifted, strict=True):
         source, target = entry.direction(role)
         answer = answers.get(entry.s3, _NOT_ASKED) if entry.manifest else _NOT_ASKED
         found.append(
@@ -160,7 +160,7 @@ def statuses(
                 last=agent.state.result(entry.name, role.value),
                 generation=answer.generation,
                 push=answer.push,
-                drift=drift,
+                drift=count,
                 trouble=answer.trouble,
                 unreachable=answer.unreachable,
                 running_s=agent.state.running_since(entry.name, role.value),
@@ -186,21 +186,10 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
 
 def _drift(entry: Entry, role: Role, agent: AgentContext) -> int | None:
     place = entry.place(role) or ""
-
-    def index() -> StatCache:
-        return agent.state.index(place)
-
-    left = _left(entry, role, agent)
     if role is Role.SLAVE:
-        return LocalTarget(place, in_place=False, index=index).drift(left, entry.rules())
+        return drift.of_target(place, agent.state.index(place), _left(entry, role, agent), entry.rules())
     if role is Role.MASTER and place.startswith("/"):
-        try:
-            with LocalSource(place, rules=entry.rules(), index=index, room=entry.s3_path.room) as source:
-                return source.drift(left)
-        except Interrupted:
-            raise
-        except (S32sError, OSError):
-            return len(index()) or None
+        return drift.of_source(place, agent.state.index(place), _left(entry, role, agent), entry.rules())
     return None
 
 
@@ -213,7 +202,7 @@ def _left(entry: Entry, role: Role, agent: AgentContext) -> Tree | None:
     if data is None:
         return None
     try:
-        return manifest.read(data, manifest.reference(last.manifest, len(data)), generation=last.generation)
+        return manifest.read(data, manifest.reference(last.manifest, len(data)))
     except (IntegrityError, BadPath):
         return None
 
@@ -279,9 +268,7 @@ class _Questions:
 
 def _ask(entry: Entry, agent: AgentContext) -> _Answer:
     try:
-        head = prefix_of(entry, agent).read_head()
-    except NotFound:
-        return _Answer(0)
+        head = read_head(S3Backend(agent.engine, entry.s3_path)).head
     except Interrupted:
         raise
     except S32sError as exc:

@@ -7,9 +7,10 @@
     files: sizes differ                            modified: size
     files: both SHA-256 known                      modified: content, when they differ
     files: ETags equal, or target a copy of it     same bytes
-    files: an MD5 here, an MD5-like ETag there     modified: content (etag for two objects), when they differ
-    files: both are objects, source stored later   modified: etag where both look like MD5, else newer
-    files: both are objects, target stored later   same bytes
+    files: an MD5 here, an MD5-like ETag there     modified: content, when they differ
+    objects: both ETags are known to be MD5s       modified: etag, as they differ
+    objects: source stored later                   modified: etag where both look like MD5, else newer
+    objects: target stored later                   same bytes
     files: nothing to compare by                   modified: unknown (an unknown is never taken for the same)
     modes known on both sides and different        modified: mode
     files: times known on both sides and different modified: time
@@ -62,12 +63,13 @@ def _content(source: Item, target: Item) -> Reason | None:
         return Reason.CONTENT if source.sha256 != target.sha256 else None
     if source.etag and source.etag in (target.etag, target.copy_of):
         return None
-    are_objects = None not in (source.stored_ns, target.stored_ns)
-    for here, there in ((source, target), (target, source)):
-        if here.md5 and is_md5(there.etag):
-            return None if here.md5 == there.etag else Reason.ETAG if are_objects else Reason.CONTENT
     if source.stored_ns is None or target.stored_ns is None:
+        for here, there in ((source, target), (target, source)):
+            if here.md5 and is_md5(there.etag):
+                return None if here.md5 == there.etag else Reason.CONTENT
         return Reason.UNKNOWN
+    if source.md5 and target.md5:
+        return None if source.md5 == target.md5 else Reason.ETAG
     if source.stored_ns < target.stored_ns:
         return None
     # Stored in the same second: the source may have been replaced after the copy was made.
@@ -98,12 +100,20 @@ def agrees(told: Item, listed: Item) -> bool:
     return told.kind is not Kind.FILE or is_object(told, size=listed.size, etag=listed.etag)
 
 
-def is_undecided(item: Item, other: Item) -> bool:
-    """Tell whether two objects have only their ETags to tell them apart, which encryption changes, too."""
+def needs_md5(source: Item, target: Item) -> bool:
+    """Tell whether two objects are told apart by whether their ETags are MD5s, which only a HEAD of each can say.
+
+    An ETag of an object under KMS looks like one, too. Where the source was stored later it is copied either way.
+    """
     return (
-        item.kind is Kind.FILE
-        and other.kind is Kind.FILE
-        and item.size == other.size
-        and item.etag != other.etag
-        and not (item.sha256 and other.sha256)
+        source.kind is Kind.FILE
+        and target.kind is Kind.FILE
+        and source.size == target.size
+        and source.etag not in (target.etag, target.copy_of)
+        and is_md5(source.etag)
+        and is_md5(target.etag)
+        and not (source.sha256 and target.sha256)
+        and source.stored_ns is not None
+        and target.stored_ns is not None
+        and source.stored_ns <= target.stored_ns
     )

@@ -143,6 +143,13 @@ class Unchanged(Sequence[Keep]):
         source, rows, target, target_rows = self._joined
         return {source.path(row): target.etag(to) for row, to in zip(rows, target_rows, strict=True)}
 
+    def etag_pairs(self) -> Iterator[tuple[str, str | None, str | None]]:
+        """Path, ETag in the source and ETag in the target of the files."""
+        source, rows, target, target_rows = self._joined
+        for row, to in zip(rows, target_rows, strict=True):
+            if source.kind(row) is Kind.FILE:
+                yield source.path(row), source.etag(row), target.etag(to)
+
     def as_objects(self) -> Columns:
         """They, as they are in the source, with ETag and version of their objects in the target."""
         source, rows, target, target_rows = self._joined
@@ -272,7 +279,7 @@ def apply_to_model(plan: Plan, target: Tree) -> Tree:
         del items[extra.path]
     for put in plan.puts:
         items[put.item.path] = put.item
-    return tree.make(items.values(), published=target.published, generation=target.generation, note=target.note)
+    return tree.make(items.values())
 
 
 def taking_part(source: Tree, rules: Rules) -> Sequence[int]:

@@ -9,12 +9,13 @@ None, never a guess: a LIST knows no SHA-256, a directory knows no ETag.
 
 from __future__ import annotations
 
-import bisect
 import enum
 import hashlib
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple, overload
+
+from s32s.core.columns import Table
 
 
 class Kind(enum.Enum):
@@ -63,30 +64,21 @@ class Tree(Sequence[Item]):
 
     Make one with `make`. A tree never changes. It holds columns, not items: an item is made when it is asked for, so
     that a million of them fit into memory.
-
-    Attributes:
-        published: False where the destination's manifest does not describe the items (none yet, or out of date), so
-            that an empty plan still has to publish.
-        generation: of the manifest that the items come from; 0 without one.
-        note: what people should know about this reading, such as an unfinished push; may be empty.
     """
 
-    __slots__ = ("_columns", "generation", "note", "published")
+    __slots__ = ("_columns",)
 
-    def __init__(self, columns: Columns, *, published: bool, generation: int, note: str) -> None:
+    def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self.published = published
-        self.generation = generation
-        self.note = note
 
-    def but(self, *, published: bool | None = None, generation: int | None = None, note: str | None = None) -> Tree:
-        """The same items, of which something else is known."""
-        return Tree(
-            self._columns,
-            published=self.published if published is None else published,
-            generation=self.generation if generation is None else generation,
-            note=self.note if note is None else note,
-        )
+    def replacing(self, items: Mapping[int, Item]) -> Tree:
+        """The same tree, in which more is known of some files: items of the same path, size, mode and time, by row."""
+        if not items:
+            return self
+        columns = self._columns.copied()
+        for row, item in items.items():
+            columns.replace(row, item)
+        return Tree(columns)
 
     def get(self, path: str) -> Item | None:
         """The item at `path`, or None."""
@@ -185,13 +177,12 @@ class Tree(Sequence[Item]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tree):
             return NotImplemented
-        facts = (self.published, self.generation, self.note)
-        return facts == (other.published, other.generation, other.note) and list(self) == list(other)
+        return list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment] # a tree is not a key
 
     def __repr__(self) -> str:
-        return f"Tree({list(self)!r}, published={self.published}, generation={self.generation}, note={self.note!r})"
+        return f"Tree({list(self)!r})"
 
     @property
     def files(self) -> int:
@@ -204,12 +195,12 @@ class Tree(Sequence[Item]):
         return sum(self._columns.sizes)
 
 
-def make(items: Iterable[Item], *, published: bool = True, generation: int = 0, note: str = "") -> Tree:
+def make(items: Iterable[Item]) -> Tree:
     """Sort `items` into a Tree; no listing is trusted to come sorted."""
     columns = Columns()
     for item in items:
         columns.add(item)
-    return columns.tree(published=published, generation=generation, note=note)
+    return columns.tree()
 
 
 def join(source: Sequence[str], target: Sequence[str]) -> Iterator[tuple[int | None, int | None, int]]:
@@ -241,15 +232,6 @@ def join(source: Sequence[str], target: Sequence[str]) -> Iterator[tuple[int | N
         yield None, rest, 1
 
 
-def rows(paths: Iterable[str], known: Sequence[str]) -> Iterator[int]:
-    """The place of each of some paths among others, or -1; both come sorted."""
-    row, end = 0, len(known)
-    for path in paths:
-        while row < end and known[row] < path:
-            row += 1
-        yield row if row < end and known[row] == path else -1
-
-
 def is_md5(etag: str | None) -> bool:
     """Tell whether `etag` may be the MD5 of the object: 32 hex digits, no part count.
 
@@ -270,7 +252,7 @@ _HAS_SHA256 = 1
 _HAS_MD5 = 2
 
 
-class Columns:
+class Columns(Table):
     """The facts of many items, column by column; unknown ones as values that no item has."""
 
     __slots__ = (
@@ -283,12 +265,22 @@ class Columns:
         "_sha256",
         "_stored",
         "kinds",
-        "paths",
         "sizes",
     )
+    COLUMNS = {  # noqa: RUF012 # the base says ClassVar
+        "kinds": 1,
+        "sizes": 1,
+        "_modes": 1,
+        "_mtimes": 1,
+        "_stored": 1,
+        "_has": 1,
+        "_sha256": 32,
+        "_etags": 16,
+    }
+    RARE = ("_rare",)
 
     def __init__(self) -> None:
-        self.paths: list[str] = []
+        super().__init__()
         self.kinds = bytearray()
         self.sizes = array("q")
         self._modes = array("h")
@@ -407,9 +399,9 @@ class Columns:
         if one._rare:
             self._rare[row] = one._rare[0]
 
-    def tree(self, *, published: bool = True, generation: int = 0, note: str = "") -> Tree:
+    def tree(self) -> Tree:
         """The finished tree. Nothing may be appended afterwards."""
-        return Tree(self.in_order(), published=published, generation=generation, note=note)
+        return Tree(self.in_order())
 
     def item(self, row: int) -> Item:
         """Make the item at a row."""
@@ -450,11 +442,6 @@ class Columns:
         if self._has[row] != _HAS_SHA256 | _HAS_MD5 or row in self._rare:
             return None
         return bytes(self._sha256[32 * row : 32 * row + 32] + self._etags[16 * row : 16 * row + 16])
-
-    def find(self, path: str) -> int | None:
-        """The row of a path, or None."""
-        row = bisect.bisect_left(self.paths, path)
-        return row if row < len(self.paths) and self.paths[row] == path else None
 
     def is_same(self, row: int, other: Columns, to: int) -> bool:
         """See `Tree.is_same`; `compare.difference` is what it must agree with."""
@@ -515,23 +502,8 @@ class Columns:
         return digest.hexdigest()
 
     def in_order(self) -> Columns:
-        """The same, sorted by path; itself when it is."""
-        if self._is_sorted:
-            return self
-        order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
-        ordered = Columns()
-        ordered.paths = [self.paths[row] for row in order]
-        ordered.kinds = bytearray([self.kinds[row] for row in order])
-        ordered._has = bytearray([self._has[row] for row in order])
-        ordered.sizes, ordered._modes, ordered._mtimes, ordered._stored = (
-            array(column.typecode, [column[row] for row in order])
-            for column in (self.sizes, self._modes, self._mtimes, self._stored)
-        )
-        ordered._etags = bytearray().join([self._etags[16 * row : 16 * row + 16] for row in order])
-        if self._sha256:
-            ordered._sha256 = bytearray().join([self._sha256[32 * row : 32 * row + 32] for row in order])
-        ordered._rare = {at: self._rare[row] for at, row in enumerate(order) if row in self._rare}
-        return ordered
+        """See `Table`."""
+        return self if self._is_sorted else super().in_order()
 
 
 def _all_have(what: int, has: bytearray) -> bool:

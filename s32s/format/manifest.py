@@ -157,13 +157,12 @@ def sha256_of(key: str) -> str | None:
 _MANIFEST_KEY = re.compile(r"\.s32s/manifest-([0-9a-f]{64})\.jsonl\.zst")
 
 
-def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MAX_KEY) -> Tree:
+def read(data: bytes, ref: ManifestRef, *, room: int = paths.MAX_KEY) -> Tree:
     """Decode a manifest into a Tree.
 
     Args:
         data: the object's bytes.
         ref: what the head says of them.
-        generation: the head's, handed on to the tree.
         room: bytes that the prefix leaves of a key.
 
     Raises:
@@ -205,7 +204,7 @@ def read(data: bytes, ref: ManifestRef, *, generation: int, room: int = paths.MA
             seen.add(path)
             weight += _ROW  # a second time, for what sorts it
         last = path
-    return columns.tree(generation=generation)
+    return columns.tree()
 
 
 _CURE = 'push again from the master with --verify, or set "manifest": false in the entry'

@@ -1,151 +1,114 @@
-"""The spine: plan, guard, apply. What is listed, and how, is for the roles.
+"""The spine: make one store what another one holds, or plan it.
 
-    roles: list the source, list the destination
-    here:  plan (pure), guards (pure), then put -> publish -> sweep
+    look -> snapshot -> refine     both places, at the same time where they wait for answers
+    plan, guards                   pure
+    put -> publish -> sweep        a transaction of the target
 
-A dry run ends before `apply`: it is a plan that nobody executes.
+A dry run ends before the transaction: it is a plan that nobody executes.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import TypeVar
-
 from s32s.core import events, guards
 from s32s.core import plan as planner
-from s32s.core.errors import Declined, Interrupted, SourceChanged
-from s32s.core.events import Emit
-from s32s.core.guards import Limits
-from s32s.core.plan import Plan, Verb
-from s32s.core.rules import Rules
+from s32s.core.errors import Declined
+from s32s.core.plan import Plan
 from s32s.core.tree import Tree
-from s32s.stores.base import Batch, Change, Source
-from s32s.system.concurrency import for_each
+from s32s.replication import checkpoints
+from s32s.replication.checkpoints import Checkpoint
+from s32s.replication.checks import check_source
+from s32s.replication.execute import transfer
+from s32s.replication.job import Job, Outcome, RunContext
+from s32s.replication.retry import ATTEMPTS, until_still
+from s32s.stores.base import Look, Policy, Readable, S, T, Writable
+from s32s.system.concurrency import gather
 
-T = TypeVar("T")
-C = TypeVar("C", bound=Change)
 
-#: How often an entry is begun again because its source moved, and how long the pauses between grow (seconds).
-ATTEMPTS = 5
-_PAUSES_S = (0.2, 0.5, 1.0, 2.0)
+def replicate(source: Readable[S], target: Writable[T], job: Job, run: RunContext) -> Outcome:
+    """Make `target` what `source` holds, or plan it.
 
-
-@dataclass(frozen=True, slots=True)
-class RunContext:
-    """What a run of one entry needs to know of its surroundings.
-
-    Attributes:
-        entry: its name.
-        jobs: how many bodies move at once.
-        emit: who listens.
-        stop: set when a signal asks the run to end.
-        approve: asked before a plan is carried out; its no ends the entry.
+    Raises:
+        S32sError: the target is as its store promises: as it was, or on S3 with nothing deleted.
     """
+    pair = f"{source.location} {target.location}"
+    with target.open_target(writable=job.verb.changes) as there:
 
-    entry: str
-    jobs: int
-    emit: Emit
-    stop: threading.Event = field(default_factory=threading.Event)
-    approve: Callable[[Plan], bool] = lambda plan: True
+        def attempt(number: int) -> Outcome:
+            with source.open_source(target=target.capabilities, again=number > 1) as here:
+                run.phase("listing")
+                seen, found = gather(here.look, there.look)
+                checkpoint = None if job.verify else run.checkpoints.load(pair)
+                if checkpoint is not None and checkpoint.holds_for(job.asked, seen, found):
+                    return _unchanged(checkpoint, seen, found, job, run)
+                wanted, present = gather(seen.snapshot, found.snapshot)
+                check_source(wanted, job, target.capabilities, location=source.location)
+                run.phase("checking files")
+                wanted = here.refine(wanted, against=present, jobs=run.jobs, progress=run.heartbeat)
+                present = there.refine(present, against=wanted, jobs=run.jobs, progress=run.heartbeat)
+                plan = _plan(wanted.tree, present.tree, job, run)
+                there.check(present, plan, wanted.tree)
+                due, published = not (plan.is_empty and present.is_published), None
+                if due and job.verb.changes:
+                    there.check_changeable()
+                    run.begin()
+                    policy = Policy(deletes=job.verb.deletes, patient=number < ATTEMPTS)
+                    with there.transaction(present, plan, policy) as transaction:
+                        run.phase("moving files")
+                        transfer(here, transaction, run)
+                        if transaction.is_staged:
+                            here.confirm(wanted)
+                        run.phase("publishing")
+                        published = transaction.publish()
+                        transaction.sweep()
+            kept = None
+            if job.verb.changes:
+                here.remember(wanted, plan, published)
+                there.remember(present, plan, published)
+                if not due and (job.verb.deletes or not plan.spared):
+                    kept = checkpoints.after(plan, job.asked, seen, found)
+                run.checkpoints.save(pair, kept)
+            return Outcome(
+                plan,
+                due,
+                changed=published is not None,
+                source=wanted.position,
+                target=published.position if published else present.position,
+                is_listed=wanted.is_listed,
+                fingerprint=kept.fingerprint if kept else "",
+                note=wanted.position.note or (present.position.note if plan.is_empty and not published else ""),
+            )
 
-    def phase(self, what: str) -> None:
-        """Say what begins now, unless the run is to end."""
-        self.heartbeat(0)
-        self.emit(events.Phase(self.entry, what))
-
-    def heartbeat(self, size: int) -> None:
-        """A progress function for work whose bytes nobody counts: it only notices the stop."""
-        if self.stop.is_set():
-            raise Interrupted(0)
+        return until_still(attempt, context=run)
 
 
-def make_plan(
-    source: Tree, target: Tree, *, rules: Rules, limits: Limits, verb: Verb, spare_ignored: bool, context: RunContext
-) -> Plan:
+def _plan(wanted: Tree, present: Tree, job: Job, run: RunContext) -> Plan:
     """Plan and guard; nothing is changed.
 
     Raises:
         Refused: by a guard, or by the person who was asked.
     """
-    plan = planner.make(source, target, rules=rules, deletes=verb.deletes, spare_ignored=spare_ignored)
-    guards.check_plan(plan, limits)
-    context.emit(events.Planned(context.entry, plan))
-    if verb.changes and not plan.is_empty and not context.approve(plan):
+    plan = planner.make(wanted, present, rules=job.rules, deletes=job.verb.deletes, spare_ignored=job.spare_ignored)
+    guards.check_plan(plan, job.limits)
+    run.emit(events.Planned(run.entry, plan))
+    if job.verb.changes and not plan.is_empty and not run.approve(plan):
         raise Declined("it was not confirmed", hint="nothing was changed")
     return plan
 
 
-def apply(
-    source: Source,
-    change: AbstractContextManager[C],
-    *,
-    context: RunContext,
-    before_publish: Callable[[], None] = lambda: None,
-    done: Callable[[C], None] = lambda change: None,
-) -> int:
-    """Carry a change out: put, publish, sweep; return the generation.
-
-    Args:
-        before_publish: a last look at the source.
-        done: told of the change after its sweep, while it is still open.
-    """
-    halted = threading.Event()
-
-    def progress(size: int) -> None:
-        if halted.is_set() or context.stop.is_set():
-            raise Interrupted(0)
-        context.emit(events.Progress(context.entry, size))
-
-    failures: list[BaseException] = []
-    with change as opened:
-
-        def put(batch: Batch) -> None:
-            try:
-                for body in batch:
-                    opened.put(body, progress)
-                    context.emit(events.FilePut(context.entry, body.item.path, body.item.size))
-            except BaseException as exc:
-                failures.append(exc)
-                halted.set()  # the first failure ends the crew; what is under way need not be finished
-                raise
-
-        context.phase("moving files")
-        try:
-            for_each(source.batches(opened.wanted), put, jobs=context.jobs, width=source.at_once)
-        except BaseException as exc:
-            halted.set()
-            if any(exc is failure for failure in failures):
-                raise failures[0] from None  # what the others met was only our own halt
-            raise
-        before_publish()
-        context.phase("publishing")
-        generation = opened.publish()
-        opened.sweep()
-        done(opened)
-        return generation
-
-
-def until_still(attempt: Callable[[int], T], *, context: RunContext) -> T:
-    """Call `attempt` with 1, 2, … until the source holds still meanwhile.
-
-    Raises:
-        SourceChanged: it did not, in a bounded number of turns.
-    """
-    for number in range(1, ATTEMPTS):
-        try:
-            return attempt(number)
-        except SourceChanged as exc:
-            context.emit(events.Restarted(context.entry, number + 1, exc.what))
-            if context.stop.wait(_PAUSES_S[number - 1]):
-                raise Interrupted(0) from exc
-    try:
-        return attempt(ATTEMPTS)
-    except SourceChanged as exc:
-        raise SourceChanged(
-            f"the source keeps changing: {exc.what}",
-            hint=f"it was tried {ATTEMPTS} times; run it again when nobody writes there",
-            paths=exc.paths,
-        ) from exc
+def _unchanged(checkpoint: Checkpoint, seen: Look[S], found: Look[T], job: Job, run: RunContext) -> Outcome:
+    """The outcome where everything is as it was at a checkpoint."""
+    tree = seen.tree or found.tree
+    if tree is None:
+        raise AssertionError("neither store shows its tree")
+    plan = checkpoints.unchanged_plan(checkpoint, tree, job.rules)
+    run.emit(events.Planned(run.entry, plan))
+    return Outcome(
+        plan,
+        due=False,
+        changed=False,
+        source=seen.position,
+        target=found.position,
+        is_listed=seen.is_listed,
+        fingerprint=checkpoint.fingerprint,
+        note=seen.position.note,
+    )

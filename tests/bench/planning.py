@@ -27,7 +27,7 @@ from s32s.core.tree import Item
 from s32s.format import manifest
 from s32s.frontends.render.jsonl import plan_facts
 from s32s.stores.local.stat_cache import CachedHash, StatCache
-from s32s.stores.objects import store
+from s32s.stores.objects import listing
 
 SECOND = 1_000_000_000
 
@@ -59,7 +59,7 @@ def main() -> None:
     trees: list[tree.Tree] = []
     for mirror in (False, True):
         began = time.process_time()
-        trees.append(store.listed_tree(objects(keys, mirror=mirror), "bucket/photos", room=1000))
+        trees.append(listing.listed_tree(objects(keys, mirror=mirror), "bucket/photos", room=1000))
         listing_s += time.process_time() - began
     listed = peak() - began_with
     began = time.process_time()
@@ -84,7 +84,7 @@ def manifest_and_index(keys: int) -> None:
     data, ref = manifest.to_bytes(files(keys))
     written_s = time.process_time() - began
     began = time.process_time()
-    items = manifest.read(data, ref, generation=1)
+    items = manifest.read(data, ref)
     read_s = time.process_time() - began
     with tempfile.TemporaryDirectory() as name:
         state = State.open(Directories(Path(name, "state"), Path(name, "cache")))

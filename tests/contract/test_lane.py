@@ -31,7 +31,7 @@ from s32s.backends.s3.service import S3Service
 from s32s.backends.s3.sigv4 import Keys, Signer
 from s32s.config.maps import S3Path
 from s32s.config.settings import S3Settings
-from s32s.stores.objects.store import ObjectStore
+from s32s.stores.objects.bodies import read_ahead
 from s32s.system.rate_limit import RateLimiter
 
 ODD_KEYS = [
@@ -211,21 +211,19 @@ def test_without_a_lane_there_are_as_many_threads_as_jobs(
     """And every thread has one object under way."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    prefix = prefix_of(server, bucket)
-    assert prefix.read_ahead(64).at_once == 8
-    assert prefix.read_ahead(3).at_once == 3
+    backend = backend_of(server, bucket)
+    assert read_ahead(backend, [], jobs=64).width == 8
+    assert read_ahead(backend, [], jobs=3).width == 3
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
-    prefix = prefix_of(server, bucket)
-    assert prefix.read_ahead(64).at_once == 1
+    assert read_ahead(backend_of(server, bucket), [], jobs=64).width == 1
     limited = S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
     limited.limit(RateLimiter(1_000_000), RateLimiter(None))
-    assert ObjectStore(S3Backend(limited, S3Path(bucket, "p"))).read_ahead(64).at_once == 1
+    assert read_ahead(S3Backend(limited, S3Path(bucket, "p")), [], jobs=64).width == 1
 
 
-def prefix_of(server: S3Server, bucket: str) -> ObjectStore:
+def backend_of(server: S3Server, bucket: str) -> S3Backend:
     """A prefix by a service of its own."""
-    service = S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
-    return ObjectStore(S3Backend(service, S3Path(bucket, "p")))
+    return S3Backend(S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p"))
 
 
 def test_a_listing_is_the_same_by_lane_and_by_library(

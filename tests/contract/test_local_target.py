@@ -17,7 +17,7 @@ from support.local import COPY, LAST, MOMENTS, PATIENT, Act, Run
 from support.trees import make_tree
 
 from s32s.core.errors import SourceChanged
-from s32s.stores.local.meanwhile import Policy
+from s32s.stores.base import Policy
 
 COARSE_CLOCK = 5  # CLOCK_REALTIME_COARSE, <linux/time.h>: what change times are taken from
 

@@ -3,52 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
-from s32s.backends.base import OVERWRITE, Capabilities, Chunk, PutMode, PutResult
+from s32s.backends.base import OVERWRITE, Backend, Capabilities, ListedObject, PutMode, PutResult
 from s32s.backends.memory import MemoryBackend
-from s32s.core import plan as planner
-from s32s.core import tree
+from s32s.core import events
 from s32s.core.errors import Conflict, PushInProgress, StaleManifest
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.events import Event
+from s32s.core.plan import Verb
+from s32s.core.rules import EVERYTHING
+from s32s.core.tree import Tree
 from s32s.format.manifest import HEAD_KEY
-from s32s.stores.objects.change import ManifestCache, Writer
+from s32s.replication.job import Job, RunContext
+from s32s.replication.replicate import replicate
+from s32s.stores.local.store import CAPABILITIES
+from s32s.stores.memory import MemoryStore
+from s32s.stores.objects.prefix import ManifestCache
+from s32s.stores.objects.publisher import Writer
+from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
+from s32s.testing import ANY_LIMIT
 
 NOW = "2026-01-01T00:00:00Z"
-CLOCK = itertools.count(1)
-
-
-class Body:
-    """Bytes that are at hand."""
-
-    def __init__(self, item: Item, data: bytes) -> None:
-        self.item = item
-        self._data = data
-
-    def copy_to(self, target: object, progress: object) -> None:
-        """It is not an object."""
-
-    def chunks(self) -> Iterator[Chunk]:
-        yield self._data
-
-
-def source(files: Mapping[str, bytes]) -> Tree:
-    """A tree as a walk makes it."""
-    return tree.make(
-        Item(
-            path,
-            Kind.FILE,
-            size=len(data),
-            mtime_ns=next(CLOCK),
-            mode=0o644,
-            sha256=hashlib.sha256(data).hexdigest(),
-        )
-        for path, data in files.items()
-    )
 
 
 def writer(name: str = "one", *, take_over: bool = False) -> Writer:
@@ -56,29 +34,39 @@ def writer(name: str = "one", *, take_over: bool = False) -> Writer:
     return Writer(id=name, host=name, now=lambda: NOW, take_over=take_over)
 
 
+class Died(Exception):
+    """A run that is killed."""
+
+
 def push(
-    backend: MemoryBackend,
+    backend: Backend,
     files: Mapping[str, bytes],
     *,
     by: Writer | None = None,
     has_manifest: bool = True,
     dies: str = "",
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> int:
-    """Push a tree; return its generation. `dies` names the step before which it is killed."""
-    store = ObjectStore(backend, has_manifest=has_manifest)
-    plan = planner.make(source(files), store.target_tree())
-    with store.change(plan, by or writer()) as change:
-        for item in change.wanted:
-            if dies == item.path:
-                raise KeyboardInterrupt
-            change.put(Body(item, files[item.path]), lambda size: None)
-        if dies == "publish":
-            raise KeyboardInterrupt
-        generation = change.publish()
-        if dies == "sweep":
-            raise KeyboardInterrupt
-        change.sweep()
-    return generation
+    """Push files; return their generation.
+
+    Args:
+        dies: the step before which the run is killed.
+        meanwhile: what happens between its plan and its claim.
+    """
+
+    def approve(plan: object) -> bool:
+        meanwhile()
+        return True
+
+    source, target = MemoryStore(files), ObjectStore(backend, has_manifest=has_manifest, writer=by or writer())
+
+    def emit(event: Event) -> None:
+        is_file = isinstance(event, events.FilePut) and dies == f"after {event.path}"
+        if is_file or (isinstance(event, events.Phase) and event.what == dies):
+            raise Died
+
+    job = Job(Verb.SYNC, EVERYTHING, ANY_LIMIT)
+    return replicate(source, target, job, RunContext("test", 1, emit, approve=approve)).target.generation
 
 
 def keys(backend: MemoryBackend) -> set[str]:
@@ -89,7 +77,16 @@ def keys(backend: MemoryBackend) -> set[str]:
 
 def read(backend: MemoryBackend, *, compare: bool = True) -> dict[str, str | None]:
     """What a slave would follow: paths and hashes."""
-    return {item.path: item.sha256 for item in ObjectStore(backend).tree(compare=compare)}
+    return {item.path: item.sha256 for item in followed(backend, Follower(compares=compare))}
+
+
+def followed(
+    backend: Backend, follower: Follower, *, has_manifest: bool = True, manifests: ManifestCache | None = None
+) -> Tree:
+    """The tree that a slave would follow."""
+    store = ObjectStore(backend, follower=follower, has_manifest=has_manifest, manifests=manifests or ManifestCache())
+    with store.open_source(target=CAPABILITIES, again=False) as source:
+        return source.look().snapshot().tree
 
 
 def hashes(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -117,10 +114,10 @@ def test_what_it_costs() -> None:
     kept: dict[str, bytes] = {}
     cache = ManifestCache(lambda _, sha256: kept.get(sha256), lambda _, data: kept.update({digest(data): data}))
     push(backend, OLD)
-    ObjectStore(backend, cache=cache).tree(compare=False)
+    followed(backend, Follower(), manifests=cache)
     backend.requests.clear()
 
-    ObjectStore(backend, cache=cache).tree(compare=False)
+    followed(backend, Follower(), manifests=cache)
     assert dict(backend.requests) == {"get": 1}
 
     backend.requests.clear()
@@ -133,15 +130,15 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.mark.parametrize("step", ["a", "d/new", "publish"])
+@pytest.mark.parametrize("step", ["moving files", "after a", "publishing"])
 def test_a_push_that_dies_before_its_moment(step: str) -> None:
     """Readers of an object that is overwritten already are told to wait; the next push of that master heals it."""
     backend = MemoryBackend()
     push(backend, OLD)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Died):
         push(backend, NEW, dies=step)
 
-    if step == "a":
+    if step == "moving files":
         assert read(backend) == hashes(OLD)
     else:
         with pytest.raises(PushInProgress, match="unfinished push by one"):
@@ -151,12 +148,26 @@ def test_a_push_that_dies_before_its_moment(step: str) -> None:
     assert keys(backend) == set(NEW)
 
 
+class Stuck(MemoryBackend):
+    """One that nothing can be deleted from, as long as it is stuck."""
+
+    is_stuck = False
+
+    def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """See `Backend`."""
+        if self.is_stuck:
+            raise Died
+        return super().delete(keys)
+
+
 def test_a_push_that_dies_before_its_deletions() -> None:
     """The new generation is there, and objects that wait for their deletion disturb nobody."""
-    backend = MemoryBackend()
+    backend = Stuck()
     push(backend, OLD)
-    with pytest.raises(KeyboardInterrupt):
-        push(backend, NEW, dies="sweep")
+    backend.is_stuck = True
+    with pytest.raises(Died):
+        push(backend, NEW)
+    backend.is_stuck = False
 
     assert read(backend) == hashes(NEW)
     push(backend, NEW)
@@ -167,8 +178,8 @@ def test_a_second_master_is_kept_out() -> None:
     """While the first one has a claim; taking it over is said explicitly."""
     backend = MemoryBackend()
     push(backend, OLD)
-    with pytest.raises(KeyboardInterrupt):
-        push(backend, NEW, dies="publish")
+    with pytest.raises(Died):
+        push(backend, NEW, dies="publishing")
 
     with pytest.raises(Conflict, match="another master, one, began a push"):
         push(backend, OLD, by=writer("two"))
@@ -180,12 +191,8 @@ def test_two_masters_at_once() -> None:
     """Who comes later finds another head than the one it has planned for."""
     backend = MemoryBackend()
     push(backend, OLD)
-    store = ObjectStore(backend)
-    plan = planner.make(source(NEW), store.target_tree())
-    push(backend, {"a": b"other"}, by=writer("two"))
-
-    with pytest.raises(Conflict, match="two changed the head"), store.change(plan, writer()):
-        pytest.fail("it has begun")
+    with pytest.raises(Conflict, match="two changed the head"):
+        push(backend, NEW, meanwhile=lambda: push(backend, {"a": b"other"}, by=writer("two")))
     assert read(backend) == hashes({"a": b"other"})
 
 
@@ -205,12 +212,8 @@ def test_a_server_that_ignores_conditions(says_so: bool) -> None:
     """A push works, and a rival who was quicker is noticed by what the head holds."""
     backend = Deaf(says_so=says_so)
     assert push(backend, OLD) == 1
-    store = ObjectStore(backend)
-    plan = planner.make(source(NEW), store.target_tree())
-    push(backend, {"a": b"other"}, by=writer("two"))
-
-    with pytest.raises(Conflict), store.change(plan, writer()):
-        pytest.fail("it has begun")
+    with pytest.raises(Conflict):
+        push(backend, NEW, meanwhile=lambda: push(backend, {"a": b"other"}, by=writer("two")))
     assert read(backend) == hashes({"a": b"other"})
 
 
@@ -244,17 +247,29 @@ def test_a_head_that_vanishes_is_an_alarm() -> None:
     backend.delete([HEAD_KEY])
 
     with pytest.raises(StaleManifest, match="is gone"):
-        ObjectStore(backend).tree(compare=False, known=True)
+        followed(backend, Follower(generation=1))
 
 
-def test_an_empty_directory_travels_without_a_manifest() -> None:
-    """As an object whose key ends in a slash."""
-    backend = MemoryBackend()
-    store = ObjectStore(backend, has_manifest=False)
-    plan = planner.make(tree.make([Item("d", Kind.DIR, mode=0o755)]), store.target_tree())
-    with store.change(plan, None) as change:
-        change.publish()
-        change.sweep()
+def test_a_push_that_ends_during_the_listing_is_noticed() -> None:
+    """The head is read before the LIST: whoever has pushed since holds another one."""
+    backend = Rivalled()
+    push(backend, OLD)
+    backend.rival = lambda: push(backend, {"a": b"other"}, by=writer("two"))
 
-    assert [item.path for item in ObjectStore(backend, has_manifest=False).tree(compare=False)] == ["d"]
-    assert {one.key for page in backend.list("") for one in page} == {"d/"}
+    with pytest.raises(Conflict):
+        push(backend, NEW)
+    assert read(backend) == hashes({"a": b"other"})
+
+
+class Rivalled(MemoryBackend):
+    """One in which somebody else pushes while it is listed."""
+
+    rival: Callable[[], object] | None = None
+
+    def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
+        """See `Backend`."""
+        pages = [*super().list(prefix)]
+        rival, self.rival = self.rival, None
+        if rival is not None:
+            rival()
+        yield from pages

@@ -156,7 +156,7 @@ def test_a_hostile_manifest_line_is_refused(line: dict[str, Any] | bytes) -> Non
     data, ref = encoded(line)
 
     with pytest.raises((IntegrityError, BadPath)):
-        manifest.read(data, ref, generation=1)
+        manifest.read(data, ref)
 
 
 def test_a_path_that_stands_twice_is_refused() -> None:
@@ -164,7 +164,7 @@ def test_a_path_that_stands_twice_is_refused() -> None:
     data, ref = encoded({"path": "x", "type": "file"}, {"path": "x", "type": "dir"})
 
     with pytest.raises(BadPath):
-        manifest.read(data, ref, generation=1)
+        manifest.read(data, ref)
 
 
 def test_every_changed_byte_of_a_manifest_is_noticed() -> None:
@@ -174,7 +174,7 @@ def test_every_changed_byte_of_a_manifest_is_noticed() -> None:
         damaged = bytearray(data)
         damaged[at] ^= 1
         with pytest.raises(IntegrityError):
-            manifest.read(bytes(damaged), ref, generation=1)
+            manifest.read(bytes(damaged), ref)
 
 
 def test_a_bomb_is_stopped_before_it_fills_the_memory() -> None:
@@ -186,7 +186,7 @@ def test_a_bomb_is_stopped_before_it_fills_the_memory() -> None:
         "data = b''.join([c.compress(bytes(2**20)) for _ in range(1024)] + [c.flush()])\n"
         "digest = hashlib.sha256(data).hexdigest()\n"
         "ref = manifest.ManifestRef(key=f'.s32s/manifest-{digest}.jsonl.zst', size=len(data), sha256=digest)\n"
-        "try:\n    manifest.read(data, ref, generation=1)\n"
+        "try:\n    manifest.read(data, ref)\n"
         # Not ru_maxrss, which begins with what the process that was forked had.
         "except manifest.IntegrityError:\n"
         "    print(re.search('VmHWM:\\\\s+([0-9]+)', pathlib.Path('/proc/self/status').read_text())[1])\n"
@@ -221,7 +221,7 @@ def test_a_manifest_survives_the_round_trip(items: list[Item]) -> None:
     items = [item for item in items if not paths.is_reserved(item.path)]
     data, ref = manifest.to_bytes(items)
 
-    assert manifest.read(data, ref, generation=3) == tree.make(items, generation=3)
+    assert manifest.read(data, ref) == tree.make(items)
 
 
 @settings(max_examples=500, deadline=None)

@@ -48,7 +48,7 @@ def encoded(*lines: dict[str, Any] | bytes) -> tuple[bytes, ManifestRef]:
 def read(*lines: dict[str, Any] | bytes) -> list[Item]:
     """What is read from a manifest with these lines."""
     data, ref = encoded(*lines)
-    return list(manifest.read(data, ref, generation=1))
+    return list(manifest.read(data, ref))
 
 
 # -- the manifest ----------------------------------------------------------------------------------------------------
@@ -85,12 +85,12 @@ MANIFEST_ITEMS = st.one_of(
 
 
 @checked
-@given(st.lists(MANIFEST_ITEMS, unique_by=lambda item: item.path, max_size=10), st.integers(0, 2**62))
-def test_what_is_published_is_what_is_read(items: list[Item], generation: int) -> None:
+@given(st.lists(MANIFEST_ITEMS, unique_by=lambda item: item.path, max_size=10))
+def test_what_is_published_is_what_is_read(items: list[Item]) -> None:
     """Every fact of every item survives the round trip, in path order."""
     data, ref = manifest.to_bytes(items)
 
-    assert manifest.read(data, ref, generation=generation) == tree.make(items, generation=generation)
+    assert manifest.read(data, ref) == tree.make(items)
 
 
 def test_equal_items_make_equal_bytes() -> None:
@@ -106,14 +106,14 @@ def test_a_large_manifest_survives() -> None:
     items = [Item(f"d{number % 97}/f{number}", size=number, sha256=f"{number:064x}") for number in range(20_000)]
     data, ref = manifest.to_bytes(items)
 
-    assert manifest.read(data, ref, generation=1) == tree.make(items, generation=1)
+    assert manifest.read(data, ref) == tree.make(items)
 
 
 def test_an_empty_manifest_is_one() -> None:
     """A tree without items has a manifest without lines."""
     data, ref = manifest.to_bytes([])
 
-    assert len(manifest.read(data, ref, generation=1)) == 0
+    assert len(manifest.read(data, ref)) == 0
 
 
 def test_each_changed_byte_is_noticed() -> None:
@@ -123,7 +123,7 @@ def test_each_changed_byte_is_noticed() -> None:
         damaged = bytearray(data)
         damaged[at] ^= 1 << at % 8
         with pytest.raises(IntegrityError, match="not what the head announces"):
-            manifest.read(bytes(damaged), ref, generation=1)
+            manifest.read(bytes(damaged), ref)
 
 
 def test_each_truncation_is_noticed() -> None:
@@ -131,7 +131,7 @@ def test_each_truncation_is_noticed() -> None:
     data, ref = manifest.to_bytes(ITEMS)
     for size in range(len(data)):
         with pytest.raises(IntegrityError, match="not what the head announces"):
-            manifest.read(data[:size], ref, generation=1)
+            manifest.read(data[:size], ref)
 
 
 def test_a_frame_that_is_cut_off_is_refused_though_the_head_agrees() -> None:
@@ -139,7 +139,7 @@ def test_a_frame_that_is_cut_off_is_refused_though_the_head_agrees() -> None:
     data, _ = manifest.to_bytes(ITEMS)
     for size in range(1, len(data)):
         with pytest.raises(IntegrityError):
-            manifest.read(data[:size], reference(data[:size]), generation=1)
+            manifest.read(data[:size], reference(data[:size]))
 
 
 def test_a_frame_that_is_cut_off_behind_a_whole_line_is_refused_though_the_head_agrees() -> None:
@@ -149,7 +149,7 @@ def test_a_frame_that_is_cut_off_behind_a_whole_line_is_refused_though_the_head_
     data += compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
 
     with pytest.raises(IntegrityError):
-        manifest.read(data, reference(data), generation=1)
+        manifest.read(data, reference(data))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_frame_that_is_cut_off_behind_a_whole_line_is_refused_though_the_head_
 def test_what_is_no_manifest_is_refused_though_the_head_agrees(data: bytes) -> None:
     """Damage before the upload is damage too."""
     with pytest.raises(IntegrityError):
-        manifest.read(data, reference(data), generation=1)
+        manifest.read(data, reference(data))
 
 
 @checked
@@ -174,7 +174,7 @@ def test_random_lines_are_refused_by_an_error_of_ours(line: bytes) -> None:
     data, ref = encoded(line + b"\n")
 
     with pytest.raises((IntegrityError, BadPath)):
-        manifest.read(data, ref, generation=1)
+        manifest.read(data, ref)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_line_says_the_same_however_it_is_written(facts: dict[str, Any]) -> No
     ours = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
     other = json.dumps(dict(reversed(whole.items())), indent=None)
 
-    (one,), (two,) = (list(manifest.read(*encoded(line.encode() + b"\n"), generation=1)) for line in (ours, other))
+    (one,), (two,) = (list(manifest.read(*encoded(line.encode() + b"\n"))) for line in (ours, other))
 
     assert one == two
     assert (one.path, one.size, one.mtime_ns) == (whole["path"], whole["size"], whole["mtime_ns"])
@@ -214,7 +214,7 @@ def test_a_size_that_is_no_number_of_json_is_refused(size: str) -> None:
     hashes = f'"sha256":"{"0" * 64}","etag":"{"1" * 32}"'
     line = f'{{"path":"a","type":"file","size":{size},"mtime_ns":5,{hashes},"mode":420}}\n'
     with pytest.raises(IntegrityError):
-        manifest.read(*encoded(line.encode()), generation=1)
+        manifest.read(*encoded(line.encode()))
 
 
 FACTS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just([]) | st.just({})
@@ -231,7 +231,7 @@ def test_random_facts_make_an_item_that_can_be_published_or_are_refused(facts: d
         return
     data, ref = manifest.to_bytes(items)
 
-    assert list(manifest.read(data, ref, generation=1)) == items
+    assert list(manifest.read(data, ref)) == items
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_path_must_fit_behind_its_prefix() -> None:
     data, ref = encoded({"path": "x" * 25, "type": "file"})
 
     with pytest.raises(BadPath):
-        manifest.read(data, ref, generation=1, room=24)
+        manifest.read(data, ref, room=24)
 
 
 @pytest.mark.parametrize("kinds", [("file", "file"), ("file", "dir"), ("dir", "link")], ids=" and ".join)
@@ -335,7 +335,7 @@ def test_the_line_that_is_wrong_is_named() -> None:
     data, ref = encoded(FILE, {"path": "bad\u202e", "type": "file", "size": -1})
 
     with pytest.raises(IntegrityError) as caught:
-        manifest.read(data, ref, generation=1)
+        manifest.read(data, ref)
 
     assert f"{ref.key} line 2" in str(caught.value)
     assert '"bad\\u202e"' in str(caught.value)
@@ -390,7 +390,7 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(unit: str) -> None:
         "digest = hashlib.sha256(data).hexdigest()\n"
         "ref = manifest.ManifestRef(key=f'.s32s/manifest-{digest}.jsonl.zst', size=len(data), sha256=digest)\n"
         "try:\n"
-        "    manifest.read(data, ref, generation=1)\n"
+        "    manifest.read(data, ref)\n"
         "except manifest.IntegrityError:\n"
         "    refused = True\n"
         "except manifest.BadPath:\n"
@@ -415,7 +415,7 @@ def test_a_window_that_would_fill_the_memory_is_refused() -> None:
     data = compressor.compress(json.dumps(FILE).encode() + b"\n") + compressor.flush()
 
     with pytest.raises(IntegrityError):
-        manifest.read(data, reference(data), generation=1)
+        manifest.read(data, reference(data))
 
 
 # -- the head --------------------------------------------------------------------------------------------------------
@@ -537,7 +537,7 @@ def test_more_paths_than_fit_the_memory_are_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(manifest, "MAX_MEMORY", 300_000)
 
     with pytest.raises(IntegrityError, match=r"more than 1,[0-9]{3} paths: .*split the entry"):
-        manifest.read(data, ref, generation=1)
+        manifest.read(data, ref)
     with pytest.raises(Refused, match=r"400,000 paths is too large: .*split the entry"):
         manifest.check_size(tree.make(items))
 
@@ -562,7 +562,7 @@ def test_a_hostile_manifest_stays_below_a_gigabyte(tmp_path: Path) -> None:
         "sha256 = hashlib.sha256(data).hexdigest()\n"
         "key = f'.s32s/manifest-{sha256}.jsonl.zst'\n"
         "try:\n"
-        "    manifest.read(data, manifest.ManifestRef(key=key, size=len(data), sha256=sha256), generation=1)\n"
+        "    manifest.read(data, manifest.ManifestRef(key=key, size=len(data), sha256=sha256))\n"
         "except IntegrityError:\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )

@@ -17,6 +17,7 @@ from s32s.core.tree import Item, Kind, Tree
 ZEROS, ONES = "0" * 64, "1" * 64
 MD5, OTHER_MD5 = "0123456789abcdef" * 2, "f" * 32
 FILE = Item("f", size=3, mtime_ns=1, mode=0o644, sha256=ZEROS)
+FIRST, THEN = (Item("f", size=3, etag=MD5, stored_ns=stored_ns) for stored_ns in (1, 2))
 LINK = Item("f", Kind.LINK, target="x")
 DIR = Item("f", Kind.DIR, mode=0o755)
 
@@ -78,6 +79,24 @@ DIR = Item("f", Kind.DIR, mode=0o755)
             Reason.UNKNOWN,
             id="only ETags, and different",
         ),
+        pytest.param(
+            FIRST, THEN._replace(etag="e-2", copy_of=MD5), None, id="objects, the target is a copy of the source"
+        ),
+        pytest.param(
+            FIRST._replace(md5=MD5),
+            THEN._replace(etag=OTHER_MD5, md5=OTHER_MD5),
+            Reason.ETAG,
+            id="objects, both ETags are known to be MD5s",
+        ),
+        pytest.param(
+            FIRST._replace(md5=MD5), THEN._replace(etag=OTHER_MD5), None, id="objects, one ETag may be no MD5"
+        ),
+        pytest.param(
+            THEN, FIRST._replace(etag=OTHER_MD5), Reason.ETAG, id="objects, stored later, ETags look like MD5s"
+        ),
+        pytest.param(THEN._replace(etag="e-2"), FIRST, Reason.NEWER, id="objects, stored later, ETags of parts"),
+        pytest.param(FIRST, THEN._replace(etag="e-2"), None, id="objects, the target was stored later"),
+        pytest.param(THEN, THEN._replace(etag="e-2"), Reason.NEWER, id="objects, stored in the same second"),
         pytest.param(Item("f", size=3), Item("f", size=3), Reason.UNKNOWN, id="nothing to compare by"),
         pytest.param(Item("f", mtime_ns=1), Item("f", mtime_ns=1), Reason.UNKNOWN, id="equal times prove nothing"),
         pytest.param(Item("f", size=3, sha256=ZEROS), Item("f", size=3), Reason.UNKNOWN, id="a hash on one side only"),

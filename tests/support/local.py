@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 
 from s32s.core import plan as planner
 from s32s.core.tree import Item, Tree, make
-from s32s.stores.local.meanwhile import Policy
+from s32s.stores.base import Policy, Snapshot
 from s32s.stores.local.stat_cache import StatCache, stamp
-from s32s.stores.local.target import LocalTarget
+from s32s.stores.local.store import LocalStore
 from s32s.system import disk
 
 OLD_NS = 1_700_000_000_000_000_000
@@ -42,7 +43,10 @@ class Run:
     def __init__(self, root: Path, *, in_place: bool = False, index: StatCache | None = None) -> None:
         self.root = root
         self.index = index or StatCache()
-        self.target = LocalTarget(str(root), in_place=in_place, index=lambda: self.index)
+        self.told: list[str] = []
+        self.store = LocalStore(
+            str(root), in_place=in_place, load_cache=lambda: self.index, save_cache=self._save, warn=self.told.append
+        )
 
     def go(
         self,
@@ -75,22 +79,25 @@ class Run:
             real(fd)
             meanwhile("synced")
 
-        with self.target.held(changing=True) as target:
-            plan = planner.make(wanted, target.tree(wanted, progress=lambda size: None), deletes=policy.deletes)
-            with target.change(plan, policy) as change:
+        self.told.clear()
+        with self.store.open_target(writable=True) as target:
+            found = target.look().snapshot()
+            found = target.refine(found, against=Snapshot(wanted), jobs=1, progress=lambda size: None)
+            plan = planner.make(wanted, found.tree, deletes=policy.deletes)
+            with target.transaction(found, plan, policy) as change:
                 for item in change.wanted:
                     change.put(Bytes(item, source[item.path]), lambda size: None)
                 meanwhile("downloads")
                 with patch.context() if patch else contextlib.nullcontext() as tap:
                     if tap:
                         tap.setattr(disk, "sync_filesystem", synced)
-                    change.publish()
+                    published = change.publish()
                 meanwhile("exchanged")
                 change.sweep()
             meanwhile("swept")
-            target.remember(plan, changed=True, save=self._save)
+            target.remember(found, plan, published)
         self._check_index()
-        return target.told
+        return moved(self.told)
 
     def _check_index(self) -> None:
         """Whatever is remembered of a file that looks as it did then must be true."""
@@ -101,6 +108,11 @@ class Run:
 
     def _save(self, index: StatCache) -> None:
         self.index = index
+
+
+def moved(warnings: list[str]) -> list[str]:
+    """The names that a run says have moved meanwhile."""
+    return [name for text in warnings if "changed during the run" in text for name in re.findall(r'"([^"]+)"', text)]
 
 
 def tree_of(source: Mapping[str, bytes], mode: int = 0o644) -> Tree:

@@ -1,9 +1,11 @@
-"""What every role gets, and what it returns."""
+"""What every role gets, and what two of them share."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from s32s.agent.state import Result, State
@@ -11,14 +13,14 @@ from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
 from s32s.config.maps import Entry, Role
 from s32s.config.settings import Settings
-from s32s.core import events, paths
-from s32s.core.errors import EntryFailed, Refused
+from s32s.core.errors import Refused
 from s32s.core.guards import Limits
-from s32s.core.paths import some
-from s32s.core.plan import Plan, Verb
-from s32s.core.tree import Kind, Tree
-from s32s.replication.replicate import RunContext, make_plan
-from s32s.stores.objects.change import ManifestCache, Writer
+from s32s.core.plan import Verb
+from s32s.replication.job import Job
+from s32s.stores.base import Snapshot
+from s32s.stores.objects.prefix import ManifestCache
+from s32s.stores.objects.publisher import Writer
+from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
 
 
@@ -66,7 +68,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Task:
     """One entry to be done.
 
     Attributes:
@@ -80,69 +82,46 @@ class Job:
     others: Mapping[str, str]
     pushed: Mapping[str, str]
 
+    def job(
+        self,
+        settings: Settings,
+        *,
+        spare_ignored: bool,
+        check_source: Callable[[Snapshot], None] = lambda wanted: None,
+    ) -> Job:
+        """What is to be replicated.
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an entry went.
-
-    Attributes:
-        due: whether there is, or was, anything to change or to publish.
-        changed: whether the destination was changed.
-        generation: that it now follows; 0 without a manifest.
-        manifest: SHA-256 of its manifest; "" without one.
-        listed_s: when manifest and LIST were last compared.
-        note: what people should know; may be empty.
-        same_as: names what the destination was found to be without a look at each file, see `EntryFinished`.
-    """
-
-    plan: Plan
-    due: bool
-    changed: bool
-    generation: int = 0
-    listed_s: float | None = None
-    note: str = ""
-    fingerprint: str = ""
-    manifest: str = ""
-
-
-def planned(
-    source: Tree, target: Tree, job: Job, agent: AgentContext, context: RunContext, *, spare_ignored: bool
-) -> Plan:
-    """The guarded plan of a task.
-
-    Args:
-        spare_ignored: whether ignored paths of the destination stay there.
-
-    Raises:
-        Refused: by a guard, or by the person who was asked.
-    """
-    return make_plan(
-        source,
-        target,
-        rules=job.entry.rules(),
-        limits=job.options.limits(agent.settings),
-        verb=job.verb,
-        spare_ignored=spare_ignored,
-        context=context,
-    )
+        Args:
+            spare_ignored, check_source: see `Job`.
+        """
+        entry = self.entry
+        asked = json.dumps([entry.manifest, entry.files, entry.ignore, entry.accept])
+        return Job(
+            self.verb,
+            entry.rules(),
+            self.options.limits(settings),
+            asked=hashlib.sha256(asked.encode()).hexdigest(),
+            files=tuple(entry.files) if entry.files else None,
+            spare_ignored=spare_ignored,
+            verify=self.options.verify,
+            check_source=check_source,
+        )
 
 
-def prefix_of(entry: Entry, agent: AgentContext, *, on_disk: bool = True) -> ObjectStore:
-    """The entry's place on S3, with this machine's connection and cache.
-
-    Args:
-        on_disk: whether what it holds becomes files here.
-    """
+def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label: str = "") -> ObjectStore:
+    """The entry's prefix as what a slave or a mirror follows."""
+    entry, state = task.entry, agent.state
     return ObjectStore(
         S3Backend(agent.engine, entry.s3_path),
         rules=entry.rules(),
         has_manifest=entry.manifest,
-        cache=ManifestCache(agent.state.cached_manifest, agent.state.cache_manifest),
-        on_disk=on_disk,
+        manifests=ManifestCache(state.cached_manifest, state.cache_manifest),
+        label=label,
+        follower=follower,
     )
 
 
-def writer(job: Job, agent: AgentContext, *, generation: int = 0) -> Writer:
+def writer(task: Task, agent: AgentContext, *, generation: int = 0) -> Writer:
     """This machine as one that publishes.
 
     Args:
@@ -152,59 +131,9 @@ def writer(job: Job, agent: AgentContext, *, generation: int = 0) -> Writer:
         id=agent.state.writer_id(),
         host=agent.host,
         now=_now,
-        take_over=job.options.take_over,
+        take_over=task.options.take_over,
         generation=generation,
     )
-
-
-def check_generation(prefix: ObjectStore, last: Result | None, job: Job) -> None:
-    """Refuse a source that has gone back to an older generation than the one that this machine followed last.
-
-    Raises:
-        Refused: names both generations and the option that follows the older one.
-    """
-    head = prefix.head
-    if head is None or head.manifest is None or last is None or job.options.accept_older:
-        return
-    if head.generation < last.generation:
-        raise Refused(
-            f"{prefix.place} holds generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
-            f"{paths.escape(head.time)}), and this machine has followed generation {last.generation:,}: "
-            "an older state was put back, or the prefix was deleted and pushed again",
-            hint="if that is intended, follow it with --accept-older",
-        )
-
-
-def warn_of_other_writer(prefix: ObjectStore, agent: AgentContext, context: RunContext) -> None:
-    """Say so when another machine has published to `prefix` last."""
-    head = prefix.head
-    if head is not None and head.generation and head.writer != agent.state.writer_id():
-        context.emit(
-            events.Warned(
-                context.entry,
-                f"{prefix.place} was last pushed from {paths.escape(head.host)} ({paths.escape(head.time)}); "
-                "let one machine push to a prefix",
-            )
-        )
-
-
-def missing(entry: Entry, source: Tree) -> list[str]:
-    """The listed files that a source lacks."""
-    return [path for path in entry.files or () if (item := source.get(path)) is None or item.kind is Kind.DIR]
-
-
-def check_listed(files: list[str] | None, missing: list[str]) -> None:
-    """Fail an entry whose `files` are not all at the source.
-
-    Raises:
-        EntryFailed: names them.
-    """
-    if files and missing:
-        raise EntryFailed(
-            f"{len(missing):,} of the {len(files):,} listed files are missing at the source: {some(missing)}",
-            hint='bring them there or take them out of "files"; nothing was changed',
-            paths=tuple(missing),
-        )
 
 
 def last_run(entry: Entry, role: Role, agent: AgentContext) -> Result | None:
@@ -213,18 +142,26 @@ def last_run(entry: Entry, role: Role, agent: AgentContext) -> Result | None:
     return last if last is not None and last.ran_between(*entry.direction(role)) else None
 
 
-def check_pushed(entry: Entry, source: Tree, *, known: bool, job: Job, role: Role, agent: AgentContext) -> None:
-    """Refuse a prefix to which nothing has ever been pushed, before the guards take it for one that was emptied.
+def check_pushed(task: Task, role: Role, agent: AgentContext) -> Callable[[Snapshot], None]:
+    """What refuses a prefix to which nothing has ever been pushed, before the guards take it for an emptied one.
 
-    Raises:
-        Refused: nothing lies there, and the run was not told to go on all the same.
+    Raises, when it is called:
+        Refused: nothing is there, and the run was not told to go on all the same.
     """
-    if len(source) or source.generation or known or not entry.manifest or job.options.force_delete:
-        return
-    last = agent.state.result(entry.name, role.value)
-    before = last.source if last is not None and last.source != entry.s3 else ""
-    moved = f"; this path is new for this machine, which has followed {before}" if before else ""
-    raise Refused(f"nothing has been pushed to {entry.s3} yet{moved}", hint="run s32s sync on the master")
+    entry = task.entry
+
+    def check(wanted: Snapshot) -> None:
+        known = last_run(entry, role, agent)
+        if len(wanted.tree) or wanted.position.generation or not entry.manifest or task.options.force_delete:
+            return
+        if known is not None and known.generation:
+            return
+        last = agent.state.result(entry.name, role.value)
+        before = last.source if last is not None and last.source != entry.s3 else ""
+        moved = f"; this path is new for this machine, which has followed {before}" if before else ""
+        raise Refused(f"nothing has been pushed to {entry.s3} yet{moved}", hint="run s32s sync on the master")
+
+    return check
 
 
 def _now() -> str:

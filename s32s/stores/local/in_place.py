@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from s32s.core import paths
 from s32s.core.plan import Plan, Put
 from s32s.core.tree import Item, Kind
-from s32s.stores.base import Change
+from s32s.stores.base import Published, Transaction
 from s32s.stores.local import meanwhile
 from s32s.stores.local.staging import DIR_MODE, Stage, Staging, TargetHandle, staged
-from s32s.stores.local.stat_cache import stamp
+from s32s.stores.local.stat_cache import CTIME, stamp
 from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk
 
 
-def change(plan: Plan, opened: TargetHandle) -> contextlib.AbstractContextManager[Change]:
+def change(plan: Plan, opened: TargetHandle) -> contextlib.AbstractContextManager[Transaction]:
     """A change of one file after the other."""
     return staged(_InPlace(plan, opened))
 
@@ -41,7 +41,7 @@ class _InPlace(Staging):
     def fill(self) -> None:
         self.wanted = self.place_nearby(self.plan.puts)
 
-    def publish(self) -> int:
+    def publish(self) -> Published:
         """Rename each staged file over its old one, but for what somebody has changed meanwhile; see `meanwhile.py`."""
         root = self.opened.parent
         self.stamp_brought()
@@ -76,7 +76,7 @@ class _InPlace(Staging):
                 special = stat.S_IMODE(os.fstat(fd).st_mode) & ~0o777
                 os.fchmod(fd, modes.get(path, DIR_MODE) | special)
         self.stage = Stage.PUBLISHED
-        return 0
+        return Published()
 
     def sweep(self) -> None:
         """Delete what the source no longer has, deepest first."""
@@ -131,7 +131,7 @@ class _InPlace(Staging):
         written = self.opened.outcome.written
         with contextlib.suppress(FileNotFoundError):
             now = stamp(os.stat(path.rpartition("/")[2], dir_fd=parent, follow_symlinks=False))
-            if now[:4] == written[path][:4]:
+            if now[:CTIME] == written[path][:CTIME]:
                 written[path] = now
 
     def _may_replace(self, path: str) -> bool:

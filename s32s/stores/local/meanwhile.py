@@ -6,7 +6,7 @@ the last turn takes them along as `copy` does, as if they had come just after th
 
 Two things do not count. A path that `sync` is going to delete or to replace anyway may change as often as it likes:
 its fate was shown and counted. And a change time that has moved alone says that somebody made a link or changed an
-owner, or has put a time back; such a file is left out of the index (`local_target.py`), so that the next run reads it.
+owner, or has put a time back; such a file is left out of the stat cache (`target.py`), so that the next run reads it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,9 @@ from s32s.core import paths, tree
 from s32s.core.errors import SourceChanged
 from s32s.core.plan import Plan
 from s32s.core.tree import Kind
+from s32s.stores.base import Policy
+from s32s.stores.local.stat_cache import CTIME
 from s32s.stores.local.walk import DirectoryListing
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a change does about it.
-
-    Attributes:
-        deletes: whether the verb makes the target exact; False for `copy`.
-        patient: whether the run may start over.
-    """
-
-    deletes: bool
-    patient: bool
 
 
 @dataclass(slots=True)
@@ -85,7 +74,7 @@ def judge(plan: Plan, before: DirectoryListing, now: DirectoryListing, policy: P
             here = row + step
             path, is_dir = now.paths[here], stat.S_ISDIR(now.modes[here])
             if was is not None and _is_same(before, was, now, here):
-                if before.stamps[5 * was + 4] != now.stamps[5 * here + 4]:
+                if before.ctime_ns(was) != now.ctime_ns(here):
                     moved.doubtful.add(here)
                 continue
             put = puts.get(path)
@@ -111,7 +100,4 @@ def _is_same(before: DirectoryListing, was: int, now: DirectoryListing, here: in
     """Whether a name shows the same, change times aside; a directory is its name, as its mode is set anyway."""
     if stat.S_ISDIR(now.modes[here]):
         return stat.S_ISDIR(before.modes[was])
-    return (
-        before.modes[was] == now.modes[here]
-        and before.stamps[5 * was : 5 * was + 4] == now.stamps[5 * here : 5 * here + 4]
-    )
+    return before.modes[was] == now.modes[here] and before.stamp(was)[:CTIME] == now.stamp(here)[:CTIME]

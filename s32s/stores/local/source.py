@@ -6,25 +6,26 @@ could already hold are hashed at the listing; the others are read for their uplo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import stat
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from s32s.backends.base import Backend, Chunk, PutResult
-from s32s.core import guards, paths
-from s32s.core import plan as planner
+from s32s.core import guards, paths, tree
 from s32s.core.errors import Refused, SourceChanged, Unreadable
-from s32s.core.rules import EVERYTHING, Rules, Verdict
-from s32s.core.tree import Columns, Item, Kind, Tree
-from s32s.stores.base import Batch, Progress
+from s32s.core.plan import Plan
+from s32s.core.rules import Rules, Verdict
+from s32s.core.tree import Item, Kind, Tree
+from s32s.stores.base import Look, Progress, Published, Reading, Snapshot, StoreCapabilities
 from s32s.stores.local import walk
 from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable, stamp
-from s32s.stores.local.walk import DirectoryListing
+from s32s.stores.local.walk import DirectoryListing, LocalSnapshot
 from s32s.system import disk
 from s32s.system.concurrency import for_each
 
@@ -39,136 +40,124 @@ _TIMELESS = "its modification time, before 1677-09-22 or after 2262-04-11, canno
 
 
 class LocalSource:
-    """The directory with the originals.
+    """The directory with the originals, open for one attempt; `open_source` makes it.
 
     Args:
         root: absolute path of the directory.
+        fd: descriptor of it.
         rules: what takes part; the rest is not even looked at.
-        index: asked once for what is known of the files; nothing is known to read every file.
-        room: bytes that the prefix leaves of a key.
+        fits: what the place can hold that the items go to.
+        load_cache: asked once for what is known of the files; nothing is known to read every file.
+        save_cache: told what is known of them after a run.
     """
 
-    at_once = 1
-
-    def __init__(self, root: str, *, rules: Rules = EVERYTHING, index: Callable[[], StatCache], room: int) -> None:
+    def __init__(
+        self,
+        root: str,
+        fd: int,
+        *,
+        rules: Rules,
+        fits: StoreCapabilities,
+        load_cache: Callable[[], StatCache],
+        save_cache: Callable[[StatCache], None],
+    ) -> None:
         self.root = root
+        self.fd = fd
         self._rules = rules
-        self._takes_all = rules.takes_all
-        self._read_index = index
-        self._room = room
-        self._rows = array("q")  # of the index, for each name that was found
+        self._fits = fits
+        self._load_cache = load_cache
+        self._save_cache = save_cache
         self._seen: dict[str, CachedHash] = {}  # of files that were read
         self._guard = threading.Lock()
-        self._fd = -1
-
-    def __enter__(self) -> LocalSource:
-        try:
-            self._fd = disk.open_dir(self.root)
-        except FileNotFoundError as exc:
-            raise Refused(
-                f"the source directory {paths.escape(self.root)} does not exist",
-                hint="check the path, or whether its disk is mounted",
-            ) from exc
-        except OSError as exc:
-            raise Refused(f"the source directory {paths.escape(self.root)} cannot be read: {exc.strerror}") from exc
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        os.close(self._fd)
 
     @functools.cached_property
-    def _index(self) -> StatCache:
-        return self._read_index()
+    def _cache(self) -> StatCache:
+        return self._load_cache()
 
-    def looks(self) -> str | None:
-        """How what takes part looks to stat(2); None where it cannot be read, or is too new to tell."""
-        return self._found.looks()
+    def look(self) -> Look[LocalSnapshot]:
+        """See `stores.base.Source`."""
+        listing = walk_source(self.fd, self._rules)
+        return Look(listing.looks, lambda: self._snapshot(listing))
 
-    def tree(self, beside: Tree | None = None, *, progress: Progress) -> Tree:
-        """List the directory.
-
-        Args:
-            beside: the destination's tree; only files that it could hold equal are hashed now, as the others are read
-                for their upload anyway.
-            progress: told how many bytes were read for hashing.
+    def _snapshot(self, listing: DirectoryListing) -> LocalSnapshot:
+        """What the directory holds.
 
         Raises:
             Unreadable: with every name that cannot be replicated, and why.
-            SourceChanged: a file keeps changing.
         """
-        walked = self._found
-        problems = {path: why for row, path in enumerate(walked.paths) if (why := self._problem(walked, row, path))}
+        problems = {path: why for row, path in enumerate(listing.paths) if (why := self._problem(listing, row, path))}
         if problems:
             raise _unreadable(self.root, problems)
-        columns, self._rows = walk.recall(walked, self._index)
-        if beside is not None:
-            self._hash(columns, beside, progress)
-        return columns.tree()
+        columns, rows = walk.recall(listing, self._cache)
+        return LocalSnapshot(self._fitting(columns.tree()), listing=listing, rows=rows)
 
-    def drift(self, pushed: Tree | None) -> int | None:
-        """How many names differ from what the last push has read, by stat(2) alone; None when nothing is known.
+    def refine(self, mine: LocalSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> LocalSnapshot:
+        """Hash the files that the target could already hold; the others are read for their upload anyway.
 
-        Args:
-            pushed: what it has published; None where that is not at hand.
+        Raises:
+            Unreadable: names what could not be read.
+            SourceChanged: a file keeps changing.
         """
-        if not len(self._index):
-            return None
-        rules = self._rules
-        if pushed is None:
-            return walk.files_drifted(self._found, self._index, lambda path: rules.verdict(path) is Verdict.ACCEPTED)
-        plan = planner.make(walk.unread(self._found, self._index), pushed, rules=rules, spare_ignored=True)
-        return len(plan.puts) + len(plan.extras)
+        hashed: dict[int, Item] = {}
+        problems: dict[str, str] = {}
 
-    def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
+        def read(wanted: tuple[int, bool]) -> None:
+            row, md5 = wanted
+            found = mine.listing.get(mine.tree.path(row))
+            if found is None:
+                raise AssertionError("a tree of another listing")
+            try:
+                done = walk.read_hashes(self.fd, found, md5=md5, progress=progress)
+            except OSError as exc:
+                problems[found.item.path] = f"it cannot be read: {exc.strerror}"
+                return
+            if done is None:
+                raise SourceChanged(f"{paths.quote(found.item.path)} changed while it was read")
+            hashed[row], self._seen[found.item.path] = done
+
+        for_each(walk.to_hash(mine.tree, against.tree, strays=False), read, jobs=walk.HASHERS)
+        if problems:
+            raise _unreadable(self.root, problems)
+        return replace(mine, tree=mine.tree.replacing(hashed))
+
+    def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
         """One file a batch: uploads do not gain from company."""
-        for item in items:
-            yield (FileBody(self, item),)
+        return Reading((FileBody(self, item),) for item in items)
 
-    def missing(self, files: Sequence[str]) -> list[str]:
-        """Those of `files` that the last listing did not find as files or links."""
-        rows = ((path, self._found.find(path)) for path in files)
-        return [path for path, row in rows if row is None or stat.S_ISDIR(self._found.modes[row])]
+    def confirm(self, mine: LocalSnapshot) -> None:
+        """See `stores.base.Source`; each file was checked while it was read."""
 
-    @property
-    def has_news(self) -> bool:
-        """Whether files were read, so that there is something new to remember."""
-        return bool(self._seen)
-
-    def seen(self, etags: Mapping[str, str | None]) -> StatCache:
-        """What to remember of the files: their hashes, and the ETags that their objects have now."""
-        index, walked = StatCache(), self._found
-        for row, (path, at) in enumerate(zip(walked.paths, self._rows, strict=True)):
+    def remember(self, mine: LocalSnapshot, plan: Plan, published: Published | None) -> None:
+        """Save the hashes of the files, and the ETags that their objects have now, if there is anything new."""
+        if published is None and not self._seen:
+            return
+        etags = published.etags if published is not None else plan.unchanged.etags()
+        cache, listing = StatCache(), mine.listing
+        for row, (path, at) in enumerate(zip(listing.paths, mine.rows, strict=True)):
             known = self._seen.get(path)
             etag = etags.get(path)
             if known is None and at >= 0:
-                hashes = self._index.hashes(at)
+                hashes = self._cache.hashes(at)
                 if hashes is not None and (etag is None or hashes[32:].hex() == etag):
-                    index.add_known(path, walked.stamps[5 * row : 5 * row + 5], self._index.seen_ns(at), hashes)
+                    cache.add_known(path, listing.stamp(row), self._cache.seen_ns(at), hashes)
                     continue
-                known = self._index.seen(at)
+                known = self._cache.seen(at)
             if known is not None:
-                index.add(path, known._replace(etag=etag or known.etag))
-        return index
+                cache.add(path, known._replace(etag=etag or known.etag))
+        self._save_cache(cache)
 
-    @functools.cached_property
-    def _found(self) -> DirectoryListing:
-        return walk.walk(self._fd, prunes=self._rules.prunes, ignores=self._ignores)
-
-    def _ignores(self, path: str, is_dir: bool) -> bool:
-        return not self._takes_all and self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
-
-    def _problem(self, walked: DirectoryListing, row: int, path: str) -> str | None:
-        if error := walked.errors.get(path):
+    def _problem(self, listing: DirectoryListing, row: int, path: str) -> str | None:
+        if error := listing.errors.get(path):
             return f"it cannot be read: {error.strerror}"
-        if why := paths.problem(path, room=self._room):
+        if why := paths.problem(path, room=self._fits.max_path_bytes):
             return why
         if paths.is_reserved(path):
             return "the name belongs to s32s itself"
-        if walked.is_file(row):
-            return None if is_recordable(walked.stamps[5 * row + 3]) else _TIMELESS
-        item = walked.found(row).item
+        if listing.is_file(row):
+            return None if is_recordable(listing.mtime_ns(row)) else _TIMELESS
+        item = listing.found(row).item
         if item.kind is Kind.OTHER:
-            status = os.stat(item.path, dir_fd=self._fd, follow_symlinks=False)
+            status = os.stat(item.path, dir_fd=self.fd, follow_symlinks=False)
             return f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no file')}"
         if item.kind is Kind.LINK:
             try:
@@ -179,29 +168,26 @@ class LocalSource:
                 return f"it is a symbolic link that points out of the tree, to {paths.quote(item.target or '')}"
         return None
 
-    def _hash(self, columns: Columns, beside: Tree, progress: Progress) -> None:
-        hashed: dict[int, Item] = {}
-        problems: dict[str, str] = {}
+    def _fitting(self, found: Tree) -> Tree:
+        """Leave out directories that the target has anyway.
 
-        def read(wanted: tuple[int, bool]) -> None:
-            row, md5 = wanted
-            found = self._found.found(row)
-            try:
-                done = walk.read_hashes(self._fd, found, md5=md5, progress=progress)
-            except OSError as exc:
-                problems[found.item.path] = f"it cannot be read: {exc.strerror}"
-                return
-            if done is None:
-                raise SourceChanged(f"{paths.quote(found.item.path)} changed while it was read")
-            hashed[row], self._seen[found.item.path] = done
+        Raises:
+            Unreadable: there are symbolic links, and the target keeps none.
+        """
+        links = [] if self._fits.links else [item.path for item in found.of_kind(Kind.LINK)]
+        if links:
+            raise Unreadable(
+                f"symbolic links cannot be replicated without a manifest: {paths.some(links)}",
+                hint='set "manifest": true in the entry, or leave them out with a rule of ignore',
+                paths=tuple(links),
+            )
+        if self._fits.directories:
+            return found
+        holding = {above for path in found.paths for above in paths.ancestors(path)}
+        return tree.make(item for item in found if item.kind is not Kind.DIR or item.path not in holding)
 
-        for_each(walk.to_hash(columns.tree(), beside, strays=False), read, jobs=walk.HASHERS)
-        if problems:
-            raise _unreadable(self.root, problems)
-        for row, item in hashed.items():
-            columns.replace(row, item)
-
-    def _remember(self, path: str, seen: CachedHash) -> None:
+    def note(self, path: str, seen: CachedHash) -> None:
+        """Note what a file has held when it was read for its upload. Thread-safe."""
         with self._guard:
             self._seen[path] = seen
 
@@ -230,7 +216,7 @@ class FileBody:
         """
         path = self._item.path
         try:
-            fd = walk.open_file(self._source._fd, path)
+            fd = walk.open_file(self._source.fd, path)
         except FileNotFoundError as exc:
             raise SourceChanged(f"{paths.quote(path)} disappeared while it was uploaded") from exc
         except OSError as exc:
@@ -259,7 +245,7 @@ class FileBody:
             md5=None,
         )
         seen = CachedHash(stamp(after), seen_ns, sha256=self._item.sha256)
-        self._source._remember(path, seen)
+        self._source.note(path, seen)
 
 
 def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:
@@ -269,3 +255,45 @@ def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:
         hint="remove or rename them, or leave them out with a rule of ignore",
         reasons=problems,
     )
+
+
+@contextlib.contextmanager
+def open_source(
+    root: str,
+    *,
+    rules: Rules,
+    fits: StoreCapabilities,
+    load_cache: Callable[[], StatCache],
+    save_cache: Callable[[StatCache], None],
+) -> Iterator[LocalSource]:
+    """Open a directory for reading.
+
+    Args:
+        root, rules, fits, load_cache, save_cache: see `LocalSource`.
+
+    Raises:
+        Refused: it is not there, or cannot be read.
+    """
+    try:
+        fd = disk.open_dir(root)
+    except FileNotFoundError as exc:
+        raise Refused(
+            f"the source directory {paths.escape(root)} does not exist",
+            hint="check the path, or whether its disk is mounted",
+        ) from exc
+    except OSError as exc:
+        raise Refused(f"the source directory {paths.escape(root)} cannot be read: {exc.strerror}") from exc
+    try:
+        yield LocalSource(root, fd, rules=rules, fits=fits, load_cache=load_cache, save_cache=save_cache)
+    finally:
+        os.close(fd)
+
+
+def walk_source(fd: int, rules: Rules) -> DirectoryListing:
+    """All names of a source that its rules do not ignore."""
+    takes_all = rules.takes_all
+
+    def ignores(path: str, is_dir: bool) -> bool:
+        return not takes_all and rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
+
+    return walk.walk(fd, prunes=rules.prunes, ignores=ignores)

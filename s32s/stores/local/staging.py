@@ -24,10 +24,10 @@ from s32s.core import paths
 from s32s.core.errors import EntryFailed, IntegrityError, Interrupted, SourceChanged
 from s32s.core.plan import Plan, Put
 from s32s.core.tree import Item, Kind
-from s32s.stores.base import Body, Progress
+from s32s.stores.base import Body, Policy, Progress
 from s32s.stores.local import meanwhile
 from s32s.stores.local.attributes import Likeness
-from s32s.stores.local.meanwhile import Moved, Policy
+from s32s.stores.local.meanwhile import Moved
 from s32s.stores.local.outer import FIXED, TREE, Outer
 from s32s.stores.local.stat_cache import stamp
 from s32s.stores.local.walk import DirectoryListing, open_file
@@ -76,7 +76,7 @@ class Salvage:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a change knows of the files that it leaves, for the index, and what people should know.
+    """What a change knows of the files that it leaves, for the stat cache, and what people should know.
 
     Attributes:
         written: the stamps of the files that it wrote, by path.
@@ -136,6 +136,9 @@ def staged(change: _Kind) -> Iterator[_Kind]:
 
 class Staging:
     """A private directory that fills with verified files."""
+
+    is_staged = True
+    takes_objects = False
 
     def __init__(self, plan: Plan, opened: TargetHandle) -> None:
         self.plan = plan
@@ -198,7 +201,7 @@ class Staging:
     # -- filling it
 
     def put(self, body: Body, progress: Progress) -> None:
-        """See `stores.base.Change`."""
+        """See `stores.base.Transaction`."""
         for turn in (1, 2):
             try:
                 item = self._receive(body, progress)

@@ -1,4 +1,4 @@
-"""The index: what spares hashing.
+"""The stat cache: what spares hashing.
 
 It says which bytes a file had when it was last read, for as long as device, inode, size, modification and change time
 are the same. A row made too soon after the file's time stamps is not believed (git calls this "racily clean"): the file
@@ -7,16 +7,16 @@ could have changed again within one tick of the clock.
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import json
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from s32s.core.tree import is_md5, rows
+from s32s.core.columns import Table
+from s32s.core.tree import is_md5
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +29,12 @@ RACY_CTIME_NS = 20_000_000
 #: The latest time, in ns since the epoch, that fits into a signed number of 64 bits: in the year 2262. Its negative,
 #: in 1677, is the earliest.
 MOST_NS = 2**63 - 1
-_NO_HASHES = bytes(48)
+#: How many numbers a stamp has (see `stamp`), and which of them is what.
+STAMP = 5
+DEVICE, INODE, SIZE, MTIME, CTIME = range(STAMP)
+_NUMBERS = STAMP + 1  # with when it was seen
+_HASHES = 48
+_NO_HASHES = bytes(_HASHES)
 
 #: Files a page: about a megabyte.
 _PAGE = 8192
@@ -58,14 +63,17 @@ class CachedHash(NamedTuple):
 
     def holds_for(self, now: tuple[int, ...]) -> bool:
         """Tell whether a file with the stamp `now` certainly has the same bytes."""
-        return self.stamp == now and is_past(self.stamp[3], self.stamp[4], self.seen_ns)
+        return self.stamp == now and is_past(self.stamp[MTIME], self.stamp[CTIME], self.seen_ns)
 
 
-class StatCache:
+class StatCache(Table):
     """What is known of many files, by path: columns in path order; a `CachedHash` is made on demand."""
 
+    COLUMNS = {"_numbers": _NUMBERS, "_hashes": _HASHES}  # noqa: RUF012 # the base says ClassVar
+    RARE = ("_others",)
+
     def __init__(self, files: Iterable[tuple[str, CachedHash]] = ()) -> None:
-        self._paths: list[str] = []
+        super().__init__()
         self._numbers = array("q")  # six a file: its stamp, and when it was seen
         self._hashes = bytearray()  # of SHA-256 and an ETag that looks like an MD5, where there are just these two
         self._others: dict[int, tuple[str | None, str | None, str | None, int | None]] = {}
@@ -77,37 +85,29 @@ class StatCache:
         hashes = _NO_HASHES
         md5 = seen.md5 if seen.md5 != seen.etag else None  # which an ETag of this content says already
         if seen.sha256 is None or md5 is not None or not is_md5(seen.etag) or seen.meant_ns is not None:
-            self._others[len(self._paths)] = seen.sha256, md5, seen.etag, seen.meant_ns
+            self._others[len(self.paths)] = seen.sha256, md5, seen.etag, seen.meant_ns
         else:
             hashes = bytes.fromhex(f"{seen.sha256}{seen.etag}")
-        self._paths.append(path)
+        self.paths.append(path)
         self._numbers.extend(seen.stamp)
         self._numbers.append(seen.seen_ns)
         self._hashes += hashes
 
     def add_known(self, path: str, stamp: array[int], seen_ns: int, hashes: bytes) -> None:
         """Append a file of which just these hashes are known; see `hashes`."""
-        self._paths.append(path)
+        self.paths.append(path)
         self._numbers.extend(stamp)
         self._numbers.append(seen_ns)
         self._hashes += hashes
 
     def get(self, path: str) -> CachedHash | None:
         """What is known of one file."""
-        row = bisect.bisect_left(self._paths, path)
-        return self.seen(row) if row < len(self._paths) and self._paths[row] == path else None
+        row = self.find(path)
+        return None if row is None else self.seen(row)
 
     def items(self) -> Iterator[tuple[str, CachedHash]]:
         """Everything, in path order."""
-        return ((path, self.seen(row)) for row, path in enumerate(self._paths))
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    @property
-    def paths(self) -> Sequence[str]:
-        """All paths, in order."""
-        return self._paths
+        return ((path, self.seen(row)) for row, path in enumerate(self.paths))
 
     def holding(self, paths: Iterable[str], stamps: array[int]) -> array[int]:
         """For each of some paths, which come in order, the row that holds for its stamp, or -1.
@@ -116,48 +116,49 @@ class StatCache:
             stamps: five numbers a path.
         """
         found, numbers = array("q"), self._numbers
-        for at, row in enumerate(rows(paths, self._paths)):
+        for at, row in enumerate(self.rows(paths)):
             if row >= 0:
-                known = numbers[6 * row : 6 * row + 6]
-                if known[:5] != stamps[5 * at : 5 * at + 5] or not is_past(known[3], known[4], known[5]):
+                known = numbers[_NUMBERS * row : _NUMBERS * (row + 1)]
+                is_same = known[:STAMP] == stamps[STAMP * at : STAMP * (at + 1)]
+                if not is_same or not is_past(known[MTIME], known[CTIME], known[STAMP]):
                     row = -1
             found.append(row)
         return found
 
     def seen(self, row: int) -> CachedHash:
         """What is known of the file at a row."""
-        *stamp, seen_ns = self._numbers[6 * row : 6 * row + 6]
+        *stamp, seen_ns = self._numbers[_NUMBERS * row : _NUMBERS * (row + 1)]
         hashes = self._others.get(row)
         if hashes is None:
-            both = self._hashes[48 * row : 48 * row + 48].hex()
+            both = self._hashes[_HASHES * row : _HASHES * (row + 1)].hex()
             hashes = both[:64], None, both[64:], None
         return CachedHash(tuple(stamp), seen_ns, *hashes)
 
     def hashes(self, row: int) -> bytes | None:
         """SHA-256 and MD5-like ETag of the file at a row, 48 bytes; None where more, less or others are known."""
-        return None if row in self._others else bytes(self._hashes[48 * row : 48 * row + 48])
+        return None if row in self._others else bytes(self._hashes[_HASHES * row : _HASHES * (row + 1)])
 
     def meant(self) -> dict[str, CachedHash]:
         """The files that were given a time that they could not keep, by path, without what they hold."""
         rows = (row for row, facts in sorted(self._others.items()) if facts[3] is not None)
-        return {self._paths[row]: self.seen(row)._replace(sha256=None, md5=None, etag=None) for row in rows}
+        return {self.paths[row]: self.seen(row)._replace(sha256=None, md5=None, etag=None) for row in rows}
 
     def seen_ns(self, row: int) -> int:
         """When the file at a row was seen."""
-        return self._numbers[6 * row + 5]
+        return self._numbers[_NUMBERS * row + STAMP]
 
     # -- as bytes
 
     def pages(self) -> Iterator[bytes]:
         """All of it, as `of_pages` reads it."""
-        for start in range(0, len(self._paths), _PAGE):
-            end = min(start + _PAGE, len(self._paths))
-            paths = self._paths[start:end]
+        for start in range(0, len(self.paths), _PAGE):
+            end = min(start + _PAGE, len(self.paths))
+            paths = self.paths[start:end]
             others = {row - start: self._others[row] for row in range(start, end) if row in self._others}
             parts = (
                 array("L", map(len, paths)).tobytes(),
-                self._numbers[6 * start : 6 * end].tobytes(),
-                bytes(self._hashes[48 * start : 48 * end]),
+                self._numbers[_NUMBERS * start : _NUMBERS * end].tobytes(),
+                bytes(self._hashes[_HASHES * start : _HASHES * end]),
                 json.dumps(others).encode(),
                 "".join(paths).encode("utf-8", "surrogatepass"),
             )
@@ -167,11 +168,11 @@ class StatCache:
     @classmethod
     def of_pages(cls, pages: Iterable[bytes]) -> StatCache:
         """What `pages` has written; a page that is damaged, or was written by another kind of machine, is left out."""
-        index = cls()
+        cache = cls()
         for page in pages:
             if isinstance(page, bytes) and page[:_DIGEST] == _digest(page[_DIGEST:]):
-                index._read(page[_DIGEST:])
-        return index
+                cache._read(page[_DIGEST:])
+        return cache
 
     def _read(self, page: bytes) -> None:
         at, parts = _SIZES.size, []
@@ -179,7 +180,7 @@ class StatCache:
             parts.append(page[at : at + size])
             at += size
         lengths, text = array("L", parts[0]), parts[4].decode("utf-8", "surrogatepass")
-        before = len(self._paths)
+        before = len(self.paths)
         self._numbers.frombytes(parts[1])
         self._hashes += parts[2]
         # A page of an older version has no times that were meant.
@@ -187,7 +188,7 @@ class StatCache:
         self._others |= others
         at = 0
         for length in lengths:
-            self._paths.append(text[at : at + length])
+            self.paths.append(text[at : at + length])
             at += length
 
 

@@ -21,21 +21,21 @@ from s32s.core.compare import Reason
 from s32s.core.errors import EntryFailed, Refused, SourceChanged
 from s32s.core.plan import Plan, Put
 from s32s.core.tree import Kind
-from s32s.stores.base import Change
+from s32s.stores.base import Published, Transaction
 from s32s.stores.local import meanwhile
 from s32s.stores.local.outer import PROBES, TREE, Outer, left_over
 from s32s.stores.local.staging import DIR_MODE, Stage, Staging, TargetHandle, staged, unwritable
-from s32s.stores.local.stat_cache import inode_of
+from s32s.stores.local.stat_cache import CTIME, inode_of
 from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk
 
 
-def change(plan: Plan, opened: TargetHandle) -> contextlib.AbstractContextManager[Change]:
+def change(plan: Plan, opened: TargetHandle) -> contextlib.AbstractContextManager[Transaction]:
     """A change of the whole directory at once."""
     return staged(_Swap(plan, opened))
 
 
-def probe(parent: int, name: str, *, shown: str, way_out: str) -> None:
+def probe(parent: int, name: str, *, shown: str, hint: str) -> None:
     """Exchange two empty directories where the staging will be, to learn that it works.
 
     Raises:
@@ -54,7 +54,7 @@ def probe(parent: int, name: str, *, shown: str, way_out: str) -> None:
         if exc.errno in (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP):
             raise Refused(
                 f"the file system of {paths.escape(shown)} cannot exchange two directories ({exc.strerror})",
-                hint=way_out,
+                hint=hint,
             ) from exc
         raise unwritable(exc, shown) from exc
 
@@ -82,8 +82,8 @@ class _Swap(Staging):
     def _take_along(self) -> None:
         """Stage what stays: hard links to the live files, as late as possible.
 
-        By now a program may have written in the target. And a link moves the change time of a file, by which the index
-        goes: a run that fails or starts over before this has not touched it.
+        By now a program may have written in the target. And a link moves the change time of a file, by which the
+        stat cache goes: a run that fails or starts over before this has not touched it.
         """
         self.now, moved = self.look_again()
         news = {self.now.paths[row]: self.now.is_dir(row) for row in moved.rows}
@@ -131,8 +131,8 @@ class _Swap(Staging):
         """Link one file, and note the change time that this has given it.
 
         Looked at just before and just after: where anything else has moved its times, only reading it again can tell
-        what it holds, and the index must not know it. What can still hide is an edit that begins, ends and puts the
-        time back between the two looks, or within one tick of the kernel's clock.
+        what it holds, and the stat cache must not know it. What can still hide is an edit that begins, ends and puts
+        the time back between the two looks, or within one tick of the kernel's clock.
         """
         now = self.now
         before = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -151,16 +151,16 @@ class _Swap(Staging):
         self.linked.add(row)
         is_same = os.path.samestat(before, after) and before.st_size == after.st_size
         if is_known and is_same and before.st_mtime_ns == after.st_mtime_ns:
-            now.stamps[5 * row + 4] = after.st_ctime_ns
+            now.set_ctime(row, after.st_ctime_ns)
         else:
             self._doubt(row)
 
     def _doubt(self, row: int) -> None:
         """Let a file not be known after this run."""
-        self.now.stamps[5 * row + 4] = -1
+        self.now.set_ctime(row, -1)
         self.opened.outcome.written.pop(self.now.paths[row], None)
 
-    def publish(self) -> int:
+    def publish(self) -> Published:
         """Exchange the new tree with the target."""
         parent, name = self.opened.parent, self.opened.name
         self.stamp_brought()
@@ -190,7 +190,7 @@ class _Swap(Staging):
                 )
         self.stage = Stage.PUBLISHED
         os.fsync(parent)
-        return 0
+        return Published()
 
     def sweep(self) -> None:
         """Remove the old tree, which now lies in the staging directory, but for what nobody knew of."""
@@ -262,7 +262,7 @@ class _Swap(Staging):
     def _note(self, row: int, path: str) -> None:
         """Note the change time that a file has now."""
         try:
-            self.now.stamps[5 * row + 4] = os.stat(path, dir_fd=self.tree, follow_symlinks=False).st_ctime_ns
+            self.now.set_ctime(row, os.stat(path, dir_fd=self.tree, follow_symlinks=False).st_ctime_ns)
         except OSError:  # somebody has removed it again
             self._doubt(row)
 
@@ -282,7 +282,7 @@ class _Swap(Staging):
 
         A linked file lives on under its new name; what `sync` replaces or deletes has been shown and counted.
         """
-        device, inode, size, mtime_ns = self.now.stamps[5 * row : 5 * row + 4]
+        device, inode, size, mtime_ns = self.now.stamp(row)[:CTIME]
         is_same_file = (status.st_dev, inode_of(status)) == (device, inode)
         if row in self.linked:
             return is_same_file

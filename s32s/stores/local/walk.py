@@ -1,25 +1,38 @@
 """Walking a local directory, and knowing what its files hold.
 
 The walk goes by descriptors and never through a symbolic link. It reports everything it meets; whether that may travel
-is for the caller to say. Contents are hashed only where a comparison needs them and the index cannot answer.
+is for the caller to say. Contents are hashed only where a comparison needs them and the stat cache cannot answer.
 """
 
 from __future__ import annotations
 
-import bisect
 import errno
 import hashlib
 import os
 import stat
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from s32s.core import compare, tree
+from s32s.core.columns import Table
 from s32s.core.rules import EVERYTHING
 from s32s.core.tree import Columns, Item, Kind, Tree
-from s32s.stores.local.stat_cache import CachedHash, StatCache, are_past, inode_of, stamp
+from s32s.stores.base import Snapshot
+from s32s.stores.local.stat_cache import (
+    CTIME,
+    INODE,
+    MTIME,
+    SIZE,
+    STAMP,
+    CachedHash,
+    StatCache,
+    are_past,
+    inode_of,
+    stamp,
+)
 from s32s.system import disk
 
 #: Files hashed at once: bound by cores and disks, not by round trips.
@@ -38,7 +51,7 @@ class DirectoryEntry(NamedTuple):
 
     Attributes:
         item: kind, size, time, mode and link target; OTHER for what is not a file, link or directory.
-        stamp: see `index.stamp`; of a directory only its first two facts.
+        stamp: see `stat_cache.stamp`; of a directory only its first two facts.
         error: why a directory or link could not be read, or None.
     """
 
@@ -47,7 +60,7 @@ class DirectoryEntry(NamedTuple):
     error: OSError | None = None
 
 
-class DirectoryListing:
+class DirectoryListing(Table):
     """Names below a directory, the root left out, as one walk has found them: columns in path order. See `walk`.
 
     Attributes:
@@ -61,26 +74,16 @@ class DirectoryListing:
             a slave no file should have one.
     """
 
+    COLUMNS = {"modes": 1, "stamps": STAMP}  # noqa: RUF012 # the base says ClassVar
+
     def __init__(self) -> None:
+        super().__init__()
         self.began_ns = time.time_ns()
-        self.paths: list[str] = []
         self.modes = array("L")
         self.stamps = array("q")
         self.targets: dict[str, str] = {}
         self.errors: dict[str, OSError] = {}
         self.file_bits = 0o777
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def find(self, path: str) -> int | None:
-        """The row of a path, or None."""
-        row = bisect.bisect_left(self.paths, path)
-        return row if row < len(self.paths) and self.paths[row] == path else None
-
-    def rows(self, paths: Iterable[str]) -> Iterator[int]:
-        """For each of some paths, which come in order, its row, or -1."""
-        return tree.rows(paths, self.paths)
 
     def get(self, path: str) -> DirectoryEntry | None:
         """What was found at a path, or None."""
@@ -89,7 +92,7 @@ class DirectoryListing:
 
     def found(self, row: int) -> DirectoryEntry:
         """What was found at a row."""
-        path, mode, stamp = self.paths[row], self.modes[row], tuple(self.stamps[5 * row : 5 * row + 5])
+        path, mode, stamp = self.paths[row], self.modes[row], tuple(self.stamp(row))
         kind = _kind(mode)
         is_file = kind is Kind.FILE
         item = Item(
@@ -101,6 +104,10 @@ class DirectoryListing:
             target=self.targets.get(path),
         )
         return DirectoryEntry(item, stamp, self.errors.get(path))
+
+    def tree(self) -> Tree:
+        """What was found, without what any file holds."""
+        return tree.make(self.found(row).item for row in range(len(self)))
 
     def is_file(self, row: int) -> bool:
         """Whether there is a regular file at a row."""
@@ -121,25 +128,25 @@ class DirectoryListing:
     def is_as_found(self, row: int, status: os.stat_result) -> bool:
         """Whether a file certainly still is the one that was found."""
         # Asked twice for each file that stays, so field by field, and first what differs first.
-        stamps, at = self.stamps, 5 * row
+        stamps, at = self.stamps, STAMP * row
         return (
-            stamps[at + 4] == status.st_ctime_ns
-            and stamps[at + 3] == status.st_mtime_ns
-            and stamps[at + 2] == status.st_size
-            and stamps[at + 1] == inode_of(status)
+            stamps[at + CTIME] == status.st_ctime_ns
+            and stamps[at + MTIME] == status.st_mtime_ns
+            and stamps[at + SIZE] == status.st_size
+            and stamps[at + INODE] == inode_of(status)
             and stamps[at] == status.st_dev
-        ) or stamp(status) == tuple(stamps[at : at + 5])
+        ) or stamp(status) == tuple(stamps[at : at + STAMP])
 
     def looks(self) -> str | None:
         """How all of it looks to stat(2), as one digest: as long as it is the same, every byte is.
 
-        What counts are the facts that the index goes by, of every name: kind and mode, device and inode, size,
+        What counts are the facts that the stat cache goes by, of every name: kind and mode, device and inode, size,
         modification and change time. Of directories only the first four, as what they hold is named too.
 
         Returns:
             None when something could not be read, or is so new that it may change once more without a trace.
         """
-        if self.errors or not are_past(self.stamps[3::5], self.stamps[4::5], self.began_ns):
+        if self.errors or not are_past(self.stamps[MTIME::STAMP], self.stamps[CTIME::STAMP], self.began_ns):
             return None
         digest = hashlib.blake2b("\0".join(self.paths).encode("utf-8", "surrogateescape"), digest_size=32)
         digest.update(self.modes)
@@ -147,16 +154,39 @@ class DirectoryListing:
         return digest.hexdigest()
 
     def in_order(self) -> DirectoryListing:
-        """The same, sorted by path; itself when it is. The order of a walk is another one: "a", "a/b", "a.c"."""
-        order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
-        if order == list(range(len(order))):
-            return self
-        ordered = DirectoryListing()
+        """See `Table`. The order of a walk is another one: "a", "a/b", "a.c"."""
+        ordered = super().in_order()
         ordered.began_ns, ordered.targets, ordered.errors = self.began_ns, self.targets, self.errors
-        ordered.paths = [self.paths[row] for row in order]
-        ordered.modes = array("L", [self.modes[row] for row in order])
-        ordered.stamps = array("q", [fact for row in order for fact in self.stamps[5 * row : 5 * row + 5]])
         return ordered
+
+    def stamp(self, row: int) -> array[int]:
+        """See `stat_cache.stamp`."""
+        return self.stamps[STAMP * row : STAMP * (row + 1)]
+
+    def mtime_ns(self, row: int) -> int:
+        """The modification time of the name at a row."""
+        return self.stamps[STAMP * row + MTIME]
+
+    def ctime_ns(self, row: int) -> int:
+        """The change time of the name at a row."""
+        return self.stamps[STAMP * row + CTIME]
+
+    def set_ctime(self, row: int, ctime_ns: int) -> None:
+        """Note another change time, of our own doing; -1 for one that no file has."""
+        self.stamps[STAMP * row + CTIME] = ctime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSnapshot(Snapshot):
+    """What a directory holds.
+
+    Attributes:
+        listing: that the tree was made of.
+        rows: of the stat cache, for each name of the listing: the one that holds for it, or -1.
+    """
+
+    listing: DirectoryListing = field(default_factory=DirectoryListing)
+    rows: array[int] = field(default_factory=lambda: array("q"))
 
 
 def walk(
@@ -242,23 +272,23 @@ def open_file(root: int, path: str) -> int:
         return os.open(name, _OPEN_FILE, dir_fd=parent)
 
 
-def recall(walked: DirectoryListing, index: StatCache) -> tuple[Columns, array[int]]:
-    """The items that were found, with what the index knows of files that are still the same.
+def recall(listing: DirectoryListing, cache: StatCache) -> tuple[Columns, array[int]]:
+    """The items that were found, with what the stat cache knows of files that are still the same.
 
     Returns:
-        The items, and for each the row of the index that holds for it, or -1.
+        The items, and for each the row of the stat cache that holds for it, or -1.
     """
-    columns, rows = Columns(), index.holding(walked.paths, walked.stamps)
+    columns, rows = Columns(), cache.holding(listing.paths, listing.stamps)
     for row, at in enumerate(rows):
-        hashes = index.hashes(at) if at >= 0 else None
+        hashes = cache.hashes(at) if at >= 0 else None
         if hashes is not None:
-            size, mtime_ns = walked.stamps[5 * row + 2], walked.stamps[5 * row + 3]
-            mode = walked.modes[row] & walked.file_bits
-            columns.append(walked.paths[row], size, mtime_ns, mode, hashes[:32], hashes[32:])
+            size, mtime_ns = listing.stamps[STAMP * row + SIZE], listing.mtime_ns(row)
+            mode = listing.modes[row] & listing.file_bits
+            columns.append(listing.paths[row], size, mtime_ns, mode, hashes[:32], hashes[32:])
             continue
-        item = walked.found(row).item
+        item = listing.found(row).item
         if at >= 0:
-            seen = index.seen(at)
+            seen = cache.seen(at)
             item = item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag)
             if seen.meant_ns is not None:
                 item = item._replace(mtime_ns=seen.meant_ns)
@@ -328,32 +358,3 @@ def _sizes_of_new(here: Tree, other: Tree) -> frozenset[int]:
     """Sizes of the other side's files whose path we lack and whose hash we could compare."""
     new = (other[to] for row, to, _ in tree.join(here.paths, other.paths) if row is None and to is not None)
     return frozenset(item.size for item in new if item.sha256 and item.size)
-
-
-def files_drifted(walked: DirectoryListing, index: StatCache, takes: Callable[[str], bool] = lambda path: True) -> int:
-    """How many files differ, by stat(2) alone, from what the index knows; only those that `takes` allows count."""
-    known = {path: seen for path, seen in index.items() if takes(path)}
-    drifted = 0
-    for row, path in enumerate(walked.paths):
-        if walked.is_file(row) and takes(path):
-            seen = known.pop(path, None)
-            drifted += seen is None or not _is_untouched(walked.found(row).stamp, seen)
-    return drifted + len(known)
-
-
-def unread(walked: DirectoryListing, index: StatCache) -> Tree:
-    """The items that were found; a file that looks untouched is taken to hold what the index says."""
-    columns = Columns()
-    for row, at in enumerate(tree.rows(walked.paths, index.paths)):
-        found = walked.found(row)
-        item = found.item
-        if at >= 0 and item.kind is Kind.FILE and _is_untouched(found.stamp, seen := index.seen(at)):
-            mtime_ns = item.mtime_ns if seen.meant_ns is None else seen.meant_ns
-            item = item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag, mtime_ns=mtime_ns)
-        columns.add(item)
-    return columns.tree()
-
-
-def _is_untouched(stamp: tuple[int, ...], seen: CachedHash) -> bool:
-    # Size, time and inode: the change time also moves when a link to the file comes or goes.
-    return seen.stamp[:4] == stamp[:4]

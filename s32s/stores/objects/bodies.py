@@ -14,7 +14,7 @@ from s32s.backends.base import Backend, Chunk, GetRequest, GetResult, PutResult,
 from s32s.core import compare, paths
 from s32s.core.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
 from s32s.core.tree import Item, is_md5
-from s32s.stores.base import Batch, Progress
+from s32s.stores.base import Batch, Progress, Reading
 
 #: Small objects of a batch, where several are under way at the same time, and their bytes, which are held in memory.
 _BATCH = 32
@@ -132,36 +132,33 @@ class ObjectBody:
         return SourceChanged(f"{paths.quote(path)} was replaced or deleted on S3 during the run", paths=(path,))
 
 
-class ReadAhead:
-    """The objects of a prefix as a source: small ones many a batch, read before they are asked for.
+def read_ahead(backend: Backend, items: Sequence[Item], *, jobs: int) -> Reading:
+    """Objects that are to come here: small ones many a batch, read before they are asked for.
 
-    Args:
-        at_once: how many of a batch are under way at the same time.
+    A batch fits into a bound of memory; what is larger is a batch of its own, and comes in pieces.
     """
+    width = min(jobs, backend.capabilities.concurrent_gets)
+    return Reading(_batches(backend, items, width), width)
 
-    def __init__(self, backend: Backend, *, at_once: int) -> None:
-        self.at_once = at_once
-        self._backend = backend
 
-    def batches(self, items: Sequence[Item]) -> Iterator[Batch]:
-        """Batches that fit into a bound of memory; what is larger is a batch of its own, and comes in pieces."""
-        batch: list[Item] = []
-        room = _BATCH_SIZE
-        most = _BATCH if self.at_once > 1 else 1
-        for item in items:
-            if item.size > _BATCH_SIZE:
-                yield (ObjectBody(self._backend, item),)
-                continue
-            if batch and (item.size > room or len(batch) == most):
-                yield self._bodies(batch)
-                batch, room = [], _BATCH_SIZE
-            batch.append(item)
-            room -= item.size
-        if batch:
-            yield self._bodies(batch)
+def _batches(backend: Backend, items: Sequence[Item], width: int) -> Iterator[Batch]:
+    batch: list[Item] = []
+    room = _BATCH_SIZE
+    limit = _BATCH if width > 1 else 1
+    for item in items:
+        if item.size > _BATCH_SIZE:
+            yield (ObjectBody(backend, item),)
+            continue
+        if batch and (item.size > room or len(batch) == limit):
+            yield _bodies(backend, batch, width)
+            batch, room = [], _BATCH_SIZE
+        batch.append(item)
+        room -= item.size
+    if batch:
+        yield _bodies(backend, batch, width)
 
-    def _bodies(self, items: Sequence[Item]) -> Iterator[ObjectBody]:
-        wanted = (GetRequest(item.path, item.etag, item.size) for item in items)
-        answers = self._backend.get_many(wanted, concurrency=self.at_once)
-        for item, got in zip(items, answers, strict=True):
-            yield ObjectBody(self._backend, item, got)
+
+def _bodies(backend: Backend, items: Sequence[Item], width: int) -> Iterator[ObjectBody]:
+    wanted = (GetRequest(item.path, item.etag, item.size) for item in items)
+    for item, got in zip(items, backend.get_many(wanted, concurrency=width), strict=True):
+        yield ObjectBody(backend, item, got)

@@ -1,4 +1,4 @@
-"""Seals: a run that finds nothing new is quick, and nothing that is new escapes it."""
+"""Checkpoints: a run that finds nothing new is quick, and nothing that is new escapes it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TREE = {"index.html": b"hello", "css/site.css": b"body {}", "css/old.css": b"p {
 
 
 @pytest.fixture
-def sealed(proxied: Loop) -> Loop:
-    """A loop behind a proxy, pushed and pulled until both sides have a seal."""
+def settled(proxied: Loop) -> Loop:
+    """A loop behind a proxy, pushed and pulled until both sides have a checkpoint."""
     loop = proxied
     make_tree(loop.source, TREE)
     os.utime(loop.source / "index.html", (1_700_000_000, 1_700_000_000))
@@ -43,24 +43,24 @@ def requests(proxy: FaultProxy, run: Callable[[], object]) -> list[str]:
     ]
 
 
-def test_a_pull_without_news_is_one_request(sealed: Loop, proxy: FaultProxy) -> None:
+def test_a_pull_without_news_is_one_request(settled: Loop, proxy: FaultProxy) -> None:
     """The head, and nothing else."""
-    assert requests(proxy, sealed.pull) == ["GET head.json"]
+    assert requests(proxy, settled.pull) == ["GET head.json"]
 
 
-def test_a_push_without_news_lists_and_reads_the_head(sealed: Loop, proxy: FaultProxy) -> None:
+def test_a_push_without_news_lists_and_reads_the_head(settled: Loop, proxy: FaultProxy) -> None:
     """A master always looks at the objects."""
-    assert sorted(requests(proxy, sealed.push)) == ["GET head.json", "LIST"]
+    assert sorted(requests(proxy, settled.push)) == ["GET head.json", "LIST"]
 
 
-def test_a_pull_of_plain_objects_without_news_is_one_list(sealed: Loop, proxy: FaultProxy) -> None:
+def test_a_pull_of_plain_objects_without_news_is_one_list(settled: Loop, proxy: FaultProxy) -> None:
     """The LIST stands for the manifest."""
-    sealed.write_map(manifest=False, slave=str(sealed.target.parent / "plain"))
-    sealed.slave.run("maps", "update")
+    settled.write_map(manifest=False, slave=str(settled.target.parent / "plain"))
+    settled.slave.run("maps", "update")
     for _ in range(3):
-        assert sealed.pull().status == 0
+        assert settled.pull().status == 0
 
-    assert requests(proxy, sealed.pull) == ["LIST"]
+    assert requests(proxy, settled.pull) == ["LIST"]
 
 
 def same_times(path: Path, change: Callable[[], object]) -> None:
@@ -100,25 +100,25 @@ ANYWHERE = [
         ),
     ],
 )
-def test_whatever_changes_at_the_target_is_put_right(sealed: Loop, disturb: Callable[[Path], object]) -> None:
-    """The next pull heals it, seal or not."""
-    disturb(sealed.target)
+def test_whatever_changes_at_the_target_is_put_right(settled: Loop, disturb: Callable[[Path], object]) -> None:
+    """The next pull heals it, checkpoint or not."""
+    disturb(settled.target)
 
-    healed = sealed.pull()
+    healed = settled.pull()
 
     assert healed.status == 0, healed.err
-    assert snapshot(sealed.target) == snapshot(sealed.source)
+    assert snapshot(settled.target) == snapshot(settled.source)
 
 
 @pytest.mark.parametrize("disturb", ANYWHERE)
-def test_whatever_changes_at_the_source_travels(sealed: Loop, disturb: Callable[[Path], object]) -> None:
-    """A master's seal hides nothing."""
-    disturb(sealed.source)
+def test_whatever_changes_at_the_source_travels(settled: Loop, disturb: Callable[[Path], object]) -> None:
+    """A master's checkpoint hides nothing."""
+    disturb(settled.source)
 
-    pushed, pulled = sealed.push(), sealed.pull()
+    pushed, pulled = settled.push(), settled.pull()
 
     assert (pushed.status, pulled.status) == (0, 0), pushed.err + pulled.err
-    assert snapshot(sealed.target) == snapshot(sealed.source)
+    assert snapshot(settled.target) == snapshot(settled.source)
 
 
 @pytest.mark.parametrize(
@@ -138,76 +138,76 @@ def test_whatever_changes_at_the_source_travels(sealed: Loop, disturb: Callable[
         ),
     ],
 )
-def test_a_push_heals_what_another_tool_did_to_the_objects(sealed: Loop, disturb: Callable[[Loop], object]) -> None:
-    """The master's LIST is part of its seal."""
-    disturb(sealed)
+def test_a_push_heals_what_another_tool_did_to_the_objects(settled: Loop, disturb: Callable[[Loop], object]) -> None:
+    """The master's LIST is part of its checkpoint."""
+    disturb(settled)
 
-    pushed, pulled = sealed.push(), sealed.pull("--verify")
+    pushed, pulled = settled.push(), settled.pull("--verify")
 
     assert (pushed.status, pulled.status) == (0, 0), pushed.err + pulled.err
-    assert get(sealed.server, sealed.bucket, f"{sealed.prefix}/index.html") == b"hello"
-    assert snapshot(sealed.target) == snapshot(sealed.source)
+    assert get(settled.server, settled.bucket, f"{settled.prefix}/index.html") == b"hello"
+    assert snapshot(settled.target) == snapshot(settled.source)
 
 
-def test_other_rules_break_the_seal(sealed: Loop) -> None:
+def test_other_rules_break_the_seal(settled: Loop) -> None:
     """What a target is to be depends on them."""
-    sealed.write_map(ignore=["css/old.css"])
-    sealed.slave.run("maps", "update")
+    settled.write_map(ignore=["css/old.css"])
+    settled.slave.run("maps", "update")
 
-    pulled = sealed.pull()
+    pulled = settled.pull()
 
     assert pulled.status == 0, pulled.err
-    assert not (sealed.target / "css/old.css").exists()
+    assert not (settled.target / "css/old.css").exists()
 
 
-def test_a_copy_that_left_something_seals_nothing(sealed: Loop) -> None:
+def test_a_copy_that_left_something_seals_nothing(settled: Loop) -> None:
     """`copy` spares what the source lacks, and the next `sync` still deletes it."""
-    (sealed.source / "css/old.css").unlink()
+    (settled.source / "css/old.css").unlink()
     for _ in range(3):
-        assert sealed.master.run("copy").status == 0
-    assert get(sealed.server, sealed.bucket, f"{sealed.prefix}/css/old.css") == b"p {}"
+        assert settled.master.run("copy").status == 0
+    assert get(settled.server, settled.bucket, f"{settled.prefix}/css/old.css") == b"p {}"
 
-    assert sealed.push().status == 0
-    assert sealed.pull().status == 0
+    assert settled.push().status == 0
+    assert settled.pull().status == 0
 
-    assert snapshot(sealed.target) == snapshot(sealed.source)
+    assert snapshot(settled.target) == snapshot(settled.source)
 
 
-def test_verify_looks_at_no_seal(sealed: Loop, proxy: FaultProxy) -> None:
+def test_verify_looks_at_no_checkpoint(settled: Loop, proxy: FaultProxy) -> None:
     """It lists, and reads every file."""
-    assert "LIST" in requests(proxy, lambda: sealed.pull("--verify"))
+    assert "LIST" in requests(proxy, lambda: settled.pull("--verify"))
 
 
-def test_a_damaged_seal_is_none(sealed: Loop) -> None:
+def test_a_damaged_checkpoint_is_none(settled: Loop) -> None:
     """It is only a cache."""
-    file = sealed.slave.root / "state/state.db"
+    file = settled.slave.root / "state/state.db"
     with sqlite3.connect(file) as database:
-        assert database.execute("UPDATE meta SET value = '{\"of\": 1' WHERE name LIKE 'seal %'").rowcount == 1
+        assert database.execute("UPDATE meta SET value = '{\"of\": 1' WHERE name LIKE 'checkpoint %'").rowcount == 1
     database.close()
 
-    pulled = sealed.pull()
+    pulled = settled.pull()
 
     assert pulled.status == 0, pulled.err
     assert "up to date" in pulled.out
 
 
-def test_the_report_of_a_sealed_run_is_that_of_a_full_one(sealed: Loop, tmp_path: Path) -> None:
+def test_the_report_of_a_settled_run_is_that_of_a_full_one(settled: Loop, tmp_path: Path) -> None:
     """Every file of it, also when one has been lost or changed since."""
     full, quick = tmp_path / "full", tmp_path / "quick"
-    assert sealed.pull("--verify", "--report", str(full)).status == 0
+    assert settled.pull("--verify", "--report", str(full)).status == 0
     for _ in range(2):
-        assert sealed.pull("--report", str(quick)).status == 0
+        assert settled.pull("--report", str(quick)).status == 0
         (quick / "unchanged.txt").write_text("nonsense")
         (quick / "success.txt").unlink()
-    assert sealed.pull("--report", str(quick)).status == 0
+    assert settled.pull("--report", str(quick)).status == 0
 
     for file in full.glob("*.txt"):
         assert (quick / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_a_sealed_dry_run_counts_what_stays(sealed: Loop) -> None:
+def test_a_settled_dry_run_counts_what_stays(settled: Loop) -> None:
     """Its JSON says how many names are unchanged."""
-    ended = sealed.slave.run("dryrun", "--json")
+    ended = settled.slave.run("dryrun", "--json")
 
     planned = next(facts for line in ended.out.splitlines() if (facts := json.loads(line))["event"] == "planned")
     assert (planned["unchanged"], planned["files"], planned["new"]) == (5, 3, 0)

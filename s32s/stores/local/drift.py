@@ -1,0 +1,96 @@
+"""How much of a directory differs from what the last run has left, by stat(2) alone: for `status`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from s32s.core import plan as planner
+from s32s.core.errors import Interrupted, S32sError
+from s32s.core.rules import Rules, Verdict
+from s32s.core.tree import Columns, Kind, Tree
+from s32s.stores.local.source import walk_source
+from s32s.stores.local.stat_cache import CTIME, CachedHash, StatCache
+from s32s.stores.local.target import walk_target
+from s32s.stores.local.walk import DirectoryListing
+from s32s.system import disk
+
+
+def of_source(root: str, cache: StatCache, pushed: Tree | None, rules: Rules) -> int | None:
+    """How many names of a master's directory differ from what the last push has read; None when nothing is known.
+
+    Args:
+        pushed: what it has published; None where that is not at hand.
+    """
+    if not len(cache):
+        return None
+    listing = _listed(root, lambda fd: walk_source(fd, rules))
+    if listing is None:
+        return len(cache)
+    if pushed is None:
+        return _files_drifted(listing, cache, lambda path: rules.verdict(path) is Verdict.ACCEPTED)
+    plan = planner.make(_unread(listing, cache), pushed, rules=rules, spare_ignored=True)
+    return len(plan.puts) + len(plan.extras)
+
+
+def of_target(root: str, cache: StatCache, followed: Tree | None, rules: Rules) -> int | None:
+    """How many names of a slave's directory differ from what the last run left; None when nothing is known.
+
+    Args:
+        followed: the source's tree in the last run; None where that is not at hand.
+        rules: which of its names take part.
+    """
+    if not len(cache):
+        return None
+    listing = _listed(root, lambda fd: walk_target(fd, root.rpartition("/")[2]))
+    if listing is None:
+        return len(cache)
+    if followed is None:
+        return _files_drifted(listing, cache)
+    plan = planner.make(followed, _unread(listing, cache), rules=rules)
+    return len(plan.puts) + len(plan.extras)
+
+
+def _listed(root: str, walk: Callable[[int], DirectoryListing]) -> DirectoryListing | None:
+    """What a directory holds; None where it cannot be read, so that all of it has drifted."""
+    try:
+        fd = disk.open_dir(root)
+        try:
+            return walk(fd)
+        finally:
+            os.close(fd)
+    except Interrupted:
+        raise
+    except (OSError, S32sError):
+        return None
+
+
+def _files_drifted(
+    listing: DirectoryListing, cache: StatCache, takes: Callable[[str], bool] = lambda path: True
+) -> int:
+    """How many files differ, by stat(2) alone, from what the cache knows; only those that `takes` allows count."""
+    known = {path: seen for path, seen in cache.items() if takes(path)}
+    drifted = 0
+    for row, path in enumerate(listing.paths):
+        if listing.is_file(row) and takes(path):
+            seen = known.pop(path, None)
+            drifted += seen is None or not _is_untouched(listing.found(row).stamp, seen)
+    return drifted + len(known)
+
+
+def _unread(listing: DirectoryListing, cache: StatCache) -> Tree:
+    """The items that were found; a file that looks untouched is taken to hold what the cache says."""
+    columns = Columns()
+    for row, at in enumerate(cache.rows(listing.paths)):
+        found = listing.found(row)
+        item = found.item
+        if at >= 0 and item.kind is Kind.FILE and _is_untouched(found.stamp, seen := cache.seen(at)):
+            mtime_ns = item.mtime_ns if seen.meant_ns is None else seen.meant_ns
+            item = item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag, mtime_ns=mtime_ns)
+        columns.add(item)
+    return columns.tree()
+
+
+def _is_untouched(stamp: tuple[int, ...], seen: CachedHash) -> bool:
+    # Size, time and inode: the change time also moves when a link to the file comes or goes.
+    return seen.stamp[:CTIME] == stamp[:CTIME]

@@ -1,0 +1,63 @@
+"""A directory of this machine as a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from s32s.core.rules import EVERYTHING, Rules
+from s32s.stores.base import StoreCapabilities
+from s32s.stores.local.source import LocalSource, open_source
+from s32s.stores.local.stat_cache import StatCache
+from s32s.stores.local.target import LocalTarget, open_target
+from s32s.stores.local.target_rules import TargetRules, check_target
+
+CAPABILITIES = StoreCapabilities(is_directory=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStore:
+    """A directory; see `stores.base.Store`.
+
+    Attributes:
+        location: its absolute path.
+        rules: as a source: what takes part; the rest is not even looked at.
+        may_write: as a target: where one may be; None for anywhere.
+        in_place: as a target: change file by file instead of by exchange.
+        load_cache: asked once for what is known of the files; nothing is known to read every file.
+        save_cache: told what is known of them after a run.
+        warn: told what people should know and stops nothing.
+    """
+
+    location: str
+    rules: Rules = EVERYTHING
+    may_write: TargetRules | None = None
+    in_place: bool = False
+    load_cache: Callable[[], StatCache] = StatCache
+    save_cache: Callable[[StatCache], None] = lambda cache: None
+    warn: Callable[[str], None] = lambda text: None
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """See `Store`."""
+        return CAPABILITIES
+
+    def open_source(self, *, target: StoreCapabilities, again: bool) -> AbstractContextManager[LocalSource]:
+        """See `Store`; opened afresh for each attempt, as what was found the last time may be what has changed."""
+        return open_source(
+            self.location, rules=self.rules, fits=target, load_cache=self.load_cache, save_cache=self.save_cache
+        )
+
+    def open_target(self, *, writable: bool) -> AbstractContextManager[LocalTarget]:
+        """See `Store`."""
+        if self.may_write is not None:
+            check_target(self.location, self.may_write)
+        return open_target(
+            self.location,
+            writable=writable,
+            in_place=self.in_place,
+            load_cache=self.load_cache,
+            save_cache=self.save_cache,
+            warn=self.warn,
+        )

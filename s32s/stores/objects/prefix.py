@@ -1,0 +1,218 @@
+"""What is at a prefix: its head, the manifest that the head names, and a listing.
+
+With a manifest the head says what the prefix holds, and a LIST only confirms it; without one the LIST is all there is.
+Where another tool writes to the same prefix the manifest goes stale behind an unchanged head, so `compare_with_list`
+holds the two against each other when it is asked to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from s32s.backends.base import Backend
+from s32s.core import compare, paths
+from s32s.core.errors import (
+    BadPath,
+    IntegrityError,
+    NotFound,
+    PushInProgress,
+    SourceChanged,
+    StaleManifest,
+    StoreError,
+    TemporaryFailure,
+)
+from s32s.core.rules import Rules
+from s32s.core.tree import Kind, Tree
+from s32s.format import manifest
+from s32s.format.manifest import HEAD_KEY, Head, ManifestRef
+from s32s.stores.base import Position
+from s32s.stores.objects.listing import differences, listed_tree
+
+#: Of earlier generations, that are looked into for what a push has not deleted yet.
+_MOST_MANIFESTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestCache:
+    """Where manifests are kept between runs."""
+
+    load: Callable[[str, str], bytes | None] = lambda source, sha256: None
+    save: Callable[[str, bytes], None] = lambda source, data: None
+
+
+class FoundHead(NamedTuple):
+    """A head and the ETag of its object; None where there is none."""
+
+    head: Head | None = None
+    etag: str | None = None
+
+    @property
+    def manifest(self) -> ManifestRef | None:
+        """The manifest that it names."""
+        return self.head.manifest if self.head else None
+
+    @property
+    def position(self) -> Position:
+        """Where the prefix stands by it."""
+        if self.head is None:
+            return Position()
+        claim = self.head.push
+        note = f"unfinished push by {paths.escape(claim.host)}" if claim else ""
+        return Position(self.head.generation, self.manifest.sha256 if self.manifest else "", note)
+
+
+def read_head(backend: Backend) -> FoundHead:
+    """The head as it is now.
+
+    Raises:
+        IntegrityError: it is not one.
+    """
+    try:
+        data, etag = backend.read(HEAD_KEY, limit=manifest.MAX_HEAD)
+    except NotFound:
+        return FoundHead()
+    return FoundHead(manifest.read_head(data), etag)
+
+
+class Prefix:
+    """The objects of one backend, read as a tree. It keeps nothing: what was found is handed back in.
+
+    Args:
+        rules: paths that they ignore are not reason to call a manifest stale.
+        cache: of manifests.
+        on_disk: whether what it holds becomes files here.
+        label: what errors call it, where two of the kind take part.
+    """
+
+    def __init__(
+        self, backend: Backend, *, rules: Rules, cache: ManifestCache, on_disk: bool = True, label: str = ""
+    ) -> None:
+        self.backend = backend
+        self._label = label
+        self._rules = rules
+        self._cache = cache
+        self._on_disk = on_disk
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Say which place an error is about."""
+        try:
+            yield
+        except (StoreError, TemporaryFailure) as exc:
+            if self._label:
+                exc.where = exc.where or f"{self._label} {self.backend.location}"
+            raise
+
+    def read_head(self) -> FoundHead:
+        """See `read_head`."""
+        return read_head(self.backend)
+
+    def list_objects(self) -> Tree:
+        """What a LIST shows.
+
+        Raises:
+            BadPath: a key is not a safe relative path.
+        """
+        objects = itertools.chain.from_iterable(self.backend.list(""))
+        return listed_tree(objects, self.backend.location, room=self._room, on_disk=self._on_disk)
+
+    def manifest_tree(self, ref: ManifestRef) -> Tree:
+        """What a manifest names; it is fetched where the cache has not got it.
+
+        Raises:
+            NotFound: it is not there.
+            IntegrityError, BadPath: it cannot be believed.
+        """
+        place = self.backend.location
+        data = self._cache.load(place, ref.sha256)
+        if data is not None:
+            return manifest.read(data, ref, room=self._room)
+        data, _ = self.backend.read(ref.key, limit=ref.size)
+        made = manifest.read(data, ref, room=self._room)
+        self._cache.save(place, data)
+        return made
+
+    def compare_with_list(self, found: FoundHead, made: Tree) -> None:
+        """Hold the tree of the manifest that a head names against a LIST.
+
+        Raises:
+            StaleManifest: it does not describe the objects, and no push is under way that would explain it.
+            PushInProgress: a push explains it.
+            SourceChanged: a push began or ended meanwhile.
+        """
+        listed = self.list_objects()
+        different = [path for path in differences(made, listed) if not self._rules.ignores(path)]
+        if not different:
+            return
+        self.check_same_head(found)
+        different = self._without_leftovers(different, found, made, listed)
+        if not different:
+            return
+        if found.head is not None and found.head.push is not None:
+            if all((item := made.get(path)) is not None and item.version for path in different):
+                return  # a versioned bucket: the old generation is whole, by its version ids
+            raise self.in_progress(found, f"{len(different):,} objects are between two generations")
+        raise self.stale(
+            f"the objects below {self.backend.location} are not those of the manifest: {paths.some(different)}",
+            tuple(different),
+        )
+
+    def check_same_head(self, found: FoundHead) -> None:
+        """A push that began or ended between the look at the head and the LIST is not a stale manifest.
+
+        Raises:
+            SourceChanged: there was one.
+        """
+        before, after = found.head, self.read_head().head
+        if (after.nonce if after else None) != (before.nonce if before else None):
+            raise SourceChanged(f"a push to {self.backend.location} began or ended during the listing")
+
+    def stale(self, what: str, different: tuple[str, ...] = ()) -> StaleManifest:
+        """The error that what a manifest says cannot be followed."""
+        return StaleManifest(
+            what,
+            hint='run "s32s sync" on the master, or set "manifest": false in the entry if another tool writes there',
+            paths=different,
+        )
+
+    def in_progress(self, found: FoundHead, what: str) -> PushInProgress:
+        """The error that a push has to end first."""
+        claim = found.head.push if found.head else None
+        who = f" by {paths.escape(claim.host)}, begun {paths.escape(claim.started)}" if claim else ""
+        return PushInProgress(
+            f"unfinished push{who}: {what}, so the old files stay",
+            hint="wait for it; if the master died, run s32s sync there again",
+        )
+
+    @property
+    def _room(self) -> int:
+        return self.backend.capabilities.max_key_bytes
+
+    def _without_leftovers(self, different: list[str], found: FoundHead, made: Tree, listed: Tree) -> list[str]:
+        """Leave out objects that only wait for their deletion: those of earlier generations whose manifests are still
+        there, since a push that died after it had published has not come to delete either."""
+        gone = [path for path in different if (now := made.get(path)) is None or now.kind is not Kind.FILE]
+        if not gone:
+            return different
+        waiting: set[str] = set()
+        for before in self._earlier_trees(found):
+            for path in gone:
+                item, old = listed.get(path), before.get(path)
+                if item is not None and old is not None and compare.agrees(old, item):
+                    waiting.add(path)
+        return [path for path in different if path not in waiting]
+
+    def _earlier_trees(self, found: FoundHead) -> Iterator[Tree]:
+        """The trees of the manifests that are there beside the one of the head, as far as they can be read."""
+        current = found.manifest.key if found.manifest else None
+        stored = {one.key for page in self.backend.list(paths.RESERVED) for one in page}
+        for key in sorted(stored - {current})[:_MOST_MANIFESTS]:
+            if not (sha256 := manifest.sha256_of(key)):
+                continue
+            with contextlib.suppress(NotFound, IntegrityError, BadPath):
+                data, _ = self.backend.read(key, limit=manifest.MAX_MANIFEST)
+                yield manifest.read(data, ManifestRef(key=key, size=len(data), sha256=sha256), room=self._room)

@@ -1,0 +1,190 @@
+"""One master's hold on a head: claim it, publish a generation, give the claim up with it.
+
+A claim that is not ours stops a second master before it has overwritten anything. The claim and the publish are
+conditional writes of the head, and both are read back: a server that ignores conditions is found out by the nonce that
+the head then holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from s32s.backends.base import CREATE, Backend, Replace
+from s32s.core import paths
+from s32s.core.errors import Conflict, PreconditionFailed, StoreError, Unsupported, WriteConflict
+from s32s.core.tree import Tree
+from s32s.format import manifest
+from s32s.format.manifest import HEAD_KEY, Claim, Head
+from s32s.stores.base import Position
+from s32s.stores.objects.prefix import FoundHead, ManifestCache, read_head
+
+#: Before a head that somebody else writes at the same time is written once more.
+_CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
+#: How long a claim is left alone, on a server that takes no conditions, before it is believed.
+_SETTLE_S = 0.5
+_MANIFESTS = f"{paths.RESERVED}/manifest-"
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who pushes.
+
+    Attributes:
+        id: this machine's own random id.
+        host: its name, for people.
+        now: the time as UTC in ISO 8601.
+        generation: the last one that this machine has published there; the next one is higher, whatever the head says.
+        take_over: whether a claim of another master is overridden.
+    """
+
+    id: str
+    host: str
+    now: Callable[[], str]
+    take_over: bool = False
+    generation: int = 0
+
+
+class Publisher:
+    """One master's hold on a head."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        writer: Writer,
+        found: FoundHead,
+        cache: ManifestCache,
+    ) -> None:
+        self._backend = backend
+        self._cache = cache
+        self._writer = writer
+        self._head, self._etag = found
+
+    def claim(self) -> bool:
+        """Write a head with our claim; return whether a push that died is being healed.
+
+        Raises:
+            Conflict: another master has a claim, or was quicker.
+        """
+        before = self._head
+        claim = before.push if before else None
+        if claim is not None and claim.writer != self._writer.id and not self._writer.take_over:
+            raise Conflict(
+                f"another master, {paths.escape(claim.host)}, began a push to {self._backend.location} "
+                f"at {paths.escape(claim.started)} and has not finished it",
+                hint="wait for it; if it died, push from there again, or take over here with --take-over",
+            )
+        base = before or Head(generation=0, writer=self._writer.id, nonce="", host=self._writer.host, time="")
+        mine = Claim(writer=self._writer.id, host=self._writer.host, started=self._writer.now())
+        self._write(base.model_copy(update={"push": mine}), what="begin the push")
+        if not self._backend.capabilities.conditional_put:
+            time.sleep(_SETTLE_S)  # a rival who looked before we wrote has written by now
+            self._check_still_held("begin the push")
+        return claim is not None
+
+    def publish(self, published: Tree) -> Position:
+        """Write the manifest and the head of the next generation.
+
+        Raises:
+            Conflict: the head is no longer ours.
+        """
+        held = self._held()
+        data, ref = manifest.to_bytes(published)
+        self._backend.put(ref.key, lambda: iter([data]), size=len(data))
+        head = Head(
+            # Slaves refuse one that is not higher than the last that they have followed.
+            generation=max(held.generation, self._writer.generation) + 1,
+            writer=self._writer.id,
+            nonce="",
+            host=self._writer.host,
+            time=self._writer.now(),
+            files=published.files,
+            size=published.size,
+            manifest=ref,
+            previous=held.manifest.key if held.manifest else None,
+        )
+        self._write(head, what="publish")
+        self._cache.save(self._backend.location, data)
+        return Position(head.generation, ref.sha256)
+
+    def forget_old_manifests(self) -> None:
+        """Delete manifests that neither this generation nor the one before names; readers may still be at that one."""
+        head = self._held()
+        kept = {head.manifest.key if head.manifest else None, head.previous}
+        # Tidying only: what stays costs a few bytes, and the next push tries again.
+        with contextlib.suppress(StoreError):
+            mine = {found.key for page in self._backend.list(paths.RESERVED) for found in page}
+            self._backend.delete([key for key in mine if key.startswith(_MANIFESTS) and key not in kept])
+
+    def _held(self) -> Head:
+        if self._head is None:
+            raise AssertionError("publish without a claim")
+        return self._head
+
+    def _write(self, head: Head, *, what: str) -> None:
+        """Replace the head by a conditional write, and believe only what is then there.
+
+        An answer may be lost after the write was done, and the repeated request then meets its own result as a
+        conflict; a server may ignore the condition; so the head is read back and its nonce decides.
+        """
+        if self._etag is not None:
+            self._check_still_held(what)
+        mine = head.model_copy(update={"nonce": secrets.token_hex(16)})
+        is_refused = not self._try(mine)
+        there, etag = read_head(self._backend)
+        if there is not None and there.nonce == mine.nonce:
+            self._head, self._etag = there, etag
+            return
+        if not is_refused or not self._is_known(there):
+            raise self._lost(there, what)
+        place = self._backend.location
+        raise Conflict(
+            f"could not {what}: the head of {place} cannot be replaced, although nobody has changed it",
+            hint="run it again; docs/servers.md says what S3 servers can do",
+        )
+
+    def _try(self, mine: Head) -> bool:
+        """Write the head; tell whether the backend has taken it."""
+        data = mine.to_bytes()
+        for pause_s in (*_CONFLICT_PAUSES_S, None):
+            mode = CREATE if self._etag is None else Replace(self._etag)
+            try:
+                self._backend.put(HEAD_KEY, lambda: iter([data]), size=len(data), mode=mode)
+            except WriteConflict:
+                there, etag = read_head(self._backend)
+                if pause_s is None or not self._is_known(there):
+                    return False
+                self._etag = etag
+                time.sleep(pause_s)
+            except (PreconditionFailed, Unsupported):
+                return False
+            else:
+                return True
+        return False
+
+    def _is_known(self, there: Head | None) -> bool:
+        """Whether a head is the one that we mean to replace."""
+        return (there.nonce if there else None) == (self._head.nonce if self._head else None)
+
+    def _check_still_held(self, what: str) -> None:
+        """Where conditions are ignored, the last look before writing is what keeps two masters apart."""
+        there, etag = read_head(self._backend)
+        if not self._is_known(there):
+            raise self._lost(there, what)
+        self._etag = etag
+
+    def _lost(self, there: Head | None, what: str) -> Conflict:
+        claim = there.push if there else None
+        writer = claim.writer if claim else there.writer if there else ""
+        if writer == self._writer.id:
+            who = "another run on this machine"
+        else:
+            who = paths.escape((claim.host if claim else there.host) if there else "somebody")
+        place = self._backend.location
+        return Conflict(
+            f"could not {what}: {who} changed the head of {place} at the same time; nothing was deleted",
+            hint="let one machine push to a prefix, and run the one that is to win again",
+        )

@@ -1,0 +1,157 @@
+"""A prefix as the source of a run: what its manifest names, else what a LIST shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from s32s.core import paths
+from s32s.core.errors import NotFound, Refused, SourceChanged
+from s32s.core.plan import Plan
+from s32s.core.tree import Item, Tree
+from s32s.stores.base import Look, Progress, Published, Reading, Snapshot
+from s32s.stores.objects.bodies import ObjectBody, read_ahead
+from s32s.stores.objects.etags import with_md5s
+from s32s.stores.objects.listing import differences
+from s32s.stores.objects.prefix import FoundHead, Prefix
+from s32s.system.concurrency import Future
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """What this machine knows of a prefix that it follows.
+
+    Attributes:
+        generation: that it has followed last; 0 for none. A head that has vanished since is an alarm.
+        accepts_older: follow an older one than that.
+        compares: hold the manifest against a LIST.
+        waits: do so before the plan is made, and not while files move.
+    """
+
+    generation: int = 0
+    accepts_older: bool = False
+    compares: bool = False
+    waits: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSnapshot(Snapshot):
+    """What a prefix holds.
+
+    Attributes:
+        found: its head.
+        has_manifest: whether it is, or will be, described by one.
+    """
+
+    found: FoundHead = field(default_factory=FoundHead)
+    has_manifest: bool = False
+
+
+class ObjectSource:
+    """A prefix that is open for reading; see `stores.base.Source`.
+
+    Args:
+        has_manifest: False to read none.
+    """
+
+    def __init__(self, prefix: Prefix, follower: Follower, *, has_manifest: bool) -> None:
+        self._prefix = prefix
+        self._follower = follower
+        self._has_manifest = has_manifest
+        self._comparing: Future[None] | None = None
+
+    def look(self) -> Look[ObjectSnapshot]:
+        """The head, which names the manifest by its hash; a LIST where there is none.
+
+        Raises:
+            Refused: the prefix has gone back to an older generation than the one that was followed last.
+            StaleManifest, PushInProgress, BadPath, …: what is there cannot be followed.
+        """
+        with self._prefix.named():
+            return self._look()
+
+    def _look(self) -> Look[ObjectSnapshot]:
+        found = self._prefix.read_head() if self._has_manifest else FoundHead()
+        self._check_generation(found)
+        if found.head is None:
+            if self._has_manifest and self._follower.generation:
+                raise self._prefix.stale(f"the manifest of {self._location} is gone, and this machine has followed one")
+            listed = self._prefix.list_objects()
+            return Look(listed.digest, lambda: ObjectSnapshot(listed), tree=lambda: listed)
+        if (ref := found.manifest) is None:
+            raise self._prefix.in_progress(found, "its first push is not finished")
+        return Look(
+            lambda: ref.sha256,
+            lambda: self._snapshot(found),
+            found.position,
+            tree=lambda: self._prefix.manifest_tree(ref),
+            proves=not self._follower.compares,
+            is_listed=False,
+        )
+
+    def refine(self, mine: ObjectSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> ObjectSnapshot:
+        """Ask which ETags are MD5s where the comparison hangs on it; see `stores.base.Source`."""
+        return with_md5s(mine, self._prefix.backend, mine.tree, against.tree, jobs=jobs, progress=progress)
+
+    def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
+        """Small objects many a batch, read before they are asked for; one a batch where they are not to come here."""
+        backend = self._prefix.backend
+        if as_objects:
+            return Reading((ObjectBody(backend, item),) for item in items)
+        return read_ahead(backend, items, jobs=jobs)
+
+    def confirm(self, mine: ObjectSnapshot) -> None:
+        """Wait for the comparison; without a manifest, make sure that the prefix still holds what was listed.
+
+        Raises:
+            SourceChanged: it does not, so the files may be of two states.
+            StaleManifest, PushInProgress: the manifest does not describe the objects.
+        """
+        self.wait()
+        if mine.found.head is None and differences(mine.tree, self._prefix.list_objects()):
+            raise SourceChanged(f"the objects below {self._location} changed during the run")
+
+    def remember(self, mine: ObjectSnapshot, plan: Plan, published: Published | None) -> None:
+        """See `stores.base.Source`; the manifest is cached already."""
+
+    def wait(self) -> None:
+        """Wait for a comparison that goes on beside the run.
+
+        Raises:
+            SourceChanged, StaleManifest, PushInProgress: what it has found.
+        """
+        if self._comparing is not None:
+            self._comparing.result()
+
+    @property
+    def _location(self) -> str:
+        return self._prefix.backend.location
+
+    def _snapshot(self, found: FoundHead) -> ObjectSnapshot:
+        with self._prefix.named():
+            made = self._manifest_tree(found)
+            if self._follower.compares and self._follower.waits:
+                self._prefix.compare_with_list(found, made)
+        if self._follower.compares and not self._follower.waits:
+            self._comparing = Future(lambda: self._prefix.compare_with_list(found, made))
+        return ObjectSnapshot(made, found.position, is_listed=self._follower.compares, found=found, has_manifest=True)
+
+    def _manifest_tree(self, found: FoundHead) -> Tree:
+        if found.manifest is None:
+            raise AssertionError("a look at no manifest")
+        try:
+            return self._prefix.manifest_tree(found.manifest)
+        except NotFound as exc:
+            self._prefix.check_same_head(found)
+            raise self._prefix.stale(f"the head of {self._location} names a manifest that is not there") from exc
+
+    def _check_generation(self, found: FoundHead) -> None:
+        head, followed = found.head, self._follower.generation
+        if head is None or head.manifest is None or self._follower.accepts_older or head.generation >= followed:
+            return
+        raise Refused(
+            f"{self._location} holds generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
+            f"{paths.escape(head.time)}), and this machine has followed generation {followed:,}: "
+            "an older state was put back, or the prefix was deleted and pushed again",
+            hint="if that is intended, follow it with --accept-older",
+        )

@@ -1,0 +1,162 @@
+"""A prefix as the target of a run: listed always, so that a push also heals what another tool has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from s32s.core import paths, tree
+from s32s.core.errors import BadPath, IntegrityError, NotFound
+from s32s.core.plan import Plan
+from s32s.core.tree import Item, Kind, Tree
+from s32s.format import manifest
+from s32s.stores.base import Look, Policy, Position, Progress, Published, Snapshot, Transaction
+from s32s.stores.objects.etags import CopyCache, copies_of, with_md5s, with_originals
+from s32s.stores.objects.listing import differences
+from s32s.stores.objects.prefix import FoundHead, ManifestCache, Prefix
+from s32s.stores.objects.publisher import Publisher, Writer
+from s32s.stores.objects.source import ObjectSnapshot
+from s32s.stores.objects.transaction import ObjectTransaction
+
+_UNPUBLISHED = "a sync will publish the manifest"
+
+
+class ObjectTarget:
+    """A prefix that is open for writing; see `stores.base.Target`.
+
+    Args:
+        writer: who publishes.
+        has_manifest: False to neither read nor write one.
+        like_source: write one only where the source has one, or where one is already.
+        copies: what is known of earlier copies; None where nothing is to be known.
+        warn: told what people should know and stops nothing.
+    """
+
+    def __init__(
+        self,
+        prefix: Prefix,
+        writer: Writer,
+        *,
+        has_manifest: bool,
+        like_source: bool,
+        manifests: ManifestCache,
+        copies: CopyCache | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._prefix = prefix
+        self._writer = writer
+        self._has_manifest = has_manifest
+        self._like_source = like_source
+        self._manifests = manifests
+        self._copies = copies
+        self._warn = warn
+
+    def look(self) -> Look[ObjectSnapshot]:
+        """The head, then a LIST: a push that ends in between is noticed when the head is claimed."""
+        with self._prefix.named():
+            return self._look()
+
+    def _look(self) -> Look[ObjectSnapshot]:
+        found = self._prefix.read_head() if self._has_manifest else FoundHead()
+        self._warn_of_other_writer(found)
+        listed = self._prefix.list_objects()
+        published = found.manifest.sha256 if found.head and found.manifest and not found.head.push else ""
+
+        def fingerprint() -> str:
+            return hashlib.sha256(f"{listed.digest()} {published}".encode()).hexdigest()
+
+        def known_tree() -> Tree:
+            return self._prefix.manifest_tree(found.manifest) if found.manifest else listed
+
+        position = found.position._replace(note="")
+        return Look(fingerprint, lambda: self._snapshot(found, listed, position), position, known_tree)
+
+    def refine(self, mine: ObjectSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> ObjectSnapshot:
+        """Ask which ETags are MD5s where the comparison hangs on it; see `stores.base.Target`."""
+        if self._like_source and not against.position.generation and mine.found.head is None:
+            mine = replace(mine, is_published=True, has_manifest=False, position=Position())
+        return with_md5s(mine, self._prefix.backend, against.tree, mine.tree, jobs=jobs, progress=progress)
+
+    def check(self, mine: ObjectSnapshot, plan: Plan, wanted: Tree) -> None:
+        """Refuse what no manifest could hold; see `stores.base.Target`.
+
+        Raises:
+            Refused: there are too many paths.
+        """
+        if mine.has_manifest and not (plan.is_empty and mine.is_published):
+            manifest.check_size(wanted)
+
+    def check_changeable(self) -> None:
+        """See `stores.base.Target`; the claim finds out."""
+
+    @contextlib.contextmanager
+    def transaction(self, mine: ObjectSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
+        """Open a push. Left early, the old head still names the old generation, with the claim of an unfinished push.
+
+        Raises:
+            Conflict: another master is at it.
+        """
+        publisher = None
+        if mine.has_manifest:
+            self._warn_of_return(mine.found)
+            publisher = Publisher(self._prefix.backend, self._writer, mine.found, self._manifests)
+        transaction = ObjectTransaction(self._prefix.backend, plan, publisher)
+        transaction.claim()
+        yield transaction
+
+    def remember(self, mine: ObjectSnapshot, plan: Plan, published: Published | None) -> None:
+        """Keep which copy belongs to which original; see `stores.base.Target`."""
+        if self._copies is not None and (copies := copies_of(plan, published)) != self._copies.load():
+            self._copies.save(copies)
+
+    def _snapshot(self, found: FoundHead, listed: Tree, position: Position) -> ObjectSnapshot:
+        """The objects by LIST, with what the manifest knows of them."""
+        with self._prefix.named():
+            made, is_published = self._tree(found, listed)
+        if self._copies is not None:
+            made = with_originals(made, self._copies.load())
+        position = position if is_published else position._replace(note=_UNPUBLISHED)
+        return ObjectSnapshot(made, position, is_published, found=found, has_manifest=self._has_manifest)
+
+    def _tree(self, found: FoundHead, listed: Tree) -> tuple[Tree, bool]:
+        """The items, and whether a manifest describes exactly these."""
+        if not self._has_manifest:
+            return listed, True
+        if found.head is None or found.manifest is None:
+            return listed, False
+        try:
+            known = self._prefix.manifest_tree(found.manifest)
+        except (NotFound, IntegrityError, BadPath):
+            return listed, False  # the push writes a new one
+        different = set(differences(known, listed))
+        is_published = not different and found.head.push is None
+        if not different and not any(listed.of_kind(Kind.DIR)):
+            return known, is_published
+        items: dict[str, Item] = {}
+        for item in listed:
+            told = known.get(item.path)
+            items[item.path] = told if told is not None and item.path not in different else item
+            if told is not None and told.kind is Kind.DIR and item.kind is Kind.DIR:
+                items[item.path] = told._replace(etag=item.etag)
+        for item in known:
+            if item.kind is not Kind.FILE and item.path not in items:
+                items[item.path] = item
+        return tree.make(items.values()), is_published
+
+    def _warn_of_other_writer(self, found: FoundHead) -> None:
+        head = found.head
+        if head is not None and head.generation and head.writer != self._writer.id:
+            self._warn(
+                f"{self._prefix.backend.location} was last pushed from {paths.escape(head.host)} "
+                f"({paths.escape(head.time)}); let one machine push to a prefix"
+            )
+
+    def _warn_of_return(self, found: FoundHead) -> None:
+        generation, now = self._writer.generation, found.head.generation if found.head else 0
+        if now < generation:
+            self._warn(
+                f"{self._prefix.backend.location} went back from generation {generation:,} to {now:,}; "
+                f"the next one is {generation + 1:,}"
+            )

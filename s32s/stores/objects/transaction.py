@@ -1,0 +1,160 @@
+"""A push between its claim and its last deletion: put, publish, sweep.
+
+Deletions come after the publish, so no reader misses a file that its manifest names.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from s32s.backends.base import Backend, Chunk, PutResult, UnfinishedUploads
+from s32s.core import paths
+from s32s.core.errors import EntryFailed, NotFound, SourceChanged
+from s32s.core.plan import Plan
+from s32s.core.tree import Item, Kind, Tree
+from s32s.stores.base import Body, Position, Progress, Published
+from s32s.stores.objects.publisher import Publisher
+
+_READS = 3  # of a file that keeps changing while it is uploaded
+
+
+class ObjectTransaction:
+    """A push between its claim and its last deletion; see `stores.base.Transaction`."""
+
+    takes_objects = True
+
+    def __init__(self, backend: Backend, plan: Plan, publisher: Publisher | None) -> None:
+        self.wanted: Sequence[Item] = tuple(put.item for put in plan.puts if put.needs_bytes)
+        self.stored: dict[str, Item] = {}
+        self._backend = backend
+        self._plan = plan
+        self._publisher = publisher
+        self._guard = threading.Lock()
+
+    @property
+    def is_staged(self) -> bool:
+        """Readers of a manifest see nothing before the head moves; without one each object shows at once."""
+        return self._publisher is not None
+
+    def claim(self) -> None:
+        """Take the head, and clear what a push that died has left; without a manifest, only see what can travel."""
+        if self._publisher is None:
+            self._put_markers()
+            # Without a claim another tool may be uploading below this prefix: only what is sent again here is ours.
+            self._abort_uploads({item.path for item in self.wanted})
+        elif self._publisher.claim():
+            self._abort_uploads(None)
+
+    def _abort_uploads(self, keys: Collection[str] | None) -> None:
+        if isinstance(self._backend, UnfinishedUploads) and (keys is None or keys):
+            self._backend.abort_uploads(keys=keys)
+
+    def put(self, body: Body, progress: Progress) -> None:
+        """Bring one file: an object from where it lies, a local one again from the start when it changes meanwhile."""
+        # What another object has become is the planner's to judge: SourceChanged goes up at once.
+        if (copied := body.copy_to(self._backend, progress)) is not None:
+            self._note(body.item, copied)
+            return
+
+        def chunks() -> Iterator[Chunk]:
+            for chunk in body.chunks():
+                progress(len(chunk))
+                yield chunk
+
+        for attempt in range(1, _READS + 1):
+            try:
+                stored = self._upload(body, chunks)
+                break
+            except SourceChanged as exc:
+                if attempt == _READS:
+                    raise EntryFailed(
+                        f"{paths.quote(body.item.path)} keeps changing: it changed during each of {_READS} reads",
+                        hint="push when nobody writes to it, or leave it out with a rule of ignore",
+                        paths=(body.item.path,),
+                    ) from exc
+        self._note(body.item, stored)
+
+    def publish(self) -> Published:
+        """Write the manifest, then the head; from then on readers see the new generation."""
+        position = self._publisher.publish(self._published()) if self._publisher is not None else Position()
+        return Published(position, self._etags())
+
+    def sweep(self) -> None:
+        """Delete the objects that the new state no longer names."""
+        keys = [item.path for item in self._plan.extras if item.kind is Kind.FILE]
+        keys += [item.path + "/" for item in self._plan.extras if item.kind is Kind.DIR and item.etag]
+        keys += self._replaced_keys()
+        failed = self._backend.delete(keys)
+        if failed:
+            raise EntryFailed(
+                f"{len(failed):,} objects could not be deleted; all else is done:{paths.listed(failed)}",
+                hint="the next run tries again",
+                reasons=failed,
+            )
+        if self._publisher is not None:
+            self._publisher.forget_old_manifests()
+
+    def _etags(self) -> dict[str, str | None]:
+        """The ETag of every object that the prefix now holds for us, by path."""
+        known = self._plan.unchanged.etags()
+        known |= {put.item.path: put.old.etag for put in self._plan.puts if put.old is not None and not put.needs_bytes}
+        return known | {path: item.etag for path, item in self.stored.items()}
+
+    def _note(self, item: Item, stored: PutResult) -> None:
+        with self._guard:
+            self.stored[item.path] = item._replace(etag=stored.etag, version=stored.version)
+
+    def _upload(self, body: Body, chunks: Callable[[], Iterator[Chunk]]) -> PutResult:
+        item = body.item
+        return self._backend.put(item.path, chunks, size=item.size)
+
+    def _put_markers(self) -> None:
+        """Without a manifest an empty directory travels as an empty object whose key ends in a slash.
+
+        Some servers drop the slash, which leaves an empty file of the directory's name.
+
+        Raises:
+            EntryFailed: this one does.
+        """
+        for put in self._plan.puts:
+            if put.item.kind is not Kind.DIR:
+                continue
+            key = put.item.path
+            self._backend.put(key + "/", lambda: iter(()), size=0)
+            if put.old is None and self._has(key):
+                self._backend.delete([key])
+                raise EntryFailed(
+                    f"this S3 server keeps no empty directories such as {paths.quote(put.item.path)}",
+                    hint='set "manifest": true in the entry, or leave them out with a rule of ignore',
+                    paths=(put.item.path,),
+                )
+
+    def _has(self, key: str) -> bool:
+        try:
+            self._backend.head(key)
+        except NotFound:
+            return False
+        return True
+
+    def _replaced_keys(self) -> list[str]:
+        """Objects whose path is now a link or a directory."""
+        return [
+            put.item.path + ("/" if put.old.kind is Kind.DIR else "")
+            for put in self._plan.puts
+            if put.old is not None and put.old.kind is not put.item.kind and put.old.etag
+        ]
+
+    def _published(self) -> Tree:
+        columns = self._plan.unchanged.as_objects()
+        for put in self._plan.puts:
+            item = put.item
+            if put.needs_bytes:
+                item = self.stored[item.path]
+            elif item.kind is Kind.FILE and put.old is not None:
+                old = put.old
+                item = item._replace(sha256=item.sha256 or old.sha256, etag=old.etag, version=old.version)
+            columns.add(item)
+        for item in self._plan.spared:
+            columns.add(item)
+        return columns.tree()
