@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from s32s.agent.results import Result
 from s32s.agent.roles.base import AgentContext
-from s32s.agent.state import Result
 from s32s.config.maps import MapSet, Role
 from s32s.system import disk
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from s32s.agent import catalog, hooks, metrics
 from s32s.agent.report import Report, fold
+from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, Options, Task
-from s32s.agent.state import INTERRUPTED, Result
 from s32s.config.maps import Entry, MapSet, Role
 from s32s.core import events, paths
 from s32s.core.errors import Declined, EntryFailed, Interrupted, Locked, OutOfTime, S32sError, UsageError

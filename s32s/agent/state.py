@@ -13,83 +13,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
+from s32s.agent.database import (
+    WRITER,
+    is_damage,
+    keep_writer,
+    make_again,
+    open_for_reading,
+    open_for_writing,
+    writer_of,
+)
+from s32s.agent.results import Result, of_facts
 from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError
 from s32s.replication.checkpoints import Checkpoint
 from s32s.stores.local.stat_cache import StatCache
 from s32s.system import disk, marks
-
-_SCHEMA = 3
-#: Status of a result that a signal or a person has ended: as of a command that SIGINT ended.
-INTERRUPTED = 130
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS page (
-    root TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (root, number)
-);
-CREATE TABLE IF NOT EXISTS copy (
-    mirror TEXT NOT NULL, path TEXT NOT NULL, original TEXT NOT NULL, copy TEXT NOT NULL,
-    PRIMARY KEY (mirror, path)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS result (
-    entry TEXT NOT NULL, role TEXT NOT NULL, facts TEXT NOT NULL,
-    PRIMARY KEY (entry, role)
-) WITHOUT ROWID;
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How the last run of an entry in a role ended.
-
-    Attributes:
-        time_s: when it ended, in seconds since the epoch.
-        ok: whether it succeeded.
-        status: the exit status it would have had alone.
-        text: what it did, or what went wrong.
-        success_s: when it last succeeded; None if never.
-        generation: the manifest generation that the destination follows; 0 without one.
-        manifest: SHA-256 of its manifest; "" without one.
-        listed_s: when manifest and LIST were last compared; None if never.
-        pending: an `after` command that still has to run.
-        seconds: that it took.
-        files, size, deletions: what it moved, in files and bytes, and deleted.
-        drift: paths that it found changed at the destination although the source had stood still.
-        source, target: between which places it ran; "" where an older version has not noted them.
-    """
-
-    time_s: float
-    ok: bool
-    status: int
-    text: str
-    success_s: float | None = None
-    generation: int = 0
-    listed_s: float | None = None
-    pending: bool = False
-    seconds: float = 0.0
-    files: int = 0
-    size: int = 0
-    deletions: int = 0
-    drift: int = 0
-    source: str = ""
-    target: str = ""
-    manifest: str = ""
-
-    def ran_between(self, source: str, target: str) -> bool:
-        """Whether the run was from and to these places, as far as that is known."""
-        return self.source in ("", source) and self.target in ("", target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +66,12 @@ class State:
             ConfigError: the directories cannot be made or written.
         """
         if not writable:
-            return cls(places, _open_for_reading(places.state / "state.db"), writable=False)
+            return cls(places, open_for_reading(places.state / "state.db"), writable=False)
         try:
             for place in (places.state, places.cache):
                 place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            state = cls(places, _open_for_writing(places.state / "state.db"), writable=True)
-            _keep_writer(places.state / "state.db")
+            state = cls(places, open_for_writing(places.state / "state.db"), writable=True)
+            keep_writer(places.state / "state.db")
             return state
         except (OSError, sqlite3.Error) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else str(exc)
@@ -149,14 +95,14 @@ class State:
         if self._writable:
             with self._saved():  # the database decides between two processes that both make one
                 self._database.execute("INSERT OR IGNORE INTO meta VALUES ('writer', ?)", (made,))
-        kept = _writer_of(self._database) or made
+        kept = writer_of(self._database) or made
         if self._writable:
             marks.save_id(self._writer_file, kept)
         return kept
 
     # -- the index
 
-    def index(self, root: str) -> StatCache:
+    def stat_cache(self, root: str) -> StatCache:
         """What is known of the files below `root`, by relative path."""
         try:
             rows = self._database.execute("SELECT data FROM page WHERE root = ? ORDER BY number", (root,))
@@ -164,11 +110,11 @@ class State:
         except (sqlite3.DatabaseError, UnicodeDecodeError):
             return StatCache()  # only a cache: without it every file is read
 
-    def save_index(self, root: str, index: StatCache) -> None:
+    def save_stat_cache(self, root: str, cache: StatCache) -> None:
         """Replace what is known of the files below `root`, in one transaction."""
         if not self._writable:
             return
-        rows = ((root, number, data) for number, data in enumerate(index.pages()))
+        rows = ((root, number, data) for number, data in enumerate(cache.pages()))
         with self._saved():
             self._database.execute("DELETE FROM page WHERE root = ?", (root,))
             self._database.executemany("INSERT INTO page VALUES (?, ?, ?)", rows)
@@ -177,7 +123,7 @@ class State:
         """The checkpoint of a pair of places, or None."""
         try:
             row = self._database.execute("SELECT value FROM meta WHERE name = ?", (f"checkpoint {name}",)).fetchone()
-            return _of_facts(Checkpoint, row[0]) if row else None
+            return of_facts(Checkpoint, row[0]) if row else None
         except (sqlite3.DatabaseError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
             return None
 
@@ -218,7 +164,7 @@ class State:
             row = self._database.execute(
                 "SELECT facts FROM result WHERE entry = ? AND role = ?", (entry, role)
             ).fetchone()
-            return _of_facts(Result, row[0]) if row else None
+            return of_facts(Result, row[0]) if row else None
         except (sqlite3.DatabaseError, ValueError, TypeError, RecursionError):
             return None
 
@@ -328,7 +274,7 @@ class State:
 
     @property
     def _writer_file(self) -> Path:
-        return self._places.state / _WRITER
+        return self._places.state / WRITER
 
     def _running_file(self, entry: str, role: str) -> Path:
         return self._places.state / "locks" / f"{disk.digest(f'{role} {entry}')}.run"
@@ -346,9 +292,9 @@ class State:
             with self._transaction():
                 yield
         except sqlite3.DatabaseError as exc:
-            if _is_damage(exc, self._file):
+            if is_damage(exc, self._file):
                 self._database.close()
-                self._database = _make_again(self._file)
+                self._database = make_again(self._file)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -360,159 +306,3 @@ class State:
                 self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
-
-
-_T = TypeVar("_T", Checkpoint, Result)
-#: What the annotations of remembered facts allow; text, as annotations are not evaluated in this module.
-_KINDS: dict[Any, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "bool": (bool,),
-    "float": (float, int),
-    "float | None": (float, int, type(None)),
-}
-#: No time or duration that was remembered is as large: the year 5138.
-_LATEST_S = 1e11
-
-
-def _of_facts(made: type[_T], data: str) -> _T:
-    """What JSON says, if it has the types that were written.
-
-    Raises:
-        ValueError, TypeError: it does not, so it is not ours.
-    """
-    facts = json.loads(data)
-    for field in fields(made):
-        value = facts.get(field.name, field.default)
-        if not isinstance(value, _KINDS[field.type]) or (isinstance(value, bool) and field.type != "bool"):
-            raise TypeError(f"{field.name} is a {type(value).__name__}")
-        if isinstance(value, float) and not (math.isfinite(value) and abs(value) < _LATEST_S):
-            raise ValueError(f"{field.name} is out of range")
-    return made(**facts)
-
-
-_WRITER = "writer"
-
-
-def _writer_of(database: sqlite3.Connection) -> str | None:
-    try:
-        row = database.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
-    except (sqlite3.Error, UnicodeDecodeError):
-        return None
-    return str(row[0]) if row else None
-
-
-def _keep_writer(database: Path) -> None:
-    """Copy the writer's id out of a database of a version that has kept it nowhere else, or that is about to go."""
-    file = database.with_name(_WRITER)
-    if marks.read_id(file) is not None or not database.exists():
-        return
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(f"file:{_uri(database)}?mode=ro")) as opened:
-        writer = _writer_of(opened)
-        if writer is not None:
-            marks.save_id(file, writer)
-
-
-def _open_for_writing(file: Path) -> sqlite3.Connection:
-    database: sqlite3.Connection | None = None
-    try:
-        database = _connect(str(file))
-        if _is_new(database):
-            _make(database)
-        elif not _is_sound(database):
-            raise sqlite3.DatabaseError("another version, or damaged")
-        # A header that is damaged may make the file read-only, which shows only here.
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("ROLLBACK")
-        return database
-    except (sqlite3.Error, UnicodeDecodeError) as exc:
-        if database is not None:
-            database.close()
-        if not _is_damage(exc, file):
-            raise
-        return _make_again(file)
-
-
-def _open_for_reading(file: Path) -> sqlite3.Connection:
-    database: sqlite3.Connection | None = None
-    try:
-        database = _connect(f"file:{_uri(file)}?mode=ro")
-        if _is_sound(database):
-            return database
-    except (sqlite3.Error, UnicodeDecodeError):
-        pass
-    if database is not None:
-        database.close()
-    database = _connect(":memory:")
-    _make(database)
-    return database
-
-
-def _connect(name: str) -> sqlite3.Connection:
-    # Both sides of a run are listed at the same time; SQLite is built to be used so (sqlite3.threadsafety is 3).
-    database = sqlite3.connect(
-        name, timeout=30, isolation_level=None, uri=name.startswith("file:"), check_same_thread=False
-    )
-    try:
-        database.execute("PRAGMA synchronous = NORMAL")
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _make(database: sqlite3.Connection) -> None:
-    database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")
-
-
-def _make_again(file: Path) -> sqlite3.Connection:
-    _keep_writer(file)
-    for suffix in ("", "-journal", "-wal", "-shm"):
-        file.with_name(file.name + suffix).unlink(missing_ok=True)
-    database = _connect(str(file))
-    _make(database)
-    return database
-
-
-def _is_new(database: sqlite3.Connection) -> bool:
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return bool(version == 0 and tables == 0)
-
-
-def _is_sound(database: sqlite3.Connection) -> bool:
-    """Of our version, with our very tables, and readable in each of them; its rows are only read when they are used."""
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version != _SCHEMA:
-        return False
-    found = database.execute("SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
-    wanted = [text.replace(" IF NOT EXISTS", "").strip() for text in _TABLES.split(";") if text.strip()]
-    if sorted(sql or "" for (sql,) in found) != sorted(wanted):
-        return False
-    for table in ("meta", "page", "copy", "result"):
-        database.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 # names of our own
-    return True
-
-
-#: What a new file would not cure (sqlite.org/rescode.html): permission, busy, locked, no memory, read-only, I/O error,
-#: full, cannot open.
-_NOT_DAMAGE = {3, 5, 6, 7, 8, 10, 13, 14}
-
-
-def _is_damage(error: Exception, file: Path) -> bool:
-    if not isinstance(error, sqlite3.Error):
-        return True
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF == sqlite3.SQLITE_READONLY:
-        # A damaged header says so too, of a file that may well be written.
-        return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
-    return code is None or (code & 0xFF) not in _NOT_DAMAGE
-
-
-def _uri(file: Path) -> str:
-    return "".join(char if char not in "?#%" else f"%{ord(char):02X}" for char in str(file.absolute()))
-
-
-def facts_of(result: Result) -> dict[str, Any]:
-    """A result as JSON-ready facts."""
-    return {name: getattr(result, name) for name in Result.__dataclass_fields__}

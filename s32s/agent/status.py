@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, last_run
-from s32s.agent.state import INTERRUPTED, Result
 from s32s.backends.s3.backend import S3Backend
 from s32s.config.maps import Entry, MapSet, Role
 from s32s.core import paths
@@ -187,9 +187,9 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
 def _drift(entry: Entry, role: Role, agent: AgentContext) -> int | None:
     place = entry.place(role) or ""
     if role is Role.SLAVE:
-        return drift.of_target(place, agent.state.index(place), _left(entry, role, agent), entry.rules())
+        return drift.of_target(place, agent.state.stat_cache(place), _left(entry, role, agent), entry.rules())
     if role is Role.MASTER and place.startswith("/"):
-        return drift.of_source(place, agent.state.index(place), _left(entry, role, agent), entry.rules())
+        return drift.of_source(place, agent.state.stat_cache(place), _left(entry, role, agent), entry.rules())
     return None
 
 

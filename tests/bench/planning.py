@@ -92,11 +92,11 @@ def manifest_and_index(keys: int) -> None:
         made = StatCache()
         for row, item in enumerate(items):
             made.add(item.path, seen(item, row))
-        state.save_index("/srv", made)
+        state.save_stat_cache("/srv", made)
         saved_s = time.process_time() - began
         del items, made
         began = time.process_time()
-        index = state.index("/srv")
+        index = state.stat_cache("/srv")
         loaded_s = time.process_time() - began
         state.close()
     print(

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s.agent.state import CachedMaps, Result, State, facts_of
+from s32s.agent.results import Result, facts_of
+from s32s.agent.state import CachedMaps, State
 from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError, Locked
 from s32s.stores.local.stat_cache import CachedHash, StatCache
@@ -78,41 +79,41 @@ def test_what_is_known_of_files_comes_back(
     base = tmp_path_factory.mktemp("state")
     places = Directories(base / "state", base / "cache")
     first = State.open(places)
-    first.save_index("/root", StatCache(rows.items()))
+    first.save_stat_cache("/root", StatCache(rows.items()))
     first.close()
 
     again = State.open(places, writable=False)
 
-    assert dict(again.index("/root").items()) == rows
+    assert dict(again.stat_cache("/root").items()) == rows
     again.close()
 
 
 def test_an_index_is_replaced_as_a_whole(state: State) -> None:
     """Files that are gone are forgotten, and other roots keep theirs."""
-    state.save_index("/a", StatCache([("x", SEEN), ("y", SEEN)]))
-    state.save_index("/b", StatCache([("x", SEEN)]))
+    state.save_stat_cache("/a", StatCache([("x", SEEN), ("y", SEEN)]))
+    state.save_stat_cache("/b", StatCache([("x", SEEN)]))
 
-    state.save_index("/a", StatCache([("z", SEEN._replace(etag=None))]))
+    state.save_stat_cache("/a", StatCache([("z", SEEN._replace(etag=None))]))
 
-    assert dict(state.index("/a").items()) == {"z": SEEN._replace(etag=None)}
-    assert dict(state.index("/b").items()) == {"x": SEEN}
-    assert dict(state.index("/c").items()) == {}
+    assert dict(state.stat_cache("/a").items()) == {"z": SEEN._replace(etag=None)}
+    assert dict(state.stat_cache("/b").items()) == {"x": SEEN}
+    assert dict(state.stat_cache("/c").items()) == {}
 
 
 def test_an_index_that_fails_half_way_is_not_saved(state: State) -> None:
     """One transaction: the rows before stay."""
-    state.save_index("/a", StatCache([("x", SEEN)]))
+    state.save_stat_cache("/a", StatCache([("x", SEEN)]))
 
     def rows() -> Iterator[tuple[str, CachedHash]]:
         yield "y", SEEN
         raise RuntimeError("the walk failed")
 
     with pytest.raises(RuntimeError, match="the walk failed"):
-        state.save_index("/a", StatCache(rows()))
+        state.save_stat_cache("/a", StatCache(rows()))
 
-    assert dict(state.index("/a").items()) == {"x": SEEN}
-    state.save_index("/a", StatCache([("z", SEEN)]))
-    assert dict(state.index("/a").items()) == {"z": SEEN}
+    assert dict(state.stat_cache("/a").items()) == {"x": SEEN}
+    state.save_stat_cache("/a", StatCache([("z", SEEN)]))
+    assert dict(state.stat_cache("/a").items()) == {"z": SEEN}
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def fill(places: Directories, *, files: int = 60) -> bytes:
     """Make a state that knows something; return the bytes of its database."""
     state = State.open(places)
     state.writer_id()
-    state.save_index("/root", StatCache([(f"dir/file{number:04}", SEEN) for number in range(files)]))
+    state.save_stat_cache("/root", StatCache([(f"dir/file{number:04}", SEEN) for number in range(files)]))
     state.save_result("A", "slave", RESULT)
     state.close()
     return (places.state / "state.db").read_bytes()
@@ -300,12 +301,12 @@ def assert_usable(places: Directories) -> None:
     for _ in range(2):
         state = State.open(places)
         _use(state)
-        state.save_index("/new", StatCache([("x", SEEN)]))
+        state.save_stat_cache("/new", StatCache([("x", SEEN)]))
         state.save_result("new", "slave", RESULT)
         kept = state.writer_id()
         state.close()
     again = State.open(places)
-    assert dict(again.index("/new").items()) == {"x": SEEN}
+    assert dict(again.stat_cache("/new").items()) == {"x": SEEN}
     assert again.result("new", "slave") == RESULT
     assert again.writer_id() == kept
     again.close()
@@ -313,7 +314,7 @@ def assert_usable(places: Directories) -> None:
 
 def _use(state: State) -> None:
     assert isinstance(state.writer_id(), str)
-    for _, seen in state.index("/root").items():
+    for _, seen in state.stat_cache("/root").items():
         assert isinstance(seen.holds_for(seen.stamp), bool)
     state.result("A", "slave")
 
@@ -397,7 +398,7 @@ def test_a_state_that_cannot_be_made_says_what_to_set(tmp_path: Path) -> None:
 def test_reading_makes_nothing(places: Directories, tmp_path: Path) -> None:
     """A dry run on a new machine leaves no trace."""
     state = State.open(places, writable=False)
-    state.save_index("/root", StatCache([("x", SEEN)]))
+    state.save_stat_cache("/root", StatCache([("x", SEEN)]))
     state.save_result("A", "slave", RESULT)
     state.cache_maps(CachedMaps("bucket/m", 1.0, (("a.json", b"[]"),)))
     state.cache_manifest("bucket/x", b"data")
@@ -405,7 +406,7 @@ def test_reading_makes_nothing(places: Directories, tmp_path: Path) -> None:
     with state.lock("A", hold=False):
         pass
 
-    assert dict(state.index("/root").items()) == {}
+    assert dict(state.stat_cache("/root").items()) == {}
     assert state.writer_id()
     assert everything_below(tmp_path) == []
     state.close()
@@ -416,10 +417,10 @@ def test_reading_changes_nothing(places: Directories, tmp_path: Path) -> None:
     before = fill(places)
     names = everything_below(tmp_path)
     state = State.open(places, writable=False)
-    state.save_index("/root", StatCache([]))
+    state.save_stat_cache("/root", StatCache([]))
     state.save_result("A", "slave", replace(RESULT, status=1))
 
-    assert len(state.index("/root")) == 60
+    assert len(state.stat_cache("/root")) == 60
     assert state.result("A", "slave") == RESULT
     state.close()
     assert (places.state / "state.db").read_bytes() == before

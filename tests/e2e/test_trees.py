@@ -186,10 +186,10 @@ def test_verify_finds_what_no_time_stamp_shows(loop: Loop) -> None:
     (loop.source / "a.txt").write_bytes(b"4321")
     os.utime(loop.source / "a.txt", ns=(10**18, 10**18))
     state = State.open(Directories(loop.master.root / "state", loop.master.root / "cache"))
-    known = state.index(str(loop.source)).get("a.txt")
+    known = state.stat_cache(str(loop.source)).get("a.txt")
     assert known is not None
     row = known._replace(stamp=stamp((loop.source / "a.txt").stat()), seen_ns=2 * 10**18)
-    state.save_index(str(loop.source), StatCache([("a.txt", row)]))
+    state.save_stat_cache(str(loop.source), StatCache([("a.txt", row)]))
     state.close()
 
     assert "up to date" in loop.push().out

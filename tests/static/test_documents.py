@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s32s.agent.state import Result
+from s32s.agent.results import Result
 from s32s.config.maps import Entry
 from s32s.core import errors
 from s32s.core.plan import Reason

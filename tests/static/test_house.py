@@ -21,7 +21,7 @@ ROOMS = {
     "prompt_toolkit": {"frontends/menu/app.py", "frontends/menu/prompts.py"},
     "tomlkit": {"config/settings.py"},
     "ctypes": {"system/disk.py"},
-    "sqlite3": {"agent/state.py"},
+    "sqlite3": {"agent/database.py", "agent/state.py"},
     "zstandard": {"format/manifest.py"},
     "moto": {"frontends/demo.py"},
 }

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from s32s.agent.state import Result, State
+from s32s.agent.results import Result
+from s32s.agent.state import State
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
 from s32s.config.maps import Entry, Role

@@ -42,8 +42,8 @@ def pull(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         may_write=may_write,
         in_place=entry.apply == "in-place",
         # A run that reads every file still has to know which times the file system could not keep.
-        load_cache=lambda: StatCache(state.index(root).meant().items()) if verify else state.index(root),
-        save_cache=lambda cache: state.save_index(root, cache),
+        load_cache=lambda: StatCache(state.stat_cache(root).meant().items()) if verify else state.stat_cache(root),
+        save_cache=lambda cache: state.save_stat_cache(root, cache),
         warn=run.warn,
     )
     job = task.job(agent.settings, spare_ignored=False, check_source=check_pushed(task, Role.SLAVE, agent))

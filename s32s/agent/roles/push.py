@@ -29,8 +29,8 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
     source = LocalStore(
         root,
         rules=entry.rules(),
-        load_cache=lambda: StatCache() if task.options.verify else state.index(root),
-        save_cache=lambda cache: state.save_index(root, cache),
+        load_cache=lambda: StatCache() if task.options.verify else state.stat_cache(root),
+        save_cache=lambda cache: state.save_stat_cache(root, cache),
     )
     target = ObjectStore(
         S3Backend(agent.engine, entry.s3_path),

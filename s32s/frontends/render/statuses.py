@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from s32s.agent.state import facts_of
+from s32s.agent.results import facts_of
 from s32s.agent.status import EntryState, EntryStatus
 from s32s.core.paths import escape
 from s32s.frontends.render.layout import count, table

@@ -17,7 +17,8 @@ from s32s.core.plan import Plan, Put
 from s32s.core.tree import Item, Kind
 from s32s.stores.base import Published, Transaction
 from s32s.stores.local import meanwhile
-from s32s.stores.local.staging import DIR_MODE, Stage, Staging, TargetHandle, staged
+from s32s.stores.local.handle import Stage, TargetHandle
+from s32s.stores.local.staging import DIR_MODE, Staging, staged
 from s32s.stores.local.stat_cache import CTIME, stamp
 from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk
@@ -65,7 +66,7 @@ class _InPlace(Staging):
                 if put.old is not None and put.old.kind is Kind.DIR:
                     self._remove_planned(root, path)
                 elif not self._is_planned(put) and not self._is_as_seen(parent, path):
-                    self.opened.outcome.told.append(path)
+                    self.opened.record.told.append(path)
                     continue
                 os.rename(path, name, src_dir_fd=self.tree, dst_dir_fd=parent)
                 if put.item.kind is Kind.FILE:
@@ -128,7 +129,7 @@ class _InPlace(Staging):
 
     def _note(self, parent: int, path: str) -> None:
         """Note the change time that our rename has given a file, when nothing else was changed in it."""
-        written = self.opened.outcome.written
+        written = self.opened.record.written
         with contextlib.suppress(FileNotFoundError):
             now = stamp(os.stat(path.rpartition("/")[2], dir_fd=parent, follow_symlinks=False))
             if now[:CTIME] == written[path][:CTIME]:

@@ -10,25 +10,23 @@ system can), never linked and re-stamped: the old tree must not change before th
 from __future__ import annotations
 
 import contextlib
-import enum
-import errno
 import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import TypeVar
 
 from s32s.core import paths
 from s32s.core.errors import EntryFailed, IntegrityError, Interrupted, SourceChanged
 from s32s.core.plan import Plan, Put
 from s32s.core.tree import Item, Kind
-from s32s.stores.base import Body, Policy, Progress
+from s32s.stores.base import Body, Progress
 from s32s.stores.local import meanwhile
 from s32s.stores.local.attributes import Likeness
+from s32s.stores.local.handle import Stage, TargetHandle, unwritable
 from s32s.stores.local.meanwhile import Moved
-from s32s.stores.local.outer import FIXED, TREE, Outer
+from s32s.stores.local.outer import TREE, Outer
 from s32s.stores.local.stat_cache import stamp
 from s32s.stores.local.walk import DirectoryListing, open_file
 from s32s.system import disk
@@ -46,76 +44,6 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _Kind = TypeVar("_Kind", bound="Staging")
 
 
-class Stage(enum.Enum):
-    """How far a change has come, as a clause for the administrator who reads that it failed or was stopped."""
-
-    FILLING = "the target is as it was"
-    CHANGING = "some files of the target are new already, each of them whole, and the next run goes on"
-    PUBLISHED = "the target is up to date, and the next run tidies up"
-
-
-@dataclass(slots=True)
-class Salvage:
-    """Verified files of an earlier turn of this run, by content: a pull that starts over begins from what it has."""
-
-    fd: int = -1
-    outer: Outer | None = None
-    files: dict[str, str] = field(default_factory=dict)
-
-    def drop(self) -> None:
-        """Remove what was kept."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-        if self.outer is not None:
-            with contextlib.suppress(OSError):
-                self.outer.remove()
-            self.outer = None
-        self.files.clear()
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a change knows of the files that it leaves, for the stat cache, and what people should know.
-
-    Attributes:
-        written: the stamps of the files that it wrote, by path.
-        kept: of the files that stay, with the change times that our own links have left them; None where it made none.
-        told: names that moved in the target meanwhile, and are left to the next run.
-    """
-
-    written: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    kept: DirectoryListing | None = None
-    told: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class TargetHandle:
-    """The target as the caller has it open.
-
-    Attributes:
-        warn: told what people should know and stops nothing.
-        parent: descriptor of the directory that holds staging: the target's parent, or the target itself in place.
-        name: last component of the target.
-        shown: the target's path, for messages.
-        found: what the last listing found.
-        salvage: see `Salvage`.
-        walk: lists the target by its descriptor once more.
-        policy: what to do about what has moved in it meanwhile.
-        outcome: filled by the change.
-    """
-
-    warn: Callable[[str], None]
-    parent: int
-    name: str
-    shown: str
-    found: DirectoryListing
-    salvage: Salvage
-    walk: Callable[[int], DirectoryListing]
-    policy: Policy
-    outcome: Outcome
-
-
 @contextlib.contextmanager
 def staged(change: _Kind) -> Iterator[_Kind]:
     """Open a change; remove its staging however it ends, keeping verified files when the source has moved."""
@@ -123,7 +51,7 @@ def staged(change: _Kind) -> Iterator[_Kind]:
         change.open()
         yield change
     except SourceChanged:
-        change.keep_for_next_turn()
+        change.keep_for_next_attempt()
         raise
     except Interrupted as exc:
         exc.hint = change.stage.value
@@ -189,7 +117,7 @@ class Staging:
                 self.outer.remove()
             self.outer = None
 
-    def keep_for_next_turn(self) -> None:
+    def keep_for_next_attempt(self) -> None:
         salvage = self.opened.salvage
         if not self._done:
             return
@@ -202,13 +130,13 @@ class Staging:
 
     def put(self, body: Body, progress: Progress) -> None:
         """See `stores.base.Transaction`."""
-        for turn in (1, 2):
+        for attempt in (1, 2):
             try:
                 item = self._receive(body, progress)
                 break
             except IntegrityError:
                 self._unlink(body.item.path)
-                if turn == 2:
+                if attempt == 2:
                     raise
             except BaseException:
                 self._unlink(body.item.path)
@@ -236,7 +164,7 @@ class Staging:
             if not isinstance(error, FileNotFoundError):
                 raise meanwhile.changed(path, self.shown) from error
         moved = meanwhile.judge(self.plan, found, now, self.opened.policy, shown=self.shown)
-        self.opened.outcome.told += moved.told
+        self.opened.record.told += moved.told
         return now, moved
 
     def place_nearby(self, puts: Iterable[Put]) -> list[Item]:
@@ -360,7 +288,7 @@ class Staging:
         if stat.S_IMODE(status.st_mode) != mode:
             os.chmod(path, mode, dir_fd=tree)
             status = os.stat(path, dir_fd=tree, follow_symlinks=False)
-        self.opened.outcome.written[path] = stamp(status)
+        self.opened.record.written[path] = stamp(status)
 
     def _mode(self, item: Item, like: Item | None = None) -> int:
         return (item.mode if item.mode is not None else self._old_mode(item.path, like)) & 0o777
@@ -451,13 +379,3 @@ def _contents(item: Item) -> Iterator[str]:
         yield f"sha256:{item.sha256}"
     if item.etag:
         yield f"etag:{item.etag}:{item.size}"
-
-
-def unwritable(exc: OSError, shown: str, stage: Stage = Stage.FILLING) -> EntryFailed:
-    is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-    what = "the disk is full" if is_full else (exc.strerror or str(exc))
-    at = f" ({paths.quote(str(exc.filename))})" if exc.filename else ""
-    return EntryFailed(
-        f"the new files of {paths.escape(shown)} could not be written: {what}{at}; {stage.value}",
-        hint="make room and run it again" if is_full else FIXED if exc.errno == errno.EPERM else "",
-    )

@@ -23,8 +23,9 @@ from s32s.core.plan import Plan, Put
 from s32s.core.tree import Kind
 from s32s.stores.base import Published, Transaction
 from s32s.stores.local import meanwhile
+from s32s.stores.local.handle import Stage, TargetHandle, unwritable
 from s32s.stores.local.outer import PROBES, TREE, Outer, left_over
-from s32s.stores.local.staging import DIR_MODE, Stage, Staging, TargetHandle, staged, unwritable
+from s32s.stores.local.staging import DIR_MODE, Staging, staged
 from s32s.stores.local.stat_cache import CTIME, inode_of
 from s32s.stores.local.walk import DirectoryListing
 from s32s.system import disk
@@ -158,7 +159,7 @@ class _Swap(Staging):
     def _doubt(self, row: int) -> None:
         """Let a file not be known after this run."""
         self.now.set_ctime(row, -1)
-        self.opened.outcome.written.pop(self.now.paths[row], None)
+        self.opened.record.written.pop(self.now.paths[row], None)
 
     def publish(self) -> Published:
         """Exchange the new tree with the target."""
@@ -206,7 +207,7 @@ class _Swap(Staging):
                 disk.remove_tree(self.outer_fd, TREE)
             except OSError as exc:
                 self.opened.warn(f"{paths.escape(self.shown)} is up to date, but {left_over(self._left(), exc)}")
-        self.opened.outcome.kept = self.now
+        self.opened.record.kept = self.now
 
     def _leave(self, exc: OSError) -> None:
         """Keep what came during the run, and could not be carried over, where it is: it is nobody's to delete."""
@@ -309,7 +310,7 @@ class _Swap(Staging):
                     # The new tree has a directory of this name.
                     name = f"{name}.{secrets.token_hex(4)}"
                     os.rename(path.rpartition("/")[2], name, src_dir_fd=source, dst_dir_fd=target)
-            self.opened.outcome.told.append(f"{directory}/{name}" if directory else name)
+            self.opened.record.told.append(f"{directory}/{name}" if directory else name)
 
     def _ensure_live(self, path: str) -> None:
         if not path:

@@ -21,7 +21,8 @@ from s32s.core.errors import EntryFailed, Refused
 from s32s.core.plan import Plan
 from s32s.core.tree import Item, Tree
 from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
-from s32s.stores.local import in_place, outer, staging, swap, walk
+from s32s.stores.local import in_place, outer, swap, walk
+from s32s.stores.local.handle import ChangeRecord, Salvage, TargetHandle
 from s32s.stores.local.stat_cache import MTIME, RACY_CTIME_NS, CachedHash, StatCache, is_past
 from s32s.stores.local.walk import DirectoryListing, LocalSnapshot
 from s32s.system import disk, mounts
@@ -51,14 +52,14 @@ class LocalTarget:
         warn: Callable[[str], None],
     ) -> None:
         self.root = root
-        self.salvage = staging.Salvage()
+        self.salvage = Salvage()
         self._parent = parent
         self._name = root.rpartition("/")[2]
         self._in_place = in_place
         self._load_cache = load_cache
         self._save_cache = save_cache
         self._warn = warn
-        self._outcome = staging.Outcome()
+        self._record = ChangeRecord()
         self._hashed = False
 
     @functools.cached_property
@@ -131,8 +132,8 @@ class LocalTarget:
     @contextlib.contextmanager
     def transaction(self, mine: LocalSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
         """See `stores.base.Target` and `staging.py`."""
-        self._outcome = staging.Outcome()
-        opened = staging.TargetHandle(
+        self._record = ChangeRecord()
+        opened = TargetHandle(
             warn=self._warn,
             parent=self._parent,
             name=self._name,
@@ -141,12 +142,12 @@ class LocalTarget:
             salvage=self.salvage,
             walk=lambda fd: walk_target(fd, self._name),
             policy=policy,
-            outcome=self._outcome,
+            record=self._record,
         )
         change = in_place.change if self._in_place else swap.change
         with change(plan, opened) as transaction:
             yield transaction
-        if told := self._outcome.told:
+        if told := self._record.told:
             self._warn(
                 f"{len(told):,} {'name' if len(told) == 1 else 'names'} in {paths.escape(self.root)} changed during "
                 f"the run and stayed as they are: {paths.some(told)}; the next run looks at them again"
@@ -170,8 +171,8 @@ class LocalTarget:
         """
         cache, brought, kept = StatCache(), {put.item.path: put.item for put in plan.puts}, plan.unchanged.contents()
         meant = self._cache.meant()
-        written, now_ns = self._outcome.written, time.time_ns()
-        left = self._outcome.kept or before
+        written, now_ns = self._record.written, time.time_ns()
+        left = self._record.kept or before
         paths = sorted([*kept, *brought])
         for path, was, at in zip(paths, before.rows(paths), left.rows(paths), strict=True):
             if path in brought:
