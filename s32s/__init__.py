@@ -143,8 +143,8 @@ if TYPE_CHECKING:
         Waiting,
         Warned,
     )
+    from s32s.core.item import Item, Kind
     from s32s.core.plan import Keep, Plan, Put, Rejection, Unchanged, Verb
-    from s32s.core.tree import Item, Kind
 
 #: Where each name is, and what it is called there.
 _HOMES = {
@@ -166,9 +166,9 @@ _HOMES = {
     "FilePut": ("core.events", "FilePut"),
     "IntegrityError": ("core.errors", "IntegrityError"),
     "Interrupted": ("core.errors", "Interrupted"),
-    "Item": ("core.tree", "Item"),
+    "Item": ("core.item", "Item"),
     "Keep": ("core.plan", "Keep"),
-    "Kind": ("core.tree", "Kind"),
+    "Kind": ("core.item", "Kind"),
     "Locked": ("core.errors", "Locked"),
     "MapError": ("core.errors", "MapError"),
     "MapSet": ("config.maps", "MapSet"),

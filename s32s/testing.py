@@ -22,9 +22,9 @@ from s32s.core import plan as planner
 from s32s.core.errors import NotFound, PreconditionFailed, PushInProgress, SourceChanged, StoreError
 from s32s.core.events import Event
 from s32s.core.guards import Limits, MaxDelete
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Verb
 from s32s.core.rules import EVERYTHING
-from s32s.core.tree import Item, Kind
 from s32s.replication.checkpoints import Checkpoint, Checkpoints
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate

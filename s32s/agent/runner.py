@@ -20,9 +20,9 @@ from s32s.config.maps import Entry, MapSet, Role
 from s32s.core import events, paths
 from s32s.core.errors import Declined, EntryFailed, Interrupted, Locked, OutOfTime, S32sError, UsageError
 from s32s.core.events import Emit
+from s32s.core.item import Kind
 from s32s.core.plan import Plan, Verb
 from s32s.core.text import closest
-from s32s.core.tree import Kind
 from s32s.replication.checkpoints import Checkpoints
 from s32s.replication.job import Outcome, RunContext
 from s32s.stores.base import NOWHERE, Position

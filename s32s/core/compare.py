@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import enum
 
-from s32s.core.tree import Item, Kind, is_md5
+from s32s.core.item import Item, Kind, is_md5
 
 
 class Reason(enum.Enum):

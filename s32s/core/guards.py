@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from s32s.core import paths
 from s32s.core.errors import Refused
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.tree import Tree
 
 # Not a directory to replace on any Linux system, whatever a configuration says: file-hierarchy(7).
 # fmt: off

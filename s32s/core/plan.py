@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, overload
 
 from s32s.core import paths, tree
+from s32s.core.columns import Columns
 from s32s.core.compare import Reason, difference
+from s32s.core.item import Item, Kind
 from s32s.core.rules import EVERYTHING, Rules, Verdict
-from s32s.core.tree import Columns, Item, Kind, Tree
+from s32s.core.tree import Tree
 
 
 class Verb(enum.Enum):

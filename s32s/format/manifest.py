@@ -22,9 +22,11 @@ from typing import Annotated, Any
 import pydantic
 import zstandard
 
-from s32s.core import paths, tree
+from s32s.core import paths
+from s32s.core.columns import Columns
 from s32s.core.errors import BadPath, IntegrityError, Refused
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.item import Item, Kind, is_md5
+from s32s.core.tree import Tree
 
 FORMAT = 1
 HEAD_KEY = f"{paths.RESERVED}/head.json"
@@ -172,7 +174,7 @@ def read(data: bytes, ref: ManifestRef, *, room: int = paths.MAX_KEY) -> Tree:
     if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
         raise IntegrityError(f"{ref.key} is not what the head announces", hint=_CURE)
 
-    columns = tree.Columns()
+    columns = Columns()
     last = ""
     weight = len(data)
     seen: set[str] | None = None  # only where the lines are not in order
@@ -204,7 +206,7 @@ def read(data: bytes, ref: ManifestRef, *, room: int = paths.MAX_KEY) -> Tree:
             seen.add(path)
             weight += _ROW  # a second time, for what sorts it
         last = path
-    return columns.tree()
+    return Tree(columns)
 
 
 _CURE = 'push again from the master with --verify, or set "manifest": false in the entry'
@@ -230,7 +232,7 @@ def check_size(published: Tree) -> None:
 def _weight(item: Item) -> int:
     """Bytes of memory that a row takes which is not like nearly all."""
     weight = sys.getsizeof(item.path) + _ROW
-    if item.target or item.version or (item.etag and not tree.is_md5(item.etag)):
+    if item.target or item.version or (item.etag and not is_md5(item.etag)):
         weight += _RARE + sum(map(sys.getsizeof, (item.target, item.version, item.etag)))
     return weight
 

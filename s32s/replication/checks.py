@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from s32s.core import guards
 from s32s.core.errors import EntryFailed
+from s32s.core.item import Kind
 from s32s.core.paths import some
-from s32s.core.tree import Kind
 from s32s.replication.job import Job
 from s32s.stores.base import Snapshot, StoreCapabilities
 

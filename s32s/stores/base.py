@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from s32s.backends.base import Backend, Chunk, PutResult
+from s32s.core.item import Item
 from s32s.core.plan import Plan
-from s32s.core.tree import Item, Tree
+from s32s.core.tree import Tree
 
 #: Told how many more bytes moved; raises `Interrupted` when the run is being stopped.
 Progress = Callable[[int], None]

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from s32s.backends.base import Backend, Chunk, PutResult
 from s32s.core import tree
 from s32s.core.errors import IntegrityError, Locked, SourceChanged
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.tree import Tree
 from s32s.stores.base import (
     Body,
     Look,

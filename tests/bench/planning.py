@@ -23,7 +23,7 @@ from s32s.backends.base import ListedObject
 from s32s.config.settings import Directories
 from s32s.core import guards, plan, tree
 from s32s.core.guards import Limits, MaxDelete
-from s32s.core.tree import Item
+from s32s.core.item import Item
 from s32s.format import manifest
 from s32s.frontends.render.jsonl import plan_facts
 from s32s.stores.local.stat_cache import CachedHash, StatCache

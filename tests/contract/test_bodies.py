@@ -14,7 +14,7 @@ from s32s.backends.s3.service import S3Service
 from s32s.config.maps import S3Path
 from s32s.config.settings import S3Settings
 from s32s.core.errors import SourceChanged
-from s32s.core.tree import Item
+from s32s.core.item import Item
 from s32s.stores.objects.bodies import ObjectBody
 
 

@@ -7,8 +7,8 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s32s.core.columns import Table
-from s32s.core.tree import Columns, Item
+from s32s.core.columns import Columns, Table
+from s32s.core.item import Item
 from s32s.stores.local.stat_cache import CachedHash, StatCache
 from s32s.stores.local.walk import DirectoryListing
 

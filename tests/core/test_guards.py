@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from s32s.core import guards, plan, tree
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits, MaxDelete
+from s32s.core.item import Item, Kind
 from s32s.core.rules import compile_rules
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.tree import Tree
 
 NO_LIMIT = Limits(MaxDelete(100, percent=True))
 

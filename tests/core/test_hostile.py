@@ -16,7 +16,7 @@ from s32s.config import maps
 from s32s.core import guards, paths, tree
 from s32s.core.errors import BadPath, IntegrityError, Refused, S32sError
 from s32s.core.guards import Limits, MaxDelete
-from s32s.core.tree import Item, Kind
+from s32s.core.item import Item, Kind
 from s32s.format import manifest
 from s32s.format.manifest import ManifestRef
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from s32s.core import paths, tree
 from s32s.core.errors import BadPath, IntegrityError, Refused
-from s32s.core.tree import Item, Kind
+from s32s.core.item import Item, Kind
 from s32s.format import manifest
 from s32s.format.manifest import Claim, Head, ManifestRef
 

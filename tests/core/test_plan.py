@@ -10,9 +10,10 @@ from s32s.core import guards, paths, plan, tree
 from s32s.core.compare import Reason, difference
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits, MaxDelete
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan, Put, Rejection, Verb
 from s32s.core.rules import Rules, Verdict, compile_rules
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.tree import Tree
 
 ZEROS, ONES = "0" * 64, "1" * 64
 MD5, OTHER_MD5 = "0123456789abcdef" * 2, "f" * 32
@@ -565,7 +566,7 @@ def test_what_is_kept_is_published_with_its_objects(source: Tree, target: Tree) 
     """Each item is the source's, with the hash that either side knows, and with ETag and version of the object."""
     made = plan.make(source, target)
 
-    assert list(made.unchanged.as_objects().tree()) == [
+    assert list(Tree(made.unchanged.as_objects())) == [
         here._replace(sha256=here.sha256 or there.sha256, etag=there.etag, version=there.version)
         for here, there in made.unchanged
     ]

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s32s.core import paths, plan, tree
+from s32s.core.item import Item, Kind
 from s32s.core.rules import Rules, compile_rules
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.tree import Tree
 
 # Few names, so that two trees meet, clash and nest.
 SEGMENTS = st.sampled_from(["a", "b", "c.txt", "d.bmp", ".hidden", "é", "x y"])

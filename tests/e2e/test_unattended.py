@@ -142,7 +142,7 @@ class TestLogs:
     def test_journald_gets_fields(self, loop: Loop, journal: socket.socket) -> None:
         """In its native protocol, when standard error is its stream."""
         from s32s.core import events, plan, tree
-        from s32s.core.tree import Item
+        from s32s.core.item import Item
         from s32s.frontends.render.log import Log
 
         made = plan.make(tree.make([Item("a")]), tree.make([]))

@@ -8,8 +8,8 @@ import pytest
 from support.terminal import terminal
 
 from s32s.core import plan, tree
+from s32s.core.item import Item
 from s32s.core.plan import Plan
-from s32s.core.tree import Item
 from s32s.frontends.menu.actions import asked_once, needs_question
 from s32s.frontends.menu.prompter import meant
 

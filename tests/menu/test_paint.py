@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from s32s.agent.status import EntryState
 from s32s.core import events, plan, tree
 from s32s.core.errors import EntryFailed
+from s32s.core.item import Item
 from s32s.core.plan import Verb
-from s32s.core.tree import Item
 from s32s.frontends.menu import views
 from s32s.frontends.menu.model import Choosing, Listing, Progress, Row, Running, Text
 from s32s.frontends.render.layout import fit, width, wrap

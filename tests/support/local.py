@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from s32s.core import plan as planner
-from s32s.core.tree import Item, Tree, make
+from s32s.core.item import Item
+from s32s.core.tree import Tree, make
 from s32s.stores.base import Policy, Snapshot
 from s32s.stores.local.stat_cache import StatCache, stamp
 from s32s.stores.local.store import LocalStore

@@ -27,7 +27,7 @@ from s32s.core.errors import (
     StoreError,
     Unsupported,
 )
-from s32s.core.tree import is_md5
+from s32s.core.item import is_md5
 from s32s.system.concurrency import for_each
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from s32s.backends.s3.listing import bare
 from s32s.backends.s3.objects import MAX_PARTS, version_of
 from s32s.backends.s3.session import PATIENT_TIMEOUT_S, READ_TIMEOUT_S, S3Session
 from s32s.core.errors import NotFound, StoreError, TemporaryFailure, Unreachable
-from s32s.core.tree import is_md5
+from s32s.core.item import is_md5
 from s32s.system.concurrency import Future
 
 #: Larger bodies are sent in parts. S3 takes 5 MiB to 5 GiB a part, and at most MAX_PARTS of them.

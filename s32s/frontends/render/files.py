@@ -16,7 +16,7 @@ from s32s.agent.report import Report, fold
 from s32s.core import paths
 from s32s.core.errors import EntryFailed, S32sError, UsageError
 from s32s.core.events import Emit, EntryFinished, Event
-from s32s.core.tree import Item
+from s32s.core.item import Item
 from s32s.frontends.render.plans import shown, telling
 from s32s.system import disk
 

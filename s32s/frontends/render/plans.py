@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from s32s.core import paths
 from s32s.core.compare import Reason
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan, Put
-from s32s.core.tree import Item, Kind
 from s32s.frontends.render.layout import amount, count, paint, table
 
 _WORDS = {

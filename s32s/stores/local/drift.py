@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable
 
 from s32s.core import plan as planner
+from s32s.core.columns import Columns
 from s32s.core.errors import Interrupted, S32sError
+from s32s.core.item import Kind
 from s32s.core.rules import Rules, Verdict
-from s32s.core.tree import Columns, Kind, Tree
+from s32s.core.tree import Tree
 from s32s.stores.local.source import walk_source
 from s32s.stores.local.stat_cache import CTIME, CachedHash, StatCache
 from s32s.stores.local.target import walk_target
@@ -88,7 +90,7 @@ def _unread(listing: DirectoryListing, cache: StatCache) -> Tree:
             mtime_ns = item.mtime_ns if seen.meant_ns is None else seen.meant_ns
             item = item._replace(sha256=seen.sha256, md5=seen.md5, etag=seen.etag, mtime_ns=mtime_ns)
         columns.add(item)
-    return columns.tree()
+    return Tree(columns)
 
 
 def _is_untouched(stamp: tuple[int, ...], seen: CachedHash) -> bool:

@@ -13,8 +13,8 @@ import stat
 from collections.abc import Sequence
 
 from s32s.core import paths
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan, Put
-from s32s.core.tree import Item, Kind
 from s32s.stores.base import Published, Transaction
 from s32s.stores.local import meanwhile
 from s32s.stores.local.handle import Stage, TargetHandle

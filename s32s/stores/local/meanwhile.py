@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from s32s.core import paths, tree
 from s32s.core.errors import SourceChanged
+from s32s.core.item import Kind
 from s32s.core.plan import Plan
-from s32s.core.tree import Kind
 from s32s.stores.base import Policy
 from s32s.stores.local.stat_cache import CTIME
 from s32s.stores.local.walk import DirectoryListing

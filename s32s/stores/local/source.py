@@ -19,9 +19,10 @@ from dataclasses import replace
 from s32s.backends.base import Backend, Chunk, PutResult
 from s32s.core import guards, paths, tree
 from s32s.core.errors import Refused, SourceChanged, Unreadable
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.rules import Rules, Verdict
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot, StoreCapabilities
 from s32s.stores.local import walk
 from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable, stamp
@@ -89,7 +90,7 @@ class LocalSource:
         if problems:
             raise _unreadable(self.root, problems)
         columns, rows = walk.recall(listing, self._cache)
-        return LocalSnapshot(self._fitting(columns.tree()), listing=listing, rows=rows)
+        return LocalSnapshot(self._fitting(Tree(columns)), listing=listing, rows=rows)
 
     def refine(self, mine: LocalSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> LocalSnapshot:
         """Hash the files that the target could already hold; the others are read for their upload anyway.

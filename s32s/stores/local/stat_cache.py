@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from s32s.core.columns import Table
-from s32s.core.tree import is_md5
+from s32s.core.item import is_md5
 
 if TYPE_CHECKING:
     import os

@@ -19,8 +19,8 @@ import stat
 from s32s.core import paths
 from s32s.core.compare import Reason
 from s32s.core.errors import EntryFailed, Refused, SourceChanged
+from s32s.core.item import Kind
 from s32s.core.plan import Plan, Put
-from s32s.core.tree import Kind
 from s32s.stores.base import Published, Transaction
 from s32s.stores.local import meanwhile
 from s32s.stores.local.handle import Stage, TargetHandle, unwritable

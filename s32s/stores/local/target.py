@@ -18,8 +18,9 @@ from dataclasses import replace
 
 from s32s.core import paths, tree
 from s32s.core.errors import EntryFailed, Refused
+from s32s.core.item import Item
 from s32s.core.plan import Plan
-from s32s.core.tree import Item, Tree
+from s32s.core.tree import Tree
 from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
 from s32s.stores.local import in_place, outer, swap, walk
 from s32s.stores.local.handle import ChangeRecord, Salvage, TargetHandle
@@ -81,7 +82,7 @@ class LocalTarget:
         for path, error in listing.errors.items():
             raise EntryFailed(f"{paths.quote(path)} in {self.root} cannot be read: {error.strerror}")
         columns, rows = walk.recall(listing, self._cache)
-        return LocalSnapshot(columns.tree(), listing=listing, rows=rows)
+        return LocalSnapshot(Tree(columns), listing=listing, rows=rows)
 
     def refine(self, mine: LocalSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> LocalSnapshot:
         """Read the files that may be what the source holds; see `stores.base.Target`.

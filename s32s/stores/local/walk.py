@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from s32s.core import compare, tree
-from s32s.core.columns import Table
+from s32s.core.columns import Columns, Table
+from s32s.core.item import Item, Kind
 from s32s.core.rules import EVERYTHING
-from s32s.core.tree import Columns, Item, Kind, Tree
+from s32s.core.tree import Tree
 from s32s.stores.base import Snapshot
 from s32s.stores.local.stat_cache import (
     CTIME,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from s32s.backends.base import Backend, Chunk, GetRequest, GetResult, PutResult, ServerSideCopy
 from s32s.core import compare, paths
 from s32s.core.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
-from s32s.core.tree import Item, is_md5
+from s32s.core.item import Item, is_md5
 from s32s.stores.base import Batch, Progress, Reading
 
 #: Small objects of a batch, where several are under way at the same time, and their bytes, which are held in memory.

@@ -13,8 +13,9 @@ from typing import TypeVar
 from s32s.backends.base import Backend
 from s32s.core import compare, tree
 from s32s.core.errors import NotFound
+from s32s.core.item import Item
 from s32s.core.plan import Plan
-from s32s.core.tree import Item, Tree
+from s32s.core.tree import Tree
 from s32s.stores.base import Progress, Published, Snapshot
 from s32s.system.concurrency import for_each
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from s32s.backends.base import ListedObject
 from s32s.core import compare, paths, tree
+from s32s.core.columns import Columns
 from s32s.core.errors import BadPath, StoreError
-from s32s.core.tree import Item, Kind, Tree, is_md5
+from s32s.core.item import Item, Kind, is_md5
+from s32s.core.tree import Tree
 
 
 def differences(known: Tree, listed: Tree) -> list[str]:
@@ -50,7 +52,7 @@ def listed_tree(objects: Iterable[ListedObject], place: str, *, room: int, on_di
     """
     bad: dict[str, str] = {}
 
-    columns = tree.Columns()
+    columns = Columns()
     for key, size, etag, stored_ns in objects:
         if not key or (key.startswith(paths.RESERVED) and paths.is_reserved(key)):
             continue
@@ -67,7 +69,7 @@ def listed_tree(objects: Iterable[ListedObject], place: str, *, room: int, on_di
             columns.append(path, size, etag=bytes.fromhex(etag), stored_ns=stored_ns)
         else:
             columns.add(Item(path, Kind.FILE, size=size, etag=etag, stored_ns=stored_ns))
-    listed = columns.tree()
+    listed = Tree(columns)
     if bad:
         raise BadPath(
             f"{len(bad):,} of the keys below {place} are not safe relative paths:{paths.listed(bad)}",

@@ -25,8 +25,9 @@ from s32s.core.errors import (
     StoreError,
     TemporaryFailure,
 )
+from s32s.core.item import Kind
 from s32s.core.rules import Rules
-from s32s.core.tree import Kind, Tree
+from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.format.manifest import HEAD_KEY, Head, ManifestRef
 from s32s.stores.base import Position

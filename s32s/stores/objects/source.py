@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from s32s.core import paths
 from s32s.core.errors import NotFound, Refused, SourceChanged
+from s32s.core.item import Item
 from s32s.core.plan import Plan
-from s32s.core.tree import Item, Tree
+from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot
 from s32s.stores.objects.bodies import ObjectBody, read_ahead
 from s32s.stores.objects.etags import with_md5s

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from s32s.core import paths, tree
 from s32s.core.errors import BadPath, IntegrityError, NotFound
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.stores.base import Look, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.etags import CopyCache, copies_of, with_md5s, with_originals

@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from s32s.backends.base import Backend, Chunk, PutResult, UnfinishedUploads
 from s32s.core import paths
 from s32s.core.errors import EntryFailed, NotFound, SourceChanged
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
-from s32s.core.tree import Item, Kind, Tree
+from s32s.core.tree import Tree
 from s32s.stores.base import Body, Position, Progress, Published
 from s32s.stores.objects.publisher import Publisher
 
@@ -157,4 +158,4 @@ class ObjectTransaction:
             columns.add(item)
         for item in self._plan.spared:
             columns.add(item)
-        return columns.tree()
+        return Tree(columns)
