@@ -1,8 +1,8 @@
 """One table for many rows by path: facts in columns, so that a million rows fit into memory.
 
 A kind of table declares its columns, and how many numbers or bytes of each belong to a row. What a row means, and how
-its facts are packed, is for that kind to say; finding, sorting and copying are the same for all. `Columns` are the items
-of a tree; stat caches and listings of directories are others.
+its facts are packed, is for that kind to say; finding, sorting and copying are the same for all. `Columns` are the
+items of a tree; stat caches and listings of directories are others.
 """
 
 from __future__ import annotations
