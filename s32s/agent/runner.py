@@ -64,9 +64,7 @@ def run(
     """
     chosen_role = role or agent.settings.role
     rate = (options.bandwidth if options else None) or agent.settings.bandwidth
-    paces = RateLimiter(rate), RateLimiter(rate)
-    for engine in (agent.engine, agent.mirror_engine):
-        engine.limit(*paces)
+    rates = (RateLimiter(rate), RateLimiter(rate)) if rate else None
     _listen(agent, "maps", emit)
     if update_maps:
         loaded = catalog.update(agent.settings.maps, agent.state, agent.engine).maps
@@ -86,6 +84,7 @@ def run(
                 if other.place(chosen_role) is not None
             },
             pushed={other.name: other.s3 for other in others if other.master is not None},
+            rates=rates,
         )
         context = RunContext(
             entry.name,

@@ -245,3 +245,17 @@ class UnfinishedUploads(Protocol):
             keys: only of these; None for all of the place.
         """
         ...
+
+
+@runtime_checkable
+class Wraps(Protocol):
+    """A backend around another one; see `wrappers.py`."""
+
+    inner: Backend
+
+
+def unwrapped(backend: Backend) -> Backend:
+    """The backend that all wrappers go around: what decides whether two of them belong together."""
+    while isinstance(backend, Wraps):
+        backend = backend.inner
+    return backend

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,23 +28,17 @@ _PAGE = 1000
 
 
 class MemoryBackend:
-    """Objects in a dictionary, with conditions, pages, and copies from one to another. Thread-safe.
-
-    Attributes:
-        requests: how often each verb was called, by its name.
-    """
+    """Objects in a dictionary, with conditions, pages, and copies from one to another. Thread-safe."""
 
     def __init__(self, location: str = "memory:") -> None:
         self.location = location
         self.capabilities = Capabilities()
-        self.requests: Counter[str] = Counter()
         self._objects: dict[str, _Object] = {}
         self._guard = threading.RLock()
 
     def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
         """See `Backend`."""
         with self._guard:
-            self.requests["list"] += 1
             found = sorted(self._objects.items())
         start = f"{prefix}/" if prefix else ""
         listed = [
@@ -56,13 +49,13 @@ class MemoryBackend:
 
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """See `Backend`."""
-        return self._find("head", key, version).meta(tags=tags)
+        return self._find(key, version).meta(tags=tags)
 
     def get(
         self, key: str, *, if_match: str | None = None, version: str | None = None, expected: int | None = None
     ) -> GetResult:
         """See `Backend`."""
-        one = self._find("get", key, version)
+        one = self._find(key, version)
         if if_match and one.etag != if_match:
             raise PreconditionFailed(f"{self._named(key)} was changed by somebody else")
         return GetResult(len(one.data), one.etag, None, lambda: one.stored_ns, iter((one.data,) if one.data else ()))
@@ -79,7 +72,7 @@ class MemoryBackend:
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""
-        one = self._find("get", key, None)
+        one = self._find(key, None)
         if len(one.data) > limit:
             raise StoreError(f"{self._named(key)} has {len(one.data):,} bytes, which is more than it can rightly have")
         return one.data, one.etag
@@ -96,7 +89,6 @@ class MemoryBackend:
         """See `Backend`."""
         data = b"".join(chunks())
         with self._guard:
-            self.requests["put"] += 1
             there = self._objects.get(key)
             wanted = mode.etag if isinstance(mode, Replace) else None
             if not isinstance(mode, Overwrite) and (there.etag if there else None) != wanted:
@@ -107,7 +99,6 @@ class MemoryBackend:
     def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
         """See `Backend`."""
         with self._guard:
-            self.requests["delete"] += 1
             for key in keys:
                 self._objects.pop(key, None)
         return {}
@@ -131,7 +122,7 @@ class MemoryBackend:
         if not isinstance(source, MemoryBackend):
             raise TypeError("copies_from says no")
         try:
-            one = source._find("copy", source_key, version)
+            one = source._find(source_key, version)
         except NotFound as exc:
             raise SourceChanged(f"{source._named(source_key)} is gone") from exc
         if len(one.data) != size or (etag and one.etag != etag):
@@ -141,9 +132,8 @@ class MemoryBackend:
         progress(size)
         return PutResult(one.etag, None)
 
-    def _find(self, verb: str, key: str, version: str | None) -> _Object:
+    def _find(self, key: str, version: str | None) -> _Object:
         with self._guard:
-            self.requests[verb] += 1
             one = self._objects.get(key)
         if one is None or version is not None:
             raise NotFound(f"{self._named(key)} does not exist")

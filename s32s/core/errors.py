@@ -164,10 +164,12 @@ class Unreachable(TemporaryFailure):
     """S3 could not be reached, or did not answer in time.
 
     Attributes:
-        pause_s: how long the server asks to wait before the next try; None where it does not say.
+        pause_s: how long the server asks to wait before the next attempt; None where it does not say.
+        is_busy: whether it asks for fewer requests.
     """
 
     pause_s: float | None = None
+    is_busy: bool = False
 
 
 class ServerDown(Unreachable):

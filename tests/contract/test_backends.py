@@ -26,15 +26,6 @@ class TestMemory(BackendContract):
         """A dictionary of its own."""
         return MemoryBackend()
 
-    def test_requests_are_counted(self) -> None:
-        """By verb, for tests of what a run costs."""
-        backend = MemoryBackend()
-        put(backend, "k", b"x")
-        backend.head("k")
-        list(backend.list(""))
-
-        assert dict(backend.requests) == {"put": 1, "head": 1, "list": 1}
-
     def test_one_of_many_masters_wins(self) -> None:
         """A condition and its write are one step."""
         backend = MemoryBackend()

@@ -29,6 +29,7 @@ from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.lane import GetRequest, HttpClient, SmallResponse
 from s32s.backends.s3.service import S3Service
 from s32s.backends.s3.sigv4 import Keys, Signer
+from s32s.backends.wrappers import Limited
 from s32s.config.maps import S3Path
 from s32s.config.settings import S3Settings
 from s32s.stores.objects.bodies import read_ahead
@@ -216,9 +217,8 @@ def test_without_a_lane_there_are_as_many_threads_as_jobs(
     assert read_ahead(backend, [], jobs=3).width == 3
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
     assert read_ahead(backend_of(server, bucket), [], jobs=64).width == 1
-    limited = S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region))
-    limited.limit(RateLimiter(1_000_000), RateLimiter(None))
-    assert read_ahead(S3Backend(limited, S3Path(bucket, "p")), [], jobs=64).width == 1
+    limited = Limited(backend, RateLimiter(1_000_000), RateLimiter(None))
+    assert read_ahead(limited, [], jobs=64).width == 1
 
 
 def backend_of(server: S3Server, bucket: str) -> S3Backend:

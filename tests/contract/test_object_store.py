@@ -9,6 +9,7 @@ import pytest
 
 from s32s.backends.base import OVERWRITE, Backend, Capabilities, ListedObject, PutMode, PutResult
 from s32s.backends.memory import MemoryBackend
+from s32s.backends.wrappers import Counting
 from s32s.core import events
 from s32s.core.errors import Conflict, PushInProgress, StaleManifest
 from s32s.core.events import Event
@@ -110,7 +111,7 @@ def test_each_push_is_a_generation() -> None:
 
 def test_what_it_costs() -> None:
     """A reader with the manifest at hand makes one request, and a push as many PUTs as it has files, and three."""
-    backend = MemoryBackend()
+    backend = Counting(MemoryBackend())
     kept: dict[str, bytes] = {}
     cache = ManifestCache(lambda _, sha256: kept.get(sha256), lambda _, data: kept.update({digest(data): data}))
     push(backend, OLD)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from s32s.agent.results import Result
 from s32s.agent.state import State
+from s32s.backends.base import Backend
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
-from s32s.config.maps import Entry, Role
+from s32s.config.maps import Entry, Role, S3Path
 from s32s.config.settings import Settings
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits
@@ -20,9 +20,9 @@ from s32s.core.plan import Verb
 from s32s.replication.job import Job
 from s32s.stores.base import Snapshot
 from s32s.stores.objects.prefix import ManifestCache
-from s32s.stores.objects.publisher import Writer
 from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
+from s32s.system.rate_limit import RateLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ class Task:
     Attributes:
         others: this role's places of the other entries, by name; none may nest with this one's.
         pushed: prefixes that masters push to, of the other entries.
+        rates: how fast bodies may come and go, over all entries; None for as fast as they can.
     """
 
     entry: Entry
@@ -82,6 +83,16 @@ class Task:
     options: Options
     others: Mapping[str, str]
     pushed: Mapping[str, str]
+    rates: tuple[RateLimiter, RateLimiter] | None = None
+
+    def backend(self, service: S3Service, place: S3Path) -> Backend:
+        """A place of a service, as fast as this task may be."""
+        backend = S3Backend(service, place)
+        if self.rates is None:
+            return backend
+        from s32s.backends.wrappers import Limited
+
+        return Limited(backend, *self.rates)
 
     def job(
         self,
@@ -113,27 +124,12 @@ def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label:
     """The entry's prefix as what a slave or a mirror follows."""
     entry, state = task.entry, agent.state
     return ObjectStore(
-        S3Backend(agent.engine, entry.s3_path),
+        task.backend(agent.engine, entry.s3_path),
         rules=entry.rules(),
         has_manifest=entry.manifest,
         manifests=ManifestCache(state.cached_manifest, state.cache_manifest),
         label=label,
         follower=follower,
-    )
-
-
-def writer(task: Task, agent: AgentContext, *, generation: int = 0) -> Writer:
-    """This machine as one that publishes.
-
-    Args:
-        generation: the last one that it has published there.
-    """
-    return Writer(
-        id=agent.state.writer_id(),
-        host=agent.host,
-        now=_now,
-        take_over=task.options.take_over,
-        generation=generation,
     )
 
 
@@ -163,7 +159,3 @@ def check_pushed(task: Task, role: Role, agent: AgentContext) -> Callable[[Snaps
         raise Refused(f"nothing has been pushed to {entry.s3} yet{moved}", hint="run s32s sync on the master")
 
     return check
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -6,8 +6,8 @@ may follow the mirror.
 
 from __future__ import annotations
 
-from s32s.agent.roles.base import AgentContext, Task, check_pushed, last_run, source_prefix, writer
-from s32s.backends.s3.backend import S3Backend
+from s32s.agent.roles.base import AgentContext, Task, check_pushed, last_run, source_prefix
+from s32s.agent.roles.writer import writer
 from s32s.config.maps import Role, S3Path
 from s32s.core import paths
 from s32s.core.errors import Refused
@@ -31,7 +31,7 @@ def mirror(place: str, task: Task, agent: AgentContext, run: RunContext) -> Outc
     follower = Follower(last.generation if last else 0, accepts_older=task.options.accept_older, compares=True)
     name = str(there)
     target = ObjectStore(
-        S3Backend(agent.mirror_engine, there),
+        task.backend(agent.mirror_engine, there),
         rules=entry.rules(),
         has_manifest=entry.manifest,
         manifests=ManifestCache(

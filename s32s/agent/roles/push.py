@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from s32s.agent.roles.base import AgentContext, Task, last_run, writer
-from s32s.backends.s3.backend import S3Backend
+from s32s.agent.roles.base import AgentContext, Task, last_run
+from s32s.agent.roles.writer import writer
 from s32s.config.maps import Role, S3Path
 from s32s.core import paths
 from s32s.core.errors import Refused
@@ -33,7 +33,7 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         save_cache=lambda cache: state.save_stat_cache(root, cache),
     )
     target = ObjectStore(
-        S3Backend(agent.engine, entry.s3_path),
+        task.backend(agent.engine, entry.s3_path),
         rules=entry.rules(),
         has_manifest=entry.manifest,
         manifests=ManifestCache(state.cached_manifest, state.cache_manifest),

@@ -15,14 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from s32s.backends.base import Chunk, GetResult
+from s32s.backends.retry import Attempts
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.lane import GetRequest
 from s32s.backends.s3.listing import bare, http_ns
 from s32s.backends.s3.objects import version_of
-from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session, Tries
+from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session
 from s32s.core.errors import PreconditionFailed, StoreError, Unreachable
 from s32s.system.concurrency import Future
-from s32s.system.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from s32s.backends.s3.http import Response
@@ -33,14 +33,9 @@ _RANGES_AHEAD = 8
 
 
 class Downloads:
-    """Reads objects by one connection. Thread-safe.
-
-    Attributes:
-        pace: how fast bytes may come.
-    """
+    """Reads objects by one connection. Thread-safe."""
 
     def __init__(self, connection: S3Session) -> None:
-        self.pace = RateLimiter(None)
         self._connection = connection
         self._has_ranges = True  # until the server shows otherwise
         self._places = threading.Semaphore(_RANGES_AHEAD)
@@ -81,11 +76,10 @@ class Downloads:
         self, response: Response, start: int, size: int, bucket: str, key: str, *, etag: str | None, version: str | None
     ) -> Iterator[Chunk]:
         """The bytes of a stream from `start` on; one that breaks off is asked for once more."""
-        tries, done, at = Tries(self._connection), start, 0
+        attempts, done, at = Attempts(self._connection.retry), start, 0
         while True:
             try:
                 for chunk in response.chunks(size):
-                    self.pace.acquire(len(chunk))
                     at += len(chunk)
                     if at > done:
                         fresh = at - done
@@ -94,7 +88,7 @@ class Downloads:
                 return
             except Unreachable as exc:
                 response.close()
-                tries.wait_after(exc)
+                attempts.wait_after(exc)
             response, at = self._connection.call(
                 lambda: self._ask(bucket, key, etag=etag, version=version), bucket=bucket, key=key
             ), 0  # fmt: skip
@@ -102,7 +96,7 @@ class Downloads:
 
     def _opened(self, bucket: str, key: str, *, etag: str | None) -> GetResult | None:
         """A large object, opened by its first range; None where that is not plain."""
-        if self.pace.is_limited or not self._has_ranges:
+        if not self._has_ranges or self._connection.retry.pace.is_slowed:
             return None
         answer = self._connection.lane(bucket).get(GetRequest(key, etag, RANGE, (0, RANGE)))
         if answer is None:
@@ -123,7 +117,6 @@ class Downloads:
                 return None
             return response.headers, response.read(RANGE)
 
-        self.pace.acquire(RANGE)
         opened = self._connection.call(read, bucket=bucket, key=key)
         if opened is None or not (size := opened[0]["content-range"].rpartition("/")[2]).isdecimal():
             self._has_ranges = False
@@ -193,8 +186,7 @@ class Downloads:
     def _get_range(
         self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
     ) -> Chunk | None:
-        self.pace.acquire(end - start)
-        if version is None:
+        if version is None and not self._connection.retry.pace.is_slowed:
             answer = self._connection.lane(bucket).get(GetRequest(key, etag, end - start, (start, end)))
             if answer is not None:
                 _check_etag(bare(answer.headers.get("etag")), etag, bucket=bucket, key=key)

@@ -63,7 +63,8 @@ _MESSAGE = re.compile(rb"<Message>\s*([^<]*?)\s*</Message>")
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _ELSEWHERE = {"PermanentRedirect", "TemporaryRedirect", "Redirect", "301", "307"}
 _UNKNOWN_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed"}
-_BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "TooManyRequests"}
+_SLOWER = {"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"}
+_BUSY = {*_SLOWER, "InternalError", "RequestTimeout"}
 
 
 def translated(work: Callable[[], R], *, bucket: str, key: str) -> R:
@@ -138,6 +139,7 @@ def _of_refusal(refusal: Refusal, *, bucket: str, key: str) -> S32sError:
     if code in _BUSY or status >= 500 or status == 429:
         busy = Unreachable(f"S3 is too busy or failing ({said}) at {where}", hint="run it again later")
         after = headers.get("retry-after", "")
+        busy.is_busy = code in _SLOWER or status in (429, 503)
         busy.pause_s = float(after) if after.isdecimal() and len(after) < 6 else None
         return busy
     return StoreError(f"S3 refuses {where} ({said})")

@@ -27,7 +27,6 @@ from s32s.backends.s3.uploads import PART_SIZE, Uploads
 from s32s.config.settings import S3Connection
 from s32s.core.errors import StoreError, Unreachable
 from s32s.system.concurrency import prefetch, run_interruptible
-from s32s.system.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import (
@@ -56,14 +55,9 @@ class S3Service:
     def __init__(self, settings: S3Connection, *, copy_limit: int = COPY_LIMIT, copy_part: int = COPY_PART) -> None:
         self._connection = S3Session(settings)
         self._copies = Copies(self._connection, self.about, limit=copy_limit, part=copy_part)
-        self._out = RateLimiter(None)
         self._downloads = Downloads(self._connection)
         self._uploads = Uploads(self._connection)
         self._condition: dict[str, Condition] = {}
-
-    def limit(self, incoming: RateLimiter, outgoing: RateLimiter) -> None:
-        """Move bodies no faster than that from now on; copies within S3 move none."""
-        self._downloads.pace, self._out = incoming, outgoing
 
     @property
     def endpoint_url(self) -> str | None:
@@ -72,11 +66,11 @@ class S3Service:
 
     def attend(self) -> None:
         """Somebody watches: from now on an address at which nothing answers is an error at once."""
-        self._connection.is_attended = True
+        self._connection.retry.is_attended = True
 
     def listen(self, on_wait: Callable[[str], None]) -> None:
         """Tell `on_wait` from now on why a request is made once more; it may be called from several threads."""
-        self._connection.on_wait = on_wait
+        self._connection.retry.on_wait = on_wait
 
     # -- reading
 
@@ -135,12 +129,12 @@ class S3Service:
 
     def at_once(self, bucket: str) -> int:
         """How many small objects a thread may ask `get_many` for at the same time; 1 where it has nothing to say."""
-        return _SMALL_AT_ONCE if not self._downloads.pace.is_limited and self._connection.lane(bucket).is_open else 1
+        return _SMALL_AT_ONCE if self._is_plain(bucket) else 1
 
     def get_many(self, bucket: str, wanted: Iterable[GetRequest], *, at_once: int) -> Iterator[GetResult | None]:
         """Open many small objects, some at the same time, in their order; None for what `get` is to be asked for."""
-        if self._downloads.pace.is_limited:
-            return (None for _ in wanted)  # several at once would come faster than is allowed
+        if self._connection.retry.pace.is_slowed:
+            return (None for _ in wanted)  # several at once would come faster than the server wants
         lane = self._connection.lane(bucket)
         return (
             answer and got_of(answer.headers, size=len(answer.body), chunks=iter((answer.body,)))
@@ -211,18 +205,14 @@ class S3Service:
             about: whose headers, metadata and tags the object gets.
         """
 
-        def paid() -> Iterator[Chunk]:
-            for chunk in chunks():
-                self._out.acquire(len(chunk))
-                yield chunk
-
         headers = to_headers(about) if about is not None else {}
         if size > PART_SIZE:
-            return self._uploads.put(bucket, key, paid(), size=size, headers=headers)
-        data = b"".join(paid())
+            return self._uploads.put(bucket, key, chunks(), size=size, headers=headers)
+        data = b"".join(chunks())
         if (
             not headers
             and len(data) <= _SMALL_PUT
+            and not self._connection.retry.pace.is_slowed
             and (answer := run_interruptible(lambda: self._lane_put(bucket, key, data)))
         ):
             return answer
@@ -296,6 +286,9 @@ class S3Service:
             self._connection.call(work, bucket=bucket, key=prefix)
 
     # -- how calls are made
+
+    def _is_plain(self, bucket: str) -> bool:
+        return not self._connection.retry.pace.is_slowed and self._connection.lane(bucket).is_open
 
     def _lane_put(self, bucket: str, key: str, data: bytes) -> PutResult | None:
         answer = self._connection.lane(bucket).put(key, data)

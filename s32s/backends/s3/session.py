@@ -12,14 +12,13 @@ import base64
 import functools
 import hashlib
 import os
-import random
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from s32s.backends.retry import RetryPolicy
 from s32s.backends.s3.errors import WAYS, Expired, translated
 from s32s.backends.s3.lane import HttpClient
 from s32s.backends.s3.listing import cut_pages
@@ -27,7 +26,7 @@ from s32s.backends.s3.network import authorities, tls_context
 from s32s.backends.s3.sigv4 import Keys
 from s32s.config.settings import S3Connection, is_url
 from s32s.core import paths
-from s32s.core.errors import ConfigError, CredentialsError, ServerDown, TemporaryFailure, Unreachable
+from s32s.core.errors import ConfigError, CredentialsError, TemporaryFailure
 from s32s.system.concurrency import run_interruptible
 
 if TYPE_CHECKING:
@@ -47,12 +46,6 @@ _CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 30
 #: Of work within S3: 5 GiB take minutes, and not every server sends signs of life meanwhile.
 PATIENT_TIMEOUT_S = 900
-#: Each pause before another try is drawn between the first one and three times the last; eight of them outlast a busy
-#: quarter of a minute in most cases.
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 10.0
-_PATIENCE_S = 180.0  # after so long no other try is begun
-_TELL_EVERY_S = 1.0
 
 
 class S3Session:
@@ -73,9 +66,7 @@ class S3Session:
         self._lanes: dict[str, HttpClient] = {}
         self._identity: Identity | None = None
         self._renewals = 0
-        self._told_s = 0.0
-        self.is_attended = False
-        self.on_wait: Callable[[str], None] = lambda text: None
+        self.retry = RetryPolicy(settings.retries)
 
     def call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
         """Run a request where signals can interrupt it; repeat it while it fails for the moment.
@@ -85,39 +76,22 @@ class S3Session:
         return run_interruptible(lambda: self._call(work, bucket=bucket, key=key))
 
     def _call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
-        tries, has_renewed = Tries(self), False
-        while True:
-            renewals = self._renewals
-            try:
-                return translated(work, bucket=bucket, key=key)
-            except Unreachable as exc:
-                tries.wait_after(exc)
-            except Expired as exc:
-                if has_renewed:
-                    raise TemporaryFailure(
-                        f"the credentials for bucket {bucket} have expired", hint="renew them and run it again"
-                    ) from exc
-                has_renewed = True
-                self._renew(renewals)
+        renewals = self._renewals
+        try:
+            return self.retry.call(lambda: translated(work, bucket=bucket, key=key))
+        except Expired:
+            self._renew(renewals)
+        try:
+            return self.retry.call(lambda: translated(work, bucket=bucket, key=key))
+        except Expired as exc:
+            raise TemporaryFailure(
+                f"the credentials for bucket {bucket} have expired", hint="renew them and run it again"
+            ) from exc
 
     @property
     def endpoint_url(self) -> str | None:
         """See `endpoint_url` below."""
         return endpoint_url(self._settings, os.environ)
-
-    @property
-    def retries(self) -> int:
-        """How often a request is repeated."""
-        return self._settings.retries
-
-    def tell(self, exc: Unreachable, *, number: int) -> None:
-        """Say that a request is repeated; many that wait at the same time say it once."""
-        now_s = time.monotonic()
-        with self._guard:
-            if now_s - self._told_s < _TELL_EVERY_S:
-                return
-            self._told_s = now_s
-        self.on_wait(f"{exc.what}; trying again {number}/{self.retries}")
 
     def boto(self) -> S3Client:
         """The client of boto3; shared by all threads."""
@@ -278,32 +252,6 @@ def _add_md5(request: Any, **_: object) -> None:
     body = request.data if isinstance(request.data, bytes) else str(request.data).encode()
     digest = hashlib.md5(body, usedforsecurity=False).digest()
     request.headers["Content-MD5"] = base64.b64encode(digest).decode()
-
-
-class Tries:
-    """How often one request was made, and how long it waits before the next time."""
-
-    def __init__(self, connection: S3Session) -> None:
-        self._connection = connection
-        self._number = 0
-        self._pause_s = _FIRST_PAUSE_S
-        self._until_s = time.monotonic() + _PATIENCE_S
-
-    def wait_after(self, exc: Unreachable) -> None:
-        """Wait before another try.
-
-        Raises:
-            Unreachable: it was the last one, or somebody watches and nothing answers at that address.
-        """
-        self._number += 1
-        is_hopeless = isinstance(exc, ServerDown) and self._connection.is_attended
-        pause_s = max(self._pause_s, exc.pause_s or 0.0)
-        is_late = time.monotonic() + pause_s > self._until_s
-        if self._number > self._connection.retries or is_hopeless or is_late:
-            raise exc
-        self._connection.tell(exc, number=self._number)
-        time.sleep(pause_s)
-        self._pause_s = min(random.uniform(_FIRST_PAUSE_S, 3 * self._pause_s), _LONGEST_PAUSE_S)  # noqa: S311 # no secret
 
 
 @dataclass(frozen=True, slots=True)

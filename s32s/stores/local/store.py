@@ -1,17 +1,20 @@
-"""A directory of this machine as a store."""
+"""A directory of this machine as a store. Each half is imported when it is opened: a run needs but one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from s32s.core.rules import EVERYTHING, Rules
 from s32s.stores.base import StoreCapabilities
-from s32s.stores.local.source import LocalSource, open_source
 from s32s.stores.local.stat_cache import StatCache
-from s32s.stores.local.target import LocalTarget, open_target
-from s32s.stores.local.target_rules import TargetRules, check_target
+
+if TYPE_CHECKING:
+    from s32s.stores.local.source import LocalSource
+    from s32s.stores.local.target import LocalTarget
+    from s32s.stores.local.target_rules import TargetRules
 
 CAPABILITIES = StoreCapabilities(is_directory=True)
 
@@ -45,12 +48,17 @@ class LocalStore:
 
     def open_source(self, *, target: StoreCapabilities, again: bool) -> AbstractContextManager[LocalSource]:
         """See `Store`; opened afresh for each attempt, as what was found the last time may be what has changed."""
+        from s32s.stores.local.source import open_source
+
         return open_source(
             self.location, rules=self.rules, fits=target, load_cache=self.load_cache, save_cache=self.save_cache
         )
 
     def open_target(self, *, writable: bool) -> AbstractContextManager[LocalTarget]:
         """See `Store`."""
+        from s32s.stores.local.target import open_target
+        from s32s.stores.local.target_rules import check_target
+
         if self.may_write is not None:
             check_target(self.location, self.may_write)
         return open_target(

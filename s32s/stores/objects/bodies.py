@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from s32s.backends.base import Backend, Chunk, GetRequest, GetResult, PutResult, ServerSideCopy
+from s32s.backends.base import Backend, Chunk, GetRequest, GetResult, PutResult, ServerSideCopy, unwrapped
 from s32s.core import compare, paths
 from s32s.core.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
 from s32s.core.item import Item, is_md5
@@ -72,13 +72,13 @@ class ObjectBody:
             SourceChanged: it is no longer the one that was listed.
             IntegrityError: the bytes are not those that were announced.
         """
-        if not isinstance(target, ServerSideCopy) or not target.copies_from(self._backend):
+        if not isinstance(target, ServerSideCopy) or not target.copies_from(unwrapped(self._backend)):
             return self._stream_to(target, progress)
         path, item = self._item.path, self._item
 
         def copy(version: str | None) -> PutResult:
             return target.copy(
-                self._backend, path, path, size=item.size, etag=item.etag, version=version, progress=progress
+                unwrapped(self._backend), path, path, size=item.size, etag=item.etag, version=version, progress=progress
             )
 
         try:

@@ -11,8 +11,6 @@ from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot
-from s32s.stores.objects.bodies import ObjectBody, read_ahead
-from s32s.stores.objects.etags import with_md5s
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.prefix import FoundHead, Prefix
 from s32s.system.concurrency import Future
@@ -92,10 +90,14 @@ class ObjectSource:
 
     def refine(self, mine: ObjectSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> ObjectSnapshot:
         """Ask which ETags are MD5s where the comparison hangs on it; see `stores.base.Source`."""
+        from s32s.stores.objects.etags import with_md5s  # a run that finds nothing new needs none of these
+
         return with_md5s(mine, self._prefix.backend, mine.tree, against.tree, jobs=jobs, progress=progress)
 
     def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
         """Small objects many a batch, read before they are asked for; one a batch where they are not to come here."""
+        from s32s.stores.objects.bodies import ObjectBody, read_ahead
+
         backend = self._prefix.backend
         if as_objects:
             return Reading((ObjectBody(backend, item),) for item in items)

@@ -1,20 +1,23 @@
-"""A prefix as a store: one object a file, on any backend."""
+"""A prefix as a store: one object a file, on any backend. What writes is imported when it is opened for writing."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from s32s.backends.base import Backend
 from s32s.core.errors import Interrupted, S32sError
 from s32s.core.rules import EVERYTHING, Rules
 from s32s.stores.base import StoreCapabilities
-from s32s.stores.objects.etags import CopyCache
 from s32s.stores.objects.prefix import ManifestCache, Prefix
-from s32s.stores.objects.publisher import Writer
 from s32s.stores.objects.source import Follower, ObjectSource
-from s32s.stores.objects.target import ObjectTarget
+
+if TYPE_CHECKING:
+    from s32s.stores.objects.etags import CopyCache
+    from s32s.stores.objects.publisher import Writer
+    from s32s.stores.objects.target import ObjectTarget
 
 
 def _unlocked(writable: bool) -> contextlib.AbstractContextManager[None]:
@@ -84,6 +87,8 @@ class ObjectStore:
     @contextlib.contextmanager
     def open_target(self, *, writable: bool) -> Iterator[ObjectTarget]:
         """See `Store`."""
+        from s32s.stores.objects.target import ObjectTarget
+
         if self.writer is None:
             raise AssertionError("a target without a writer")
         with self.lock(writable):
