@@ -12,7 +12,7 @@ from pathlib import Path
 from s32s.agent.results import Result
 from s32s.agent.roles.base import AgentContext
 from s32s.config.maps import MapSet, Role
-from s32s.system import disk
+from s32s.system import atomic
 
 _METRICS: list[tuple[str, str, Callable[[Result], float | None]]] = [
     ("last_success_timestamp_seconds", "When the entry last succeeded.", lambda result: result.success_s),
@@ -38,7 +38,7 @@ def write(agent: AgentContext, loaded: MapSet, role: Role) -> str:
         return ""
     try:
         # Readable for node_exporter, whatever the umask of the service is.
-        disk.write_atomic(Path(file), "".join(_lines(agent, loaded, role)).encode(), mode=0o644)
+        atomic.write_atomic(Path(file), "".join(_lines(agent, loaded, role)).encode(), mode=0o644)
     except OSError as exc:
         return f"{file} cannot be written: {exc.strerror}"
     return ""

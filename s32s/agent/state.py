@@ -35,7 +35,7 @@ from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError
 from s32s.replication.checkpoints import Checkpoint
 from s32s.stores.local.stat_cache import StatCache
-from s32s.system import disk, marks
+from s32s.system import atomic, directories, locks, marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class State:
             "files": [(name, data.decode("utf-8-sig")) for name, data in maps.files],
         }
         try:
-            disk.write_atomic(self._maps_file(maps.source), json.dumps(facts, indent=1).encode(), mode=0o600)
+            atomic.write_atomic(self._maps_file(maps.source), json.dumps(facts, indent=1).encode(), mode=0o600)
         except OSError as exc:
             raise ConfigError(f"the maps cannot be cached in {self._places.cache}: {exc.strerror}") from exc
 
@@ -225,7 +225,7 @@ class State:
         file = self._manifest_file(source)
         with contextlib.suppress(OSError):
             file.parent.mkdir(mode=0o700, exist_ok=True)
-            disk.write_atomic(file, data, mode=0o600)
+            atomic.write_atomic(file, data, mode=0o600)
 
     # -- locks
 
@@ -243,9 +243,9 @@ class State:
             return
         directory = self._places.state / "locks"
         directory.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(directory, directories.OPEN_DIR)
         try:
-            with disk.lock(fd, disk.digest(name) + ".lock", what=name, holder=disk.holder()):
+            with locks.lock(fd, locks.digest(name) + ".lock", what=name, holder=locks.holder()):
                 yield
         finally:
             os.close(fd)
@@ -277,13 +277,13 @@ class State:
         return self._places.state / WRITER
 
     def _running_file(self, entry: str, role: str) -> Path:
-        return self._places.state / "locks" / f"{disk.digest(f'{role} {entry}')}.run"
+        return self._places.state / "locks" / f"{locks.digest(f'{role} {entry}')}.run"
 
     def _maps_file(self, source: str) -> Path:
-        return self._places.cache / f"maps-{disk.digest(source)}.json"
+        return self._places.cache / f"maps-{locks.digest(source)}.json"
 
     def _manifest_file(self, source: str) -> Path:
-        return self._places.cache / "manifests" / f"{disk.digest(source)}.jsonl.zst"
+        return self._places.cache / "manifests" / f"{locks.digest(source)}.jsonl.zst"
 
     @contextlib.contextmanager
     def _saved(self) -> Iterator[None]:

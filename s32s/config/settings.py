@@ -23,7 +23,7 @@ from s32s.config.maps import Role, S3Path, suggestion
 from s32s.core import guards, paths
 from s32s.core.errors import ConfigError
 from s32s.core.guards import MaxDelete
-from s32s.system import disk
+from s32s.system import atomic
 from s32s.system.rate_limit import bytes_a_second
 
 NAME = "s32s.toml"
@@ -330,7 +330,7 @@ def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
         path.parent.mkdir(parents=True, exist_ok=True)
         # An existing file keeps its bits: an administrator has chosen them.
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-        disk.write_atomic(path, tomlkit.dumps(document).encode(), mode=mode)
+        atomic.write_atomic(path, tomlkit.dumps(document).encode(), mode=mode)
     except OSError as exc:
         raise ConfigError(f"{path} cannot be written: {exc.strerror}") from exc
     return settings

@@ -24,7 +24,7 @@ from s32s.config.maps import Role
 from s32s.config.settings import Settings, duration_s
 from s32s.core import paths
 from s32s.core.errors import ConfigError, S32sError, UsageError
-from s32s.system import disk
+from s32s.system import atomic
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 _MINUTE = 60
@@ -176,7 +176,7 @@ def install(service: Service, *, root: Path | None = None) -> list[str]:
         for name, text in texts.items():
             if before[name] != text:
                 directory.mkdir(parents=True, exist_ok=True)
-                disk.write_atomic(directory / name, text.encode())
+                atomic.write_atomic(directory / name, text.encode())
                 done.append(f"wrote {directory / name}")
     except OSError as exc:
         raise UsageError(f"{exc.filename or directory} cannot be written: {exc.strerror}") from exc
@@ -438,4 +438,4 @@ def _put_back(file: Path, text: str | None) -> None:
     if text is None:
         file.unlink(missing_ok=True)
     else:
-        disk.write_atomic(file, text.encode())
+        atomic.write_atomic(file, text.encode())

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from s32s.system import disk
+from s32s.system import atomic
 
 #: No moment that a mark names is later: the year 5138.
 _LATEST_S = 1e11
@@ -74,4 +74,4 @@ def read_id(file: Path) -> str | None:
 def save_id(file: Path, identity: str) -> None:
     """Write the id; a failure is not an error, as the database has it, too."""
     with contextlib.suppress(OSError):
-        disk.write_atomic(file, f"{identity}\n".encode(), mode=0o600)
+        atomic.write_atomic(file, f"{identity}\n".encode(), mode=0o600)

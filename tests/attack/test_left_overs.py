@@ -15,7 +15,7 @@ from support.trees import fixed, make_tree, snapshot
 
 from s32s.core import paths
 from s32s.stores.local import outer
-from s32s.system import disk
+from s32s.system import directories, locks
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other users and chattr need root")
@@ -119,7 +119,7 @@ def test_a_directory_that_takes_the_place_of_staging_at_once_is_noticed(tmp_path
     made = outer.Outer(fd, "site", shown="/srv/site")
     precious = tmp_path / "precious"
     make_tree(precious, {"tree/f": b"precious"})
-    inside = disk.open_below(fd, "precious")
+    inside = directories.open_below(fd, "precious")
     try:
         with pytest.raises(outer.Refused, match="was replaced by another directory"):
             outer._mark(inside, made.name, shown="/srv/site")
@@ -127,7 +127,7 @@ def test_a_directory_that_takes_the_place_of_staging_at_once_is_noticed(tmp_path
             (tmp_path / "his").mkdir()
             os.chown(tmp_path / "his", NOBODY, NOBODY)
             with (
-                disk.directory(fd, "his") as his,
+                directories.directory(fd, "his") as his,
                 pytest.raises(outer.Refused, match="was replaced by another directory"),
             ):
                 outer._mark(his, made.name, shown="/srv/site")
@@ -227,7 +227,7 @@ def test_one_run_a_target_whichever_way_it_is_changed(ready: Loop, apply: str, h
     if held == "in-place":
         fds.append(os.open(ready.target.parent, os.O_RDONLY))
     name = outer.lock_name(ready.target.name)
-    locks = [disk.lock(fd, name, what="x", holder={"pid": "17"}) for fd in fds]
+    locks = [locks.lock(fd, name, what="x", holder={"pid": "17"}) for fd in fds]
     for lock in locks:
         lock.__enter__()
     try:

@@ -11,7 +11,7 @@ from support.local import Run
 from support.machine import Loop
 from support.trees import snapshot
 
-from s32s.system import disk
+from s32s.system import file_bytes
 
 MIB = 1024 * 1024
 
@@ -33,7 +33,7 @@ def on_disk(path: Path) -> int:
 def read(path: Path) -> bytes:
     """Its content, as a master reads it."""
     with path.open("rb", buffering=0) as file:
-        return b"".join(disk.read_chunks(file.fileno()))
+        return b"".join(file_bytes.read_chunks(file.fileno()))
 
 
 def test_holes_travel(loop: Loop) -> None:
@@ -83,7 +83,7 @@ def test_pieces_of_any_size_make_the_same_file(tmp_path: Path, seed: int) -> Non
     at = 0
     while at < len(data):
         piece = data[at : at + rng.choice([1, 1000, 4096, 65_536, 100_000])]
-        disk.write_sparsely(fd, memoryview(piece), at)
+        file_bytes.write_sparsely(fd, memoryview(piece), at)
         at += len(piece)
     os.ftruncate(fd, at)
     os.close(fd)
@@ -100,7 +100,7 @@ def test_a_hole_is_not_read(tmp_path: Path) -> None:
 
     before = asked()
     with name.open("rb", buffering=0) as file:
-        size = sum(map(len, disk.read_chunks(file.fileno())))
+        size = sum(map(len, file_bytes.read_chunks(file.fileno())))
 
     assert size == 1024 * MIB
     assert asked() - before < 2 * MIB

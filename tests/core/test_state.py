@@ -24,7 +24,7 @@ from s32s.agent.state import CachedMaps, State
 from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError, Locked
 from s32s.stores.local.stat_cache import CachedHash, StatCache
-from s32s.system.disk import digest
+from s32s.system.locks import digest
 
 SECOND_NS = 1_000_000_000
 NOW_NS = 1_700_000_000 * SECOND_NS

@@ -11,7 +11,7 @@ from support.machine import Loop, make_loop
 from support.servers import S3Server, make_bucket
 from support.trees import deep, make_tree, snapshot
 
-from s32s.system import disk
+from s32s.system import directories
 
 YEAR_S = 31_556_952
 
@@ -106,8 +106,8 @@ def test_a_source_that_is_too_deep_is_refused_by_name(ready: Loop, depth: int) -
 
     ended = ready.push()
 
-    source = disk.open_dir(str(ready.source))
-    disk.remove_tree(source, "deep")  # which shutil.rmtree cannot
+    source = directories.open_dir(str(ready.source))
+    directories.remove_tree(source, "deep")  # which shutil.rmtree cannot
     os.close(source)
     assert_failed(ended, 1, says="more than 128 directories deep")
     assert len(ended.err) < 30_000

@@ -66,7 +66,7 @@ def move(machine: Machine, loop: Loop, url: str) -> None:
     for file in (machine.root / "cache").glob("maps-*.json"):
         facts = json.loads(file.read_bytes())
         facts["source"] = facts["source"].replace(machine.endpoint_url, url)
-        from s32s.system.disk import digest
+        from s32s.system.locks import digest
 
         (file.parent / f"maps-{digest(facts['source'])}.json").write_text(json.dumps(facts))
 

@@ -20,7 +20,7 @@ ROOMS = {
     "rich": {"frontends/render/text.py"},
     "prompt_toolkit": {"frontends/menu/app.py", "frontends/menu/prompts.py"},
     "tomlkit": {"config/settings.py"},
-    "ctypes": {"system/disk.py"},
+    "ctypes": {"system/atomic.py", "system/file_bytes.py", "system/libc.py"},
     "sqlite3": {"agent/database.py", "agent/state.py"},
     "zstandard": {"format/manifest.py"},
     "moto": {"frontends/demo.py"},

@@ -16,7 +16,7 @@ from s32s.core.tree import Tree, make
 from s32s.stores.base import Policy, Snapshot
 from s32s.stores.local.stat_cache import StatCache, stamp
 from s32s.stores.local.store import LocalStore
-from s32s.system import disk
+from s32s.system import atomic
 
 OLD_NS = 1_700_000_000_000_000_000
 PATIENT, LAST, COPY = Policy(True, True), Policy(True, False), Policy(False, True)
@@ -74,7 +74,7 @@ class Run:
             if act := (moments or {}).get(moment):
                 act(self.root)
 
-        real = disk.sync_filesystem
+        real = atomic.sync_filesystem
 
         def synced(fd: int) -> None:
             real(fd)
@@ -91,7 +91,7 @@ class Run:
                 meanwhile("downloads")
                 with patch.context() if patch else contextlib.nullcontext() as tap:
                     if tap:
-                        tap.setattr(disk, "sync_filesystem", synced)
+                        tap.setattr(atomic, "sync_filesystem", synced)
                     published = change.publish()
                 meanwhile("exchanged")
                 change.sweep()

@@ -18,7 +18,7 @@ from s32s.core.errors import EntryFailed, S32sError, UsageError
 from s32s.core.events import Emit, EntryFinished, Event
 from s32s.core.item import Item
 from s32s.frontends.render.plans import shown, telling
-from s32s.system import disk
+from s32s.system import atomic
 
 NAMES = ("new.txt", "modified.txt", "deleted.txt", "unchanged.txt", "success.txt", "error.txt")
 #: What the files say, by name, and how they looked then: a run that ends the same need not write them again.
@@ -104,7 +104,7 @@ def _replace(file: Path, data: bytes) -> None:
     with contextlib.suppress(OSError):
         if file.stat().st_size == len(data) and file.read_bytes() == data:
             return
-    disk.write_atomic(file, data)
+    atomic.write_atomic(file, data)
 
 
 def _same_as(report: Report) -> str:

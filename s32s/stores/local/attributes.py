@@ -14,7 +14,7 @@ import stat
 
 from s32s.core import paths
 from s32s.stores.local.walk import DirectoryListing
-from s32s.system import disk
+from s32s.system import directories
 
 _DEFAULT_ACL = "system.posix_acl_default"
 _ACLS = frozenset(["system.posix_acl_access", _DEFAULT_ACL])
@@ -63,7 +63,7 @@ class Likeness:
             OSError: an ACL cannot be kept.
         """
         try:
-            fd = disk.open_below(self._old, path) if self._old >= 0 else -1
+            fd = directories.open_below(self._old, path) if self._old >= 0 else -1
         except OSError:  # there is none, or it is not a directory
             fd = -1
         if fd < 0:
@@ -99,7 +99,7 @@ class Likeness:
         if self._opened[1] < 0 or self._opened[0] != directory:
             self.close()
             with contextlib.suppress(OSError):
-                self._opened = directory, disk.open_below(self._old, directory)
+                self._opened = directory, directories.open_below(self._old, directory)
         if self._opened[1] >= 0:
             copy(
                 f"/proc/self/fd/{self._opened[1]}/{name}",

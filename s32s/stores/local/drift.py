@@ -15,7 +15,7 @@ from s32s.stores.local.source import walk_source
 from s32s.stores.local.stat_cache import CTIME, CachedHash, StatCache
 from s32s.stores.local.target import walk_target
 from s32s.stores.local.walk import DirectoryListing
-from s32s.system import disk
+from s32s.system import directories
 
 
 def of_source(root: str, cache: StatCache, pushed: Tree | None, rules: Rules) -> int | None:
@@ -56,7 +56,7 @@ def of_target(root: str, cache: StatCache, followed: Tree | None, rules: Rules) 
 def _listed(root: str, walk: Callable[[int], DirectoryListing]) -> DirectoryListing | None:
     """What a directory holds; None where it cannot be read, so that all of it has drifted."""
     try:
-        fd = disk.open_dir(root)
+        fd = directories.open_dir(root)
         try:
             return walk(fd)
         finally:

@@ -21,7 +21,7 @@ from s32s.stores.local.handle import Stage, TargetHandle
 from s32s.stores.local.staging import DIR_MODE, Staging, staged
 from s32s.stores.local.stat_cache import CTIME, stamp
 from s32s.stores.local.walk import DirectoryListing
-from s32s.system import disk
+from s32s.system import atomic, directories
 
 
 def change(plan: Plan, opened: TargetHandle) -> contextlib.AbstractContextManager[Transaction]:
@@ -46,7 +46,7 @@ class _InPlace(Staging):
         """Rename each staged file over its old one, but for what somebody has changed meanwhile; see `meanwhile.py`."""
         root = self.opened.parent
         self.stamp_brought()
-        disk.sync_filesystem(self.tree)
+        atomic.sync_filesystem(self.tree)
         self.now, moved = self.look_again()
         stays = {self.now.paths[row] for row in moved.rows}
         modes = self.dir_modes(self.now)
@@ -62,7 +62,7 @@ class _InPlace(Staging):
                 continue
             directory, _, name = path.rpartition("/")
             self._ensure_dir(root, directory, made)
-            with disk.directory(root, directory) as parent:
+            with directories.directory(root, directory) as parent:
                 if put.old is not None and put.old.kind is Kind.DIR:
                     self._remove_planned(root, path)
                 elif not self._is_planned(put) and not self._is_as_seen(parent, path):
@@ -73,7 +73,7 @@ class _InPlace(Staging):
                     self._note(parent, path)
         named = [put.item.path for put in self.plan.puts if put.item.kind is Kind.DIR]
         for path in sorted({*made, *named}, key=len, reverse=True):
-            with disk.directory(root, path) as fd:
+            with directories.directory(root, path) as fd:
                 special = stat.S_IMODE(os.fstat(fd).st_mode) & ~0o777
                 os.fchmod(fd, modes.get(path, DIR_MODE) | special)
         self.stage = Stage.PUBLISHED
@@ -83,13 +83,13 @@ class _InPlace(Staging):
         """Delete what the source no longer has, deepest first."""
         root = self.opened.parent
         self._delete(root, self.plan.extras)
-        disk.sync_filesystem(root)
+        atomic.sync_filesystem(root)
 
     def _delete(self, root: int, extras: Sequence[Item]) -> None:
         for item in reversed(extras):
             directory, _, name = item.path.rpartition("/")
             try:
-                with disk.directory(root, directory) as parent:
+                with directories.directory(root, directory) as parent:
                     if item.kind is Kind.DIR:
                         os.rmdir(name, dir_fd=parent)
                     else:
@@ -108,7 +108,7 @@ class _InPlace(Staging):
         below = [item for item in self.plan.extras if item.path.startswith(path + "/")]
         self._delete(root, below)
         directory, _, name = path.rpartition("/")
-        with disk.directory(root, directory) as parent, contextlib.suppress(FileNotFoundError):
+        with directories.directory(root, directory) as parent, contextlib.suppress(FileNotFoundError):
             try:
                 os.rmdir(name, dir_fd=parent)
             except OSError as exc:
@@ -145,7 +145,7 @@ class _InPlace(Staging):
         for above in reversed(list(paths.ancestors(path))):
             if self._may_replace(above):
                 directory, _, name = above.rpartition("/")
-                with disk.directory(root, directory) as parent:
+                with directories.directory(root, directory) as parent:
                     status = None
                     with contextlib.suppress(FileNotFoundError):
                         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -157,7 +157,7 @@ class _InPlace(Staging):
             return
         directory, _, name = path.rpartition("/")
         self._ensure_dir(root, directory, made)
-        with disk.directory(root, directory) as parent:
+        with directories.directory(root, directory) as parent:
             try:
                 status = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):

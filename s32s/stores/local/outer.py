@@ -19,7 +19,8 @@ from typing import Final
 
 from s32s.core import paths
 from s32s.core.errors import Refused
-from s32s.system import disk
+from s32s.system import directories, locks
+from s32s.system.file_bytes import NEW_FILE
 
 #: What lies in it: the new tree, which an exchange makes the old one, and what a probe of the exchange makes.
 TREE: Final = "tree"
@@ -36,7 +37,7 @@ def ours(name: str) -> tuple[str, str]:
 
 def lock_name(name: str) -> str:
     """The lock file of a target."""
-    return f"{paths.LOCK_PREFIX}{disk.digest(name)}"
+    return f"{paths.LOCK_PREFIX}{locks.digest(name)}"
 
 
 class Outer:
@@ -64,7 +65,7 @@ class Outer:
                     hint="new files are made beside the target, so the user that runs s32s must be able to write there",
                 ) from exc
             raise
-        self.fd = disk.open_below(parent, self.name)
+        self.fd = directories.open_below(parent, self.name)
         try:
             _mark(self.fd, self.name, shown=shown)
         except BaseException:
@@ -128,7 +129,7 @@ def left_over(path: str, exc: OSError) -> str:
 def _remove_ours(parent: int, name: str) -> bool:
     """Remove a directory if it is certainly one of ours; tell whether it was."""
     try:
-        fd = disk.open_below(parent, name)
+        fd = directories.open_below(parent, name)
     except OSError as exc:
         if exc.errno in (errno.ENOTDIR, errno.ELOOP, errno.EACCES):
             return False
@@ -150,7 +151,7 @@ def _mark(fd: int, name: str, *, shown: str) -> None:
         Refused: somebody has put another one under its name meanwhile.
     """
     is_empty = not os.listdir(fd)
-    mark = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=fd)
+    mark = os.open(name, NEW_FILE, 0o600, dir_fd=fd)
     try:
         # Not our own id: a file system may give all that we make to another user (NFS, FAT).
         is_ours = os.fstat(mark).st_uid == os.fstat(fd).st_uid
@@ -185,10 +186,10 @@ def _empty(fd: int, name: str) -> None:
     """Empty one of ours. The mark goes last, so that what a kill leaves behind is still known, or empty."""
     for child in (*PROBES, TREE, name):
         try:
-            disk.remove_tree(fd, child)
+            directories.remove_tree(fd, child)
         except FileNotFoundError:
             continue
 
 
 def _prefix(name: str) -> str:
-    return f"{paths.STAGING_PREFIX}{disk.digest(name)}-"
+    return f"{paths.STAGING_PREFIX}{locks.digest(name)}-"

@@ -27,7 +27,7 @@ from s32s.stores.base import Look, Progress, Published, Reading, Snapshot, Store
 from s32s.stores.local import walk
 from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable, stamp
 from s32s.stores.local.walk import DirectoryListing, LocalSnapshot
-from s32s.system import disk
+from s32s.system import directories, file_bytes
 from s32s.system.concurrency import for_each
 
 _KINDS = {
@@ -227,7 +227,7 @@ class FileBody:
             if not stat.S_ISREG(before.st_mode):
                 raise SourceChanged(f"{paths.quote(path)} is not a file any more")
             sha256 = hashlib.sha256()
-            for chunk in disk.read_chunks(fd):
+            for chunk in file_bytes.read_chunks(fd):
                 sha256.update(chunk)
                 yield chunk
             seen_ns = time.time_ns()
@@ -276,7 +276,7 @@ def open_source(
         Refused: it is not there, or cannot be read.
     """
     try:
-        fd = disk.open_dir(root)
+        fd = directories.open_dir(root)
     except FileNotFoundError as exc:
         raise Refused(
             f"the source directory {paths.escape(root)} does not exist",

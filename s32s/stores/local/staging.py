@@ -29,7 +29,7 @@ from s32s.stores.local.meanwhile import Moved
 from s32s.stores.local.outer import TREE, Outer
 from s32s.stores.local.stat_cache import stamp
 from s32s.stores.local.walk import DirectoryListing, open_file
-from s32s.system import disk
+from s32s.system import directories, file_bytes
 
 #: What new files and directories get where nobody recorded a mode: readable, as a web server needs it. A umask does
 #: not count, since a service's own umask says nothing of the files it delivers.
@@ -40,7 +40,6 @@ _SPARE = 16 * 1024 * 1024
 #: Of a large file, so many bytes at a time are sent to the disk while the rest is still on its way here.
 _WRITE_BACK = 8 * 1024 * 1024
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _Kind = TypeVar("_Kind", bound="Staging")
 
 
@@ -100,7 +99,7 @@ class Staging:
         self.outer = Outer(self.opened.parent, self.opened.name, shown=self.shown)
         self.outer_fd = self.outer.fd
         os.mkdir(TREE, 0o700, dir_fd=self.outer_fd)
-        self.tree = disk.open_below(self.outer_fd, TREE)
+        self.tree = directories.open_below(self.outer_fd, TREE)
         self.likeness = Likeness(self.old, self.tree, self.opened.found)
         self.likeness.dress("")
         self.fill()
@@ -208,16 +207,16 @@ class Staging:
         size = on_its_way = 0
         ends_in_hole = False
         # One step from the staging root: nobody but us can plant a link in there.
-        fd = os.open(announced.path, _NEW_FILE, self._mode(announced), dir_fd=self.tree)
+        fd = os.open(announced.path, file_bytes.NEW_FILE, self._mode(announced), dir_fd=self.tree)
         try:
             for chunk in body.chunks():
                 size += len(chunk)
                 if size > announced.size:
                     break
                 sha256.update(chunk)
-                ends_in_hole = disk.write_sparsely(fd, chunk, size - len(chunk))
+                ends_in_hole = file_bytes.write_sparsely(fd, chunk, size - len(chunk))
                 if size - on_its_way >= _WRITE_BACK:
-                    disk.begin_writing_back(fd, on_its_way, size - on_its_way)
+                    file_bytes.begin_writing_back(fd, on_its_way, size - on_its_way)
                     on_its_way = size
                 progress(len(chunk))
             if ends_in_hole:
@@ -244,12 +243,12 @@ class Staging:
         except OSError:
             return False
         item = put.item._replace(sha256=put.item.sha256 or old.sha256)
-        fd = os.open(item.path, _NEW_FILE, 0o600, dir_fd=self.tree)
+        fd = os.open(item.path, file_bytes.NEW_FILE, 0o600, dir_fd=self.tree)
         try:
-            if not disk.reflink(source, fd):
+            if not file_bytes.reflink(source, fd):
                 size = 0
-                for chunk in disk.read_chunks(source):
-                    disk.write_sparsely(fd, chunk, size)
+                for chunk in file_bytes.read_chunks(source):
+                    file_bytes.write_sparsely(fd, chunk, size)
                     size += len(chunk)
                 os.ftruncate(fd, size)
             if not found.is_as_found(row, os.fstat(source)):

@@ -28,7 +28,7 @@ from s32s.stores.local.outer import PROBES, TREE, Outer, left_over
 from s32s.stores.local.staging import DIR_MODE, Staging, staged
 from s32s.stores.local.stat_cache import CTIME, inode_of
 from s32s.stores.local.walk import DirectoryListing
-from s32s.system import disk
+from s32s.system import atomic, directories
 
 
 def change(plan: Plan, opened: TargetHandle) -> contextlib.AbstractContextManager[Transaction]:
@@ -48,7 +48,7 @@ def probe(parent: int, name: str, *, shown: str, hint: str) -> None:
         try:
             os.mkdir(a, dir_fd=outer.fd)
             os.mkdir(b, dir_fd=outer.fd)
-            disk.exchange(outer.fd, a, outer.fd, b)
+            atomic.exchange(outer.fd, a, outer.fd, b)
         finally:
             outer.remove()
     except OSError as exc:
@@ -70,7 +70,7 @@ class _Swap(Staging):
 
     def open_old(self) -> int:
         try:
-            return disk.open_below(self.opened.parent, self.opened.name)
+            return directories.open_below(self.opened.parent, self.opened.name)
         except FileNotFoundError:
             return -1
 
@@ -171,9 +171,9 @@ class _Swap(Staging):
             os.chmod(path, modes.get(path, DIR_MODE) | self.likeness.special(path), dir_fd=self.tree)
         old = self.old_status
         os.fchmod(self.tree, stat.S_IMODE(os.fstat(self.old).st_mode) if old else DIR_MODE)
-        disk.sync_filesystem(self.tree)
+        atomic.sync_filesystem(self.tree)
         if old is None:
-            disk.rename_new(self.outer_fd, TREE, parent, name)
+            atomic.rename_new(self.outer_fd, TREE, parent, name)
         else:
             # A link or another directory under the name would be exchanged as gladly, so look once more.
             now = os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -181,11 +181,11 @@ class _Swap(Staging):
                 raise EntryFailed(
                     f"{paths.escape(self.shown)} was replaced by somebody else during the run; nothing was changed"
                 )
-            disk.exchange(self.outer_fd, TREE, parent, name)
+            atomic.exchange(self.outer_fd, TREE, parent, name)
             # Between that look and the exchange somebody may have been quicker; what came out would be deleted.
             came_out = os.stat(TREE, dir_fd=self.outer_fd, follow_symlinks=False)
             if not os.path.samestat(came_out, old):
-                disk.exchange(self.outer_fd, TREE, parent, name)
+                atomic.exchange(self.outer_fd, TREE, parent, name)
                 raise EntryFailed(
                     f"{paths.escape(self.shown)} was replaced by somebody else during the run, and is left to them"
                 )
@@ -204,7 +204,7 @@ class _Swap(Staging):
             self._leave(exc)
         else:
             try:
-                disk.remove_tree(self.outer_fd, TREE)
+                directories.remove_tree(self.outer_fd, TREE)
             except OSError as exc:
                 self.opened.warn(f"{paths.escape(self.shown)} is up to date, but {left_over(self._left(), exc)}")
         self.opened.record.kept = self.now
@@ -274,7 +274,7 @@ class _Swap(Staging):
 
     def _open_left(self, directory: str) -> int:
         try:
-            return disk.open_below(self.old, directory)
+            return directories.open_below(self.old, directory)
         except OSError:  # somebody has removed it, or moved it away
             return -1
 
@@ -303,7 +303,10 @@ class _Swap(Staging):
                 continue
             directory, _, name = path.rpartition("/")
             self._ensure_live(directory)
-            with disk.directory(self.old, directory) as source, disk.directory(self.tree, directory) as target:
+            with (
+                directories.directory(self.old, directory) as source,
+                directories.directory(self.tree, directory) as target,
+            ):
                 try:
                     os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
                 except IsADirectoryError:
@@ -317,7 +320,7 @@ class _Swap(Staging):
             return
         directory, _, name = path.rpartition("/")
         self._ensure_live(directory)
-        with disk.directory(self.tree, directory) as above, contextlib.suppress(FileExistsError):
+        with directories.directory(self.tree, directory) as above, contextlib.suppress(FileExistsError):
             os.mkdir(name, DIR_MODE, dir_fd=above)
 
     def _left(self) -> str:

@@ -26,7 +26,7 @@ from s32s.stores.local import in_place, outer, swap, walk
 from s32s.stores.local.handle import ChangeRecord, Salvage, TargetHandle
 from s32s.stores.local.stat_cache import MTIME, RACY_CTIME_NS, CachedHash, StatCache, is_past
 from s32s.stores.local.walk import DirectoryListing, LocalSnapshot
-from s32s.system import disk, mounts
+from s32s.system import directories, locks, mounts
 from s32s.system.concurrency import for_each
 
 
@@ -209,7 +209,7 @@ class LocalTarget:
         if self._in_place:
             return os.dup(self._parent)
         try:
-            return disk.open_below(self._parent, self._name)
+            return directories.open_below(self._parent, self._name)
         except FileNotFoundError:
             return None
         except OSError as exc:
@@ -286,13 +286,13 @@ def walk_target(fd: int, name: str) -> DirectoryListing:
 
 
 def _lock(parent: int, root: str, name: str, held: contextlib.ExitStack) -> None:
-    held.enter_context(disk.lock(parent, outer.lock_name(name), what=root, holder=disk.holder()))
+    held.enter_context(locks.lock(parent, outer.lock_name(name), what=root, holder=locks.holder()))
 
 
 def _lock_beside(root: str, name: str, held: contextlib.ExitStack) -> None:
     """Take the lock in the parent of a target that is changed in place, where that can be written."""
     try:
-        parent = disk.open_dir(root.rpartition("/")[0] or "/")
+        parent = directories.open_dir(root.rpartition("/")[0] or "/")
     except OSError:
         return
     held.callback(os.close, parent)
@@ -305,7 +305,7 @@ def _lock_beside(root: str, name: str, held: contextlib.ExitStack) -> None:
 
 def _open_base(path: str) -> int:
     try:
-        fd = disk.open_dir(path)
+        fd = directories.open_dir(path)
     except FileNotFoundError as exc:
         raise Refused(
             f"the directory {paths.escape(path)} does not exist", hint=f"create it: mkdir -p {paths.escape(path)}"
@@ -315,7 +315,7 @@ def _open_base(path: str) -> int:
     except OSError as exc:
         raise Refused(f"{paths.escape(path)} cannot be opened: {exc.strerror}") from exc
     try:
-        disk.check_ancestors(path)
+        directories.check_ancestors(path)
     except BaseException:
         os.close(fd)
         raise

@@ -34,7 +34,7 @@ from s32s.stores.local.stat_cache import (
     inode_of,
     stamp,
 )
-from s32s.system import disk
+from s32s.system import directories, file_bytes
 
 #: Files hashed at once: bound by cores and disks, not by round trips.
 HASHERS = 4
@@ -42,9 +42,6 @@ HASHERS = 4
 #: Characters of a path below which nothing more is looked at: 16 times what a system call takes at once (PATH_MAX).
 #: Each name costs its whole path, so that a few deep directories could otherwise fill the memory.
 _MOST_PATH = 65_536
-
-_OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class DirectoryEntry(NamedTuple):
@@ -205,7 +202,7 @@ def walk(
     """
     found = DirectoryListing()
     paths, modes, stamps = found.paths, found.modes, found.stamps
-    descent, prefix = disk.Descent(root), ""
+    descent, prefix = directories.Descent(root), ""
     left = [iter(sorted(os.listdir(root)))]  # at each level, the names that are still to be looked at
     try:
         while left:
@@ -248,11 +245,11 @@ def walk(
     return found.in_order()
 
 
-def _enter(descent: disk.Descent, name: str, path: str) -> list[str]:
+def _enter(descent: directories.Descent, name: str, path: str) -> list[str]:
     """Go down into a directory; return what it holds, in order."""
     if len(path) > _MOST_PATH:
         raise OSError(errno.ENAMETOOLONG, "it is nested too deeply")
-    fd = os.open(name, _OPEN_DIR, dir_fd=descent.fd)
+    fd = os.open(name, directories.OPEN_DIR, dir_fd=descent.fd)
     try:
         inside = sorted(os.listdir(fd))
     except OSError:
@@ -269,8 +266,8 @@ def open_file(root: int, path: str) -> int:
         OSError: it is gone, not readable, or no regular file any more.
     """
     above, _, name = path.rpartition("/")
-    with disk.directory(root, above) as parent:
-        return os.open(name, _OPEN_FILE, dir_fd=parent)
+    with directories.directory(root, above) as parent:
+        return os.open(name, file_bytes.OPEN_FILE, dir_fd=parent)
 
 
 def recall(listing: DirectoryListing, cache: StatCache) -> tuple[Columns, array[int]]:
@@ -311,7 +308,7 @@ def read_hashes(
             return None
         digest = hashlib.sha256()
         other = hashlib.md5(usedforsecurity=False) if md5 else None
-        for chunk in disk.read_chunks(fd):
+        for chunk in file_bytes.read_chunks(fd):
             digest.update(chunk)
             if other is not None:
                 other.update(chunk)

@@ -15,7 +15,7 @@ from support.trees import deep, fixed
 from s32s.core.errors import Locked, Refused
 from s32s.stores.local import walk
 from s32s.stores.local.stat_cache import MOST_NS
-from s32s.system import disk
+from s32s.system import directories, locks
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="chattr needs root")
 
@@ -46,7 +46,7 @@ def test_a_tree_of_any_depth_is_walked_and_removed(tmp_path: Path, opened: int, 
     (tmp_path / "top/z").write_text("after the deep ones")
 
     walked = walk.walk(opened)
-    disk.remove_tree(opened, "top")
+    directories.remove_tree(opened, "top")
 
     assert len(walked) == 2 + 3 * depth
     assert walked.paths == sorted(walked.paths)
@@ -60,7 +60,7 @@ def test_a_walk_ends_where_paths_would_fill_the_memory(tmp_path: Path, opened: i
     deep(tmp_path / "top", 300, name="n" * 250)
 
     walked = walk.walk(opened)
-    disk.remove_tree(opened, "top")
+    directories.remove_tree(opened, "top")
 
     ((path, error),) = walked.errors.items()
     assert len(path) > 65_536
@@ -70,7 +70,7 @@ def test_a_walk_ends_where_paths_would_fill_the_memory(tmp_path: Path, opened: i
 def test_a_descent_notices_that_a_directory_was_moved(tmp_path: Path, opened: int) -> None:
     """What ".." leads to must be what it was."""
     deep(tmp_path / "top", 40)
-    descent = disk.Descent(opened)
+    descent = directories.Descent(opened)
     for name in ["top", *["d"] * 40]:
         descent.enter(os.open(name, os.O_RDONLY, dir_fd=descent.fd))
     half = tmp_path / "top" / "/".join(["d"] * 5)
@@ -92,7 +92,7 @@ def test_what_cannot_be_removed_stays_and_all_the_rest_goes(tmp_path: Path, open
 
     with fixed(tmp_path / "top/b/fixed"):
         with pytest.raises(PermissionError) as caught:
-            disk.remove_tree(opened, "top")
+            directories.remove_tree(opened, "top")
 
         assert caught.value.filename == "top/b/fixed"
         assert sorted(path.name for path in tmp_path.rglob("*")) == ["b", "fixed", "top"]
@@ -105,7 +105,7 @@ def test_a_link_is_removed_and_not_followed(tmp_path: Path, opened: int) -> None
     (tmp_path / "top").mkdir()
     (tmp_path / "top/link").symlink_to(tmp_path / "kept")
 
-    disk.remove_tree(opened, "top")
+    directories.remove_tree(opened, "top")
 
     assert (tmp_path / "kept/precious").read_text() == "p"
     assert os.listdir(tmp_path) == ["kept"]
@@ -120,7 +120,7 @@ def test_a_mount_inside_is_left_alone(tmp_path: Path, opened: int) -> None:
     try:
         (tmp_path / "top/m/precious").write_text("p")
         with pytest.raises(OSError, match=r"something is mounted on it: 'top/m'"):
-            disk.remove_tree(opened, "top")
+            directories.remove_tree(opened, "top")
         assert (tmp_path / "top/m/precious").read_text() == "p"
         assert os.listdir(tmp_path / "top") == ["m"]
     finally:
@@ -144,7 +144,7 @@ def test_what_stands_where_a_lock_belongs_is_named(tmp_path: Path, opened: int, 
             (tmp_path / "other").write_text("precious")
             path.hardlink_to(tmp_path / "other")
 
-    with pytest.raises(Refused) as caught, disk.lock(opened, "lock", what="/srv/site", holder={}):
+    with pytest.raises(Refused) as caught, locks.lock(opened, "lock", what="/srv/site", holder={}):
         pass
 
     assert str(path) in str(caught.value)
@@ -155,9 +155,9 @@ def test_what_stands_where_a_lock_belongs_is_named(tmp_path: Path, opened: int, 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path, opened: int) -> None:
     """The second one learns who holds it, and its file is gone with it."""
     with (
-        disk.lock(opened, "lock", what="/srv/site", holder={"pid": "17"}),
+        locks.lock(opened, "lock", what="/srv/site", holder={"pid": "17"}),
         pytest.raises(Locked, match="pid 17"),
-        disk.lock(opened, "lock", what="/srv/site", holder={}),
+        locks.lock(opened, "lock", what="/srv/site", holder={}),
     ):
         pass
     assert os.listdir(tmp_path) == []

@@ -1,0 +1,22 @@
+"""The C library, for the few system calls that Python does not have."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import NoReturn
+
+
+def load() -> ctypes.CDLL:
+    """The C library of this process."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def raise_errno(call: str) -> NoReturn:
+    """Raise what the last call has left in errno.
+
+    Raises:
+        OSError: always.
+    """
+    code = ctypes.get_errno()
+    raise OSError(code, f"{call}: {os.strerror(code)}")
