@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from s32s.core import plan as planner
 from s32s.core.plan import Joined, Plan, Unchanged
@@ -52,8 +53,7 @@ class Checkpoint:
         return hashlib.sha256(json.dumps([self.asked, self.source, self.target]).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoints:
+class Checkpoints(NamedTuple):
     """Where they are kept, by a name for the pair of places; the default keeps none."""
 
     load: Callable[[str], Checkpoint | None] = lambda name: None

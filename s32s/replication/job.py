@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from s32s.core import events
 from s32s.core.errors import Interrupted
@@ -16,8 +17,7 @@ from s32s.replication.checkpoints import Checkpoints
 from s32s.stores.base import Position, Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One source that a target is to be made equal to.
 
     Attributes:
@@ -75,8 +75,7 @@ class RunContext:
             raise Interrupted(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a job went.
 
     Attributes:

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from s32s.backends.base import Backend, Chunk, PutResult
@@ -65,8 +66,7 @@ S = TypeVar("S", bound=Snapshot)
 S_co = TypeVar("S_co", bound=Snapshot, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Look(Generic[S_co]):
+class Look(NamedTuple, Generic[S_co]):
     """A first look at a store.
 
     Attributes:
@@ -86,8 +86,7 @@ class Look(Generic[S_co]):
     is_listed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StoreCapabilities:
+class StoreCapabilities(NamedTuple):
     """What a store can hold as a target.
 
     Attributes:
@@ -106,8 +105,7 @@ class StoreCapabilities:
     times: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What a transaction does about changes that others make in its place meanwhile.
 
     Attributes:
@@ -160,8 +158,7 @@ class Reading(NamedTuple):
     width: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """What a target holds after a transaction.
 
     Attributes:
@@ -169,7 +166,7 @@ class Published:
     """
 
     position: Position = NOWHERE
-    etags: Mapping[str, str | None] = field(default_factory=dict)
+    etags: Mapping[str, str | None] = MappingProxyType({})
 
 
 class Source(Protocol[S]):

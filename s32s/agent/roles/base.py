@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from s32s.agent.results import Result
 from s32s.agent.state import State
@@ -68,8 +69,7 @@ class Options:
         return Limits(settings.max_delete, force=self.force_delete)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One entry to be done.
 
     Attributes:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from s32s.core import guards, paths
 from s32s.core.errors import Refused
 
 
-@dataclass(frozen=True, slots=True)
-class TargetRules:
+class TargetRules(NamedTuple):
     """Where a slave may write, and what it must never replace.
 
     Attributes:

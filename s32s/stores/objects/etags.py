@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
 from s32s.backends.base import Backend
 from s32s.core import compare, tree
@@ -22,8 +22,7 @@ from s32s.system.concurrency import for_each
 S = TypeVar("S", bound=Snapshot)
 
 
-@dataclass(frozen=True, slots=True)
-class CopyCache:
+class CopyCache(NamedTuple):
     """Where is kept which copy belongs to which original, by path: the ETags of both, where they differ."""
 
     load: Callable[[], Mapping[str, tuple[str, str]]] = dict

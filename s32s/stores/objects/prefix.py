@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from s32s.backends.base import Backend
@@ -37,8 +36,7 @@ from s32s.stores.objects.listing import differences, listed_tree
 _MOST_MANIFESTS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestCache:
+class ManifestCache(NamedTuple):
     """Where manifests are kept between runs."""
 
     load: Callable[[str, str], bytes | None] = lambda source, sha256: None

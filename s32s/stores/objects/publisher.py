@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from s32s.backends.base import CREATE, Backend, Replace
 from s32s.core import paths
@@ -29,8 +29,7 @@ _SETTLE_S = 0.5
 _MANIFESTS = f"{paths.RESERVED}/manifest-"
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
+class Writer(NamedTuple):
     """Who pushes.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from s32s.core import paths
 from s32s.core.errors import NotFound, Refused, SourceChanged
@@ -16,8 +17,7 @@ from s32s.stores.objects.prefix import FoundHead, Prefix
 from s32s.system.concurrency import Future
 
 
-@dataclass(frozen=True, slots=True)
-class Follower:
+class Follower(NamedTuple):
     """What this machine knows of a prefix that it follows.
 
     Attributes:

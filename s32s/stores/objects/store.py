@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from s32s.backends.base import Backend
@@ -73,7 +73,7 @@ class ObjectStore:
     @contextlib.contextmanager
     def open_source(self, *, target: StoreCapabilities, again: bool) -> Iterator[ObjectSource]:
         """See `Store`. What a comparison that goes on meanwhile finds comes before every other trouble."""
-        follower = replace(self.follower, compares=self.follower.compares or again)
+        follower = self.follower._replace(compares=self.follower.compares or again)
         source = ObjectSource(self._prefix(on_disk=target.is_directory), follower, has_manifest=self.has_manifest)
         try:
             yield source
