@@ -32,6 +32,12 @@ class Update:
     changed: tuple[str, ...]
     gone: tuple[str, ...]
 
+    @property
+    def differences(self) -> list[tuple[str, str, str]]:
+        """Sign, word and name of each entry that is another one now."""
+        kinds = (("+", "new", self.new), ("~", "changed", self.changed), ("-", "gone", self.gone))
+        return [(sign, word, name) for sign, word, names in kinds for name in names]
+
 
 def load(source: S3Path, state: State, engine: S3Service) -> MapSet:
     """The cached maps of `source`; fetched when there are none.

@@ -20,8 +20,8 @@ from s32s.config.maps import Entry, MapSet, Role
 from s32s.core import events, paths
 from s32s.core.errors import Declined, EntryFailed, Interrupted, Locked, OutOfTime, S32sError, UsageError
 from s32s.core.events import Emit
-from s32s.core.item import Kind
 from s32s.core.plan import Plan, Verb
+from s32s.core.summary import summary
 from s32s.core.text import closest
 from s32s.replication.checkpoints import Checkpoints
 from s32s.replication.job import Outcome, RunContext
@@ -274,7 +274,7 @@ def _amounts(finished: events.EntryFinished, last: Result | None) -> dict[str, A
     # Where the source stood still, whatever had to be done was drift at the destination.
     stood_still = last is not None and last.generation > 0 and last.generation == finished.generation
     return amounts | {
-        "files": sum(1 for put in plan.puts if put.needs_bytes),
+        "files": plan.bodies,
         "size": plan.size,
         "deletions": plan.deletions,
         "drift": len(plan.puts) + len(plan.extras) if stood_still else 0,
@@ -285,39 +285,6 @@ def _status(error: S32sError | None) -> int:
     if isinstance(error, Interrupted) and not isinstance(error, OutOfTime):
         return INTERRUPTED
     return error.exit_status if error is not None else 0
-
-
-def summary(finished: events.EntryFinished) -> str:
-    """One line on how an entry went, without its name."""
-    plan = finished.plan
-    if finished.error is not None:
-        return str(finished.error)
-    if plan is None:
-        return ""
-    rejected = f", {len(plan.rejected):,} rejected" if plan.rejected else ""
-    if plan.is_empty:
-        text = "up to date" if not finished.changed else "manifest published"
-        return f"{text}, {files(plan)}{rejected}"
-    return f"{', '.join(counts(plan))}; {files(plan)}{rejected}"
-
-
-def files(plan: Plan) -> str:
-    """How many files and links take part."""
-    return f"{plan.source_files:,} file{'' if plan.source_files == 1 else 's'}"
-
-
-def counts(plan: Plan) -> list[str]:
-    """What a plan changes, as people count: files and links by kind of change, directories only where alone."""
-    kinds = {
-        "new": [put.item for put in plan.new],
-        "modified": [put.item for put in plan.modified],
-        "deleted": list(plan.extras),
-    }
-    numbers = {word: sum(item.kind is not Kind.DIR for item in items) for word, items in kinds.items()}
-    found = [f"{count:,} {word}" for word, count in numbers.items() if count]
-    return found or [
-        f"{len(items):,} director{'y' if len(items) == 1 else 'ies'} {word}" for word, items in kinds.items() if items
-    ]
 
 
 def _exclusive_place(entry: Entry, role: Role) -> str:

@@ -214,8 +214,13 @@ class Plan:
         return sum(1 for item in self.extras if item.kind is not Kind.DIR)
 
     @property
+    def bodies(self) -> int:
+        """How many files move."""
+        return sum(1 for put in self.puts if put.needs_bytes)
+
+    @property
     def size(self) -> int:
-        """Bytes whose bodies move."""
+        """How many bytes move."""
         return sum(put.item.size for put in self.puts if put.needs_bytes)
 
 

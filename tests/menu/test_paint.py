@@ -72,7 +72,7 @@ def test_a_text_fills_the_terminal(texts: list[str], size: tuple[int, int], top:
 @given(st.lists(NAMES, min_size=1, max_size=60, unique=True), SIZES, st.integers(0, 10**9))
 def test_a_run_fills_the_terminal(names: list[str], size: tuple[int, int], moved: int) -> None:
     """At every moment of it."""
-    running = Running(Verb.SYNC, {name: Progress(name) for name in names})
+    running = Running(Verb.SYNC, {name: Progress(name=name) for name in names})
     source = tree.make([Item("a", size=10**9, sha256="0" * 64)])
     made = plan.make(source, tree.make([]))
 

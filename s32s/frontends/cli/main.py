@@ -140,9 +140,8 @@ def _maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
     if options.json:
         _print_json({"event": "maps", "new": update.new, "changed": update.changed, "gone": update.gone})
         return 0
-    for sign, names in (("+", update.new), ("~", update.changed), ("-", update.gone)):
-        for name in names:
-            print(f"{sign} {escape(name)}")
+    for sign, _, name in update.differences:
+        print(f"{sign} {escape(name)}")
     print(f"{count(len(update.maps.entries), 'entry')} in {count(len(update.maps.files), 'map file')}")
     return 0
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from s32s.agent.catalog import Update
-from s32s.agent.runner import summary
 from s32s.agent.status import EntryState, EntryStatus
 from s32s.config.maps import Entry, Role
 from s32s.core import events
 from s32s.core.errors import ConfigError, Declined, Interrupted
 from s32s.core.paths import escape
 from s32s.core.plan import Plan, Verb
+from s32s.core.summary import summary
 from s32s.frontends.menu import model, views
 from s32s.frontends.menu.actions import Desk, asked_once, entry_facts
 from s32s.frontends.menu.background import Job
@@ -321,7 +321,7 @@ class Session:
         if self._job is not None:
             self._notice = "one thing after the other: something is still at work"
             return
-        running = Running(verb, {name: model.Progress(name) for name in names}, began_s=time.monotonic())
+        running = Running(verb, {name: model.Progress(name=name) for name in names}, began_s=time.monotonic())
         self._running = running
         self._view = View.RUN
 
@@ -416,12 +416,7 @@ class Session:
         update = job.result
         assert isinstance(update, Update)  # what `preview` returns
         lines = [""]
-        for sign, word, names in (
-            ("+", "new", update.new),
-            ("~", "changed", update.changed),
-            ("-", "gone", update.gone),
-        ):
-            lines += [f"  {sign} {word:<8} {escape(name)}" for name in names]
+        lines += [f"  {sign} {word:<8} {escape(name)}" for sign, word, name in update.differences]
         if len(lines) == 1 and update.source == self._desk.source:
             self._desk_take(update)
             self._notice = f"the maps have not changed: {count(len(update.maps.entries), 'entry')}"
@@ -470,21 +465,12 @@ class Session:
         self._start(lambda job: self._desk.command(name, on_line=on_line, stop=job.stop), ended, "")
 
     def _offer_options(self) -> None:
-        now = self._desk.settings.menu
-        self._offer(
-            "Options",
-            [
-                ("sort", f"order of the entries: {now.sort}"),
-                ("ask", f"ask before something is deleted or replaced: {'yes' if now.ask else 'no'}"),
-                ("details", f"show details below the list: {'yes' if now.details else 'no'}"),
-            ],
-            self._set_option,
-        )
+        self._offer("Options", model.options(self._desk.settings.menu), self._set_option)
 
     def _set_option(self, name: str) -> None:
         now = self._desk.settings.menu
-        orders = ["map", "name", "state"]
-        value = orders[(orders.index(now.sort) + 1) % 3] if name == "sort" else not getattr(now, name)
+        orders = model.ORDERS
+        value = orders[(orders.index(now.sort) + 1) % len(orders)] if name == "sort" else not getattr(now, name)
         cursor = self._choosing.cursor
         try:
             self._desk.set_option(name, value)

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from s32s.agent.status import EntryState
 from s32s.config.maps import Role
+from s32s.config.settings import MenuSettings
 from s32s.core import events
 from s32s.core.errors import Declined, Interrupted
 from s32s.core.plan import Plan, Verb
+from s32s.core.summary import Tally
 
 
 class View(enum.Enum):
@@ -123,15 +125,11 @@ class Choosing:
 
 
 @dataclass(slots=True)
-class Progress:
+class Progress(Tally):
     """One entry of a run."""
 
-    name: str
     phase: str = "waiting"
-    files: int = 0
-    files_of: int = 0
-    size: int = 0
-    size_of: int = 0
+    name: str = ""
     began_s: float | None = None
     outcome: str = ""
     failed: bool = False
@@ -172,25 +170,15 @@ class Running:
 
     def on_event(self, event: events.Event, now_s: float, outcome: str = "") -> None:
         """Take a fact in; `outcome` is the line that sums a finished entry up."""
-        entry = self.entries.setdefault(event.entry, Progress(event.entry))
+        entry = self.entries.setdefault(event.entry, Progress(name=event.entry))
+        entry.on_event(event)
         match event:
             case events.EntryStarted():
                 entry.phase = "starting"
-            case events.Phase():
-                entry.phase = event.what
-                if event.what == "moving files":
-                    entry.began_s = now_s
-            case events.Waiting():
-                entry.phase = event.text
+            case events.Phase() if event.what == "moving files":
+                entry.began_s = now_s
             case events.Planned():
                 self.plans[event.entry] = event.plan
-                entry.files = entry.size = 0
-                entry.files_of = sum(1 for put in event.plan.puts if put.needs_bytes)
-                entry.size_of = event.plan.size
-            case events.Progress():
-                entry.size += event.size
-            case events.FilePut():
-                entry.files += 1
             case events.Restarted():
                 self.warnings.append(f"{event.entry}: starting over (turn {event.attempt}): {event.reason}")
             case events.Warned():
@@ -223,18 +211,28 @@ KEYS = (
     ("q", "leave"),
 )
 
-HELP = """\
+#: What each verb does, for help and choices.
+VERBS = {
+    "sync": "make the destination exactly equal to the source",
+    "copy": "bring new and modified files over, delete nothing",
+    "dryrun": "show what a sync would do, change nothing",
+}
+ABOUT = """\
 s32s keeps directories on many servers equal to a directory on one computer, with S3 in the middle.
 
 The role of this machine is the direction:
   master   its directory  >  the S3 path
   slave    the S3 path    >  its directory
   mirror   the S3 path    >  another S3 path
+""".splitlines()
 
+HELP = [
+    *ABOUT,
+    *f"""
 A verb is how far to go:
-  Enter, s   sync: make the destination exactly equal to the source
-  c          copy: bring new and modified files over, delete nothing
-  d          dryrun: show what a sync would do, change nothing
+  Enter, s   sync: {VERBS["sync"]}
+  c          copy: {VERBS["copy"]}
+  d          dryrun: {VERBS["dryrun"]}
   a          all: the same for every entry that is shown
 
 Before anything is deleted or replaced you see the plan and are asked.
@@ -249,7 +247,24 @@ Before anything is deleted or replaced you see the plan and are asked.
   o          options: order, asking, details
   q          leave; Ctrl-C stops what is running
 
-To set this machine up again: s32s configure""".splitlines()
+To set this machine up again: s32s configure""".splitlines(),
+]
+
+#: How the list may be sorted.
+ORDERS = ("map", "name", "state")
+
+
+def options(now: MenuSettings) -> list[tuple[str, str]]:
+    """The options of the menu, and how they are set."""
+
+    def said(value: bool) -> str:  # one value, one word
+        return "yes" if value else "no"
+
+    return [
+        ("sort", f"order of the entries: {now.sort}"),
+        ("ask", f"ask before something is deleted or replaced: {said(now.ask)}"),
+        ("details", f"show details of the chosen entry: {said(now.details)}"),
+    ]
 
 
 def roles(now: Role) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from s32s.config.maps import Entry, Role
 from s32s.core.errors import Interrupted, S32sError
 from s32s.core.paths import escape
 from s32s.core.plan import Plan, Verb
+from s32s.frontends.menu import model
 from s32s.frontends.menu.actions import Desk, asked_once, entry_facts
 from s32s.frontends.menu.background import Job
 from s32s.frontends.menu.prompter import Asker, Choice, Left
@@ -23,20 +24,13 @@ T = TypeVar("T")
 _SHOWN = 15  # paths of a plan that is asked about
 
 _WORK = [
-    Choice("sync", "make the destination exactly equal"),
-    Choice("copy", "bring new and modified files, delete nothing"),
-    Choice("dryrun", "show what sync would do"),
+    *(Choice(verb, meaning) for verb, meaning in model.VERBS.items()),
     Choice("info", "what the map says of it"),
     Choice("back"),
 ]
 _KEYS = (
     "a number: an entry · a all entries · u update maps · m other maps · r role · x own commands · o options · "
     "? help · q leave"
-)
-_HELP = (
-    "Each entry is a directory and its place on S3. sync makes the destination exactly equal to the source,",
-    "copy deletes nothing, dryrun only shows. The role of this machine is the direction:",
-    "  master: directory > S3    slave: S3 > directory    mirror: S3 > another S3 path",
 )
 
 
@@ -107,7 +101,7 @@ class PlainMenu:
         elif answer == "o":
             self._options()
         elif answer == "?":
-            for line in _HELP:
+            for line in [*model.ABOUT, "", *(f"  {verb:<8} {meaning}" for verb, meaning in model.VERBS.items())]:
                 asker.say(line)
         elif answer:
             asker.say("  please answer with one of these numbers or letters")
@@ -137,10 +131,9 @@ class PlainMenu:
         update = self._try(fetch)
         if not isinstance(update, Update):
             return
-        for sign, names in (("+", update.new), ("~", update.changed), ("-", update.gone)):
-            for name in names:
-                self._asker.say(f"  {sign} {escape(name)}")
-        if not (update.new or update.changed or update.gone):
+        for sign, _, name in update.differences:
+            self._asker.say(f"  {sign} {escape(name)}")
+        if not update.differences:
             self._asker.say("  nothing has changed")
             self._desk.take(update)
         elif self._yes("Take these maps?"):
@@ -161,18 +154,10 @@ class PlainMenu:
 
     def _options(self) -> None:
         now = self._desk.settings.menu
-        word = self._asker.choose(
-            "Option:",
-            [
-                Choice("sort", f"order of the entries: {now.sort}"),
-                Choice("ask", f"ask before something is deleted or replaced: {_yes_no(now.ask)}"),
-                Choice("details", f"show details of the chosen entry: {_yes_no(now.details)}"),
-                Choice("back"),
-            ],
-            default="back",
-        )
+        choices = [*(Choice(name, said) for name, said in model.options(now)), Choice("back")]
+        word = self._asker.choose("Option:", choices, default="back")
         if word == "sort":
-            order = self._asker.choose("Order:", [Choice("map"), Choice("name"), Choice("state")], default=now.sort)
+            order = self._asker.choose("Order:", [*map(Choice, model.ORDERS)], default=now.sort)
             self._desk.set_option("sort", order)
         elif word != "back":
             self._desk.set_option(word, not getattr(now, word))
@@ -208,10 +193,6 @@ class PlainMenu:
 
     def _yes(self, question: str) -> bool:
         return self._asker.ask(f"{question} [y/N]").lower() in ("y", "yes")
-
-
-def _yes_no(value: bool) -> str:  # one value, one word
-    return "yes" if value else "no"
 
 
 def _wait(job: Job[object]) -> None:

@@ -14,10 +14,10 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
-from s32s.agent.runner import summary
 from s32s.core import events, paths
 from s32s.core.errors import Interrupted
 from s32s.core.events import EntryFinished, Event
+from s32s.core.summary import summary
 
 _SOCKET = "/run/systemd/journal/socket"
 #: syslog(3).

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from s32s.core import events
 from s32s.core.events import Event
+from s32s.core.summary import Tally
 
 _PAUSE_S = 1.0
 
@@ -22,36 +23,31 @@ class Notify:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
-        self._phase = ""
-        self._files = self._files_of = 0
+        self._tally = Tally()
         self._told_s = 0.0
 
     def on_event(self, event: Event) -> None:
         """Tell of a phase, and once a second of files."""
         if not self._address:
             return
+        self._tally.on_event(event)
         match event:
             case events.Phase() | events.Waiting():
-                self._phase = event.what if isinstance(event, events.Phase) else event.text
                 self._tell(event.entry)
-            case events.Planned():
-                self._files = 0
-                self._files_of = sum(1 for put in event.plan.puts if put.needs_bytes)
             case events.FilePut():
-                self._files += 1
                 if time.monotonic() - self._told_s >= _PAUSE_S:
                     self._tell(event.entry)
             case events.EntryFinished():
-                self._phase = "done" if event.error is None else "failed"
-                self._files_of = 0
+                self._tally = Tally("done" if event.error is None else "failed")
                 self._tell(event.entry)
             case _:
                 pass
 
     def _tell(self, entry: str) -> None:
         self._told_s = time.monotonic()
-        files = f" {self._files}/{self._files_of}" if self._files_of else ""
-        text = f"STATUS={entry}: {self._phase}{files}".replace("\n", " ")
+        tally = self._tally
+        files = f" {tally.files}/{tally.files_of}" if tally.files_of else ""
+        text = f"STATUS={entry}: {tally.phase}{files}".replace("\n", " ")
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
             sending.sendto(text.encode("utf-8", "backslashreplace"), address)

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
-from s32s.agent.runner import summary
 from s32s.core import events, paths
 from s32s.core.errors import Interrupted
 from s32s.core.events import EntryFinished, Event
 from s32s.core.plan import Plan
+from s32s.core.summary import Tally, summary
 from s32s.frontends.render.layout import amount, can_colour, paint
 from s32s.frontends.render.plans import plan_lines
 
@@ -70,14 +70,8 @@ class Screen:
                     self._direction = f"{paths.escape(event.source)} > {paths.escape(event.target)}"
                     if self._animated:
                         self._bar = _Bar(event.entry, self._err)
-                case events.Phase() if self._bar:
-                    self._bar.describe(event.what)
-                case events.Planned() if self._bar:
-                    self._bar.expect(event.plan)
-                case events.Progress() if self._bar:
-                    self._bar.moved(event.size)
-                case events.FilePut() if self._bar:
-                    self._bar.put()
+                case events.Phase() | events.Planned() | events.Progress() | events.FilePut() if self._bar:
+                    self._bar.on_event(event)
                 case events.Restarted() if not self._quiet:
                     self._print_err(event.entry, f"starting over (turn {event.attempt}): {event.reason}", "yellow")
                 case events.Waiting() if not self._quiet:
@@ -155,8 +149,7 @@ class _Bar:
     def __init__(self, entry: str, err: TextIO) -> None:
         self._entry = paths.escape(entry)
         self._err = err
-        self._what = "starting"
-        self._files = self._expected_files = self._moved = self._expected = 0
+        self._tally = Tally("starting")
         self._guard = threading.Lock()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -164,22 +157,8 @@ class _Bar:
         self._timer.daemon = True
         self._timer.start()
 
-    def describe(self, what: str) -> None:
-        self._what = what
-        self._update()
-
-    def expect(self, plan: Plan) -> None:
-        self._moved = self._files = 0
-        self._expected = plan.size
-        self._expected_files = sum(1 for put in plan.puts if put.needs_bytes)
-        self._update()
-
-    def moved(self, size: int) -> None:
-        self._moved += size
-        self._update()
-
-    def put(self) -> None:
-        self._files += 1
+    def on_event(self, event: Event) -> None:
+        self._tally.on_event(event)
         self._update()
 
     def print(self, line: str) -> None:
@@ -230,12 +209,13 @@ class _Bar:
         with self._guard:
             if self._progress is None or self._task is None:
                 return
-            files = f"{self._files:,}/{self._expected_files:,} files" if self._expected_files else ""
+            tally = self._tally
+            files = f"{tally.files:,}/{tally.files_of:,} files" if tally.files_of else ""
             self._progress.update(
                 self._task,
-                description=f"{self._entry}: {self._what}",
-                completed=self._moved,
-                total=self._expected or None,
+                description=f"{self._entry}: {tally.phase}",
+                completed=tally.size,
+                total=tally.size_of or None,
                 files=files,
             )
 

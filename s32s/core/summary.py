@@ -1,0 +1,76 @@
+"""A run in few words: how far an entry has come, and how it went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s32s.core import events
+from s32s.core.item import Kind
+from s32s.core.plan import Plan
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far an entry has come, folded from its events.
+
+    Attributes:
+        phase: what goes on.
+        files, size: files and bytes that have moved.
+        files_of, size_of: how many there are to move; 0 before there is a plan.
+    """
+
+    phase: str = ""
+    files: int = 0
+    size: int = 0
+    files_of: int = 0
+    size_of: int = 0
+
+    def on_event(self, event: events.Event) -> None:
+        """Take a fact in."""
+        match event:
+            case events.Phase():
+                self.phase = event.what
+            case events.Waiting():
+                self.phase = event.text
+            case events.Planned():
+                self.files = self.size = 0
+                self.files_of, self.size_of = event.plan.bodies, event.plan.size
+            case events.Progress():
+                self.size += event.size
+            case events.FilePut():
+                self.files += 1
+            case _:
+                pass
+
+
+def summary(finished: events.EntryFinished) -> str:
+    """One line on how an entry went, without its name."""
+    plan = finished.plan
+    if finished.error is not None:
+        return str(finished.error)
+    if plan is None:
+        return ""
+    rejected = f", {len(plan.rejected):,} rejected" if plan.rejected else ""
+    if plan.is_empty:
+        text = "up to date" if not finished.changed else "manifest published"
+        return f"{text}, {files(plan)}{rejected}"
+    return f"{', '.join(counts(plan))}; {files(plan)}{rejected}"
+
+
+def files(plan: Plan) -> str:
+    """How many files and links take part."""
+    return f"{plan.source_files:,} file{'' if plan.source_files == 1 else 's'}"
+
+
+def counts(plan: Plan) -> list[str]:
+    """What a plan changes, as people count: files and links by kind of change, directories only where alone."""
+    kinds = {
+        "new": [put.item for put in plan.new],
+        "modified": [put.item for put in plan.modified],
+        "deleted": list(plan.extras),
+    }
+    numbers = {word: sum(item.kind is not Kind.DIR for item in items) for word, items in kinds.items()}
+    found = [f"{count:,} {word}" for word, count in numbers.items() if count]
+    return found or [
+        f"{len(items):,} director{'y' if len(items) == 1 else 'ies'} {word}" for word, items in kinds.items() if items
+    ]
