@@ -21,9 +21,9 @@ import pydantic
 
 from s32s import __version__
 from s32s.config import settings
-from s32s.config.maps import Role
+from s32s.core.role import Role
 from s32s.frontends.cli import arguments
-from s32s.frontends.systemd import Schedule, Service, units
+from s32s.frontends.units import Schedule, Service, units
 
 
 def commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:

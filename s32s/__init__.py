@@ -96,10 +96,10 @@ if TYPE_CHECKING:
     from s32s.agent.report import Report
     from s32s.agent.roles.base import Options
     from s32s.agent.status import EntryState, EntryStatus
-    from s32s.config.maps import Entry, MapSet, Problem, Role, S3Path
-    from s32s.config.maps import load as load_map_files
+    from s32s.config.map_files import load as load_map_files
+    from s32s.config.maps import Entry, MapSet, Problem
     from s32s.config.settings import Directories, S3Connection, S3Settings, Settings
-    from s32s.config.settings import load as load_settings
+    from s32s.config.settings_file import load as load_settings
     from s32s.core.compare import Reason
     from s32s.core.errors import (
         AccessDenied,
@@ -144,7 +144,9 @@ if TYPE_CHECKING:
         Warned,
     )
     from s32s.core.item import Item, Kind
+    from s32s.core.location import S3Path
     from s32s.core.plan import Keep, Plan, Put, Rejection, Unchanged, Verb
+    from s32s.core.role import Role
 
 #: Where each name is, and what it is called there.
 _HOMES = {
@@ -189,10 +191,10 @@ _HOMES = {
     "Rejection": ("core.plan", "Rejection"),
     "Report": ("agent.report", "Report"),
     "Restarted": ("core.events", "Restarted"),
-    "Role": ("config.maps", "Role"),
+    "Role": ("core.role", "Role"),
     "S32sError": ("core.errors", "S32sError"),
     "S3Connection": ("config.settings", "S3Connection"),
-    "S3Path": ("config.maps", "S3Path"),
+    "S3Path": ("core.location", "S3Path"),
     "S3Settings": ("config.settings", "S3Settings"),
     "ServerDown": ("core.errors", "ServerDown"),
     "Settings": ("config.settings", "Settings"),
@@ -210,8 +212,8 @@ _HOMES = {
     "Waiting": ("core.events", "Waiting"),
     "Warned": ("core.events", "Warned"),
     "WriteConflict": ("core.errors", "WriteConflict"),
-    "load_map_files": ("config.maps", "load"),
-    "load_settings": ("config.settings", "load"),
+    "load_map_files": ("config.map_files", "load"),
+    "load_settings": ("config.settings_file", "load"),
     "open_agent": ("agent.agent", "open_agent"),
 }
 

@@ -17,13 +17,14 @@ from s32s.agent.report import Report
 from s32s.agent.roles.base import AgentContext, Options
 from s32s.agent.state import State
 from s32s.backends.s3.service import S3Service
-from s32s.config import settings
-from s32s.config.maps import MapSet, Role
+from s32s.config import settings_file
+from s32s.config.maps import MapSet
 from s32s.config.settings import Directories, Settings
 from s32s.core import events
 from s32s.core.errors import UsageError
 from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
+from s32s.core.role import Role
 
 if TYPE_CHECKING:
     from s32s.agent.status import EntryStatus
@@ -146,10 +147,10 @@ def open_agent(
         ConfigError: the configuration is wrong, or the state cannot be used.
     """
     if configuration is None:
-        configuration = settings.find(None, os.environ)
+        configuration = settings_file.find(None, os.environ)
     if isinstance(configuration, Path):
-        configuration = settings.load(configuration)
-    state = State.open(directories or settings.directories(os.environ), writable=writable)
+        configuration = settings_file.load(configuration)
+    state = State.open(directories or settings_file.directories(os.environ), writable=writable)
     engine = S3Service(configuration.s3)
     mirror_engine = S3Service(configuration.s3.mirror) if configuration.s3.mirror else engine
     if attended:
@@ -161,5 +162,5 @@ def open_agent(
         engine=engine,
         mirror_engine=mirror_engine,
         host=socket.gethostname(),
-        homes=settings.homes(),
+        homes=settings_file.homes(),
     )

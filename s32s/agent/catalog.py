@@ -14,10 +14,11 @@ from pathlib import Path
 
 from s32s.agent.state import CachedMaps, State
 from s32s.backends.s3.service import S3Service
-from s32s.config import maps
-from s32s.config.maps import MapSet, Problem, S3Path
+from s32s.config import map_files
+from s32s.config.maps import MapSet, Problem
 from s32s.core import paths
 from s32s.core.errors import MapError, NotFound
+from s32s.core.location import S3Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def load(source: S3Path, state: State, engine: S3Service) -> MapSet:
 def cached(source: S3Path, state: State, engine: S3Service) -> MapSet | None:
     """The cached maps of `source` on this server, or None."""
     known = state.cached_maps(_name(source, engine))
-    return maps.load(known.files) if known is not None else None
+    return map_files.load(known.files) if known is not None else None
 
 
 def update(source: S3Path, state: State, engine: S3Service) -> Update:
@@ -71,7 +72,7 @@ def preview(source: S3Path, engine: S3Service, *, before: MapSet | None) -> Upda
         MapError, StoreError, Unreachable: see `update`.
     """
     files = tuple(fetch(source, engine))
-    loaded = maps.load(files)
+    loaded = map_files.load(files)
     if loaded.problems:
         raise problems_error(loaded.problems, after="the cached maps stay as they were")
     old = {entry.name: entry for entry in before.entries} if before else {}
@@ -113,7 +114,7 @@ def fetch(source: S3Path, engine: S3Service) -> Iterator[tuple[str, bytes]]:
         raise MapError(f"there are no map files (*.json) below {source}", hint="upload one, or check the maps path")
     for key in keys:
         try:
-            data, _ = engine.get_small(source.bucket, key, limit=maps.MAX_MAP)
+            data, _ = engine.get_small(source.bucket, key, limit=map_files.MAX_MAP)
         except NotFound as exc:
             raise MapError(f"the map file {source.bucket}/{key} does not exist", hint="check the maps path") from exc
         yield key, data
@@ -126,10 +127,10 @@ def check_files(files: list[Path]) -> MapSet:
     for file in files:
         try:
             with file.open("rb") as opened:
-                read.append((str(file), opened.read(maps.MAX_MAP + 1)))
+                read.append((str(file), opened.read(map_files.MAX_MAP + 1)))
         except OSError as exc:
             unread.append(Problem(paths.escape(str(file)), "", "", f"it cannot be read: {exc.strerror}"))
-    loaded = maps.load(read)
+    loaded = map_files.load(read)
     return dataclasses.replace(loaded, problems=(*unread, *loaded.problems))
 
 

@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from s32s.agent.roles.base import AgentContext, Task
-from s32s.config.maps import Entry, Role
+from s32s.config.maps import Entry
 from s32s.config.settings import Settings
 from s32s.core import events, paths
 from s32s.core.errors import ConfigError, EntryFailed
 from s32s.core.plan import Plan
+from s32s.core.role import Role
 from s32s.replication.job import Outcome, RunContext
 from s32s.system import processes
 

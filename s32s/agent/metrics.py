@@ -11,7 +11,8 @@ from pathlib import Path
 
 from s32s.agent.results import Result
 from s32s.agent.roles.base import AgentContext
-from s32s.config.maps import MapSet, Role
+from s32s.config.maps import MapSet
+from s32s.core.role import Role
 from s32s.system import atomic
 
 _METRICS: list[tuple[str, str, Callable[[Result], float | None]]] = [

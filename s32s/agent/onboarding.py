@@ -11,11 +11,12 @@ from collections.abc import Iterable
 
 from s32s.agent import catalog
 from s32s.backends.s3.service import S3Service
-from s32s.config import maps
-from s32s.config.maps import MapSet, S3Path
+from s32s.config import map_files
+from s32s.config.maps import MapSet
 from s32s.config.settings import S3Connection, allow_problem
 from s32s.core import paths
 from s32s.core.errors import Interrupted, S32sError
+from s32s.core.location import S3Path
 
 
 def look(source: S3Path, connection: S3Connection) -> MapSet:
@@ -25,7 +26,7 @@ def look(source: S3Path, connection: S3Connection) -> MapSet:
         CredentialsError, AccessDenied, BucketMissing, Unreachable: by what is wrong.
         MapError: there are no maps, or they are wrong.
     """
-    loaded = maps.load(catalog.fetch(source, _engine(connection)))
+    loaded = map_files.load(catalog.fetch(source, _engine(connection)))
     if loaded.problems:
         raise catalog.problems_error(loaded.problems)
     return loaded

@@ -16,11 +16,12 @@ from s32s.agent import catalog, hooks, metrics
 from s32s.agent.report import Report, fold
 from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, Options, Task
-from s32s.config.maps import Entry, MapSet, Role
+from s32s.config.maps import Entry, MapSet
 from s32s.core import events, paths
 from s32s.core.errors import Declined, EntryFailed, Interrupted, Locked, OutOfTime, S32sError, UsageError
 from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
+from s32s.core.role import Role
 from s32s.core.summary import summary
 from s32s.core.text import closest
 from s32s.replication.checkpoints import Checkpoints

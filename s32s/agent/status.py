@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, last_run
 from s32s.backends.s3.backend import S3Backend
-from s32s.config.maps import Entry, MapSet, Role
+from s32s.config.maps import Entry, MapSet
 from s32s.core import paths
 from s32s.core.errors import BadPath, ConfigError, IntegrityError, Interrupted, S32sError, Unreachable
+from s32s.core.role import Role
 from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.stores.local import drift

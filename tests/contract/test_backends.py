@@ -12,9 +12,9 @@ from s32s.backends.base import Backend, Replace, UnfinishedUploads
 from s32s.backends.memory import MemoryBackend
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
-from s32s.config.maps import S3Path
 from s32s.config.settings import S3Settings
 from s32s.core.errors import PreconditionFailed
+from s32s.core.location import S3Path
 from s32s.testing import BackendContract, put
 
 

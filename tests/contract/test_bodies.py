@@ -11,10 +11,10 @@ from support.servers import S3Server, put
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.downloads import RANGE
 from s32s.backends.s3.service import S3Service
-from s32s.config.maps import S3Path
 from s32s.config.settings import S3Settings
 from s32s.core.errors import SourceChanged
 from s32s.core.item import Item
+from s32s.core.location import S3Path
 from s32s.stores.objects.bodies import ObjectBody
 
 

@@ -30,8 +30,8 @@ from s32s.backends.s3.lane import GetRequest, HttpClient, SmallResponse
 from s32s.backends.s3.service import S3Service
 from s32s.backends.s3.sigv4 import Keys, Signer
 from s32s.backends.wrappers import Limited
-from s32s.config.maps import S3Path
 from s32s.config.settings import S3Settings
+from s32s.core.location import S3Path
 from s32s.stores.objects.bodies import read_ahead
 from s32s.system.rate_limit import RateLimiter
 

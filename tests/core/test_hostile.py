@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s.config import maps
+from s32s.config import map_files, maps
 from s32s.core import guards, paths, tree
 from s32s.core.errors import BadPath, IntegrityError, Refused, S32sError
 from s32s.core.guards import Limits, MaxDelete
@@ -25,7 +25,7 @@ GOOD = {"name": "A", "s3": "bucket/x"}
 
 def problems(*entries: Any) -> list[str]:
     """What `parse` says of a map file with these entries."""
-    return [str(problem) for problem in maps.parse(json.dumps(entries).encode(), "m.json")[1]]
+    return [str(problem) for problem in map_files.parse(json.dumps(entries).encode(), "m.json")[1]]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def problems(*entries: Any) -> list[str]:
 )
 def test_a_hostile_map_is_one_clear_problem(data: bytes, says: str) -> None:
     """No exception, no recursion, no silent half."""
-    entries, found = maps.parse(data, "m.json")
+    entries, found = map_files.parse(data, "m.json")
 
     assert entries == ()
     assert says in str(found[0])
@@ -61,7 +61,7 @@ DOCUMENTS = st.recursive(
 @given(st.binary(max_size=200) | DOCUMENTS.map(lambda document: json.dumps(document).encode()))
 def test_parsing_never_raises(data: bytes) -> None:
     """Whatever comes is entries or problems."""
-    maps.parse(data, "m.json")
+    map_files.parse(data, "m.json")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_back_slashes_and_a_byte_order_mark_are_accepted() -> None:
     """Masters may run Windows editors."""
     text = '\ufeff[{"name": "A", "s3": "s3://bucket/x/", "master": "c:\\\\dir\\\\\\\\sub"}]'
 
-    entries, found = maps.parse(text.encode(), "m.json")
+    entries, found = map_files.parse(text.encode(), "m.json")
 
     assert found == ()
     assert (entries[0].s3, entries[0].master) == ("bucket/x", "c:/dir/sub")

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s32s.config import maps
-from s32s.config.maps import Entry, Problem, Role, S3Path
+from s32s.config import map_files, maps
+from s32s.config.maps import Entry, Problem
+from s32s.core.location import S3Path
+from s32s.core.role import Role
 
 GOOD: dict[str, Any] = {"name": "A", "s3": "bucket/x"}
 
@@ -21,7 +23,7 @@ checked = settings(max_examples=150, deadline=None, print_blob=True)
 
 def parsed(*entries: Any) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
     """A map file with these entries, parsed."""
-    return maps.parse(json.dumps(entries).encode(), "m.json")
+    return map_files.parse(json.dumps(entries).encode(), "m.json")
 
 
 def problems(*entries: Any) -> list[str]:
@@ -117,7 +119,7 @@ def test_a_slave_runs_linux() -> None:
 
 def test_a_byte_order_mark_is_accepted() -> None:
     """Windows editors write one."""
-    entries, found = maps.parse(b"\xef\xbb\xbf" + json.dumps([GOOD]).encode(), "m.json")
+    entries, found = map_files.parse(b"\xef\xbb\xbf" + json.dumps([GOOD]).encode(), "m.json")
 
     assert found == ()
     assert entries[0].name == "A"
@@ -301,7 +303,7 @@ def test_a_name_that_stands_twice_in_a_file_is_a_problem() -> None:
 
 def loaded(**files: list[Any]) -> maps.MapSet:
     """Map files by name, loaded together."""
-    return maps.load((f"{name}.json", json.dumps(document).encode()) for name, document in files.items())
+    return map_files.load((f"{name}.json", json.dumps(document).encode()) for name, document in files.items())
 
 
 def test_a_name_that_stands_in_two_files_gives_way_in_both() -> None:
@@ -321,7 +323,7 @@ def test_names_are_compared_as_they_are_written() -> None:
 
 def test_a_bad_file_does_not_stop_the_others() -> None:
     """A file with a problem gives no entries, the others give theirs."""
-    found = maps.load(
+    found = map_files.load(
         [
             ("bad.json", b"{"),
             ("good.json", json.dumps([GOOD]).encode()),
@@ -361,7 +363,7 @@ def test_a_bad_file_does_not_stop_the_others() -> None:
 )
 def test_a_hostile_file_is_one_clear_problem(data: bytes, text: str) -> None:
     """No exception, no recursion and no silent half comes out of it."""
-    entries, found = maps.parse(data, "m.json")
+    entries, found = map_files.parse(data, "m.json")
 
     assert entries == ()
     assert len(found) == 1
@@ -388,7 +390,7 @@ def test_brackets_in_a_text_are_no_depth() -> None:
 )
 def test_invalid_json_is_told_with_line_and_column(text: str, where: str) -> None:
     """The problem leads to the place in the editor."""
-    entries, found = maps.parse(text.encode(), "m.json")
+    entries, found = map_files.parse(text.encode(), "m.json")
 
     assert entries == ()
     assert str(found[0]).startswith(f"m.json: {where}")
@@ -413,12 +415,12 @@ def test_no_file_takes_for_ever(document: str) -> None:
     program = (
         "import json, resource\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (6, 6))\n"
-        "from s32s.config import maps\n"
+        "from s32s.config import map_files\n"
         f"GOOD = {GOOD!r}\n"
         f"document = {document}\n"
         "data = document if isinstance(document, bytes) else document.encode()\n"
-        "assert len(data) <= maps.MAX_MAP\n"
-        "maps.parse(data, 'm.json')\n"
+        "assert len(data) <= map_files.MAX_MAP\n"
+        "map_files.parse(data, 'm.json')\n"
     )
 
     ended = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
@@ -440,7 +442,7 @@ DOCUMENTS = VALUES | st.lists(ENTRIES | VALUES, max_size=3)
 @given(st.binary(max_size=100) | DOCUMENTS.map(lambda document: json.dumps(document).encode()))
 def test_parsing_never_raises(data: bytes) -> None:
     """Whatever comes is entries or problems, and each problem is one printable line."""
-    entries, found = maps.parse(data, "m.json")
+    entries, found = map_files.parse(data, "m.json")
 
     assert all(str(problem).startswith("m.json: ") for problem in found)
     assert all(str(problem).isprintable() for problem in found if str(problem).isascii())
@@ -455,7 +457,7 @@ def test_a_changed_byte_never_raises(at: int, byte: int) -> None:
     data = bytearray(json.dumps([GOOD | {"files": ["a"], "slave": "/srv/x", "apply": "swap", "after": "b"}]).encode())
     data[at % len(data)] = byte
 
-    entries, found = maps.parse(bytes(data), "m.json")
+    entries, found = map_files.parse(bytes(data), "m.json")
 
     assert entries or found
 

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from s32s.config import settings
-from s32s.config.maps import Role, S3Path
+from s32s.config import settings, settings_file
 from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError
 from s32s.core.guards import MaxDelete
+from s32s.core.location import S3Path
+from s32s.core.role import Role
 
 SLAVE: dict[str, Any] = {"role": "slave", "maps": "bucket/maps", "allow": ["/srv"]}
 NOBODY = 65534
@@ -45,7 +46,7 @@ def not_root() -> Iterator[None]:
 def wrong(document: dict[str, Any]) -> str:
     """What is said of a configuration that is wrong."""
     with pytest.raises(ConfigError) as caught:
-        settings.check(document, where="s32s.toml")
+        settings_file.check(document, where="s32s.toml")
     assert caught.value.exit_status == 2
     return str(caught.value)
 
@@ -58,7 +59,7 @@ def test_the_option_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s32s.toml").touch()
 
-    assert settings.find("mine.toml", {"S32S_CONFIG": "/other.toml"}) == Path("mine.toml")
+    assert settings_file.find("mine.toml", {"S32S_CONFIG": "/other.toml"}) == Path("mine.toml")
 
 
 def test_the_environment_comes_before_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +67,8 @@ def test_the_environment_comes_before_the_directory(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s32s.toml").touch()
 
-    assert settings.find(None, {"S32S_CONFIG": "/other.toml"}) == Path("/other.toml")
-    assert settings.find(None, {"S32S_CONFIG": ""}) == Path("s32s.toml")
+    assert settings_file.find(None, {"S32S_CONFIG": "/other.toml"}) == Path("/other.toml")
+    assert settings_file.find(None, {"S32S_CONFIG": ""}) == Path("s32s.toml")
 
 
 def test_the_directory_comes_before_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +76,7 @@ def test_the_directory_comes_before_the_system(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s32s.toml").symlink_to("nowhere")
 
-    assert settings.find(None, {}) == Path("s32s.toml")
+    assert settings_file.find(None, {}) == Path("s32s.toml")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="asks as root")
@@ -83,8 +84,10 @@ def test_root_has_the_systems_places(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Root's configuration, state and cache are the machine's."""
     monkeypatch.chdir(tmp_path)
 
-    assert settings.find(None, {"XDG_CONFIG_HOME": "/x"}) == Path("/etc/s32s/s32s.toml")
-    assert settings.directories({"XDG_STATE_HOME": "/x"}) == Directories(Path("/var/lib/s32s"), Path("/var/cache/s32s"))
+    assert settings_file.find(None, {"XDG_CONFIG_HOME": "/x"}) == Path("/etc/s32s/s32s.toml")
+    assert settings_file.directories({"XDG_STATE_HOME": "/x"}) == Directories(
+        Path("/var/lib/s32s"), Path("/var/cache/s32s")
+    )
 
 
 @pytest.mark.usefixtures("not_root")
@@ -92,8 +95,8 @@ def test_others_have_the_places_of_xdg(tmp_path_factory: pytest.TempPathFactory)
     """A user's configuration, state and cache are where XDG puts them."""
     environment = {"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_CACHE_HOME": "/k", "HOME": "/home/u"}
 
-    assert settings.find(None, environment) == Path("/c/s32s/s32s.toml")
-    assert settings.directories(environment) == Directories(Path("/s/s32s"), Path("/k/s32s"))
+    assert settings_file.find(None, environment) == Path("/c/s32s/s32s.toml")
+    assert settings_file.directories(environment) == Directories(Path("/s/s32s"), Path("/k/s32s"))
 
 
 @pytest.mark.usefixtures("not_root")
@@ -102,8 +105,8 @@ def test_xdg_variables_that_are_not_absolute_are_ignored(value: str) -> None:
     """The specification has a fallback below the home directory."""
     environment = {"XDG_CONFIG_HOME": value, "XDG_STATE_HOME": value, "XDG_CACHE_HOME": value, "HOME": "/home/u"}
 
-    assert settings.find(None, environment) == Path("/home/u/.config/s32s/s32s.toml")
-    assert settings.directories(environment) == Directories(
+    assert settings_file.find(None, environment) == Path("/home/u/.config/s32s/s32s.toml")
+    assert settings_file.directories(environment) == Directories(
         Path("/home/u/.local/state/s32s"), Path("/home/u/.cache/s32s")
     )
 
@@ -112,7 +115,7 @@ def test_systemd_says_where_state_and_cache_are() -> None:
     """`$STATE_DIRECTORY` and `$CACHE_DIRECTORY` come first, and of several directories the first is ours."""
     environment = {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "CACHE_DIRECTORY": "/var/cache/a"}
 
-    assert settings.directories(environment) == Directories(Path("/var/lib/a"), Path("/var/cache/a"))
+    assert settings_file.directories(environment) == Directories(Path("/var/lib/a"), Path("/var/cache/a"))
 
 
 # -- what it says ----------------------------------------------------------------------------------------------------
@@ -138,7 +141,7 @@ def test_the_configuration_of_the_design_is_read(file: Path) -> None:
         """
     )
 
-    read = settings.load(file)
+    read = settings_file.load(file)
 
     assert (read.role, read.maps) == (Role.SLAVE, S3Path("bucketname", "S32SMAP/foo/data"))
     assert read.allow == ("/srv", "/var/www")
@@ -149,7 +152,7 @@ def test_the_configuration_of_the_design_is_read(file: Path) -> None:
 
 def test_a_master_needs_only_role_and_maps() -> None:
     """All else has the design's own value."""
-    read = settings.check({"role": "master", "maps": "bucket/maps"}, where="x")
+    read = settings_file.check({"role": "master", "maps": "bucket/maps"}, where="x")
 
     assert (read.allow, read.max_delete, read.list_every_s) == ((), MaxDelete(50, percent=True), 3600)
     assert (read.s3.endpoint_url, read.s3.profile, read.s3.region) == (None, None, None)
@@ -178,7 +181,7 @@ def test_a_slave_needs_allow(allow: list[str] | None) -> None:
 )
 def test_max_delete_is_a_count_or_a_percentage(value: object, expected: MaxDelete) -> None:
     """Both may stand in the file, a count with and without quotes."""
-    assert settings.check(SLAVE | {"max_delete": value}, where="x").max_delete == expected
+    assert settings_file.check(SLAVE | {"max_delete": value}, where="x").max_delete == expected
 
 
 @pytest.mark.parametrize(
@@ -207,7 +210,7 @@ def test_another_max_delete_is_refused(value: object) -> None:
 def test_a_duration_has_a_unit(text: str, expected: float) -> None:
     """Seconds, minutes, hours and days."""
     assert settings.duration_s(text) == expected
-    assert settings.check(SLAVE | {"list_every": text}, where="x").list_every_s == expected
+    assert settings_file.check(SLAVE | {"list_every": text}, where="x").list_every_s == expected
 
 
 @pytest.mark.parametrize(
@@ -221,7 +224,7 @@ def test_another_duration_is_refused(value: object) -> None:
 
 def test_never_is_for_ever() -> None:
     """`list_every = "never"` leaves the hourly comparison out."""
-    assert settings.check(SLAVE | {"list_every": "never"}, where="x").list_every_s == float("inf")
+    assert settings_file.check(SLAVE | {"list_every": "never"}, where="x").list_every_s == float("inf")
     assert 'or "never"' in wrong(SLAVE | {"list_every": "sometimes"})
 
 
@@ -306,7 +309,7 @@ KEYS = st.sampled_from(["role", "maps", "allow", "max_delete", "list_every", "jo
 def test_any_document_is_a_configuration_or_an_error_of_ours(document: dict[str, Any]) -> None:
     """No other exception comes out of a configuration."""
     with contextlib.suppress(ConfigError):
-        settings.check(SLAVE | document, where="x")
+        settings_file.check(SLAVE | document, where="x")
 
 
 # -- the file --------------------------------------------------------------------------------------------------------
@@ -315,7 +318,7 @@ def test_any_document_is_a_configuration_or_an_error_of_ours(document: dict[str,
 def test_a_missing_file_says_how_to_make_one(file: Path) -> None:
     """The hint is a command."""
     with pytest.raises(ConfigError, match="s32s configure --role"):
-        settings.load(file)
+        settings_file.load(file)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +337,7 @@ def test_a_broken_file_is_an_error_that_names_it(file: Path, data: bytes, text: 
     file.write_bytes(data)
 
     with pytest.raises(ConfigError) as caught:
-        settings.load(file)
+        settings_file.load(file)
 
     assert text in str(caught.value)
     assert str(file) in str(caught.value)
@@ -343,16 +346,16 @@ def test_a_broken_file_is_an_error_that_names_it(file: Path, data: bytes, text: 
 def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
     """What cannot be read is told as such."""
     with pytest.raises(ConfigError, match="cannot be read"):
-        settings.load(tmp_path)
+        settings_file.load(tmp_path)
 
 
 def test_a_file_that_every_user_may_write_is_refused(file: Path) -> None:
     """It names commands to run, so only its owner may write it."""
-    settings.configure(file, SLAVE)
+    settings_file.configure(file, SLAVE)
     file.chmod(0o646)
 
     with pytest.raises(ConfigError, match="every user may write") as caught:
-        settings.load(file)
+        settings_file.load(file)
 
     assert caught.value.hint == f"chmod o-w {file}"
 
@@ -360,11 +363,11 @@ def test_a_file_that_every_user_may_write_is_refused(file: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to give files away")
 def test_a_file_of_another_user_is_refused(file: Path) -> None:
     """Whoever owns it may write it at any time."""
-    settings.configure(file, SLAVE)
+    settings_file.configure(file, SLAVE)
     os.chown(file, NOBODY, -1)
 
     with pytest.raises(ConfigError, match="belongs to another user"):
-        settings.load(file)
+        settings_file.load(file)
 
 
 # -- configure -------------------------------------------------------------------------------------------------------
@@ -374,9 +377,9 @@ def test_configure_writes_what_load_reads(tmp_path: Path) -> None:
     """The first configuration is made with its directory."""
     file = tmp_path / "new" / "deep" / "s32s.toml"
 
-    written = settings.configure(file, SLAVE | {"max_delete": "10%", "s3": {"region": "eu", "profile": None}})
+    written = settings_file.configure(file, SLAVE | {"max_delete": "10%", "s3": {"region": "eu", "profile": None}})
 
-    assert settings.load(file) == written
+    assert settings_file.load(file) == written
     assert (written.s3.region, written.s3.profile) == ("eu", None)
     assert os.listdir(file.parent) == ["s32s.toml"]
 
@@ -402,7 +405,7 @@ def test_configure_keeps_comments_and_order(file: Path) -> None:
     """Only the named keys change, in their place."""
     file.write_text(COMMENTED)
 
-    settings.configure(file, {"maps": "bucket/other", "role": None, "s3": {"region": "us", "profile": None}})
+    settings_file.configure(file, {"maps": "bucket/other", "role": None, "s3": {"region": "us", "profile": None}})
 
     assert file.read_text() == COMMENTED.replace("bucket/maps", "bucket/other").replace('"eu"', '"us"')
 
@@ -411,9 +414,9 @@ def test_configure_adds_a_key_where_it_belongs(file: Path) -> None:
     """A new top-level key does not fall into the table above it."""
     file.write_text(COMMENTED)
 
-    written = settings.configure(file, {"max_delete": "5%", "s3": {"profile": "p"}})
+    written = settings_file.configure(file, {"max_delete": "5%", "s3": {"profile": "p"}})
 
-    assert settings.load(file) == written
+    assert settings_file.load(file) == written
     assert (written.max_delete, written.s3.profile) == (MaxDelete(5, percent=True), "p")
     assert all(line in file.read_text().splitlines() for line in COMMENTED.splitlines())
 
@@ -423,9 +426,9 @@ def test_configure_knows_every_way_to_write_a_table(file: Path, s3: str) -> None
     """A table in dotted keys or in one line is changed like another."""
     file.write_text(f'role = "master"\nmaps = "bucket/m"\n{s3}\n')
 
-    written = settings.configure(file, {"s3": {"profile": "p"}})
+    written = settings_file.configure(file, {"s3": {"profile": "p"}})
 
-    assert settings.load(file) == written
+    assert settings_file.load(file) == written
     assert (written.s3.region, written.s3.profile) == ("eu", "p")
 
 
@@ -447,7 +450,7 @@ def test_a_wrong_result_writes_nothing(file: Path, before: str, changes: dict[st
     inode = file.stat().st_ino
 
     with pytest.raises(ConfigError):
-        settings.configure(file, changes)
+        settings_file.configure(file, changes)
 
     assert file.read_text() == before
     assert file.stat().st_ino == inode
@@ -457,7 +460,7 @@ def test_a_wrong_result_writes_nothing(file: Path, before: str, changes: dict[st
 def test_a_wrong_first_configuration_leaves_no_file(file: Path) -> None:
     """Not even an empty one."""
     with pytest.raises(ConfigError):
-        settings.configure(file, {"role": "slave"})
+        settings_file.configure(file, {"role": "slave"})
 
     assert not file.exists()
 
@@ -469,7 +472,7 @@ def test_configure_takes_no_link_as_allow(file: Path, tmp_path: Path, below: str
     (tmp_path / "link").symlink_to("real")
 
     with pytest.raises(ConfigError, match=f'symbolic link, and no run follows one; name "{tmp_path}/real{below}"'):
-        settings.configure(file, SLAVE | {"allow": [f"{tmp_path}/link{below}"]})
+        settings_file.configure(file, SLAVE | {"allow": [f"{tmp_path}/link{below}"]})
 
     assert not file.exists()
 
@@ -480,11 +483,11 @@ def test_configure_keeps_the_bits_of_the_file(file: Path, mode: int) -> None:
     file.write_text(COMMENTED)
     file.chmod(mode)
 
-    settings.configure(file, {"maps": "bucket/other"})
+    settings_file.configure(file, {"maps": "bucket/other"})
 
     assert file.stat().st_mode & 0o777 == mode
 
 
 def test_every_home_directory_is_known() -> None:
     """No target is ever the home of a user of this machine."""
-    assert os.path.expanduser("~root") in settings.homes()
+    assert os.path.expanduser("~root") in settings_file.homes()

@@ -14,7 +14,7 @@ from support.machine import Machine
 from support.servers import S3Server
 
 from s32s.core.errors import UsageError
-from s32s.frontends.systemd import Schedule
+from s32s.frontends.units import Schedule
 
 UNITS = Path("etc/systemd/system")
 has_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")

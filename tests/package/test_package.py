@@ -100,15 +100,15 @@ def test_the_example_configuration_is_right() -> None:
     """What people copy works."""
     import tomllib
 
-    from s32s.config import settings
+    from s32s.config import settings_file
 
     text = (PACKAGING / "s32s.toml.example").read_text()
     whole = "\n".join(
         line.removeprefix("# ") if "=" in line or line.startswith("# [") else "" for line in text.splitlines()
     )
 
-    assert settings.check(tomllib.loads(text), where="the example").role.value == "slave"
-    assert settings.check(tomllib.loads(whole), where="the whole example").jobs == 64
+    assert settings_file.check(tomllib.loads(text), where="the example").role.value == "slave"
+    assert settings_file.check(tomllib.loads(whole), where="the whole example").jobs == 64
 
 
 @pytest.mark.long

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from s32s.config import maps
+from s32s.config import map_files, maps
 
 MAPS = Path(__file__).parents[2] / "maps"
 EXAMPLES = sorted(path for path in MAPS.glob("*.json") if path.name != "map.schema.json")
@@ -16,7 +16,7 @@ EXAMPLES = sorted(path for path in MAPS.glob("*.json") if path.name != "map.sche
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_map_has_no_problem(path: Path) -> None:
     """What people copy works."""
-    entries, problems = maps.parse(path.read_bytes(), path.name)
+    entries, problems = map_files.parse(path.read_bytes(), path.name)
 
     assert problems == ()
     assert entries
@@ -24,7 +24,7 @@ def test_an_example_map_has_no_problem(path: Path) -> None:
 
 def test_the_examples_load_together() -> None:
     """Their names are unique."""
-    loaded = maps.load((path.name, path.read_bytes()) for path in EXAMPLES)
+    loaded = map_files.load((path.name, path.read_bytes()) for path in EXAMPLES)
 
     assert loaded.problems == ()
 

@@ -19,7 +19,7 @@ ROOMS = {
     "argparse": {"frontends/cli/arguments.py"},
     "rich": {"frontends/render/text.py"},
     "prompt_toolkit": {"frontends/menu/app.py", "frontends/menu/prompts.py"},
-    "tomlkit": {"config/settings.py"},
+    "tomlkit": {"config/settings_file.py"},
     "ctypes": {"system/atomic.py", "system/file_bytes.py", "system/libc.py"},
     "sqlite3": {"agent/database.py", "agent/state.py"},
     "zstandard": {"format/manifest.py"},
@@ -27,7 +27,8 @@ ROOMS = {
 }
 EFFECTS = {"os", "time", "socket", "subprocess", "threading", "logging", "pathlib", "shutil", "random", "datetime"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HARD_LIMIT = 550
+#: Lines of a module. A longer one says in its opening prose why it is one module.
+LIMIT, REASON = 400, "one module"
 
 
 def name(path: Path) -> str:
@@ -103,8 +104,9 @@ def test_a_module_opens_with_what_it_is_for_and_ends_in_time(path: Path) -> None
     """Prose first, and a length that one can read."""
     text = path.read_text()
 
-    assert ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= HARD_LIMIT
+    prose = ast.get_docstring(ast.parse(text))
+    assert prose
+    assert len(text.splitlines()) <= LIMIT or REASON in prose
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

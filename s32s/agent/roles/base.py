@@ -13,11 +13,13 @@ from s32s.agent.state import State
 from s32s.backends.base import Backend
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
-from s32s.config.maps import Entry, Role, S3Path
+from s32s.config.maps import Entry
 from s32s.config.settings import Settings
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits
+from s32s.core.location import S3Path
 from s32s.core.plan import Verb
+from s32s.core.role import Role
 from s32s.replication.job import Job
 from s32s.stores.base import Snapshot
 from s32s.stores.objects.prefix import ManifestCache

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from s32s.agent.roles.base import AgentContext, Task, check_pushed, last_run, source_prefix
-from s32s.config.maps import Role
+from s32s.core.role import Role
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.local.stat_cache import StatCache

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from s32s.agent.roles.base import AgentContext, Task, last_run
 from s32s.agent.roles.writer import writer
-from s32s.config.maps import Role, S3Path
 from s32s.core import paths
 from s32s.core.errors import Refused
+from s32s.core.location import S3Path
+from s32s.core.role import Role
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.local.stat_cache import StatCache

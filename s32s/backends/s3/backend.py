@@ -22,8 +22,8 @@ from s32s.backends.s3 import lane
 from s32s.backends.s3.downloads import RANGE
 from s32s.backends.s3.objects import Condition, CopySource
 from s32s.backends.s3.service import S3Service
-from s32s.config.maps import S3Path
 from s32s.core.errors import NotFound, PreconditionFailed, Unsupported, WriteConflict
+from s32s.core.location import S3Path
 
 
 class S3Backend:

@@ -17,12 +17,14 @@ from s32s.agent.agent import Agent, open_agent
 from s32s.agent.catalog import Update
 from s32s.agent.report import Report
 from s32s.agent.status import EntryStatus, statuses
-from s32s.config import maps, settings
-from s32s.config.maps import Entry, MapSet, Role, S3Path
+from s32s.config import settings_file
+from s32s.config.maps import Entry, MapSet
 from s32s.config.settings import Directories, Settings
 from s32s.core.errors import ConfigError
 from s32s.core.events import Emit
+from s32s.core.location import S3Path
 from s32s.core.plan import Plan, Verb
+from s32s.core.role import Role
 from s32s.frontends.render import files
 from s32s.system import processes
 
@@ -44,7 +46,7 @@ class Desk:
     def __init__(self, file: Path, where: Directories) -> None:
         self.file = file
         self.where = where
-        self.settings: Settings = settings.load(file)
+        self.settings: Settings = settings_file.load(file)
         self.role: Role = self.settings.role
         self.source: S3Path = self.settings.maps
         self.loaded = MapSet((), ())
@@ -145,7 +147,7 @@ class Desk:
         Raises:
             ConfigError: the file cannot be written.
         """
-        self.settings = settings.configure(self.file, {"menu": {name: value}})
+        self.settings = settings_file.configure(self.file, {"menu": {name: value}})
 
     def command(self, name: str, *, on_line: Callable[[str], None], stop: threading.Event) -> int:
         """Run one of the configuration's own commands; return its exit status."""
@@ -185,7 +187,7 @@ def asked_once(ask: Approve) -> Approve:
 def entry_facts(entry: Entry, role: Role) -> list[tuple[str, str]]:
     """What a map says of an entry, for its details."""
     facts = [("s3", entry.s3)]
-    facts += [(other.value, entry.place(other) or "-") for other in maps.Role]
+    facts += [(other.value, entry.place(other) or "-") for other in Role]
     if entry.description:
         facts.insert(0, ("description", entry.description))
     if entry.files is not None:

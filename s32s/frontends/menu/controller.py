@@ -1,7 +1,8 @@
 """A session of the menu: what a key means where, what is at work, what is shown; without a terminal.
 
 Nothing here waits: whatever touches S3 or the disk is a `Job` on a thread of its own, and `look` sees how it stands.
-What can be done is `desk.py`'s, what is shown `model.py`'s, how it looks `views.py`'s; `app.py` brings the terminal.
+What can be done is in `actions.py`, what is shown in `model.py`, how it looks in `views.py`; `app.py` brings the
+terminal. It is one module because it is one state machine: each key and each job that ends may change any of its state.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any
 
 from s32s.agent.catalog import Update
 from s32s.agent.status import EntryState, EntryStatus
-from s32s.config.maps import Entry, Role
+from s32s.config.maps import Entry
 from s32s.core import events
 from s32s.core.errors import ConfigError, Declined, Interrupted
 from s32s.core.paths import escape
 from s32s.core.plan import Plan, Verb
+from s32s.core.role import Role
 from s32s.core.summary import summary
 from s32s.frontends.menu import model, views
 from s32s.frontends.menu.actions import Desk, asked_once, entry_facts

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from s32s.agent.status import EntryState
-from s32s.config.maps import Role
 from s32s.config.settings import MenuSettings
 from s32s.core import events
 from s32s.core.errors import Declined, Interrupted
 from s32s.core.plan import Plan, Verb
+from s32s.core.role import Role
 from s32s.core.summary import Tally
 
 

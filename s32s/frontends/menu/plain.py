@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from s32s.config.maps import Entry, Role
+from s32s.config.maps import Entry
 from s32s.core.errors import Interrupted, S32sError
 from s32s.core.paths import escape
 from s32s.core.plan import Plan, Verb
+from s32s.core.role import Role
 from s32s.frontends.menu import model
 from s32s.frontends.menu.actions import Desk, asked_once, entry_facts
 from s32s.frontends.menu.background import Job

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s32s.config import settings
+from s32s.config import settings_file
 from s32s.core.errors import UsageError
 from s32s.frontends.menu.actions import Desk
 from s32s.frontends.menu.prompter import Asker, Left, PlainAsker
@@ -32,7 +32,7 @@ def menu(config: str | None, environment: Mapping[str, str]) -> int:
     """
     asker = _asker(environment)
     try:
-        return _menu(asker, settings.find(config, environment), environment)
+        return _menu(asker, settings_file.find(config, environment), environment)
     except KeyboardInterrupt:  # between two questions
         return 130
 
@@ -40,7 +40,7 @@ def menu(config: str | None, environment: Mapping[str, str]) -> int:
 def _menu(asker: Asker, file: Path, environment: Mapping[str, str]) -> int:
     if not file.exists() and not _set_up(asker, file, None):
         return 0
-    desk = Desk(file, settings.directories(environment))
+    desk = Desk(file, settings_file.directories(environment))
     if isinstance(asker, PlainAsker):
         from s32s.frontends.menu.plain import PlainMenu
 
@@ -61,7 +61,7 @@ def configure(file: Path, environment: Mapping[str, str]) -> int:
     """
     asker = _asker(environment)
     try:
-        return 0 if _set_up(asker, file, settings.load(file) if file.exists() else None) else 130
+        return 0 if _set_up(asker, file, settings_file.load(file) if file.exists() else None) else 130
     except KeyboardInterrupt:
         return 130
 

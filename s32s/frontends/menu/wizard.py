@@ -10,10 +10,13 @@ import os
 from pathlib import Path
 
 from s32s.agent import onboarding
-from s32s.config.maps import MapSet, Role, S3Path
-from s32s.config.settings import S3Settings, Settings, allow_problem, configure, link_problem
+from s32s.config.maps import MapSet
+from s32s.config.settings import S3Settings, Settings, allow_problem, link_problem
+from s32s.config.settings_file import configure
 from s32s.core.errors import CredentialsError, S32sError
+from s32s.core.location import S3Path
 from s32s.core.paths import escape, some
+from s32s.core.role import Role
 from s32s.frontends.menu.prompter import Asker, Choice, Left
 from s32s.frontends.render.layout import count
 

@@ -1,0 +1,55 @@
+"""Places on S3."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from s32s.core import paths
+
+_BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Path:
+    """A bucket and the prefix below it, without a slash at either end."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, text: str) -> S3Path:
+        """Read `bucket/prefix`, with or without `s3://`.
+
+        Raises:
+            ValueError: for people.
+        """
+        bare = text.removeprefix("s3://")
+        bucket, _, prefix = bare.removesuffix("/").partition("/")
+        if not _BUCKET.fullmatch(bucket):
+            raise ValueError(f"{paths.quote(bucket)} is not a bucket name; write bucket/prefix")
+        if prefix and (reason := paths.problem(prefix, room=paths.MAX_KEY - 100)):
+            raise ValueError(f"the prefix {paths.quote(prefix)} cannot be used: {reason}")
+        if prefix and paths.RESERVED in prefix.split("/"):
+            raise ValueError(f"{paths.RESERVED!r} in a prefix is kept for s32s itself")
+        return cls(bucket, prefix)
+
+    def key(self, path: str) -> str:
+        """The key of a relative path."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+    @property
+    def room(self) -> int:
+        """Bytes that the prefix leaves of a key's 1,024."""
+        return paths.MAX_KEY - (len(self.prefix.encode()) + 1 if self.prefix else 0)
+
+    def overlaps(self, other: S3Path) -> bool:
+        """Tell whether one prefix is, or lies in, the other."""
+        if self.bucket != other.bucket:
+            return False
+        if not self.prefix or not other.prefix:
+            return True  # one is a whole bucket
+        return paths.overlaps(self.prefix, other.prefix)
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.prefix}" if self.prefix else self.bucket
