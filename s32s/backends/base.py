@@ -32,7 +32,7 @@ class ListedObject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectMeta:
-    """What an object is and carries beside its bytes.
+    """What an object is and carries besides its bytes.
 
     Attributes:
         has_md5: whether its ETag may be an MD5 at all: not with KMS or customer keys.

@@ -74,7 +74,7 @@ class MemoryBackend:
         """See `Backend`."""
         one = self._find(key, None)
         if len(one.data) > limit:
-            raise StoreError(f"{self._named(key)} has {len(one.data):,} bytes, which is more than it can rightly have")
+            raise StoreError(f"{self._named(key)} has {len(one.data):,} bytes, which is more than it should have")
         return one.data, one.etag
 
     def put(

@@ -224,5 +224,5 @@ def _duplicates(named: Iterable[tuple[str, str]]) -> list[Problem]:
         if len(places) > 1:
             others = sorted(set(places))
             where = f"in {' and '.join(others)}" if len(others) > 1 else f"{len(places)} times"
-            found.append(Problem(others[0], _quoted(name), "name", f"the name stands {where}; names are unique"))
+            found.append(Problem(others[0], _quoted(name), "name", f"the name is used {where}; names are unique"))
     return found

@@ -118,7 +118,7 @@ def check_plan(plan: Plan, limits: Limits) -> None:
     if not plan.source_files:
         raise Refused(
             "the source holds no files" if not plan.rejected else "no file of the source is accepted",
-            hint="check the path and the rules of the entry; --force-delete is for an emptying that is meant",
+            hint="check the path and the rules of the entry; --force-delete empties the destination on purpose",
             reasons={rejection.path: rejection.reason for rejection in plan.rejected},
         )
     # Of what the destination holds now, not of what it would hold: a shrinking source must not shrink the base.

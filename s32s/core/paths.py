@@ -44,7 +44,7 @@ def problem(path: str, *, room: int = MAX_KEY, on_disk: bool = True) -> str | No
         on_disk: whether it names a file; False where only S3 ever sees it.
     """
     if path.isascii() and path.isprintable():
-        size = len(path)  # the fast lane of nearly every name: nothing hidden, one byte a character
+        size = len(path)  # nearly every name: nothing hidden, one byte a character
     else:
         for char in path:
             category = unicodedata.category(char)
@@ -112,18 +112,18 @@ def quote(text: str) -> str:
     return f'"{escape(text)}"' if len(text) <= MAX_KEY else f'"{escape(text[:MAX_KEY])}"…'
 
 
-def some(names: Iterable[str], *, most: int = 5) -> str:
+def some(names: Iterable[str], *, limit: int = 5) -> str:
     """A short, quoted enumeration of `names`, with the count of the rest."""
     listed = list(names)
-    text = ", ".join(quote(name) for name in listed[:most])
-    return text if len(listed) <= most else f"{text} and {len(listed) - most:,} more"
+    text = ", ".join(quote(name) for name in listed[:limit])
+    return text if len(listed) <= limit else f"{text} and {len(listed) - limit:,} more"
 
 
-def listed(reasons: Mapping[str, str], *, most: int = 20) -> str:
+def listed(reasons: Mapping[str, str], *, limit: int = 20) -> str:
     """Names and what is wrong with each, a line a name, for the end of a message."""
     lines = [f"{quote(name)}: {escape(why)}" for name, why in sorted(reasons.items())]
-    rest = [f"and {len(lines) - most:,} more"] if len(lines) > most else []
-    return "\n  ".join(["", *lines[:most], *rest]) + "\n"
+    rest = [f"and {len(lines) - limit:,} more"] if len(lines) > limit else []
+    return "\n  ".join(["", *lines[:limit], *rest]) + "\n"
 
 
 def _escaped(char: str) -> str:

@@ -338,9 +338,9 @@ def _unblocked(wanted: Sequence[int], source: Tree, target: Tree) -> tuple[Seque
             None,
         )
         if not is_dir and has_dir:
-            blocked.append(Rejection(path, "a directory stands there, and copy deletes nothing"))
+            blocked.append(Rejection(path, "there is a directory, and copy deletes nothing"))
         elif is_dir and old is not None and old.kind is not Kind.DIR:
-            blocked.append(Rejection(path, "a file stands there, and copy deletes nothing"))
+            blocked.append(Rejection(path, "there is a file, and copy deletes nothing"))
         elif in_the_way is not None:
             blocked.append(Rejection(path, f"{paths.quote(in_the_way)} is not a directory, and copy deletes nothing"))
         else:

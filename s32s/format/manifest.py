@@ -196,13 +196,13 @@ def read(data: bytes, ref: ManifestRef, *, room: int = paths.MAX_KEY) -> Tree:
             raise IntegrityError(f"{ref.key} lists more than {number - 1:,} paths: {_TOO_LARGE}", hint=_SPLIT)
         paths.check(path, room=room)
         if path.startswith(paths.RESERVED) and paths.is_reserved(path):
-            raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} may not stand there")
+            raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} is not allowed there")
         if path <= last or seen is not None:
             if seen is None:
                 seen = set(columns.paths[:-1])
                 weight += _ROW * len(seen)
             if path in seen:
-                raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} stands there twice")
+                raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} is listed twice")
             seen.add(path)
             weight += _ROW  # a second time, for what sorts it
         last = path

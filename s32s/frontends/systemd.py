@@ -109,7 +109,7 @@ def _check_systemd(service: Service, texts: Mapping[str, str]) -> None:
     if not os.path.isdir("/run/systemd/system") or shutil.which("systemctl") is None:
         shown = "\n".join(f"\n# {name}\n{text}" for name, text in texts.items())
         raise UsageError(
-            f"no systemd runs on this machine; its units would be:\n{shown}\n",
+            f"systemd does not run on this machine; the units would be:\n{shown}\n",
             hint='use --root to write them elsewhere, or run "s32s sync --quiet" from cron',
         )
     _check_root(service)

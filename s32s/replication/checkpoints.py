@@ -25,7 +25,7 @@ class Checkpoint:
     """That a target was found to be exactly what was asked for.
 
     Attributes:
-        asked: what was asked for beside the two places, such as rules.
+        asked: what was asked for besides the two places, such as rules.
         source, target: how they looked, see `stores.base.Look.fingerprint`.
         files: how many files and links take part.
         names: how many names, directories included.

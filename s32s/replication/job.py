@@ -21,7 +21,7 @@ class Job(NamedTuple):
     """One source that a target is to be made equal to.
 
     Attributes:
-        asked: names what is asked for beside the two places, such as rules; another name makes checkpoints worthless.
+        asked: names what is asked for besides the two places, such as rules; another name makes checkpoints worthless.
         files: paths that must be at the source; None for any.
         spare_ignored: whether ignored paths of the target stay there.
         verify: read every file and every listing, and believe no checkpoint.

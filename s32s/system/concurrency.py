@@ -1,8 +1,8 @@
-"""A bounded crew of threads that can be left behind.
+"""A bounded pool of threads that can be left behind.
 
 `concurrent.futures` joins its threads when the interpreter ends, so one request that hangs in a library would keep a
 stopped run alive. These threads are daemons: after an interruption the caller goes on at once, and workers stop at
-their next look at the flag. The first error ends the crew: what is under way is finished, what waits is dropped.
+their next look at the flag. The first error ends the pool: what is under way is finished, what waits is dropped.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: How long an interrupted crew may take to notice, before it is left behind.
+#: How long an interrupted pool may take to notice, before it is left behind.
 _PATIENCE_S = 2.0
-#: With how many threads a crew begins, how often it is asked whether more are worth it, what gain they must bring, and
+#: With how many threads a pool begins, how often it is asked whether more are worth it, what gain they must bring, and
 #: up to which share of a processor there is something to gain.
 _FIRST_JOBS = 8
 _FIRST_THREADS = 2
@@ -128,12 +128,12 @@ class Future(Generic[R]):
             self._errors.append(exc)
 
 
-def prefetch(things: Callable[[], Iterator[T]], *, most: int) -> Iterator[T]:
-    """Yield what `things` yields, read on a thread of its own, `most` pieces ahead of who takes them.
+def prefetch(things: Callable[[], Iterator[T]], *, limit: int) -> Iterator[T]:
+    """Yield what `things` yields, read on a thread of its own, `limit` pieces ahead of who takes them.
 
     A consumer that leaves early ends the thread at its next piece.
     """
-    ready: queue.Queue[T | BaseException | _End] = queue.Queue(maxsize=most)
+    ready: queue.Queue[T | BaseException | _End] = queue.Queue(maxsize=limit)
     left = threading.Event()
 
     def offer(piece: T | BaseException | _End) -> bool:

@@ -141,7 +141,7 @@ class BackendContract:
         """A head of gigabytes does not fill the memory."""
         put(backend, "k", b"x" * 1000)
 
-        with pytest.raises(StoreError, match="more than it can rightly have"):
+        with pytest.raises(StoreError, match="more than it should have"):
             backend.read("k", limit=999)
 
     def test_a_write_with_a_condition_that_holds(self, backend: Backend) -> None:

@@ -98,12 +98,12 @@ def test_a_redirect_to_the_region_says_which_one() -> None:
         engine(origin.url).get("b", "k")
 
 
-def endless(head: bytes, piece: bytes = b"x" * 65536, most: int = 400 << 20) -> Callable[[str], Iterator[bytes]]:
+def endless(head: bytes, piece: bytes = b"x" * 65536, limit: int = 400 << 20) -> Callable[[str], Iterator[bytes]]:
     """An answer that goes on until nobody takes more."""
 
     def answer(_: str) -> Iterator[bytes]:
         yield head
-        for _ in range(most // len(piece)):
+        for _ in range(limit // len(piece)):
             yield piece
 
     return answer
@@ -389,7 +389,7 @@ def test_who_waits_says_so() -> None:
         with pytest.raises(Unreachable, match="SlowDown"):
             one.put("b", "k", lambda: iter([b"x"]), size=1)
 
-    assert len(busy.heads) == 3  # by the lane, and twice by the client
+    assert len(busy.heads) == 3  # by the plain client, and twice by the other one
     assert len(said) == 1
     assert said[0].endswith("trying again 1/1")
 

@@ -549,7 +549,7 @@ def test_a_hostile_manifest_stays_below_a_gigabyte(tmp_path: Path) -> None:
     write = (
         "import pathlib, sys\n"
         "from s32s.format import manifest\n"
-        "from s32s.core.tree import Item, Kind\n"
+        "from s32s.core.item import Item, Kind\n"
         "deep = '/'.join(['a' * 100] * 9)\n"
         "items = (Item(f'{number:07}/\U0001f600/{deep}', Kind.DIR) for number in range(400_000))\n"
         "pathlib.Path(sys.argv[1]).write_bytes(manifest.to_bytes(items)[0])\n"

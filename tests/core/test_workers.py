@@ -42,21 +42,21 @@ def test_no_more_threads_than_jobs(jobs: int) -> None:
     """`jobs` bounds how many things are under way."""
     lock = threading.Lock()
     now = 0
-    most = 0
+    limit = 0
     names: set[int] = set()
 
     def do(thing: int) -> None:
-        nonlocal now, most
+        nonlocal now, limit
         with lock:
             now += 1
-            most = max(most, now)
+            limit = max(limit, now)
             names.add(threading.get_ident())
         with lock:
             now -= 1
 
     for_each(range(2000), do, jobs=jobs)
 
-    assert most <= jobs
+    assert limit <= jobs
     assert len(names) <= jobs
 
 

@@ -18,7 +18,7 @@ from s32s.backends.base import (
     PutMode,
     PutResult,
 )
-from s32s.backends.s3 import lane
+from s32s.backends.s3 import http_client
 from s32s.backends.s3.downloads import RANGE
 from s32s.backends.s3.objects import Condition, CopySource
 from s32s.backends.s3.service import S3Service
@@ -45,7 +45,7 @@ class S3Backend:
         return Capabilities(
             conditional_put=self._service.conditions(bucket) != [Condition.NONE],
             max_key_bytes=self._place.room,
-            concurrent_gets=self._service.at_once(bucket),
+            concurrent_gets=self._service.concurrency(bucket),
         )
 
     def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
@@ -69,8 +69,8 @@ class S3Backend:
     def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
         """See `Backend`."""
         bucket, key = self._place.bucket, self._place.key
-        wanted = (lane.GetRequest(key(one.key), one.if_match, one.limit) for one in requests)
-        return self._service.get_many(bucket, wanted, at_once=concurrency)
+        wanted = (http_client.GetRequest(key(one.key), one.if_match, one.limit) for one in requests)
+        return self._service.get_many(bucket, wanted, concurrency=concurrency)
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""

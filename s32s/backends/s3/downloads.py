@@ -1,6 +1,6 @@
 """Bytes of objects as they come: small ones whole, large ones in ranges, some of them ahead of who takes them.
 
-What is plain comes by the lane; the rest is asked for again by the client, which goes on where a stream breaks off.
+The plain client brings what is plain; the other one is asked for the rest, and continues where a stream breaks off.
 Every piece is of the one object that was opened: its ETag is a condition, and as servers may ignore that, what the
 answer names is looked at, too.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from s32s.backends.base import Chunk, GetResult
 from s32s.backends.retry import Attempts
 from s32s.backends.s3.errors import shown
-from s32s.backends.s3.lane import GetRequest
+from s32s.backends.s3.http_client import GetRequest
 from s32s.backends.s3.listing import bare, http_ns
 from s32s.backends.s3.objects import version_of
 from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session
@@ -98,7 +98,7 @@ class Downloads:
         """A large object, opened by its first range; None where that is not plain."""
         if not self._has_ranges or self._connection.retry.pace.is_slowed:
             return None
-        answer = self._connection.lane(bucket).get(GetRequest(key, etag, RANGE, (0, RANGE)))
+        answer = self._connection.http_client(bucket).get(GetRequest(key, etag, RANGE, (0, RANGE)))
         if answer is None:
             return None
         size = answer.headers["content-range"].rpartition("/")[2]
@@ -134,7 +134,7 @@ class Downloads:
         done = RANGE
         for piece in self._ranges(bucket, key, range(RANGE, size, RANGE), size, etag=etag, version=version):
             if piece is None:
-                # The lane takes a part that comes with status 200; the client has met one without Content-Range.
+                # The plain client takes a part with status 200; the other one has met one without Content-Range.
                 got = self._from(done, bucket, key, etag=etag, version=version)
                 _check_etag(got.etag, etag, bucket=bucket, key=key)
                 yield from got.chunks
@@ -187,7 +187,7 @@ class Downloads:
         self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
     ) -> Chunk | None:
         if version is None and not self._connection.retry.pace.is_slowed:
-            answer = self._connection.lane(bucket).get(GetRequest(key, etag, end - start, (start, end)))
+            answer = self._connection.http_client(bucket).get(GetRequest(key, etag, end - start, (start, end)))
             if answer is not None:
                 _check_etag(bare(answer.headers.get("etag")), etag, bucket=bucket, key=key)
                 return answer.body

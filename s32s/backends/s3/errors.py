@@ -92,7 +92,7 @@ def _of_botocore(exc: Exception, *, bucket: str, key: str) -> S32sError | None:
     from botocore.parsers import ResponseParserError
 
     if isinstance(exc, ResponseParserError):
-        return StoreError(f"the answer for {shown(bucket, key)} is none of S3's", hint="check the endpoint")
+        return StoreError(f"the answer for {shown(bucket, key)} is not an answer of S3", hint="check the endpoint")
     if isinstance(exc, exceptions.ClientError):
         facts = exc.response.get("Error", {})
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -70,15 +70,15 @@ class Response:
         self._answer = answer
         self._feed = feed
 
-    def chunks(self, most: int) -> Iterator[bytes]:
+    def chunks(self, limit: int) -> Iterator[bytes]:
         """The body.
 
         Raises:
             Unreachable: it breaks off, or comes too slowly.
-            StoreError: it is longer than `most` bytes.
+            StoreError: it is longer than `limit` bytes.
         """
         came = 0
-        self._feed.allow(2 * most + _MAX_HEAD)
+        self._feed.allow(2 * limit + _MAX_HEAD)
         try:
             while True:
                 with self._told:
@@ -86,8 +86,8 @@ class Response:
                 if not piece:
                     break
                 came += len(piece)
-                if came > most:
-                    raise StoreError(f"{self.host} sends more than it can rightly send", hint="check the endpoint")
+                if came > limit:
+                    raise StoreError(f"{self.host} sends more than it should", hint="check the endpoint")
                 yield piece
             if self.length is not None and came < self.length:
                 raise unreachable(self.host, CUT)
@@ -95,23 +95,23 @@ class Response:
         finally:
             self.close()
 
-    def read(self, most: int) -> bytes:
+    def read(self, limit: int) -> bytes:
         """The whole body; see `chunks`."""
-        return b"".join(self.chunks(most))
+        return b"".join(self.chunks(limit))
 
-    def beginning(self, most: int) -> bytes:
+    def beginning(self, limit: int) -> bytes:
         """At most so many bytes of the body, however long it is: enough of an error."""
         data = b""
         try:
             for piece in self.chunks(1 << 62):
                 data += piece
-                if len(data) >= most:
+                if len(data) >= limit:
                     break
         except (StoreError, TemporaryFailure, ConfigError):
             pass  # what came says more than that no more came
         finally:
             self.close()
-        return data[:most]
+        return data[:limit]
 
     def close(self) -> None:
         """Give up what is still to come; after the whole body, nothing."""

@@ -1,4 +1,4 @@
-"""Pages of a listing, read by us from the XML that the lane has brought, or botocore where that is not plain.
+"""Pages of a listing, read by us from the XML that the plain client has brought, or by botocore.
 
 botocore makes every field of every object by way of its model: 70 ms a page of 1,000 keys, where 10 ms do. It offers
 its event `before-parse` for what is read another way (botocore.endpoint): there the objects are cut out of the
@@ -208,5 +208,5 @@ def _ns(stored: str | None) -> int | None:
         return whole_ns(datetime.datetime.fromisoformat(stored))
     except ValueError as exc:
         raise StoreError(
-            f"a listing holds the time {paths.escape(stored)}, which is none", hint="check the endpoint"
+            f"a listing holds the time {paths.escape(stored)}, which is not a time", hint="check the endpoint"
         ) from exc

@@ -1,6 +1,6 @@
 """What both ways to S3 share: when an answer is too slow, which proxy is on the way, and whom TLS trusts.
 
-Light to import: a run that finds nothing new needs no more than this and the lane.
+Light to import: a run that finds nothing new needs no more than this and the plain client.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""S3 behind a few verbs: plain GETs by a lane of our own, other objects by a small client, all the rest by boto3.
+"""S3 behind a few verbs, each by the cheapest client that can do it.
 
-boto3 spends about 3 ms of CPU on an object, `_client` a tenth, and `_lane` a fiftieth; but the lane knows nothing
-beyond the plain case, and what it leaves is asked for again: objects by `_client`, listings by boto3, which alone knows
-copies, tags and markers, too. Each of these requests is sent by `_http`, under the same bounds; refusals become errors
-in `_answers`; retries and credentials are `_connection`'s.
+boto3 spends about 3 ms of CPU on an object, `client.py` a tenth of that, and `http_client.py` a fiftieth. The last one
+knows only the plain case, and what it leaves is asked for again: objects by `client.py`, listings by boto3, which alone
+knows copies, tags and markers. All but the plain requests are sent by `http.py`, under the same bounds. `errors.py`
+turns refusals into errors; retries and credentials are in `session.py`.
 
-None of them checks content: wrong bytes of the right length are taken for good. The reader of a body verifies it.
+None of them checks content: wrong bytes of the right length pass. The reader of a body verifies it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from s32s.backends.base import Chunk, GetResult, ListedObject, ObjectMeta, PutRe
 from s32s.backends.s3.copying import COPY_LIMIT, COPY_PART, Copies
 from s32s.backends.s3.downloads import Downloads, got_of, length_of
 from s32s.backends.s3.errors import shown
-from s32s.backends.s3.lane import ETAG, GetRequest
+from s32s.backends.s3.http_client import ETAG, GetRequest
 from s32s.backends.s3.listing import bare, objects, plain_page
 from s32s.backends.s3.objects import HEADERS, LARGE, META, SMALL, Condition, CopySource, to_headers, version_of
 from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     )
 
 
-#: Small objects that a thread has under way by the lane at the same time.
-_SMALL_AT_ONCE = 8
-_SMALL_PUT = 256 * 1024  # that goes by the lane: on a thin line it must be sent within the time of one answer
+#: Small objects that a thread asks for at the same time.
+_SMALL_CONCURRENCY = 8
+_SMALL_PUT = 256 * 1024  # by the plain client: on a thin line it must be sent within the time of one answer
 _PAGES_AHEAD = 2
 _MOST_KEYS = 5_000_000  # of a listing; a server that names more never ends
 
@@ -86,7 +86,7 @@ class S3Service:
             StoreError: a page is not a listing, or the pages do not come to an end.
         """
         listing = _Listing(bucket, prefix)
-        for number, page in enumerate(prefetch(lambda: self._pages(bucket, prefix), most=_PAGES_AHEAD)):
+        for number, page in enumerate(prefetch(lambda: self._pages(bucket, prefix), limit=_PAGES_AHEAD)):
             listed = objects(page, skip=skip)
             listing.add(listed)
             if number and not listed:
@@ -127,18 +127,18 @@ class S3Service:
         """
         return self._downloads.open(bucket, key, etag=etag, version=version, is_large=is_large)
 
-    def at_once(self, bucket: str) -> int:
+    def concurrency(self, bucket: str) -> int:
         """How many small objects a thread may ask `get_many` for at the same time; 1 where it has nothing to say."""
-        return _SMALL_AT_ONCE if self._is_plain(bucket) else 1
+        return _SMALL_CONCURRENCY if self._is_plain(bucket) else 1
 
-    def get_many(self, bucket: str, wanted: Iterable[GetRequest], *, at_once: int) -> Iterator[GetResult | None]:
+    def get_many(self, bucket: str, wanted: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
         """Open many small objects, some at the same time, in their order; None for what `get` is to be asked for."""
         if self._connection.retry.pace.is_slowed:
             return (None for _ in wanted)  # several at once would come faster than the server wants
-        lane = self._connection.lane(bucket)
+        http_client = self._connection.http_client(bucket)
         return (
             answer and got_of(answer.headers, size=len(answer.body), chunks=iter((answer.body,)))
-            for answer in lane.get_many(wanted, at_once=at_once)
+            for answer in http_client.get_many(wanted, concurrency=concurrency)
         )
 
     def get_small(self, bucket: str, key: str, *, limit: int) -> tuple[bytes, str | None]:
@@ -147,10 +147,10 @@ class S3Service:
         Raises:
             StoreError: it is larger than `limit` bytes.
         """
-        got = run_interruptible(lambda: next(self.get_many(bucket, [GetRequest(key, None, limit)], at_once=1)))
+        got = run_interruptible(lambda: next(self.get_many(bucket, [GetRequest(key, None, limit)], concurrency=1)))
         got = got or self.get(bucket, key)
         if got.size > limit:
-            raise StoreError(f"{shown(bucket, key)} has {got.size:,} bytes, which is more than it can rightly have")
+            raise StoreError(f"{shown(bucket, key)} has {got.size:,} bytes, which is more than it should have")
         return run_interruptible(lambda: b"".join(got.chunks)), got.etag
 
     def about(self, bucket: str, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
@@ -213,7 +213,7 @@ class S3Service:
             not headers
             and len(data) <= _SMALL_PUT
             and not self._connection.retry.pace.is_slowed
-            and (answer := run_interruptible(lambda: self._lane_put(bucket, key, data)))
+            and (answer := run_interruptible(lambda: self._quick_put(bucket, key, data)))
         ):
             return answer
         return self._put(bucket, key, data, headers)
@@ -288,10 +288,10 @@ class S3Service:
     # -- how calls are made
 
     def _is_plain(self, bucket: str) -> bool:
-        return not self._connection.retry.pace.is_slowed and self._connection.lane(bucket).is_open
+        return not self._connection.retry.pace.is_slowed and self._connection.http_client(bucket).is_open
 
-    def _lane_put(self, bucket: str, key: str, data: bytes) -> PutResult | None:
-        answer = self._connection.lane(bucket).put(key, data)
+    def _quick_put(self, bucket: str, key: str, data: bytes) -> PutResult | None:
+        answer = self._connection.http_client(bucket).put(key, data)
         return answer and _stored(answer.headers)  # None: not confirmed
 
     def _put(self, bucket: str, key: str, data: Chunk, headers: Mapping[str, str]) -> PutResult:
@@ -310,7 +310,7 @@ class S3Service:
         if "ContinuationToken" in asked:
             query["continuation-token"] = asked["ContinuationToken"]
         text = urllib.parse.urlencode(sorted(query.items()), quote_via=urllib.parse.quote, safe="")
-        answer = self._connection.lane(asked["Bucket"]).get(GetRequest("", None, LARGE, query=text))
+        answer = self._connection.http_client(asked["Bucket"]).get(GetRequest("", None, LARGE, query=text))
         return plain_page(bytes(answer.body)) if answer is not None else None
 
     def _pages(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:

@@ -1,6 +1,6 @@
 """A connection to one endpoint with one set of credentials: boto3 finds them, the other clients borrow them.
 
-Sessions and clients are made at their first use, one of each. The lane and boto3 never try twice: `call` repeats what
+Sessions and clients are made at their first use, one of each. The clients never try twice: `call` repeats what
 failed for the moment, with growing pauses, and says so, so attempts never multiply. Where somebody watches, an address
 at which nothing answers is told at once. A token that has expired in the middle of a run is renewed once, and the
 request is made again.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from s32s.backends.retry import RetryPolicy
 from s32s.backends.s3.errors import WAYS, Expired, translated
-from s32s.backends.s3.lane import HttpClient
+from s32s.backends.s3.http_client import HttpClient
 from s32s.backends.s3.listing import cut_pages
 from s32s.backends.s3.network import authorities, tls_context
 from s32s.backends.s3.sigv4 import Keys
@@ -63,7 +63,7 @@ class S3Session:
         self._clients: dict[int, S3Client] = {}
         self._lister: S3Client | None = None
         self._of_buckets: dict[str, Client] = {}
-        self._lanes: dict[str, HttpClient] = {}
+        self._http_clients: dict[str, HttpClient] = {}
         self._identity: Identity | None = None
         self._renewals = 0
         self.retry = RetryPolicy(settings.retries)
@@ -144,7 +144,7 @@ class S3Session:
 
     @functools.cached_property
     def http(self) -> Http:
-        """What all requests but those of the lane go over."""
+        """What all requests but the plain ones go over."""
         from s32s.backends.s3.http import Http
 
         _, trusted = authorities(self._settings.ca_bundle, os.environ)
@@ -173,18 +173,18 @@ class S3Session:
                 self._of_buckets[bucket] = Client(self.http, url, identity.region, identity.credentials)
             return self._of_buckets[bucket]
 
-    def lane(self, bucket: str) -> HttpClient:
+    def http_client(self, bucket: str) -> HttpClient:
         """A quick way to what one bucket holds, where that is plain.
 
         Raises:
             CredentialsError, StoreError: nobody says who we are or where S3 is.
         """
-        if lane := self._lanes.get(bucket):
-            return lane
+        if http_client := self._http_clients.get(bucket):
+            return http_client
         with self._guard:
-            if bucket not in self._lanes:
+            if bucket not in self._http_clients:
                 identity = translated(self._identified, bucket=bucket, key="")
-                self._lanes[bucket] = HttpClient(
+                self._http_clients[bucket] = HttpClient(
                     identity.url(bucket),
                     identity.region,
                     identity.credentials,
@@ -192,7 +192,7 @@ class S3Session:
                     read_timeout_s=READ_TIMEOUT_S,
                     tls=lambda: self.tls,
                 )
-            return self._lanes[bucket]
+            return self._http_clients[bucket]
 
     def _renew(self, renewals: int) -> None:
         with self._guard:
@@ -200,7 +200,7 @@ class S3Session:
                 self._session = self._maker = self._lister = self._identity = None
                 self._clients.clear()
                 self._of_buckets.clear()
-                self._lanes.clear()
+                self._http_clients.clear()
                 self._renewals += 1
 
     def _identified(self) -> Identity:

@@ -125,7 +125,7 @@ class Uploads:
             if etag == f"{joined}-{len(etags)}":
                 return etag
         if not is_named or now.get("content-length") != str(sent):
-            raise Unreachable(f"S3 has not made {shown(bucket, key)} of its parts", hint="run it again")
+            raise Unreachable(f"S3 did not assemble {shown(bucket, key)} from its parts", hint="run it again")
         return etag
 
     def _send(

@@ -1,1 +1,1 @@
-"""The interactive menu: what can be done (`desk`), how it is asked, and how it is drawn."""
+"""The interactive menu: what can be done (`actions`), how it is asked, and how it is drawn."""

@@ -32,7 +32,7 @@ from s32s.system import processes
 Approve = Callable[[str, Plan], bool]
 
 
-class Desk:
+class Actions:
     """One session of the menu.
 
     Args:
@@ -165,7 +165,7 @@ def needs_question(plan: Plan) -> bool:
     return bool(plan.extras or plan.modified)
 
 
-def asked_once(ask: Approve) -> Approve:
+def ask_once(ask: Approve) -> Approve:
     """Ask about an entry's plan once; again only when a later plan of it takes away more.
 
     A run plans again when its source has moved meanwhile, and nobody likes to be asked twice.

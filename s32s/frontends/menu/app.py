@@ -1,6 +1,6 @@
 """The menu on a real terminal: keys and clicks in, pictures out.
 
-All that happens is in `session.py`; here is only what needs prompt-toolkit. A path of maps is typed in outside the
+All that happens is in `controller.py`; here is only what needs prompt-toolkit. A path of maps is typed in outside the
 picture, with completion, and then the picture comes back.
 """
 
@@ -20,9 +20,9 @@ from prompt_toolkit.styles import Style
 
 from s32s.core.errors import Interrupted
 from s32s.frontends.menu import views
-from s32s.frontends.menu.actions import Desk
-from s32s.frontends.menu.controller import NAMED, Session
-from s32s.frontends.menu.prompter import Asker, Left
+from s32s.frontends.menu.actions import Actions
+from s32s.frontends.menu.controller import NAMED, Controller
+from s32s.frontends.menu.prompter import Left, Prompter
 from s32s.frontends.menu.prompts import ended_by_sigterm
 
 _LOOK_S = 0.2
@@ -45,16 +45,16 @@ class Menu:
     """The interactive menu.
 
     Args:
-        desk: what can be done.
-        asker: for what is typed in.
+        actions: what can be done.
+        prompter: for what is typed in.
         environment: for NO_COLOR.
     """
 
-    def __init__(self, desk: Desk, asker: Asker, environment: Mapping[str, str]) -> None:
-        self._desk = desk
-        self._asker = asker
+    def __init__(self, actions: Actions, prompter: Prompter, environment: Mapping[str, str]) -> None:
+        self._actions = actions
+        self._prompter = prompter
         self._monochrome = bool(environment.get("NO_COLOR"))
-        self._session = Session(desk, redraw=self._redraw, leave=self._leave)
+        self._controller = Controller(actions, redraw=self._redraw, leave=self._leave)
         self._app: Application[str] | None = None
 
     def run(self) -> None:
@@ -63,27 +63,27 @@ class Menu:
         Raises:
             Interrupted: SIGTERM.
         """
-        self._session.begin()
+        self._controller.begin()
         while True:
             self._app = self._application()
             try:
                 with ended_by_sigterm(self._app) as watch:
                     said = self._app.run(pre_run=watch)
             except Interrupted:
-                self._session.end()
+                self._controller.end()
                 raise
             if said != "maps":
-                self._session.end()
+                self._controller.end()
                 return
             try:
-                path = self._asker.ask(
+                path = self._prompter.ask(
                     "S3 path of the maps, until you leave",
-                    default=str(self._desk.source),
-                    complete=self._desk.completions,
+                    default=str(self._actions.source),
+                    complete=self._actions.completions,
                 )
             except Left:
                 continue
-            self._session.look_at(path)
+            self._controller.look_at(path)
 
     def _application(self) -> Application[str]:
         control = FormattedTextControl(self._picture, focusable=True, show_cursor=False)
@@ -95,7 +95,7 @@ class Menu:
             full_screen=True,
             mouse_support=True,
             refresh_interval=_LOOK_S,
-            before_render=lambda app: self._session.look(),
+            before_render=lambda app: self._controller.look(),
         )
         app.ttimeoutlen = 0.05  # of Esc, which also begins the sequences of other keys
         return app
@@ -114,7 +114,7 @@ class Menu:
         def bind(key: str) -> None:
             @bindings.add(key, eager=True)
             def pressed(event: KeyPressEvent) -> None:
-                self._session.press(key)
+                self._controller.press(key)
 
         for key in NAMED:
             bind(key)
@@ -122,13 +122,13 @@ class Menu:
         @bindings.add(Keys.Any)
         def typed(event: KeyPressEvent) -> None:
             if event.data.isprintable() and event.data:
-                self._session.press(event.data)
+                self._controller.press(event.data)
 
         return bindings
 
     def _picture(self) -> StyleAndTextTuples:
         size = self._app.output.get_size() if self._app is not None else None
-        lines = self._session.lines(size.columns, size.rows) if size else []
+        lines = self._controller.lines(size.columns, size.rows) if size else []
         pieces: StyleAndTextTuples = []
         for at, line in enumerate(lines):
             for style, text, tag in line:
@@ -140,11 +140,11 @@ class Menu:
     def _handler(self, tag: views.Tag) -> Callable[[MouseEvent], Any]:
         def clicked(event: MouseEvent) -> Any:
             if event.event_type is MouseEventType.MOUSE_UP:
-                self._session.click(tag)
+                self._controller.click(tag)
             elif event.event_type is MouseEventType.SCROLL_UP:
-                self._session.press("up")
+                self._controller.press("up")
             elif event.event_type is MouseEventType.SCROLL_DOWN:
-                self._session.press("down")
+                self._controller.press("down")
             else:
                 return NotImplemented
             return None

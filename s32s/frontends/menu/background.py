@@ -16,7 +16,7 @@ from s32s.core.plan import Plan
 T = TypeVar("T")
 
 
-class Job(Generic[T]):
+class Background(Generic[T]):
     """One piece of work; it begins at once.
 
     Attributes:
@@ -30,7 +30,7 @@ class Job(Generic[T]):
         changed: called whenever there is something new to look at, from the job's own thread.
     """
 
-    def __init__(self, work: Callable[[Job[T]], T], *, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, work: Callable[[Background[T]], T], *, changed: Callable[[], None] = lambda: None) -> None:
         self.stop = threading.Event()
         self.question: tuple[str, Plan] | None = None
         self.error: BaseException | None = None

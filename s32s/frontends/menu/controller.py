@@ -1,6 +1,7 @@
-"""A session of the menu: what a key means where, what is at work, what is shown; without a terminal.
+"""The controller of the menu: what a key means where, what is at work, what is shown; without a terminal.
 
-Nothing here waits: whatever touches S3 or the disk is a `Job` on a thread of its own, and `look` sees how it stands.
+Nothing here waits: what touches S3 or the disk is a `Background` job on a thread of its own, and `look` sees what has
+come of it.
 What can be done is in `actions.py`, what is shown in `model.py`, how it looks in `views.py`; `app.py` brings the
 terminal. It is one module because it is one state machine: each key and each job that ends may change any of its state.
 """
@@ -22,8 +23,8 @@ from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.core.summary import summary
 from s32s.frontends.menu import model, views
-from s32s.frontends.menu.actions import Desk, asked_once, entry_facts
-from s32s.frontends.menu.background import Job
+from s32s.frontends.menu.actions import Actions, ask_once, entry_facts
+from s32s.frontends.menu.background import Background
 from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, View
 from s32s.frontends.render.layout import count, wrap
 from s32s.frontends.render.plans import plan_lines, telling
@@ -37,21 +38,21 @@ _READING = "Up, Down, PgUp, PgDn read   Enter, Esc, q go back"
 _YES_NO = "Go on?   y  yes     n, Enter, Esc  no"
 
 
-class Session:
+class Controller:
     """What stands on the screen, and what happens at a key.
 
     Args:
-        desk: what can be done.
+        actions: what can be done.
         redraw: called, from any thread, when there is something new to see.
         leave: called when the menu is to be left, with "leave", or "maps" to ask for a path first.
     """
 
-    def __init__(self, desk: Desk, *, redraw: Callable[[], None], leave: Callable[[str], None]) -> None:
-        self._desk = desk
+    def __init__(self, actions: Actions, *, redraw: Callable[[], None], leave: Callable[[str], None]) -> None:
+        self._actions = actions
         self._redraw = redraw
         self._leave = leave
         self._view = View.LIST
-        self._listing = Listing(sort=desk.settings.menu.sort)
+        self._listing = Listing(sort=actions.settings.menu.sort)
         self._filtering = False
         self._notice = ""
         self._text = Text("", [])
@@ -62,17 +63,17 @@ class Session:
         self._running: Running | None = None
         self._statuses: dict[str, EntryStatus] = {}
         self._found: dict[str, int] = {}
-        self._job: Job[Any] | None = None
-        self._then: Callable[[Job[Any]], None] = lambda job: None
+        self._job: Background[Any] | None = None
+        self._then: Callable[[Background[Any]], None] = lambda job: None
         self._refresh = threading.Event()
 
     def begin(self) -> None:
         """Load the maps."""
-        self._start(lambda job: self._desk.open(), self._opened, "loading the maps …")
+        self._start(lambda job: self._actions.open(), self._opened, "loading the maps …")
 
     def look_at(self, path: str) -> None:
         """Fetch the maps at another path, for this session."""
-        self._start(lambda job: self._desk.preview_of(path), self._previewed, f"looking at {path} …")
+        self._start(lambda job: self._actions.preview_of(path), self._previewed, f"looking at {path} …")
 
     def end(self) -> None:
         """Stop what is at work, and wait a little for its end."""
@@ -98,7 +99,7 @@ class Session:
             title=self._title(),
             notice=self._notice,
             filtering=self._filtering,
-            details=self._desk.settings.menu.details,
+            details=self._actions.settings.menu.details,
             columns=columns,
             rows=rows,
         )
@@ -112,8 +113,8 @@ class Session:
         return self._wrapped[2]
 
     def _title(self) -> str:
-        changed = "" if self._desk.is_configured else "  (until you leave)"
-        return f"s32s  {self._desk.role.value}  {escape(str(self._desk.source))}{changed}"
+        changed = "" if self._actions.is_configured else "  (until you leave)"
+        return f"s32s  {self._actions.role.value}  {escape(str(self._actions.source))}{changed}"
 
     def _footer(self) -> str:
         return "Ctrl-C stops it" if self._text.live else _READING
@@ -166,13 +167,13 @@ class Session:
         elif key == "i" and row:
             self._inform(row)
         elif key == "u":
-            self._start(lambda job: self._desk.preview(), self._previewed, "fetching the maps …")
+            self._start(lambda job: self._actions.preview(), self._previewed, "fetching the maps …")
         elif key == "m":
             self._leave("maps")
         elif key == "r":
-            self._offer("Role, until you leave", model.roles(self._desk.role), self._switch)
+            self._offer("Role, until you leave", model.roles(self._actions.role), self._switch)
         elif key == "x":
-            commands = self._desk.settings.commands
+            commands = self._actions.settings.commands
             if commands:
                 self._offer("Own commands", list(commands.items()), self._command)
             else:
@@ -242,14 +243,16 @@ class Session:
 
     # -- work beside
 
-    def _start(self, work: Callable[[Job[Any]], object], then: Callable[[Job[Any]], None], notice: str) -> None:
+    def _start(
+        self, work: Callable[[Background[Any]], object], then: Callable[[Background[Any]], None], notice: str
+    ) -> None:
         """Begin a job; `then` is told when it has come to its end."""
         if self._job is not None:
             self._notice = "one thing after the other: something is still at work"
             return
         self._notice = notice
         self._then = then
-        self._job = Job(work, changed=self._redraw)
+        self._job = Background(work, changed=self._redraw)
 
     def look(self) -> None:
         """See how the job stands: before each picture, on the screen's own thread."""
@@ -264,20 +267,20 @@ class Session:
             self._notice = ""
             self._then(job)
 
-    def _opened(self, job: Job[Any]) -> None:
+    def _opened(self, job: Background[Any]) -> None:
         if job.error is not None:
             self._notice = job.said()
         self._reload()
 
     def _reload(self) -> None:
         """Show the entries, and find out beside how they stand."""
-        entries = self._desk.entries()
+        entries = self._actions.entries()
         known = {row.name: row for row in self._listing.rows}
         self._listing.rows = [known.get(entry.name) or Row(entry.name, "") for entry in entries]
         for row, entry in zip(self._listing.rows, entries, strict=True):
-            row.direction = " > ".join(entry.direction(self._desk.role))
+            row.direction = " > ".join(entry.direction(self._actions.role))
         if not entries and not self._notice:
-            self._notice = f"no entry of the maps has a {self._desk.role.value}: r takes another role, m other maps"
+            self._notice = f"no entry of the maps has a {self._actions.role.value}: r takes another role, m other maps"
         self._refresh.set()
         self._refresh = stop = threading.Event()
         threading.Thread(target=self._find_out, args=(entries, stop), daemon=True).start()
@@ -287,7 +290,7 @@ class Session:
         rows = {row.name: row for row in self._listing.rows}
         try:
             for ask_s3 in (False, True):
-                for status in self._desk.statuses(entries, ask_s3=ask_s3):
+                for status in self._actions.statuses(entries, ask_s3=ask_s3):
                     if stop.is_set():
                         return
                     self._statuses[status.name] = status
@@ -334,14 +337,14 @@ class Session:
             running.on_event(event, time.monotonic(), outcome)
 
         self._start(
-            lambda job: self._desk.run(verb, names, emit=emit, stop=job.stop, approve=asked_once(job.ask)),
+            lambda job: self._actions.run(verb, names, emit=emit, stop=job.stop, approve=ask_once(job.ask)),
             lambda job: self._ran(job, running),
             "",
         )
 
     def _ask(self, entry: str, plan: Plan) -> None:
         self._view = View.QUESTION
-        lines = ["", *plan_lines(plan, most=_ASKED, colour=False)]
+        lines = ["", *plan_lines(plan, limit=_ASKED, colour=False)]
         verb = self._running.verb.value if self._running else ""
         self._text = Text(f"{verb} {escape(entry)}: this deletes or replaces files", lines, question=_YES_NO)
         self._wrapped = (0, 0, [])
@@ -351,7 +354,7 @@ class Session:
         if self._job is not None:
             self._job.answer(yes)
 
-    def _ran(self, job: Job[Any], running: Running) -> None:
+    def _ran(self, job: Background[Any], running: Running) -> None:
         lines: list[str] = []
         if isinstance(job.error, Interrupted):
             hint = job.error.hint or "what was not yet begun is as it was"
@@ -364,7 +367,7 @@ class Session:
             told = entry.outcome or "not begun"
             lines += f"  {escape(entry.name)}: {told}".splitlines()
             if plan is not None and running.verb is Verb.DRYRUN and (not plan.is_empty or plan.rejected):
-                lines += [f"  {line}" for line in plan_lines(plan, most=None, colour=False)]
+                lines += [f"  {line}" for line in plan_lines(plan, limit=None, colour=False)]
                 lines.append("")
             elif plan is not None and plan.rejected:
                 lines += [f"  ! rejected  {escape(gone.path)}  ({escape(gone.reason)})" for gone in plan.rejected]
@@ -398,8 +401,8 @@ class Session:
         self._view = View.CHOICE
 
     def _inform(self, row: Row) -> None:
-        entry = next(entry for entry in self._desk.entries() if entry.name == row.name)
-        facts = [(name, escape(value)) for name, value in entry_facts(entry, self._desk.role)]
+        entry = next(entry for entry in self._actions.entries() if entry.name == row.name)
+        facts = [(name, escape(value)) for name, value in entry_facts(entry, self._actions.role)]
         status = self._statuses.get(row.name)
         facts.append(("state", row.state))
         if status is not None and status.last is not None:
@@ -411,7 +414,7 @@ class Session:
         lines = [f"  {name:<{wide}}  {value}" for name, value in facts]
         self._read(escape(entry.name), ["", *(part for line in lines for part in line.splitlines())])
 
-    def _previewed(self, job: Job[Any]) -> None:
+    def _previewed(self, job: Background[Any]) -> None:
         if job.error is not None:
             self._read("The maps stay as they were", ["", *f"  {job.said()}".splitlines()])
             return
@@ -419,7 +422,7 @@ class Session:
         assert isinstance(update, Update)  # what `preview` returns
         lines = [""]
         lines += [f"  {sign} {word:<8} {escape(name)}" for sign, word, name in update.differences]
-        if len(lines) == 1 and update.source == self._desk.source:
+        if len(lines) == 1 and update.source == self._actions.source:
             self._desk_take(update)
             self._notice = f"the maps have not changed: {count(len(update.maps.entries), 'entry')}"
             return
@@ -437,12 +440,12 @@ class Session:
             self._desk_take(update)
 
     def _desk_take(self, update: Update) -> None:
-        self._start(lambda job: self._desk.take(update), self._opened, "")
+        self._start(lambda job: self._actions.take(update), self._opened, "")
 
     def _switch(self, word: str) -> None:
         self._back()
         try:
-            self._desk.switch(Role(word))
+            self._actions.switch(Role(word))
         except ConfigError as exc:
             self._notice = str(exc)
         self._found.clear()
@@ -458,27 +461,27 @@ class Session:
             text.lines.append(f"  {escape(line)}")
             text.top = 1_000_000  # follow the newest line
 
-        def ended(job: Job[Any]) -> None:
+        def ended(job: Background[Any]) -> None:
             text.live = False
             said = job.said() or f"it ended with status {job.result}"
             text.lines += ["", f"  {'stopped: ' if job.stop.is_set() else ''}{said}"]
             text.top = 1_000_000
 
-        self._start(lambda job: self._desk.command(name, on_line=on_line, stop=job.stop), ended, "")
+        self._start(lambda job: self._actions.command(name, on_line=on_line, stop=job.stop), ended, "")
 
     def _offer_options(self) -> None:
-        self._offer("Options", model.options(self._desk.settings.menu), self._set_option)
+        self._offer("Options", model.options(self._actions.settings.menu), self._set_option)
 
     def _set_option(self, name: str) -> None:
-        now = self._desk.settings.menu
+        now = self._actions.settings.menu
         orders = model.ORDERS
         value = orders[(orders.index(now.sort) + 1) % len(orders)] if name == "sort" else not getattr(now, name)
         cursor = self._choosing.cursor
         try:
-            self._desk.set_option(name, value)
+            self._actions.set_option(name, value)
         except ConfigError as exc:
             self._notice = str(exc)
-        self._listing.sort = self._desk.settings.menu.sort
+        self._listing.sort = self._actions.settings.menu.sort
         self._offer_options()
         self._choosing.cursor = cursor
 

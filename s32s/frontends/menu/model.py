@@ -1,6 +1,6 @@
 """What the menu shows and what can be chosen now: plain values and decisions, without a terminal.
 
-`app.py` turns keys into calls here and paints what comes out, `paint.py` says how it looks. Nothing here knows S3,
+`app.py` turns keys into calls here and paints what comes out, `views.py` says how it looks. Nothing here knows S3,
 disk, threads or the clock.
 """
 
@@ -180,7 +180,7 @@ class Running:
             case events.Planned():
                 self.plans[event.entry] = event.plan
             case events.Restarted():
-                self.warnings.append(f"{event.entry}: starting over (turn {event.attempt}): {event.reason}")
+                self.warnings.append(f"{event.entry}: starting over (attempt {event.attempt}): {event.reason}")
             case events.Warned():
                 self.warnings.append(f"{event.entry}: {event.text}")
             case events.Output():

@@ -12,9 +12,9 @@ from s32s.core.paths import escape
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.frontends.menu import model
-from s32s.frontends.menu.actions import Desk, asked_once, entry_facts
-from s32s.frontends.menu.background import Job
-from s32s.frontends.menu.prompter import Asker, Choice, Left
+from s32s.frontends.menu.actions import Actions, ask_once, entry_facts
+from s32s.frontends.menu.background import Background
+from s32s.frontends.menu.prompter import Choice, Left, Prompter
 from s32s.frontends.render.layout import count, table
 from s32s.frontends.render.plans import plan_lines
 from s32s.frontends.render.statuses import words
@@ -39,24 +39,24 @@ class PlainMenu:
     """The loop of questions.
 
     Args:
-        desk: what can be done.
-        asker: how it is asked.
+        actions: what can be done.
+        prompter: how it is asked.
         environment: for the colours of summaries.
     """
 
-    def __init__(self, desk: Desk, asker: Asker, environment: Mapping[str, str]) -> None:
-        self._desk = desk
-        self._asker = asker
+    def __init__(self, actions: Actions, prompter: Prompter, environment: Mapping[str, str]) -> None:
+        self._actions = actions
+        self._prompter = prompter
         self._environment = environment
 
     def run(self) -> None:
         """Ask until the person leaves."""
-        say = self._asker.say
-        self._try(lambda job: self._desk.open())
+        say = self._prompter.say
+        self._try(lambda job: self._actions.open())
         while True:
             entries = self._show()
             try:
-                answer = self._asker.ask("Number or letter")
+                answer = self._prompter.ask("Number or letter")
                 if answer in ("q", "quit"):
                     return
                 self._do(answer, entries)
@@ -66,52 +66,52 @@ class PlainMenu:
                 say(f"  {exc}")
 
     def _show(self) -> list[Entry]:
-        desk, say = self._desk, self._asker.say
-        entries = desk.entries()
+        actions, say = self._actions, self._prompter.say
+        entries = actions.entries()
         say()
-        say(f"s32s · role {desk.role.value} · maps {desk.source}")
+        say(f"s32s · role {actions.role.value} · maps {actions.source}")
         rows = [
             [f"{number:>3})", escape(status.name), f"{escape(status.source)} > {escape(status.target)}", words(status)]
-            for number, status in enumerate(desk.statuses(entries, ask_s3=False), start=1)
+            for number, status in enumerate(actions.statuses(entries, ask_s3=False), start=1)
         ]
         for line in table(rows):
             say(line)
         if not rows:
-            say(f"no entry of the maps has a {desk.role.value}")
+            say(f"no entry of the maps has a {actions.role.value}")
         say(_KEYS)
         return entries
 
     def _do(self, answer: str, entries: list[Entry]) -> None:
-        asker, desk = self._asker, self._desk
+        prompter, actions = self._prompter, self._actions
         if answer.isdigit() and 1 <= int(answer) <= len(entries):
             self._entry(entries[int(answer) - 1])
         elif answer == "a" and entries:
-            verb = asker.choose(f"All {count(len(entries), 'entry')}:", [*_WORK[:3], _WORK[4]], default="back")
+            verb = prompter.choose(f"All {count(len(entries), 'entry')}:", [*_WORK[:3], _WORK[4]], default="back")
             if verb != "back":
                 self._run(Verb(verb), [entry.name for entry in entries])
         elif answer == "u":
-            self._take(lambda job: desk.preview())
+            self._take(lambda job: actions.preview())
         elif answer == "m":
-            path = asker.ask("S3 path of the maps, for this session", default=str(desk.source))
-            self._take(lambda job: desk.preview_of(path))
+            path = prompter.ask("S3 path of the maps, for this session", default=str(actions.source))
+            self._take(lambda job: actions.preview_of(path))
         elif answer == "r":
-            role = asker.choose("Role, for this session:", [Choice(role.value) for role in Role], default="slave")
-            desk.switch(Role(role))
+            role = prompter.choose("Role, for this session:", [Choice(role.value) for role in Role], default="slave")
+            actions.switch(Role(role))
         elif answer == "x":
             self._command()
         elif answer == "o":
             self._options()
         elif answer == "?":
             for line in [*model.ABOUT, "", *(f"  {verb:<8} {meaning}" for verb, meaning in model.VERBS.items())]:
-                asker.say(line)
+                prompter.say(line)
         elif answer:
-            asker.say("  please answer with one of these numbers or letters")
+            prompter.say("  please answer with one of these numbers or letters")
 
     def _entry(self, entry: Entry) -> None:
-        word = self._asker.choose(f"{escape(entry.name)}:", _WORK, default="back")
+        word = self._prompter.choose(f"{escape(entry.name)}:", _WORK, default="back")
         if word == "info":
-            for line in table([[f"  {name}", escape(value)] for name, value in entry_facts(entry, self._desk.role)]):
-                self._asker.say(line)
+            for line in table([[f"  {name}", escape(value)] for name, value in entry_facts(entry, self._actions.role)]):
+                self._prompter.say(line)
         elif word != "back":
             self._run(Verb(word), [entry.name])
 
@@ -119,53 +119,53 @@ class PlainMenu:
         screen = Screen(self._environment, dryrun=verb is Verb.DRYRUN)
         try:
             self._try(
-                lambda job: self._desk.run(
-                    verb, names, emit=screen.on_event, stop=job.stop, approve=asked_once(job.ask)
+                lambda job: self._actions.run(
+                    verb, names, emit=screen.on_event, stop=job.stop, approve=ask_once(job.ask)
                 )
             )
         finally:
             screen.close()
 
-    def _take(self, fetch: Callable[[Job[object]], object]) -> None:
+    def _take(self, fetch: Callable[[Background[object]], object]) -> None:
         from s32s.agent.catalog import Update
 
         update = self._try(fetch)
         if not isinstance(update, Update):
             return
         for sign, _, name in update.differences:
-            self._asker.say(f"  {sign} {escape(name)}")
+            self._prompter.say(f"  {sign} {escape(name)}")
         if not update.differences:
-            self._asker.say("  nothing has changed")
-            self._desk.take(update)
+            self._prompter.say("  nothing has changed")
+            self._actions.take(update)
         elif self._yes("Take these maps?"):
-            self._desk.take(update)
+            self._actions.take(update)
 
     def _command(self) -> None:
-        names = list(self._desk.settings.commands)
+        names = list(self._actions.settings.commands)
         if not names:
-            self._asker.say("  the configuration has no [commands]")
+            self._prompter.say("  the configuration has no [commands]")
             return
-        name = self._asker.choose("Command:", [Choice(name) for name in names] + [Choice("back")], default="back")
+        name = self._prompter.choose("Command:", [Choice(name) for name in names] + [Choice("back")], default="back")
         if name != "back":
-            say = self._asker.say
+            say = self._prompter.say
             status = self._try(
-                lambda job: self._desk.command(name, on_line=lambda line: say(f"  {escape(line)}"), stop=job.stop)
+                lambda job: self._actions.command(name, on_line=lambda line: say(f"  {escape(line)}"), stop=job.stop)
             )
             say(f"  {name} ended with status {status}" if status is not None else f"  {name} was stopped")
 
     def _options(self) -> None:
-        now = self._desk.settings.menu
+        now = self._actions.settings.menu
         choices = [*(Choice(name, said) for name, said in model.options(now)), Choice("back")]
-        word = self._asker.choose("Option:", choices, default="back")
+        word = self._prompter.choose("Option:", choices, default="back")
         if word == "sort":
-            order = self._asker.choose("Order:", [*map(Choice, model.ORDERS)], default=now.sort)
-            self._desk.set_option("sort", order)
+            order = self._prompter.choose("Order:", [*map(Choice, model.ORDERS)], default=now.sort)
+            self._actions.set_option("sort", order)
         elif word != "back":
-            self._desk.set_option(word, not getattr(now, word))
+            self._actions.set_option(word, not getattr(now, word))
 
-    def _try(self, work: Callable[[Job[object]], T]) -> T | None:
+    def _try(self, work: Callable[[Background[object]], T]) -> T | None:
         """Run work to its end; a Ctrl-C stops it, a question is put here, an error is said."""
-        job: Job[object] = Job(work)
+        job: Background[object] = Background(work)
         while job.is_running:
             try:
                 job.join(0.1)
@@ -173,7 +173,7 @@ class PlainMenu:
                     entry, plan = job.question
                     job.answer(self._confirm(entry, plan))
             except KeyboardInterrupt:
-                self._asker.say("stopping …")
+                self._prompter.say("stopping …")
                 job.stop.set()
             except Left:
                 job.stop.set()
@@ -182,21 +182,21 @@ class PlainMenu:
                 _wait(job)
                 raise
         if job.error is not None:
-            self._asker.say(f"  {job.said()}")
+            self._prompter.say(f"  {job.said()}")
             return None
         return job.result  # type: ignore[return-value] # of what `work` returns
 
     def _confirm(self, entry: str, plan: Plan) -> bool:
-        self._asker.say(f"{escape(entry)}:")
-        for line in plan_lines(plan, most=_SHOWN, colour=False):
-            self._asker.say(line)
+        self._prompter.say(f"{escape(entry)}:")
+        for line in plan_lines(plan, limit=_SHOWN, colour=False):
+            self._prompter.say(line)
         return self._yes("Go on?")
 
     def _yes(self, question: str) -> bool:
-        return self._asker.ask(f"{question} [y/N]").lower() in ("y", "yes")
+        return self._prompter.ask(f"{question} [y/N]").lower() in ("y", "yes")
 
 
-def _wait(job: Job[object]) -> None:
+def _wait(job: Background[object]) -> None:
     until = time.monotonic() + 5
     while job.is_running and time.monotonic() < until:
         job.join(0.1)

@@ -1,6 +1,6 @@
 """How questions are put to a person: two ways, one interface.
 
-`PlainAsker` prints and reads lines, and works on a pipe, a serial console, a terminal that can do nothing; that of
+`PlainPrompter` prints and reads lines, and works on a pipe, a serial console, a terminal that can do nothing; that of
 `prompts.py` completes and checks while one types. The asking code need not know which.
 """
 
@@ -36,7 +36,7 @@ class Choice:
     meaning: str = ""
 
 
-class Asker(Protocol):
+class Prompter(Protocol):
     """Puts questions, one at a time."""
 
     def say(self, text: str = "") -> None:
@@ -70,7 +70,7 @@ class Asker(Protocol):
         ...
 
 
-class PlainAsker:
+class PlainPrompter:
     """Questions as lines. At the end of the input before the first answer nobody is there at all."""
 
     def __init__(self, reading: TextIO | None = None, writing: TextIO | None = None) -> None:
@@ -79,7 +79,7 @@ class PlainAsker:
         self._answered = False
 
     def say(self, text: str = "") -> None:
-        """See `Asker`."""
+        """See `Prompter`."""
         columns = shutil.get_terminal_size().columns if self._out.isatty() else 10_000
         for line in wrap(text, columns - 1, indent="  "):
             print(line, file=self._out, flush=True)
@@ -87,7 +87,7 @@ class PlainAsker:
     def ask(
         self, question: str, *, default: str = "", check: Check | None = None, complete: Complete | None = None
     ) -> str:
-        """See `Asker`."""
+        """See `Prompter`."""
         while True:
             answer = self._line(f"{question} [{default}]: " if default else f"{question}: ") or default
             problem = check(answer) if check else None
@@ -96,7 +96,7 @@ class PlainAsker:
             self.say(f"  {problem}")
 
     def choose(self, question: str, choices: Sequence[Choice], *, default: str = "") -> str:
-        """See `Asker`."""
+        """See `Prompter`."""
         self.say(question)
         for line in numbered(choices):
             self.say(line)
@@ -105,7 +105,7 @@ class PlainAsker:
         return meant(answer, words) or default
 
     def wait(self, text: str, work: Callable[[], T]) -> T:
-        """See `Asker`."""
+        """See `Prompter`."""
         self.say(text)
         try:
             return run_interruptible(work)

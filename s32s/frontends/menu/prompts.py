@@ -14,25 +14,25 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.validation import ValidationError, Validator
 
 from s32s.core.errors import Interrupted
-from s32s.frontends.menu.prompter import Check, Choice, Complete, Left, PlainAsker, meant, numbered
+from s32s.frontends.menu.prompter import Check, Choice, Complete, Left, PlainPrompter, meant, numbered
 
 T = TypeVar("T")
 
 
-class PromptAsker:
-    """See `asking.Asker`."""
+class TerminalPrompter:
+    """See `asking.Prompter`."""
 
     def __init__(self) -> None:
-        self._plain = PlainAsker()
+        self._plain = PlainPrompter()
 
     def say(self, text: str = "") -> None:
-        """See `asking.Asker`."""
+        """See `asking.Prompter`."""
         self._plain.say(text)
 
     def ask(
         self, question: str, *, default: str = "", check: Check | None = None, complete: Complete | None = None
     ) -> str:
-        """See `asking.Asker`."""
+        """See `asking.Prompter`."""
         session: PromptSession[str] = PromptSession(
             completer=ThreadedCompleter(_Completer(complete)) if complete else None,
             validator=_Validator(check, default) if check else None,
@@ -49,7 +49,7 @@ class PromptAsker:
         return answer.strip() or default
 
     def choose(self, question: str, choices: Sequence[Choice], *, default: str = "") -> str:
-        """See `asking.Asker`."""
+        """See `asking.Prompter`."""
         words = [choice.word for choice in choices]
         self.say(question)
         for line in numbered(choices):
@@ -63,7 +63,7 @@ class PromptAsker:
         return meant(answer, words) or default
 
     def wait(self, text: str, work: Callable[[], T]) -> T:
-        """See `asking.Asker`."""
+        """See `asking.Prompter`."""
         return self._plain.wait(text, work)
 
 

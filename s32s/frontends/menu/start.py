@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from s32s.config import settings_file
 from s32s.core.errors import UsageError
-from s32s.frontends.menu.actions import Desk
-from s32s.frontends.menu.prompter import Asker, Left, PlainAsker
+from s32s.frontends.menu.actions import Actions
+from s32s.frontends.menu.prompter import Left, PlainPrompter, Prompter
 
 if TYPE_CHECKING:
     from s32s.config.settings import Settings
@@ -30,25 +30,25 @@ def menu(config: str | None, environment: Mapping[str, str]) -> int:
         UsageError: nobody is there.
         ConfigError: the configuration is wrong.
     """
-    asker = _asker(environment)
+    prompter = _prompter(environment)
     try:
-        return _menu(asker, settings_file.find(config, environment), environment)
+        return _menu(prompter, settings_file.find(config, environment), environment)
     except KeyboardInterrupt:  # between two questions
         return 130
 
 
-def _menu(asker: Asker, file: Path, environment: Mapping[str, str]) -> int:
-    if not file.exists() and not _set_up(asker, file, None):
+def _menu(prompter: Prompter, file: Path, environment: Mapping[str, str]) -> int:
+    if not file.exists() and not _set_up(prompter, file, None):
         return 0
-    desk = Desk(file, settings_file.directories(environment))
-    if isinstance(asker, PlainAsker):
+    actions = Actions(file, settings_file.directories(environment))
+    if isinstance(prompter, PlainPrompter):
         from s32s.frontends.menu.plain import PlainMenu
 
-        PlainMenu(desk, asker, environment).run()
+        PlainMenu(actions, prompter, environment).run()
     else:
         from s32s.frontends.menu.app import Menu
 
-        Menu(desk, asker, environment).run()
+        Menu(actions, prompter, environment).run()
     return 0
 
 
@@ -59,25 +59,25 @@ def configure(file: Path, environment: Mapping[str, str]) -> int:
         UsageError: nobody is there.
         ConfigError: the configuration is wrong, or cannot be written.
     """
-    asker = _asker(environment)
+    prompter = _prompter(environment)
     try:
-        return 0 if _set_up(asker, file, settings_file.load(file) if file.exists() else None) else 130
+        return 0 if _set_up(prompter, file, settings_file.load(file) if file.exists() else None) else 130
     except KeyboardInterrupt:
         return 130
 
 
-def _set_up(asker: Asker, file: Path, today: Settings | None) -> bool:
+def _set_up(prompter: Prompter, file: Path, today: Settings | None) -> bool:
     from s32s.frontends.menu.wizard import set_up
 
     try:
-        set_up(asker, file, today)
+        set_up(prompter, file, today)
     except Left:
-        asker.say("nothing was written")
+        prompter.say("nothing was written")
         return False
     return True
 
 
-def _asker(environment: Mapping[str, str]) -> Asker:
+def _prompter(environment: Mapping[str, str]) -> Prompter:
     if _is_nobody(sys.stdin):
         raise UsageError(
             "this is not a terminal, so nothing can be asked",
@@ -86,10 +86,10 @@ def _asker(environment: Mapping[str, str]) -> Asker:
     # Ctrl-C ends a question or a piece of work here, not the program.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.stdin.isatty() and sys.stdout.isatty() and environment.get("TERM", "dumb") not in ("dumb", "unknown", ""):
-        from s32s.frontends.menu.prompts import PromptAsker
+        from s32s.frontends.menu.prompts import TerminalPrompter
 
-        return PromptAsker()
-    return PlainAsker()
+        return TerminalPrompter()
+    return PlainPrompter()
 
 
 def _is_nobody(stream: object) -> bool:

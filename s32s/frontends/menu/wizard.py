@@ -17,7 +17,7 @@ from s32s.core.errors import CredentialsError, S32sError
 from s32s.core.location import S3Path
 from s32s.core.paths import escape, some
 from s32s.core.role import Role
-from s32s.frontends.menu.prompter import Asker, Choice, Left
+from s32s.frontends.menu.prompter import Choice, Left, Prompter
 from s32s.frontends.render.layout import count
 
 _SHOWN = 10  # targets of the maps
@@ -50,7 +50,7 @@ _WAYS = (
 )
 
 
-def set_up(asker: Asker, file: Path, today: Settings | None) -> Settings:
+def set_up(prompter: Prompter, file: Path, today: Settings | None) -> Settings:
     """Ask for a configuration and write it.
 
     Args:
@@ -61,20 +61,20 @@ def set_up(asker: Asker, file: Path, today: Settings | None) -> Settings:
         Left: the person has gone; nothing was written.
         ConfigError: the file cannot be written.
     """
-    asker.say("s32s keeps directories on many servers equal to a directory on one computer, with S3 in the middle.")
-    asker.say(f"These questions set this machine up. The answers are written to {file} after the last one.")
-    asker.say()
-    role = _ask_role(asker, today)
-    asker.say()
-    source, connection, loaded = _ask_maps(asker, today)
+    prompter.say("s32s keeps directories on many servers equal to a directory on one computer, with S3 in the middle.")
+    prompter.say(f"These questions set this machine up. The answers are written to {file} after the last one.")
+    prompter.say()
+    role = _ask_role(prompter, today)
+    prompter.say()
+    source, connection, loaded = _ask_maps(prompter, today)
     mine = loaded.of(role)
-    asker.say(f"  {count(len(loaded.entries), 'entry')} found, {len(mine):,} of them for a {role.value}")
+    prompter.say(f"  {count(len(loaded.entries), 'entry')} found, {len(mine):,} of them for a {role.value}")
     allow: list[str] = []
     missing: list[str] = []
     if role is Role.SLAVE:
-        asker.say()
-        allow = _ask_allow(asker, loaded, today)
-        missing = _ask_missing(asker, allow)
+        prompter.say()
+        allow = _ask_allow(prompter, loaded, today)
+        missing = _ask_missing(prompter, allow)
     written = configure(
         file,
         {
@@ -88,90 +88,90 @@ def set_up(asker: Asker, file: Path, today: Settings | None) -> Settings:
             },
         },
     )
-    asker.say()
-    asker.say(f"wrote {file}")
+    prompter.say()
+    prompter.say(f"wrote {file}")
     for directory in missing:
         try:
             os.makedirs(directory, exist_ok=True)
         except OSError as exc:
-            asker.say(f"note: {directory} cannot be made: {exc.strerror}; make it before the first sync")
+            prompter.say(f"note: {directory} cannot be made: {exc.strerror}; make it before the first sync")
         else:
-            asker.say(f"made {directory}")
+            prompter.say(f"made {directory}")
     return written
 
 
-def _ask_role(asker: Asker, today: Settings | None) -> Role:
+def _ask_role(prompter: Prompter, today: Settings | None) -> Role:
     default = today.role.value if today else "slave"
     while True:
         choices = _ROLES if default != "mirror" else [*_ROLES[:2], _MORE[0]]
-        word = asker.choose("What is this machine?", choices, default=default)
+        word = prompter.choose("What is this machine?", choices, default=default)
         if word == "more":
-            word = asker.choose("Other roles:", _MORE)
+            word = prompter.choose("Other roles:", _MORE)
         if word != "back":
             return Role(word)
 
 
-def _ask_maps(asker: Asker, today: Settings | None) -> tuple[S3Path, S3Settings, MapSet]:
+def _ask_maps(prompter: Prompter, today: Settings | None) -> tuple[S3Path, S3Settings, MapSet]:
     connection = today.s3 if today else S3Settings()
-    connection = _ask_connection(asker, connection, "server")
-    asker.say("Map files on S3 say which directory goes where. They lie below one path, such as my-bucket/maps.")
+    connection = _ask_connection(prompter, connection, "server")
+    prompter.say("Map files on S3 say which directory goes where. They are below one path, such as my-bucket/maps.")
     path = str(today.maps) if today else ""
     correct = "path"
     while True:
         if correct == "path":
             tried = connection
-            path = asker.ask(
+            path = prompter.ask(
                 "S3 path of the maps",
                 default=path,
                 check=_path_problem,
                 complete=lambda text, tried=tried: onboarding.completions(text, tried),  # type: ignore[misc] # bound now
             )
         elif correct != "again":
-            connection = _ask_connection(asker, connection, correct)
+            connection = _ask_connection(prompter, connection, correct)
         source, trying = S3Path.parse(path), connection
         try:
             return (
                 source,
                 connection,
-                asker.wait(
+                prompter.wait(
                     f"  looking at {source} … (Ctrl-C stops waiting)",
                     lambda source=source, trying=trying: onboarding.look(source, trying),  # type: ignore[misc] # bound now
                 ),
             )
         except Left:
-            asker.say("  There was no answer yet.")
+            prompter.say("  There was no answer yet.")
         except S32sError as exc:
-            asker.say(f"  That did not work: {exc}")
+            prompter.say(f"  That did not work: {exc}")
             for line in _WAYS if isinstance(exc, CredentialsError) else ():
-                asker.say(f"  {line}")
-        correct = asker.choose("What do you want to correct?", _CORRECT, default="path")
+                prompter.say(f"  {line}")
+        correct = prompter.choose("What do you want to correct?", _CORRECT, default="path")
         if correct == "leave":
             raise Left
 
 
-def _ask_connection(asker: Asker, connection: S3Settings, what: str) -> S3Settings:
+def _ask_connection(prompter: Prompter, connection: S3Settings, what: str) -> S3Settings:
     if what == "server":
         now = connection.endpoint_url or ""
         aws = "- for AWS" if now else "Enter for AWS"
-        answer = asker.ask(f"S3 server ({aws}, or such as http://nas:9000)", default=now, check=_address_problem)
+        answer = prompter.ask(f"S3 server ({aws}, or such as http://nas:9000)", default=now, check=_address_problem)
         return connection.model_copy(update={"endpoint_url": None if answer in ("", "-") else answer})
     now = getattr(connection, what) or ""
-    answer = asker.ask(f"Name of the {what} (- for the default)", default=now)
+    answer = prompter.ask(f"Name of the {what} (- for the default)", default=now)
     return connection.model_copy(update={what: None if answer in ("", "-") else answer})
 
 
-def _ask_allow(asker: Asker, loaded: MapSet, today: Settings | None) -> list[str]:
-    asker.say("A slave writes only strictly below the directories that it is allowed.")
+def _ask_allow(prompter: Prompter, loaded: MapSet, today: Settings | None) -> list[str]:
+    prompter.say("A slave writes only strictly below the directories that it is allowed.")
     targets = [entry for entry in loaded.entries if entry.slave is not None]
     if targets:
-        asker.say("The maps speak of these:")
+        prompter.say("The maps name these:")
     for entry in targets[:_SHOWN]:
-        asker.say(f"  {escape(entry.slave or '')}  ({escape(entry.name)})")
+        prompter.say(f"  {escape(entry.slave or '')}  ({escape(entry.name)})")
     if len(targets) > _SHOWN:
-        asker.say(f"  and {len(targets) - _SHOWN:,} more")
+        prompter.say(f"  and {len(targets) - _SHOWN:,} more")
     default = list(today.allow) if today and today.allow else onboarding.proposed_allow(loaded)
     allow_system = today is not None and today.allow_system
-    answer = asker.ask(
+    answer = prompter.ask(
         "Allowed directories, with commas between",
         default=", ".join(default),
         check=lambda text: _allow_problem(text, allow_system=allow_system),
@@ -179,17 +179,17 @@ def _ask_allow(asker: Asker, loaded: MapSet, today: Settings | None) -> list[str
     allow = _split(answer)
     outside = onboarding.outside(loaded, allow)
     if outside:
-        asker.say(f"  note: these entries lie outside and will be refused: {some(outside)}")
+        prompter.say(f"  note: these entries are outside and will be refused: {some(outside)}")
     return allow
 
 
-def _ask_missing(asker: Asker, allow: list[str]) -> list[str]:
+def _ask_missing(prompter: Prompter, allow: list[str]) -> list[str]:
     """Which of the allowed directories that do not exist yet are made."""
     missing = [directory for directory in allow if not os.path.isdir(directory)]
     return [
         directory
         for directory in missing
-        if asker.choose(f"{directory} does not exist yet. Make it?", _MAKE, default="make") == "make"
+        if prompter.choose(f"{directory} does not exist yet. Make it?", _MAKE, default="make") == "make"
     ]
 
 

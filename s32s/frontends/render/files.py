@@ -82,7 +82,7 @@ def write(report: Report, directory: Path) -> None:
     except OSError as exc:
         raise EntryFailed(
             f"the report in {paths.escape(str(directory))} could not be written: {exc.strerror}",
-            hint="the run itself came to its end",
+            hint="the run itself finished",
         ) from exc
 
 

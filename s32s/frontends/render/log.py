@@ -45,7 +45,7 @@ class Log:
         """Write a line, if the event is worth one."""
         match event:
             case events.Restarted():
-                self.write("warning", event.entry, f"starting over (turn {event.attempt}): {event.reason}")
+                self.write("warning", event.entry, f"starting over (attempt {event.attempt}): {event.reason}")
             case events.Waiting() | events.Warned():
                 self.write("warning", event.entry, event.text)
             case events.Output():

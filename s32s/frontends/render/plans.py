@@ -38,11 +38,11 @@ class _Group:
     lines: Sequence[str]
 
 
-def plan_lines(plan: Plan, *, most: int | None, colour: bool) -> Iterator[str]:
+def plan_lines(plan: Plan, *, limit: int | None, colour: bool) -> Iterator[str]:
     """The plan, a line at a time.
 
     Args:
-        most: paths to show; None for all.
+        limit: paths to show; None for all.
         colour: whether the marks are painted.
     """
     groups = [group for group in _groups(plan) if group.lines]
@@ -54,7 +54,7 @@ def plan_lines(plan: Plan, *, most: int | None, colour: bool) -> Iterator[str]:
     yield from table(rows, right={1, 2})
     if groups:
         yield ""
-    shares = _shares([len(group.lines) for group in groups], most)
+    shares = _shares([len(group.lines) for group in groups], limit)
     for group, share in zip(groups, shares, strict=True):
         mark = paint(f"{group.mark:<10}", group.colour, on=colour)
         yield from (f"  {mark}  {line}" for line in group.lines[:share])
@@ -109,12 +109,12 @@ def _number(items: Iterable[Item]) -> str:
     return count(files, "file") if files or not listed else count(len(listed), "directory")
 
 
-def _shares(lengths: Sequence[int], most: int | None) -> list[int]:
-    """Cut lengths so that they sum up to `most`: the short ones whole, the long ones alike."""
-    if most is None or sum(lengths) <= most:
+def _shares(lengths: Sequence[int], limit: int | None) -> list[int]:
+    """Cut lengths so that they sum up to `limit`: the short ones whole, the long ones alike."""
+    if limit is None or sum(lengths) <= limit:
         return list(lengths)
     shares = [0] * len(lengths)
-    left = most
+    left = limit
     for done, at in enumerate(sorted(range(len(lengths)), key=lengths.__getitem__)):
         shares[at] = min(lengths[at], max(1, left // (len(lengths) - done)))
         left -= shares[at]

@@ -73,7 +73,7 @@ class Screen:
                 case events.Phase() | events.Planned() | events.Progress() | events.FilePut() if self._bar:
                     self._bar.on_event(event)
                 case events.Restarted() if not self._quiet:
-                    self._print_err(event.entry, f"starting over (turn {event.attempt}): {event.reason}", "yellow")
+                    self._print_err(event.entry, f"starting over (attempt {event.attempt}): {event.reason}", "yellow")
                 case events.Waiting() if not self._quiet:
                     self._print_err(event.entry, event.text, "yellow")
                 case events.Warned() if not self._quiet:
@@ -116,8 +116,8 @@ class Screen:
         else:
             self._print_out(f"{name}  {self._direction}")
         if not plan.is_empty or plan.rejected:
-            most = self._most() if self._out.isatty() else None
-            for line in plan_lines(plan, most=most, colour=self._colour_out):
+            limit = self._most() if self._out.isatty() else None
+            for line in plan_lines(plan, limit=limit, colour=self._colour_out):
                 self._print_out(line)
 
     def _most(self) -> int | None:

@@ -2,7 +2,7 @@
 
 A program that writes there must lose nothing that no plan has named. `copy` takes along whatever has moved. `sync`
 starts over, so that the news pass the planner, the guards and the report like everything else; where they never end,
-the last turn takes them along as `copy` does, as if they had come just after the run.
+the last attempt takes them along as `copy` does, as if they had come just after the run.
 
 Two things do not count. A path that `sync` is going to delete or to replace anyway may change as often as it likes:
 its fate was shown and counted. And a change time that has moved alone says that somebody made a link or changed an

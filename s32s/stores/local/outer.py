@@ -114,7 +114,7 @@ def tidy(parent: int, name: str, *, where: str, warn: Callable[[str], None]) -> 
             warn(left_over(f"{where}/{entry}", exc))
     if strangers:
         warn(
-            f"{paths.some(strangers)} in {paths.escape(where)} cannot be told to be a left-over of s32s, so it stays; "
+            f"{paths.some(strangers)} in {paths.escape(where)} may not be left over from s32s, so it stays; "
             "remove or rename it by hand"
         )
 

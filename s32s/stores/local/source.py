@@ -78,7 +78,7 @@ class LocalSource:
     def look(self) -> Look[LocalSnapshot]:
         """See `stores.base.Source`."""
         listing = walk_source(self.fd, self._rules)
-        return Look(listing.looks, lambda: self._snapshot(listing))
+        return Look(listing.fingerprint, lambda: self._snapshot(listing))
 
     def _snapshot(self, listing: DirectoryListing) -> LocalSnapshot:
         """What the directory holds.

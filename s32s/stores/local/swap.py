@@ -187,7 +187,7 @@ class _Swap(Staging):
             if not os.path.samestat(came_out, old):
                 atomic.exchange(self.outer_fd, TREE, parent, name)
                 raise EntryFailed(
-                    f"{paths.escape(self.shown)} was replaced by somebody else during the run, and is left to them"
+                    f"{paths.escape(self.shown)} was replaced by somebody else during the run, and was left alone"
                 )
         self.stage = Stage.PUBLISHED
         os.fsync(parent)

@@ -76,7 +76,7 @@ class LocalTarget:
             listing = walk_target(fd, self._name)
         finally:
             os.close(fd)
-        return Look(listing.looks, lambda: self._snapshot(listing), tree=listing.tree)
+        return Look(listing.fingerprint, lambda: self._snapshot(listing), tree=listing.tree)
 
     def _snapshot(self, listing: DirectoryListing) -> LocalSnapshot:
         for path, error in listing.errors.items():

@@ -51,6 +51,6 @@ def check_target(root: str, rules: TargetRules) -> None:
     if not any(paths.is_below(root, allowed) for allowed in rules.allow):
         listed = ", ".join(rules.allow) or "nothing"
         raise Refused(
-            f"{shown} does not lie below a directory that this machine allows ({listed})",
+            f"{shown} is not below a directory that this machine allows ({listed})",
             hint='add its parent directory to "allow" in the configuration if the map is right',
         )

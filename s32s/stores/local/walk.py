@@ -135,7 +135,7 @@ class DirectoryListing(Table):
             and stamps[at] == status.st_dev
         ) or stamp(status) == tuple(stamps[at : at + STAMP])
 
-    def looks(self) -> str | None:
+    def fingerprint(self) -> str | None:
         """How all of it looks to stat(2), as one digest: as long as it is the same, every byte is.
 
         What counts are the facts that the stat cache goes by, of every name: kind and mode, device and inode, size,

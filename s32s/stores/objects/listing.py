@@ -83,7 +83,7 @@ def _without_doubles(listed: Tree, place: str) -> Tree:
     """Let an object of a directory marker's name go before the marker.
 
     Raises:
-        StoreError: the same key stands there twice.
+        StoreError: the same key is listed twice.
     """
     doubles = [row for row in range(1, len(listed)) if listed.path(row - 1) == listed.path(row)]
     if not doubles:

@@ -185,5 +185,5 @@ class Publisher:
         place = self._backend.location
         return Conflict(
             f"could not {what}: {who} changed the head of {place} at the same time; nothing was deleted",
-            hint="let one machine push to a prefix, and run the one that is to win again",
+            hint="let one machine push to a prefix, and run the one that should win again",
         )

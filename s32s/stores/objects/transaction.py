@@ -89,7 +89,7 @@ class ObjectTransaction:
         failed = self._backend.delete(keys)
         if failed:
             raise EntryFailed(
-                f"{len(failed):,} objects could not be deleted; all else is done:{paths.listed(failed)}",
+                f"{len(failed):,} objects could not be deleted; everything else is done:{paths.listed(failed)}",
                 hint="the next run tries again",
                 reasons=failed,
             )

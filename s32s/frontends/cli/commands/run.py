@@ -106,7 +106,7 @@ def _timeout_s(text: str | None) -> float | None:
     except ValueError as exc:
         raise UsageError(f"--timeout: {exc}") from exc
     if not seconds:
-        raise UsageError("--timeout: the time must be longer than nothing")
+        raise UsageError("--timeout: the time must be longer than zero")
     return min(seconds, _LONGEST_S)
 
 

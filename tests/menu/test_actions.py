@@ -10,7 +10,7 @@ from support.terminal import terminal
 from s32s.core import plan, tree
 from s32s.core.item import Item
 from s32s.core.plan import Plan
-from s32s.frontends.menu.actions import asked_once, needs_question
+from s32s.frontends.menu.actions import ask_once, needs_question
 from s32s.frontends.menu.prompter import meant
 
 
@@ -33,7 +33,7 @@ def test_nothing_is_asked_twice() -> None:
         asked.append(len(told.extras))
         return True
 
-    approve = asked_once(ask)
+    approve = ask_once(ask)
 
     assert all(approve("A", made([], gone)) for gone in (["x", "y"], ["x"], ["x", "y", "z"]))
     assert asked == [2, 3]
@@ -42,7 +42,7 @@ def test_nothing_is_asked_twice() -> None:
 def test_a_no_stays_a_no() -> None:
     """Nothing is agreed to by it."""
     answers = iter([False, True])
-    approve = asked_once(lambda entry, told: next(answers))
+    approve = ask_once(lambda entry, told: next(answers))
 
     assert [approve("A", made([], ["x"])) for _ in range(2)] == [False, True]
 

@@ -1,4 +1,4 @@
-"""The lane for plain GETs takes what is plain, whole and of the right object; the rest it leaves to the library."""
+"""The plain client takes what is plain, whole and of the right object; the rest it leaves to the library."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from support.faultproxy import Delay, DropAnswer, FaultProxy, FlipBit, Reset, Re
 from support.network import make_certificate
 from support.servers import S3Server, put
 
-from s32s.backends.s3 import lane as module
+from s32s.backends.s3 import http_client as module
 from s32s.backends.s3.backend import S3Backend
-from s32s.backends.s3.lane import GetRequest, HttpClient, SmallResponse
+from s32s.backends.s3.http_client import GetRequest, HttpClient, SmallResponse
 from s32s.backends.s3.service import S3Service
 from s32s.backends.s3.sigv4 import Keys, Signer
 from s32s.backends.wrappers import Limited
@@ -51,7 +51,7 @@ ODD_KEYS = [
 BODY = random.Random(1).randbytes(70_000)
 
 
-def lane(server: S3Server, bucket: str, url: str = "", *, timeout_s: float = 5.0) -> HttpClient:
+def http_client(server: S3Server, bucket: str, url: str = "", *, timeout_s: float = 5.0) -> HttpClient:
     environment = server.environment()
     keys = Keys(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
     return HttpClient(
@@ -70,7 +70,7 @@ def test_keys_of_every_kind_are_signed_and_addressed(server: S3Server, bucket: s
         server.needs("keys of any kind")
     etag = put(server, bucket, key, BODY)
 
-    answer = lane(server, bucket).get(GetRequest(key, etag, len(BODY)))
+    answer = http_client(server, bucket).get(GetRequest(key, etag, len(BODY)))
 
     assert answer is not None
     assert bytes(answer.body) == BODY
@@ -82,9 +82,9 @@ def test_many_come_in_their_order_over_few_connections(server: S3Server, bucket:
     bodies = {f"k{number}": BODY[: number * 997] for number in range(60)}
     etags = {key: put(server, bucket, key, data) for key, data in bodies.items()}
     wanted = [GetRequest(key, etags[key], len(data)) for key, data in bodies.items()]
-    one = lane(server, bucket, proxy.endpoint_url)
+    one = http_client(server, bucket, proxy.endpoint_url)
 
-    answers = list(one.get_many(wanted, at_once=8))
+    answers = list(one.get_many(wanted, concurrency=8))
 
     assert [bytes(answer.body) if answer else None for answer in answers] == list(bodies.values())
     assert len(one._idle) <= 8
@@ -94,8 +94,8 @@ def test_who_leaves_early_leaves_no_answer_for_the_next_one(server: S3Server, bu
     """A connection with an answer under way is never used again."""
     for number in range(8):
         put(server, bucket, f"k{number}", b"%d" % number * 5000)
-    one = lane(server, bucket)
-    answers = one.get_many([GetRequest(f"k{number}", None, 5000) for number in range(8)], at_once=4)
+    one = http_client(server, bucket)
+    answers = one.get_many([GetRequest(f"k{number}", None, 5000) for number in range(8)], concurrency=4)
     next(answers)
     assert isinstance(answers, Iterator)
     answers.close()  # type: ignore[attr-defined]
@@ -123,7 +123,7 @@ def test_what_is_not_plain_is_left_to_the_library(
 ) -> None:
     """And the next object comes as ever."""
     etag = put(server, bucket, "k", BODY)
-    one = lane(server, bucket, proxy.endpoint_url)
+    one = http_client(server, bucket, proxy.endpoint_url)
     rule = proxy.add(Rule(on("GET", "k"), fault, times=1))  # type: ignore[arg-type] # of the parameters
 
     assert one.get(GetRequest("k", etag, len(BODY))) is None
@@ -136,7 +136,7 @@ def test_what_is_not_plain_is_left_to_the_library(
 def test_only_the_object_that_was_meant_is_taken(server: S3Server, bucket: str) -> None:
     """Another ETag, where the server knows conditions, a larger object, a part that is not there, and none at all."""
     put(server, bucket, "k", BODY)
-    one = lane(server, bucket)
+    one = http_client(server, bucket)
 
     assert one.get(GetRequest("k", None, len(BODY) - 1)) is None
     assert one.get(GetRequest("k", None, 10, (len(BODY) - 5, len(BODY) + 5))) is None
@@ -149,7 +149,7 @@ def test_only_the_object_that_was_meant_is_taken(server: S3Server, bucket: str) 
 def test_wrong_bytes_are_not_its_business(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
     """Who stages them compares hashes; a truncated body whose length agrees is smaller than the object."""
     put(server, bucket, "k", BODY)
-    one = lane(server, bucket, proxy.endpoint_url)
+    one = http_client(server, bucket, proxy.endpoint_url)
     flipped = proxy.add(Rule(on("GET", "k"), FlipBit(at_byte=7), times=1))
     first = one.get(GetRequest("k", None, len(BODY)))
     cut = proxy.add(Rule(on("GET", "k"), Truncate(at_byte=7), times=1))
@@ -165,7 +165,7 @@ def test_wrong_bytes_are_not_its_business(server: S3Server, bucket: str, proxy: 
 def test_a_way_that_breaks_often_is_left_for_good(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
     """Every broken request is sent twice, so there are not many."""
     put(server, bucket, "k", BODY)
-    one = lane(server, bucket, proxy.endpoint_url)
+    one = http_client(server, bucket, proxy.endpoint_url)
     proxy.add(Rule(on("GET", "k"), Reset(at_byte=0)))
 
     assert [one.get(GetRequest("k", None, len(BODY))) for _ in range(20)] == [None] * 20
@@ -175,7 +175,7 @@ def test_a_way_that_breaks_often_is_left_for_good(server: S3Server, bucket: str,
 def test_a_way_that_breaks_seldom_is_kept(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
     """Some servers close a connection without a word after so many requests."""
     put(server, bucket, "k", BODY)
-    one = lane(server, bucket, proxy.endpoint_url)
+    one = http_client(server, bucket, proxy.endpoint_url)
     for number in range(2 * module._MOST_FAULTS):
         proxy.add(Rule(on("GET", "k"), DropAnswer(), times=1, after=20 * number))
 
@@ -190,7 +190,9 @@ def test_silence_is_waited_for_only_so_long(server: S3Server, bucket: str, proxy
     pause = Delay(60)
     proxy.add(Rule(on("GET", "k"), pause))
     try:
-        assert lane(server, bucket, proxy.endpoint_url, timeout_s=0.3).get(GetRequest("k", None, len(BODY))) is None
+        assert (
+            http_client(server, bucket, proxy.endpoint_url, timeout_s=0.3).get(GetRequest("k", None, len(BODY))) is None
+        )
     finally:
         pause.release()
 
@@ -199,11 +201,11 @@ def test_nothing_goes_past_a_proxy(server: S3Server, bucket: str, monkeypatch: p
     """Which the library knows how to use; but not every host is behind it."""
     put(server, bucket, "k", BODY)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    assert lane(server, bucket).is_open
+    assert http_client(server, bucket).is_open
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert lane(server, bucket).get(GetRequest("k", None, len(BODY))) is None
+    assert http_client(server, bucket).get(GetRequest("k", None, len(BODY))) is None
     monkeypatch.setenv("no_proxy", "example.com,127.0.0.1")
-    assert lane(server, bucket).get(GetRequest("k", None, len(BODY))) is not None
+    assert http_client(server, bucket).get(GetRequest("k", None, len(BODY))) is not None
 
 
 def test_without_a_lane_there_are_as_many_threads_as_jobs(
@@ -226,7 +228,7 @@ def backend_of(server: S3Server, bucket: str) -> S3Backend:
     return S3Backend(S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p"))
 
 
-def test_a_listing_is_the_same_by_lane_and_by_library(
+def test_a_listing_is_the_same_by_client_and_by_library(
     server: S3Server, bucket: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than a page of it, and odd keys."""
@@ -237,13 +239,13 @@ def test_a_listing_is_the_same_by_lane_and_by_library(
         put(server, bucket, key, b"x")
     settings = S3Settings(endpoint_url=proxy.endpoint_url, region=server.region)
 
-    by_lane = list(itertools.chain(*S3Service(settings).pages(bucket, "p")))
+    by_client = list(itertools.chain(*S3Service(settings).pages(bucket, "p")))
     plain = proxy.count(on(listing=True))
     proxy.add(Rule(on(listing=True), Reset(at_byte=0), times=1))
     by_library = list(itertools.chain(*S3Service(settings).pages(bucket, "p")))
 
-    assert sorted(found.key for found in by_lane) == sorted(keys)
-    assert by_lane == by_library
+    assert sorted(found.key for found in by_client) == sorted(keys)
+    assert by_client == by_library
     assert plain == 2
     assert proxy.count(on(listing=True)) == 2 + 3  # the broken one, and both pages by the library
 
@@ -252,7 +254,7 @@ def test_a_listing_is_the_same_by_lane_and_by_library(
 def test_no_etag_breaks_the_line_that_it_stands_in(server: S3Server, bucket: str, proxy: FaultProxy, etag: str) -> None:
     put(server, bucket, "k", BODY)
 
-    assert lane(server, bucket, proxy.endpoint_url).get(GetRequest("k", etag, len(BODY))) is None
+    assert http_client(server, bucket, proxy.endpoint_url).get(GetRequest("k", etag, len(BODY))) is None
     assert not proxy.requests
 
 
@@ -305,7 +307,7 @@ def test_tls_only_with_a_server_that_is_trusted(authority: Path, monkeypatch: py
 
         def get() -> SmallResponse | None:
             one = HttpClient(f"{url}/bucket", "us-east-1", lambda: keys, connect_timeout_s=5, read_timeout_s=5)
-            return next(one.get_many([GetRequest("k", None, len(BODY))] * 2, at_once=2))
+            return next(one.get_many([GetRequest("k", None, len(BODY))] * 2, concurrency=2))
 
         assert get() is None
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
