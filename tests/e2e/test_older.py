@@ -167,7 +167,7 @@ class TestTimeout:
 
         assert_failed(ended, 75, says="stopped after 3s (--timeout)")
 
-    @pytest.mark.parametrize(("text", "says"), [("soon", "not a duration"), ("0s", "longer than nothing")])
+    @pytest.mark.parametrize(("text", "says"), [("soon", "not a duration"), ("0s", "longer than zero")])
     def test_a_time_that_is_none_is_refused(self, loop: Loop, text: str, says: str) -> None:
         """Before anything begins."""
         assert_failed(loop.pull("--timeout", text), 2, says=says)

@@ -179,7 +179,7 @@ def test_no_systemd_is_said_and_the_units_are_shown(machine: Machine) -> None:
     """What to do instead stands there, too."""
     ended = machine.run("service", "install")
 
-    assert_failed(ended, 2, says="no systemd runs on this machine")
+    assert_failed(ended, 2, says="systemd does not run on this machine")
     assert "[Service]" in ended.err
     assert "cron" in ended.err
 
