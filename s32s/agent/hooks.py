@@ -1,6 +1,6 @@
 """The command that an entry's `after` names: run once the files are as they should be.
 
-A map only names it; what it is stands in this machine's own configuration. It runs after a change, and again after a
+A map only names it; this machine's own configuration says what it is. It runs after a change, and again after a
 run whose change it has not followed yet: because it failed, or because the machine went down in between.
 """
 

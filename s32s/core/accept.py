@@ -38,7 +38,7 @@ class Piece:
     """A part of a segment.
 
     Attributes:
-        text: as it stands in the pattern.
+        text: as the pattern has it.
         words: the alternatives it stands for; one for literal text, none for a wildcard.
         expression: what it matches.
     """

@@ -170,7 +170,7 @@ class Columns(Table):
         *,
         kind: int = 0,
     ) -> None:
-        """Append a file of which no more is known; what `add` does for all others.
+        """Append a file with only these facts; `add` takes any item.
 
         Args:
             mode: -1 where the place keeps none.

@@ -41,7 +41,7 @@ class Verb(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """An item to bring over; `old` is what stands there now."""
+    """An item to bring over; `old` is what is there now."""
 
     item: Item
     reason: Reason

@@ -30,7 +30,7 @@ def install(service: Service, *, root: Path | None = None) -> list[str]:
         root: install below it instead, without a running systemd.
 
     Raises:
-        UsageError: not root, no systemd runs here, or the schedule is none; nothing was written.
+        UsageError: not root, no systemd runs here, or the schedule is not one; nothing was written.
         ServiceError: systemd does not understand the units; they are as they were.
     """
     texts = units(service)

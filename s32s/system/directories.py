@@ -77,7 +77,7 @@ def directory(root: int, path: str) -> Iterator[int]:
 
 
 class Descent:
-    """The open directories on the way down from one, of which only the nearest stay open.
+    """The directories on the way down from one; only the nearest stay open.
 
     A tree may be deeper than a process may open files. A directory that was closed is opened again from the one below
     it, by "..", and must still be the same.

@@ -1,6 +1,6 @@
 """Commands of this machine's own configuration: after a sync, and from the menu.
 
-Only what stands in `[commands]` can run; a map names one and never carries one. A command gets no terminal and none of
+Only a command of `[commands]` can run; a map names one and never carries one. A command gets no terminal and none of
 our AWS variables. It runs in a process group of its own, so that stopping it stops what it has started, too.
 """
 

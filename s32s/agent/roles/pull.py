@@ -52,5 +52,5 @@ def pull(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
 
 
 def _is_due(listed_s: float | None, every_s: float) -> bool:
-    """Whether manifest and objects are to be compared; a clock that was set back does not put that off for ever."""
+    """Whether manifest and objects are to be compared; a clock that was set back does not postpone that forever."""
     return every_s != float("inf") and (listed_s is None or not 0 <= time.time() - listed_s < every_s)

@@ -51,7 +51,7 @@ class Downloads:
     def _ask(
         self, bucket: str, key: str, *, etag: str | None, version: str | None, part: tuple[int, int] | None = None
     ) -> Response:
-        """The answer to a GET, of which the body is still to come."""
+        """The answer to a GET; its body is still to come."""
         headers: dict[str, str] = {}
         if part is not None:
             headers["range"] = f"bytes={part[0]}-{part[1] - 1}"
@@ -125,7 +125,7 @@ class Downloads:
         return self._with_rest(got, bucket, key, version=version)
 
     def _with_rest(self, got: GetResult, bucket: str, key: str, *, version: str | None) -> GetResult:
-        """A large object of which the first range has come."""
+        """A large object whose first range has come."""
         rest = self._large(bucket, key, got.size, etag=got.etag, version=version)
         return got._replace(chunks=itertools.chain(got.chunks, rest))
 

@@ -157,7 +157,7 @@ def _elsewhere(code: str, status: int, headers: Mapping[str, str], *, bucket: st
         )
     try:
         to = urllib.parse.urlsplit(headers.get("location", "")).netloc.rpartition("@")[2]
-    except ValueError:  # an address that is none
+    except ValueError:  # not an address
         to = ""
     where = f" to {paths.escape(to)[:200]}" if to else ""
     said = code or f"HTTP {status}"

@@ -249,7 +249,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _Socket:
-    """A socket of which `http.client` reads through a `_Feed`."""
+    """A socket that `http.client` reads through a `_Feed`."""
 
     window_s: float
     feed: _Feed

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _TELLING = ("content-length", "content-range", "etag", "transfer-encoding", "connection")
 #: What an ETag may hold.
-ETAG = re.compile(r"[!#-~]{1,255}")  # RFC 9110, 8.8.3; another one would break the line that it stands in
+ETAG = re.compile(r"[!#-~]{1,255}")  # RFC 9110, 8.8.3; another one would break its line
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]+")
 _HEAD = 64 * 1024  # larger heads are not plain
 _DIGITS = 20  # of a size; more are not plain

@@ -66,7 +66,7 @@ def whole_ns(moment: datetime.datetime | None) -> int | None:
 
 
 def http_ns(date: str | None) -> int | None:
-    """The same of a date as HTTP writes it (RFC 9110, 5.6.7); None where it is none."""
+    """The same of a date as HTTP writes it (RFC 9110, 5.6.7); None where it is not a date."""
     from email.utils import parsedate_to_datetime
 
     try:
@@ -129,7 +129,7 @@ def objects(page: Mapping[str, Any], *, skip: int = 0) -> list[ListedObject]:
         skip: so many characters of each key are left out.
 
     Raises:
-        Unreachable, StoreError: they are none.
+        Unreachable, StoreError: they are not a page.
     """
     cut: bytes = page.get(_CUT, b"")
     plain = _decoded if page.get("EncodingType") == "url" else str
@@ -195,7 +195,7 @@ def _decoded(key: str) -> str:
     return urllib.parse.unquote_plus(key, errors="surrogateescape")  # a space may be either, a plus is %2B
 
 
-@functools.lru_cache(maxsize=1024)  # whole seconds, of which many objects share one
+@functools.lru_cache(maxsize=1024)  # whole seconds, which many objects share
 def _ns(stored: str | None) -> int | None:
     """A time such as 2026-11-20T10:00:00.000Z.
 

@@ -97,7 +97,7 @@ class S3Service:
         """The names of all buckets of these credentials.
 
         Raises:
-            AccessDenied: they may not list them, which many rightly may not.
+            AccessDenied: they may not list them, as is common.
         """
         answer = self._connection.call(lambda: self._connection.boto().list_buckets(), bucket="", key="")
         return [bucket.get("Name", "") for bucket in answer.get("Buckets", [])]

@@ -28,7 +28,7 @@ class Signer:
     """Signs for one host and region. Thread-safe.
 
     Args:
-        host: as it stands in the Host header.
+        host: the value of the Host header.
     """
 
     def __init__(self, host: str, region: str) -> None:

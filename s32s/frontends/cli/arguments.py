@@ -1,7 +1,7 @@
 """The grammar of the command line: commands, options, their texts and examples.
 
 Help, man page and completion are all made from it, so they say the same. It names commands and knows none: what a
-command does stands in `frontends/cli/main.py`.
+command does is in `frontends/cli/commands/`.
 """
 
 from __future__ import annotations

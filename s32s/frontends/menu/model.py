@@ -113,7 +113,7 @@ class Text:
 
 @dataclass(slots=True)
 class Choosing:
-    """A short list of which one is taken."""
+    """A short list to take one of."""
 
     title: str
     choices: Sequence[tuple[str, str]]

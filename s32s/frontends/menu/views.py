@@ -84,7 +84,7 @@ def text_screen(text: Text, *, wrapped: Sequence[str], footer: str, columns: int
 
 
 def choice_screen(choosing: Choosing, *, notice: str, columns: int, rows: int) -> list[Line]:
-    """A list of which one is taken."""
+    """A list to take one of."""
     wide = max((width(word) for word, _ in choosing.choices), default=0)
     body: list[Line] = [_plain("", columns)]
     for at, (word, meaning) in enumerate(choosing.choices):

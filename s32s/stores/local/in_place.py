@@ -115,7 +115,7 @@ class _InPlace(Staging):
                 raise meanwhile.changed(path, self.shown) from exc
 
     def _is_planned(self, put: Put) -> bool:
-        """Whether what stands there goes whatever it holds by now, as `sync` has shown and counted it."""
+        """Whether what is there goes whatever it holds by now, as `sync` has shown and counted it."""
         return self.opened.policy.deletes and put.old is not None
 
     def _is_as_seen(self, parent: int, path: str) -> bool:

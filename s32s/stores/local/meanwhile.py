@@ -31,7 +31,7 @@ class Moved:
         rows: of the second walk: names that are new or other than they were, and are taken along as they are now.
         gone: names that are not there any more, and would have stayed.
         told: those that the next run puts right, for people.
-        doubtful: rows of the second walk of which only the change time has moved.
+        doubtful: rows of the second walk whose change time alone has moved.
     """
 
     rows: list[int] = field(default_factory=list)

@@ -94,7 +94,7 @@ class StatCache(Table):
         self._hashes += hashes
 
     def add_known(self, path: str, stamp: array[int], seen_ns: int, hashes: bytes) -> None:
-        """Append a file of which just these hashes are known; see `hashes`."""
+        """Append a file with just these hashes; see `hashes`."""
         self.paths.append(path)
         self._numbers.extend(stamp)
         self._numbers.append(seen_ns)

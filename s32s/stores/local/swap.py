@@ -4,7 +4,7 @@ What is the same is a hard link to the live file, the rest is new. For a power c
 syncfs), exchange, parent directory on the disk.
 
 What a program does in the target meanwhile is looked at twice: just before the links are made (`meanwhile.py`), and in
-the old tree after the exchange, of which nothing is removed but what was known.
+the old tree after the exchange, from which only what was known is removed.
 """
 
 from __future__ import annotations
