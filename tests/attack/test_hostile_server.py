@@ -306,7 +306,7 @@ class Stage:
     def _told(self, outcome: Outcome) -> Iterator[str]:
         if not self.hostile.hits:
             yield "the request was never sent"
-        if self.hostile.limit >= ENOUGH:
+        if self.hostile.most >= ENOUGH:
             yield "took an answer without end"
         for stranger in list(self.hostile.strangers):
             leaked = re.findall(rb"(?i)(x-amz-[a-z0-9-]+|authorization)(?::|=)", stranger)

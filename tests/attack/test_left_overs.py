@@ -227,13 +227,13 @@ def test_one_run_a_target_whichever_way_it_is_changed(ready: Loop, apply: str, h
     if held == "in-place":
         fds.append(os.open(ready.target.parent, os.O_RDONLY))
     name = outer.lock_name(ready.target.name)
-    locks = [locks.lock(fd, name, what="x", holder={"pid": "17"}) for fd in fds]
-    for lock in locks:
+    held = [locks.lock(fd, name, what="x", holder={"pid": "17"}) for fd in fds]
+    for lock in held:
         lock.__enter__()
     try:
         ended = ready.slave.run("sync", "--update-maps", environment={"STATE_DIRECTORY": str(second)})
     finally:
-        for lock in locks:
+        for lock in held:
             lock.__exit__(None, None, None)
 
     assert_failed(ended, 75, says="pid 17")

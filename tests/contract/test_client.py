@@ -479,5 +479,5 @@ def test_a_completion_that_names_nothing_is_no_object() -> None:
         else:
             yield answered("200 OK", b"", f'ETag: "{"1" * 32}"')
 
-    with raw_server(answer) as server, pytest.raises(Unreachable, match="has not made"):
+    with raw_server(answer) as server, pytest.raises(Unreachable, match="did not assemble"):
         VERBS["put in parts"](engine(server.url))

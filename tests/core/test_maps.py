@@ -297,7 +297,7 @@ def test_every_problem_of_a_file_is_told_at_once() -> None:
 def test_a_name_that_stands_twice_in_a_file_is_a_problem() -> None:
     """Names are what `sync NAME` takes."""
     assert problems(GOOD, GOOD | {"s3": "bucket/y"}) == [
-        'm.json: entry "A": name: the name stands 2 times; names are unique'
+        'm.json: entry "A": name: the name is used 2 times; names are unique'
     ]
 
 
@@ -311,7 +311,7 @@ def test_a_name_that_stands_in_two_files_gives_way_in_both() -> None:
     found = loaded(one=[GOOD, GOOD | {"name": "B"}], two=[GOOD, GOOD | {"name": "C"}])
 
     assert [str(problem) for problem in found.problems] == [
-        'one.json: entry "A": name: the name stands in one.json and two.json; names are unique'
+        'one.json: entry "A": name: the name is used in one.json and two.json; names are unique'
     ]
     assert [read.name for read in found.entries] == ["B", "C"]
 

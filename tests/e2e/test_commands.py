@@ -170,7 +170,7 @@ def test_maps_are_listed_updated_and_cached(ready: Loop) -> None:
     [
         pytest.param(b'[{"name": "X", "s3": "bkt/x",}]', "line 1, column", id="invalid JSON"),
         pytest.param(b'[{"name": "X", "s3": "bkt/x", "slav": "/x"}]', 'did you mean "slave"?', id="a misspelling"),
-        pytest.param(b'[{"name": "WEB", "s3": "bkt/x"}]', 'entry "WEB": name: the name stands', id="a second WEB"),
+        pytest.param(b'[{"name": "WEB", "s3": "bkt/x"}]', 'entry "WEB": name: the name is used', id="a second WEB"),
         pytest.param(b'[{"name": "X"}, {"s3": "b"}]', "3 problems", id="every problem at once"),
     ],
 )
