@@ -3,7 +3,8 @@
     .venv/bin/python packaging/build_deb.py [--output DIR]
 
 The package brings its own libraries below /usr/lib/s32s, for every Python from 3.11 to 3.13: extension modules carry
-their ABI in the name, so those of several versions lie side by side. They are compiled for the Python that is there
+their ABI in the name, so those of several versions are there side by side. Each is pinned by its hash, in
+`deb-requirements.txt`; a file that is another one ends the build. They are compiled for the Python that is there
 when the package is installed. Needs dpkg-deb and strip, and a network or a pip cache for the libraries.
 """
 
@@ -24,6 +25,8 @@ from s32s import __version__
 HERE = Path(__file__).parent
 PYTHONS = ("3.11", "3.12", "3.13")
 LIBRARY = Path("usr/lib/s32s")
+#: What goes in beside s32s itself, by version and hash; `pin.py` makes it.
+PINNED = HERE / "deb-requirements.txt"
 
 #: What of botocore's 31 MB of service models the chain of credentials and S3 need.
 SERVICES = {"s3", "sts", "sso", "sso-oidc", "signin"}
@@ -133,10 +136,9 @@ def install_libraries(target: Path, work: Path) -> None:
     (wheel,) = wheels.glob("s32s-*.whl")
     for version in PYTHONS:
         part = work / version
-        pip(
-            *("install", "--target", str(part), "--python-version", version, "--only-binary=:all:", "--no-compile"),
-            str(wheel),
-        )
+        into = ("install", "--target", str(part), "--python-version", version, "--only-binary=:all:", "--no-compile")
+        pip(*into, "--require-hashes", "--no-deps", "--requirement", str(PINNED))
+        pip(*into, "--no-deps", str(wheel))
         shutil.copytree(part, target, dirs_exist_ok=True)
     shutil.rmtree(target / "bin", ignore_errors=True)
     for service in (target / "botocore/data").iterdir():
@@ -204,8 +206,10 @@ def write(file: Path, text: str, *, mode: int = 0o644) -> None:
 
 
 def pip(*words: str) -> None:
-    """Run pip of this Python."""
-    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words], check=True)
+    """Run pip of this Python; end the build with a sentence when it fails, below what pip says itself."""
+    ended = subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words], check=False)
+    if ended.returncode:
+        sys.exit(f"no package was built: pip {words[0]} failed; packaging/pin.py renews {PINNED.name}")
 
 
 def said(*words: str) -> str:

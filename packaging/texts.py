@@ -109,13 +109,13 @@ def man_of_configuration() -> str:
 
 
 def _keys(model: type[pydantic.BaseModel]) -> Iterator[str]:
-    texts = _attribute_docstrings(model)
+    texts = docstrings(model)
     for name, field in model.model_fields.items():
         if name in texts:
             yield from (".TP", f"\\fB{roff(field.alias or name)}\\fR", roff(" ".join(texts[name].split())))
 
 
-def _attribute_docstrings(model: type[pydantic.BaseModel]) -> dict[str, str]:
+def docstrings(model: type[pydantic.BaseModel]) -> dict[str, str]:
     """The texts below the fields of a model; read here, since reading them costs every start of s32s time."""
     body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
     found: dict[str, str] = {}

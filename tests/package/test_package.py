@@ -96,6 +96,26 @@ def test_bash_completes(texts: ModuleType, words: list[str], wanted: str) -> Non
     assert wanted in ended.stdout.split()
 
 
+def test_the_reference_is_up_to_date() -> None:
+    """`python packaging/reference.py` makes it."""
+    script = "import reference, sys; sys.exit(reference.FILE.read_text() != reference.reference())"
+
+    assert subprocess.run([sys.executable, "-c", script], cwd=PACKAGING, check=False).returncode == 0
+
+
+def test_every_library_of_the_package_is_pinned() -> None:
+    """By version and hash, with all that `pyproject.toml` asks for; `python packaging/pin.py` makes the list."""
+    import re
+    import tomllib
+
+    text = (PACKAGING / "deb-requirements.txt").read_text().replace("\\\n", " ")
+    pinned = {line.partition("==")[0]: line for line in text.splitlines() if line and not line.startswith("#")}
+    project = tomllib.loads((PACKAGING.parent / "pyproject.toml").read_text())["project"]
+
+    assert {re.split(r"[^\w-]", one)[0] for one in project["dependencies"]} <= pinned.keys()
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+(\s+--hash=sha256:[0-9a-f]{64})+", line) for line in pinned.values())
+
+
 def test_the_example_configuration_is_right() -> None:
     """What people copy works."""
     import tomllib
