@@ -355,7 +355,12 @@ def _no_rubbish(tally: Tally, ground: Ground, prefix: str) -> None:
         uploads = ground.server.client().list_multipart_uploads(Bucket=ground.bucket, Prefix=f"{prefix}/")
     except ClientError:
         return  # a server that cannot list them
-    if found := [upload["Key"] for upload in uploads.get("Uploads", [])]:
+    found = [upload["Key"] for upload in uploads.get("Uploads", [])]
+    if tally.way == "push, no manifest":
+        # Of a file that is neither there nor at the source nobody can tell any more whose upload it is.
+        known = {f"{prefix}/{path}" for path in _contents(snapshot(ground.loop.source))}
+        found = [key for key in found if key in known]
+    if found:
         tally.problems.append(f"unfinished uploads: {found}")
 
 

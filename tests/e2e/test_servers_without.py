@@ -214,14 +214,17 @@ def test_a_listing_without_any_etag_proves_nothing(proxied: Loop, proxy: FaultPr
 
 
 def test_uploads_of_a_dead_push_without_a_manifest_are_ended(loop: Loop, moto: S3Server) -> None:
-    """Those of the files that are sent again; what another tool uploads there is left alone."""
+    """Those of the files that are sent again or deleted; what another tool uploads there is left alone."""
     if loop.server.name != "moto":
         pytest.skip("one server will do")
     client = moto.client()
-    for key in ("data/web/large", "data/web/theirs"):
-        client.create_multipart_upload(Bucket=loop.bucket, Key=key)
     loop.write_map(manifest=False)
+    make_tree(loop.source, {"gone": b"x", "large": b"x"})
+    assert loop.push().status == 0
+    for key in ("data/web/gone", "data/web/large", "data/web/theirs"):
+        client.create_multipart_upload(Bucket=loop.bucket, Key=key)
     make_tree(loop.source, {"large": bytes(9 << 20)})
+    (loop.source / "gone").unlink()
 
     assert loop.push().status == 0
 

@@ -42,8 +42,8 @@ class ObjectTransaction:
         """Take the head, and clear what a push that died has left; without a manifest, only see what can travel."""
         if self._publisher is None:
             self._put_markers()
-            # Without a claim another tool may be uploading below this prefix: only what is sent again here is ours.
-            self._abort_uploads({item.path for item in self.wanted})
+            # Without a claim another tool may be uploading here: ours is only what is sent again or deleted.
+            self._abort_uploads({item.path for item in (*self.wanted, *self._plan.extras)})
         elif self._publisher.claim():
             self._abort_uploads(None)
 
