@@ -5,28 +5,23 @@ An entry's failure stays its own: the next entry is done all the same, and the r
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
-import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from s32s.agent import catalog, hooks, metrics
+from s32s.agent.conclude import Kept, conclude
 from s32s.agent.report import Report, fold
-from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, Options, Task
 from s32s.config.maps import Entry, MapSet
 from s32s.core import events, paths
-from s32s.core.errors import Declined, EntryFailed, Interrupted, Locked, OutOfTime, S32sError, UsageError
+from s32s.core.errors import UsageError
 from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
-from s32s.core.summary import summary
 from s32s.core.text import closest
 from s32s.replication.checkpoints import Checkpoints
 from s32s.replication.job import Outcome, RunContext
-from s32s.stores.base import NOWHERE, Position
 from s32s.system.rate_limit import RateLimiter
 
 
@@ -132,55 +127,24 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
 
 def _run_entry(task: Task, role: Role, agent: AgentContext, context: RunContext) -> events.EntryFinished:
     entry = task.entry
-    place = entry.place(role) or ""
-    source, target = entry.direction(role)
-    context.emit(events.EntryStarted(entry.name, source, target))
-    began, started_s = time.monotonic(), time.time()
-    done: Outcome | None = None
-    error: S32sError | None = None
-    try:
+
+    def work() -> Outcome:
         _check(entry, role, agent)
-        with agent.state.running(entry.name, role.value) if task.verb.changes else contextlib.nullcontext():
-            done = _do(place, task, role, agent, context)
-            if task.verb.changes:
-                hooks.run(done, task, role, agent, context)
-    except Interrupted as exc:
-        # 0: a worker or a pause noticed the stop; the caller who set it knows the signal and raises on its own.
-        if not context.stop.is_set():
-            raise
-        exc.hint = exc.hint or _when_stopped(task, role)
-        error = exc
-    except S32sError as exc:
-        error = exc
-    except OSError as exc:
-        name = f" ({paths.escape(str(exc.filename))})" if exc.filename else ""
-        error = EntryFailed(f"{exc.strerror or exc}{name}")
-        error.__cause__ = exc
-    except Exception as exc:
-        # The next entries are still done. What comes here is a mistake of ours, and says so.
-        error = EntryFailed(f"unexpected {type(exc).__name__}: {paths.escape(str(exc))}", hint=_REPORT_IT)
-        error.__cause__ = exc
-    seconds = time.monotonic() - began
-    finished = events.EntryFinished(
-        entry.name,
-        plan=done.plan if done else None,
-        seconds=seconds,
-        due=bool(done and done.due),
-        changed=bool(done and done.changed),
-        generation=_position(done, role).generation,
-        error=error,
-        fingerprint=done.fingerprint if done else "",
+        return _do(entry.place(role) or "", task, role, agent, context)
+
+    def after(done: Outcome) -> None:
+        if task.verb.changes:
+            hooks.run(done, task, role, agent, context)
+
+    return conclude(
+        work,
+        context,
+        after=after,
+        kept=Kept(agent.state, role.value, *entry.direction(role)) if task.verb.changes else None,
+        places=entry.direction(role),
+        position=lambda done: done.target if role is Role.MASTER else done.source,
+        when_stopped=_when_stopped(task, role),
     )
-    # What did not come to its turn says nothing of the entry; least of all may it hide how the run that holds the lock
-    # ends, or has ended.
-    if task.verb.changes and not isinstance(error, Declined | Locked | UsageError):
-        _save(finished, done, (source, target), role, agent, started_s=started_s)
-    if done and done.note and error is None:
-        context.emit(events.Warned(entry.name, done.note))
-    context.emit(finished)
-    if isinstance(error, Interrupted):
-        raise error
-    return finished
 
 
 def _check(entry: Entry, role: Role, agent: AgentContext) -> None:
@@ -204,9 +168,6 @@ def _when_stopped(task: Task, role: Role) -> str:
     return "the target is as it was"
 
 
-_REPORT_IT = "please report it with the output of S32S_DEBUG=1"
-
-
 def _do(place: str, task: Task, role: Role, agent: AgentContext, context: RunContext) -> Outcome:
     match role:
         case Role.MASTER:
@@ -221,71 +182,6 @@ def _do(place: str, task: Task, role: Role, agent: AgentContext, context: RunCon
             from s32s.agent.roles.mirror import mirror
 
             return mirror(place, task, agent, context)
-
-
-def _position(done: Outcome | None, role: Role) -> Position:
-    """Where an entry stands after a run: a master by what it publishes, all others by what they follow."""
-    if done is None:
-        return NOWHERE
-    return done.target if role is Role.MASTER else done.source
-
-
-def _save(
-    finished: events.EntryFinished,
-    done: Outcome | None,
-    places: tuple[str, str],
-    role: Role,
-    agent: AgentContext,
-    *,
-    started_s: float,
-) -> None:
-    last = agent.state.result(finished.entry, role.value)
-    if last is not None and not last.ran_between(*places):
-        # What is known of other places says nothing of these; only a command that is owed stays owed.
-        last = Result(last.time_s, last.ok, last.status, last.text, pending=last.pending)
-    now = time.time()
-    ok = finished.error is None
-    agent.state.save_result(
-        finished.entry,
-        role.value,
-        Result(
-            time_s=now,
-            ok=ok,
-            status=_status(finished.error),
-            text=str(finished.error) if finished.error else summary(finished),
-            success_s=now if ok else (last.success_s if last else None),
-            generation=finished.generation if done else (last.generation if last else 0),
-            manifest=_position(done, role).manifest if done else (last.manifest if last else ""),
-            listed_s=started_s if done and done.is_listed else (last.listed_s if last else None),
-            # Still owed when the command failed, or when the run died after the change.
-            pending=bool(last and last.pending and not ok),
-            source=places[0],
-            target=places[1],
-            **_amounts(finished, last),
-        ),
-    )
-
-
-def _amounts(finished: events.EntryFinished, last: Result | None) -> dict[str, Any]:
-    """What a run has moved, for metrics."""
-    plan = finished.plan
-    amounts: dict[str, Any] = {"seconds": finished.seconds}
-    if plan is None or not finished.changed:
-        return amounts
-    # Where the source stood still, whatever had to be done was drift at the destination.
-    stood_still = last is not None and last.generation > 0 and last.generation == finished.generation
-    return amounts | {
-        "files": plan.bodies,
-        "size": plan.size,
-        "deletions": plan.deletions,
-        "drift": len(plan.puts) + len(plan.extras) if stood_still else 0,
-    }
-
-
-def _status(error: S32sError | None) -> int:
-    if isinstance(error, Interrupted) and not isinstance(error, OutOfTime):
-        return INTERRUPTED
-    return error.exit_status if error is not None else 0
 
 
 def _exclusive_place(entry: Entry, role: Role) -> str:
