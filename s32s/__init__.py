@@ -93,8 +93,8 @@ __all__ = [
 if TYPE_CHECKING:
     from s32s.agent.agent import Agent, open_agent
     from s32s.agent.catalog import Update
+    from s32s.agent.options import Options
     from s32s.agent.report import Report
-    from s32s.agent.roles.base import Options
     from s32s.agent.status import EntryState, EntryStatus
     from s32s.config.map_files import load as load_map_files
     from s32s.config.maps import Entry, MapSet, Problem
@@ -175,7 +175,7 @@ _HOMES = {
     "MapError": ("core.errors", "MapError"),
     "MapSet": ("config.maps", "MapSet"),
     "NotFound": ("core.errors", "NotFound"),
-    "Options": ("agent.roles.base", "Options"),
+    "Options": ("agent.options", "Options"),
     "OutOfTime": ("core.errors", "OutOfTime"),
     "Output": ("core.events", "Output"),
     "Phase": ("core.events", "Phase"),

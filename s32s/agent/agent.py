@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 from s32s.agent import catalog, runner
 from s32s.agent.catalog import Update
+from s32s.agent.options import Options
 from s32s.agent.report import Report
-from s32s.agent.roles.base import AgentContext, Options
+from s32s.agent.roles.base import AgentContext
 from s32s.agent.state import State
 from s32s.backends.s3.service import S3Service
 from s32s.config import settings_file

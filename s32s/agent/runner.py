@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 from s32s.agent import catalog, hooks, metrics
 from s32s.agent.conclude import Kept, conclude
+from s32s.agent.options import Options
 from s32s.agent.report import Report, fold
-from s32s.agent.roles.base import AgentContext, Options, Task
+from s32s.agent.roles.base import AgentContext, Task
 from s32s.config.maps import Entry, MapSet
 from s32s.core import events, paths
 from s32s.core.errors import UsageError

@@ -168,6 +168,15 @@ class State:
         except (sqlite3.DatabaseError, ValueError, TypeError, RecursionError):
             return None
 
+    def has_written(self, target: str) -> bool:
+        """Whether a run has ever succeeded with this target, as far as this machine remembers."""
+        try:
+            rows = self._database.execute("SELECT facts FROM result").fetchall()
+            results = [of_facts(Result, facts) for (facts,) in rows]
+        except (sqlite3.DatabaseError, ValueError, TypeError, RecursionError):
+            return False
+        return any(result.target == target and result.success_s is not None for result in results)
+
     def save_result(self, entry: str, role: str, result: Result) -> None:
         """Remember how a run ended."""
         if not self._writable:

@@ -104,6 +104,19 @@ def check(document: Mapping[str, Any], *, where: str) -> Settings:
     return settings
 
 
+def connection_with(connection: S3Connection, words: Mapping[str, str]) -> S3Connection:
+    """A connection to S3, in which some keys are those that were typed.
+
+    Raises:
+        ConfigError: one of them cannot be.
+    """
+    try:
+        return S3Connection.model_validate({**connection.model_dump(include=set(S3Connection.model_fields)), **words})
+    except pydantic.ValidationError as exc:
+        lines = "\n  ".join(map(_wrong, exc.errors()))
+        raise ConfigError(f"the connection to S3 is wrong:\n  {lines}\n") from exc
+
+
 def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
     """Write a configuration, or change the named keys of one that is there; comments and order stay.
 

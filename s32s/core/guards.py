@@ -52,6 +52,10 @@ class MaxDelete:
         return f"{self.number:g}%" if self.percent else f"{self.number:g}"
 
 
+#: What one sync may delete where nobody says otherwise.
+HALF = MaxDelete(50, percent=True)
+
+
 def target_problem(root: str, *, allow_system: bool) -> str | None:
     """Say why a directory belongs to the system, so that nothing may ever replace it, or None.
 

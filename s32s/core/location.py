@@ -53,3 +53,45 @@ class S3Path:
 
     def __str__(self) -> str:
         return f"{self.bucket}/{self.prefix}" if self.prefix else self.bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory of this machine, by its absolute path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
+def is_location(text: str) -> bool:
+    """Tell whether an argument names a place, and not an entry of the maps."""
+    return "://" in text or text.startswith(("/", "./", "../")) or text in (".", "..")
+
+
+def parse_location(text: str, *, at: str) -> S3Path | Directory:
+    """Read a path, or a URL such as `s3://bucket/prefix` or `file:///dir`.
+
+    Args:
+        at: the directory that a relative path starts from.
+
+    Raises:
+        ValueError: for people.
+    """
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme == "s3":
+        return S3Path.parse(rest)
+    if separator and scheme == "file":
+        if not rest.startswith("/"):
+            raise ValueError(f"{paths.quote(text)} names no directory; write file:///dir")
+        text = rest
+    elif separator:
+        raise ValueError(f"{paths.quote(text)} is of a kind that s32s does not know; write s3://bucket/prefix or /dir")
+    parts: list[str] = []
+    for part in (text if text.startswith("/") else f"{at}/{text}").split("/"):
+        if part == "..":
+            parts[-1:] = []
+        elif part not in ("", "."):
+            parts.append(part)
+    return Directory("/" + "/".join(parts))

@@ -128,8 +128,8 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
                 yield from parsers(inner)
 
 
-#: Options of pytest, pip and systemctl.
-OF_OTHERS = {"--long", "--upgrade", "--now", "--servers"}
+#: Options of pytest, pip, systemctl and rsync.
+OF_OTHERS = {"--long", "--upgrade", "--now", "--servers", "--delete"}
 
 
 def test_the_readme_names_only_what_exists() -> None:

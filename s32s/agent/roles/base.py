@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from s32s.agent.options import Options
 from s32s.agent.results import Result
 from s32s.agent.state import State
 from s32s.backends.base import Backend
@@ -44,31 +45,6 @@ class AgentContext:
     mirror_engine: S3Service
     host: str
     homes: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a command may ask for beyond its verb.
-
-    Attributes:
-        verify: read every file and every listing; trust no index and no time stamp.
-        force_delete: override `max_delete` and the guard against an empty source.
-        take_over: override another master's unfinished push.
-        accept_older: follow a generation older than the one followed last.
-        jobs: how many bodies move at once at most; None for the configuration's.
-        bandwidth: bytes a second in each direction; None for the configuration's.
-    """
-
-    verify: bool = False
-    force_delete: bool = False
-    take_over: bool = False
-    accept_older: bool = False
-    jobs: int | None = None
-    bandwidth: int | None = None
-
-    def limits(self, settings: Settings) -> Limits:
-        """The guards' limits."""
-        return Limits(settings.max_delete, force=self.force_delete)
 
 
 class Task(NamedTuple):
@@ -113,7 +89,7 @@ class Task(NamedTuple):
         return Job(
             self.verb,
             entry.rules(),
-            self.options.limits(settings),
+            Limits(settings.max_delete, force=self.options.force_delete),
             asked=hashlib.sha256(asked.encode()).hexdigest(),
             files=tuple(entry.files) if entry.files else None,
             spare_ignored=spare_ignored,

@@ -43,12 +43,17 @@ terminal long lists are cut to a screen; --all shows everything.
 """
     + _DIRECTIONS,
     "copy": """
-What the destination holds beyond the source stays there.
+What the destination holds beyond the source stays there. Two places do without
+a map: s32s copy ./site s3://bucket/site.
 """
     + _DIRECTIONS,
     "sync": """
 What the source has not is deleted at the destination, within max_delete. Look
-before you leap: s32s dryrun.
+before you leap: s32s dryrun. Two places do without a map:
+
+  s32s sync ./site s3://bucket/site     aws s3 sync --delete, rclone sync
+  s32s sync s3://bucket/site /srv/site  the same, the other way
+  s32s sync /home/me/ /mnt/backup/me    rsync -a --delete
 """
     + _DIRECTIONS,
 }
@@ -190,7 +195,12 @@ def _action(actions: Any, name: str, text: str, example: str) -> argparse.Argume
 
 def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     made.set_defaults(verb=name)
-    made.add_argument("names", nargs="*", metavar="NAME", help="entries to do (default: all of this machine's role)")
+    made.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="entries to do (default: all of this machine's role), or two places: SOURCE TARGET",
+    )
     made.add_argument("--role", metavar="ROLE", help="instead of the configuration's")
     made.add_argument("--json", action="store_true", help="JSON lines on standard output")
     made.add_argument("--quiet", action="store_true", help="errors only")
@@ -214,6 +224,20 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
         made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")
     else:
         made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
+    places = made.add_argument_group("between two places (a path such as ./site, or s3://bucket/prefix), without a map")
+    places.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
+    places.add_argument("--profile", metavar="NAME", help="AWS profile")
+    places.add_argument("--region", metavar="NAME", help="AWS region")
+    places.add_argument(
+        "--ignore", metavar="RULE", action="append", help="wildcards on the relative path; may be repeated"
+    )
+    places.add_argument("--accept", metavar="PATTERN", action="append", help="only files that fit; may be repeated")
+    places.add_argument("--files-from", metavar="FILE", help="only the paths that the lines of this file name")
+    places.add_argument("--no-manifest", action="store_true", help="write and follow no manifest: plain objects")
+    places.add_argument(
+        "--in-place", action="store_true", help="change a directory file by file, such as a mount point"
+    )
+    places.add_argument("--yes", action="store_true", help="take over a directory that s32s has never written")
 
 
 class _Parser(argparse.ArgumentParser):

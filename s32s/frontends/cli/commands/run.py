@@ -10,13 +10,19 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from s32s.core import paths
 from s32s.core.errors import OutOfTime, UsageError
 from s32s.frontends.cli.commands.common import open_machine, show_trace
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+    from pathlib import Path
 
+    from s32s.agent.options import Options
+    from s32s.agent.report import Report
     from s32s.core.events import Event
+    from s32s.core.plan import Verb
 
 #: What setitimer(2) takes everywhere.
 _LONGEST_S = 10 * 365 * 86400.0
@@ -26,8 +32,9 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
     import gc
     from pathlib import Path
 
-    from s32s.agent.roles.base import Options
+    from s32s.agent.options import Options
     from s32s.config import settings_file
+    from s32s.core.location import is_location
     from s32s.core.plan import Verb
     from s32s.frontends.render import files
     from s32s.frontends.render.jsonl import Lines
@@ -59,28 +66,33 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
         show(event)
         notify.on_event(event)
 
-    with (
-        open_machine(options, writable=verb.changes, attended=sys.stderr.isatty()) as agent,
-        contextlib.closing(screen),
-        files.recorded(tell, directory) as emit,
-        _alarm(options.timeout, timeout_s, stop),
-    ):
-        report = agent.run(
-            verb,
-            options.names,
-            role=role,
-            options=Options(
-                verify=options.verify,
-                force_delete=options.force_delete,
-                take_over=getattr(options, "take_over", False),
-                accept_older=options.accept_older,
-                jobs=options.jobs,
-                bandwidth=options.bandwidth,
-            ),
-            update_maps=options.update_maps,
-            emit=emit,
-            stop=stop,
-        )
+    chosen = Options(
+        verify=options.verify,
+        force_delete=options.force_delete,
+        take_over=getattr(options, "take_over", False),
+        accept_older=options.accept_older,
+        jobs=options.jobs,
+        bandwidth=options.bandwidth,
+    )
+    is_between = any(map(is_location, options.names))
+    if not is_between:
+        _check_no_places(options)
+    with contextlib.closing(screen), contextlib.ExitStack() as opened:
+        if is_between:
+            report = _between(options, verb, chosen, opened, tell, directory, stop, timeout_s)
+        else:
+            agent = opened.enter_context(open_machine(options, writable=verb.changes, attended=sys.stderr.isatty()))
+            emit = opened.enter_context(files.recorded(tell, directory))
+            opened.enter_context(_alarm(options.timeout, timeout_s, stop))
+            report = agent.run(
+                verb,
+                options.names,
+                role=role,
+                options=chosen,
+                update_maps=options.update_maps,
+                emit=emit,
+                stop=stop,
+            )
     for end in report.finished:
         if end.error is not None:
             if options.json:
@@ -89,11 +101,114 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
     for problem in report.problems:
         print(f"s32s: {problem}", file=sys.stderr)
     if not report.finished and not options.quiet and not options.json:
-        shown = (role or agent.settings.role).value
+        shown = (role or agent.settings.role).value  # only entries can be none
         print(f"no entry of the maps has a {shown}: nothing to do on this machine")
     if not report.exit_status and getattr(options, "exit_code", False) and report.has_work:
         return 4
     return report.exit_status
+
+
+def _between(
+    options: argparse.Namespace,
+    verb: Verb,
+    chosen: Options,
+    opened: contextlib.ExitStack,
+    tell: Callable[[Event], None],
+    directory: Path | None,
+    stop: threading.Event,
+    timeout_s: float | None,
+) -> Report:
+    """Do a verb between two places; what a configuration says of S3 holds where there is one."""
+    from s32s.agent.between import Between, run_between
+    from s32s.agent.state import State
+    from s32s.config import settings_file
+    from s32s.config.settings import S3Connection
+    from s32s.config.settings_file import connection_with
+    from s32s.core.guards import HALF
+    from s32s.core.location import is_location
+    from s32s.frontends.render import files
+
+    if len(options.names) != 2 or not all(map(is_location, options.names)):
+        raise UsageError(
+            "two places are needed: SOURCE TARGET", hint="such as s32s sync ./site s3://bucket/site; see s32s help sync"
+        )
+    if options.role or options.update_maps:
+        raise UsageError("--role and --update-maps are for entries of the maps, not for two places")
+    config = settings_file.find(options.config, os.environ)
+    connection, limit, allow_system = S3Connection(), HALF, False
+    if options.config or config.exists():
+        settings = settings_file.load(config)
+        connection, limit, allow_system = settings.s3, settings.max_delete, settings.allow_system
+    words = {"endpoint_url": options.endpoint_url, "profile": options.profile, "region": options.region}
+    connection = connection_with(connection, {name: word for name, word in words.items() if word})
+    source, target = options.names
+    asked = Between(
+        source,
+        target,
+        files=_lines_of(options.files_from) if options.files_from else None,
+        ignore=tuple(options.ignore or ()),
+        accept=tuple(options.accept or ()),
+        manifest=not options.no_manifest,
+        in_place=options.in_place,
+        max_delete=limit,
+        allow_system=allow_system,
+        take_over_directory=options.yes,
+    )
+    state = State.open(settings_file.directories(os.environ), writable=verb.changes)
+    opened.callback(state.close)
+    emit = opened.enter_context(files.recorded(tell, directory))
+    opened.enter_context(_alarm(options.timeout, timeout_s, stop))
+    return run_between(
+        asked,
+        verb,
+        state,
+        connection,
+        options=chosen,
+        homes=settings_file.homes(),
+        attended=sys.stderr.isatty(),
+        emit=emit,
+        stop=stop,
+        ask=_asked_at_terminal,
+    )
+
+
+def _asked_at_terminal(what: str) -> bool:
+    """Whether somebody at a terminal says yes; nobody else is asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{what}. Take it over? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _check_no_places(options: argparse.Namespace) -> None:
+    """Refuse options that only two places have.
+
+    Raises:
+        UsageError: names them.
+    """
+    names = ("endpoint_url", "profile", "region", "ignore", "accept", "files_from", "no_manifest", "in_place", "yes")
+    given = ["--" + name.replace("_", "-") for name in names if getattr(options, name)]
+    if given:
+        raise UsageError(f"{', '.join(given)} is for two places: SOURCE TARGET", hint="the map says it for entries")
+
+
+def _lines_of(file: str) -> list[str]:
+    """The lines of a file that names paths.
+
+    Raises:
+        UsageError: it cannot be read, or names nothing.
+    """
+    try:
+        with open(file, encoding="utf-8") as opened:
+            lines = [line.rstrip("\r\n") for line in opened if line.strip()]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"--files-from {file} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+    if not lines:
+        raise UsageError(f"--files-from {file} names no path")
+    for line in lines:
+        if problem := paths.problem(line):
+            raise UsageError(f"--files-from {file}: {paths.quote(line)} is not a safe relative path: {problem}")
+    return lines
 
 
 def _timeout_s(text: str | None) -> float | None:

@@ -1,0 +1,216 @@
+"""Two places that somebody names: no map, no configuration, the same promises."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.checks import assert_failed
+from support.machine import Ended, Machine
+from support.servers import S3Server, keys
+from support.trees import make_tree, snapshot
+
+TREE = {"index.html": b"hello", "css/site.css": b"body {}", "empty": None, "odd/ä %+": b"x"}
+
+
+class Between:
+    """A machine without a configuration, a directory and a bucket."""
+
+    def __init__(self, root: Path, server: S3Server, bucket: str) -> None:
+        self.machine = Machine(root / "m", server)
+        self.server, self.bucket, self.root = server, bucket, root
+        self.source = root / "source"
+        self.url = f"s3://{bucket}/site"
+        make_tree(self.source, TREE)
+        (self.source / "css/site.css").chmod(0o600)
+
+    def run(self, verb: str, source: object, target: object, *options: str) -> Ended:
+        """`s32s VERB SOURCE TARGET` with nothing but variables and an endpoint."""
+        self.machine.config.unlink(missing_ok=True)
+        words = [verb, str(source), str(target), "--endpoint-url", self.server.endpoint_url, "--region", "us-east-1"]
+        return self.machine.run(*words, *options)
+
+
+@pytest.fixture
+def between(tmp_path: Path, server: S3Server, bucket: str) -> Between:
+    """Nothing but two places."""
+    return Between(tmp_path, server, bucket)
+
+
+def test_a_directory_goes_to_s3_and_comes_back(between: Between) -> None:
+    """Exactly: bytes, modes, times, empty directories; and what changes later follows."""
+    back = between.root / "back"
+    pushed, pulled = between.run("sync", between.source, between.url), between.run("sync", between.url, back)
+    assert (pushed.status, pulled.status) == (0, 0), pushed.err + pulled.err
+    assert snapshot(back) == snapshot(between.source)
+
+    (between.source / "index.html").write_bytes(b"changed")
+    (between.source / "css/site.css").unlink()
+    pushed, pulled = between.run("sync", between.source, between.url), between.run("sync", between.url, back)
+
+    assert (pushed.status, pulled.status) == (0, 0), pushed.err + pulled.err
+    assert snapshot(back) == snapshot(between.source)
+    again = between.run("sync", between.url, back)
+    assert "up to date" in again.out
+
+
+@pytest.mark.parametrize("options", [(), ("--in-place",)], ids=["swap", "in-place"])
+def test_a_directory_goes_to_a_directory(between: Between, options: tuple[str, ...]) -> None:
+    """No server takes part; a directory that is there is changed as it is asked for."""
+    target = between.root / "copy"
+    assert between.run("sync", between.source, target, *options).status == 0
+    (between.source / "index.html").unlink()
+    make_tree(between.source, {"new/file": b"n"})
+
+    ended = between.run("sync", between.source, target, *options)
+
+    assert ended.status == 0, ended.err
+    assert snapshot(target) == snapshot(between.source)
+
+
+def test_relative_paths_and_file_urls(between: Between) -> None:
+    """As a shell gives them."""
+    target = between.root / "copy"
+    ended = between.machine.run("sync", "../source", f"file://{target}", cwd=between.root / "m")
+
+    assert ended.status == 0, ended.err
+    assert snapshot(target) == snapshot(between.source)
+
+
+def test_a_prefix_goes_to_a_prefix(between: Between) -> None:
+    """And may be followed from there."""
+    other, back = f"s3://{between.bucket}/copy", between.root / "back"
+    assert between.run("sync", between.source, between.url).status == 0
+    copied, pulled = between.run("sync", between.url, other), between.run("sync", other, back)
+
+    assert (copied.status, pulled.status) == (0, 0), copied.err + pulled.err
+    assert snapshot(back) == snapshot(between.source)
+
+
+def test_plain_objects_have_no_manifest(between: Between) -> None:
+    """For buckets that other tools use too."""
+    make_tree(between.root / "plain", {"a": b"1", "d/b": b"2"})
+    ended = between.run("sync", between.root / "plain", between.url, "--no-manifest")
+
+    assert ended.status == 0, ended.err
+    assert sorted(keys(between.server, between.bucket, "site/")) == ["site/a", "site/d/b"]
+
+
+def test_a_directory_that_others_filled_is_asked_about(between: Between) -> None:
+    """Once: what s32s has written it may write again."""
+    target = between.root / "theirs"
+    make_tree(target, {"precious": b"p"})
+    before = snapshot(target)
+
+    refused = between.run("sync", between.source, target)
+    assert_failed(refused, 3, says="is not empty, and s32s has never written it")
+    assert snapshot(target) == before
+    assert between.run("dryrun", between.source, target, "--force-delete").status == 0
+    assert snapshot(target) == before
+
+    taken = between.run("sync", between.source, target, "--yes", "--force-delete")
+    assert taken.status == 0, taken.err
+    (between.source / "index.html").write_bytes(b"more")
+    assert between.run("sync", between.source, target).status == 0
+    assert snapshot(target) == snapshot(between.source)
+
+
+def test_copy_deletes_nothing(between: Between) -> None:
+    """And a sync afterwards shows what that would be."""
+    target = between.root / "copy"
+    between.run("sync", between.source, target)
+    make_tree(target, {"mine": b"m"})
+    (between.source / "index.html").unlink()
+
+    assert between.run("copy", between.source, target).status == 0
+    assert (target / "mine").read_bytes() == b"m"
+    shown = between.run("dryrun", between.source, target, "--exit-code")
+    assert shown.status == 4
+    assert "2 files" in shown.out
+
+
+def test_a_single_file_is_copied(between: Between) -> None:
+    """To a directory, and to a prefix; what is there beside it stays."""
+    target = between.root / "copy"
+    between.run("sync", between.source, target)
+    (between.source / "index.html").write_bytes(b"changed")
+    (between.source / "css/site.css").unlink()
+
+    copied = between.run("copy", between.source / "index.html", target)
+    put = between.run("copy", between.source / "index.html", between.url, "--no-manifest")
+
+    assert (copied.status, put.status) == (0, 0), copied.err + put.err
+    assert (target / "index.html").read_bytes() == b"changed"
+    assert (target / "css/site.css").exists()
+    assert list(keys(between.server, between.bucket, "")) == ["site/index.html"]
+
+
+def test_which_paths_take_part(between: Between) -> None:
+    """By rules and by a list."""
+    only = between.root / "list"
+    only.write_text("css/site.css\n\n")
+    ruled, listed = between.root / "ruled", between.root / "listed"
+
+    assert between.run("sync", between.source, ruled, "--ignore", "css/*", "--ignore", "odd/*").status == 0
+    assert between.run("sync", between.source, listed, "--files-from", str(only)).status == 0
+    assert {str(path.relative_to(ruled)) for path in ruled.rglob("*") if path.is_file()} == {"index.html"}
+    assert {str(path.relative_to(listed)) for path in listed.rglob("*") if path.is_file()} == {"css/site.css"}
+
+
+def test_a_dry_run_makes_nothing(between: Between) -> None:
+    """Neither the target, nor an object, nor any memory."""
+    ended = between.run("dryrun", between.source, between.url)
+
+    assert ended.status == 0, ended.err
+    assert not list(keys(between.server, between.bucket, ""))
+    assert not (between.machine.root / "state").exists()
+
+
+def test_a_configuration_counts_where_there_is_one(between: Between) -> None:
+    """Its connection and its limit."""
+    between.machine.write_config("master", "bkt/maps", text="max_delete = 0")
+    target = between.root / "copy"
+    assert between.machine.run("sync", str(between.source), between.url).status == 0
+    assert between.machine.run("sync", str(between.source), str(target)).status == 0
+    (between.source / "index.html").unlink()
+
+    assert_failed(between.machine.run("sync", str(between.source), str(target)), 3, says="max_delete allows 0")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["{root}/source"], 2, "two places are needed"),
+        (["{root}/source", "WEB"], 2, "two places are needed"),
+        (["{root}/source", "{root}/a", "{root}/b"], 2, "two places are needed"),
+        (["{root}/source", "gopher://x/y"], 2, "of a kind that s32s does not know"),
+        (["{root}/source", "file://x"], 2, "names no directory"),
+        (["{root}/source", "s3://x"], 2, "is not a bucket name"),
+        (["{root}/source", "{root}/source"], 3, "overlap"),
+        (["{root}/source", "{root}/source/css"], 3, "overlap"),
+        (["{root}/source/css", "{root}/source/../source"], 3, "overlap"),
+        (["s3://bkt/a", "s3://bkt/a/b"], 3, "overlap"),
+        (["{root}/none", "{root}/x"], 3, "does not exist"),
+        (["{root}/source/index.html", "{root}/x"], 2, "is a file; s32s copy FILE TARGET"),
+        (["{root}/source", "/etc/s32s-test"], 3, "belongs to the system"),
+        (["{root}/source", "/"], 3, "overlap"),
+        (["{root}/source", "/home"], 3, "is never replaced"),
+        (["{root}/source", "{root}/none/x"], 3, "does not exist"),
+        (["{root}/source", "{root}/x", "--role", "slave"], 2, "are for entries of the maps"),
+        (["{root}/source", "{root}/x", "--files-from", "{root}/none"], 2, "cannot be read"),
+        (["{root}/source", "{root}/x", "--accept", "{{"], 2, "brace"),
+        (["WEB", "--yes"], 2, "--yes is for two places"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_what_cannot_be_is_told(between: Between, words: list[str], status: int, says: str) -> None:
+    """In a sentence, with the status of the design, and nothing is touched."""
+    before = snapshot(between.root / "source")
+    between.machine.config.unlink(missing_ok=True)
+
+    ended = between.machine.run("sync", *(word.format(root=between.root) for word in words))
+
+    assert_failed(ended, status, says=says)
+    assert snapshot(between.root / "source") == before
+    assert not os.path.lexists(between.root / "x")
