@@ -182,7 +182,7 @@ def test_a_configuration_counts_where_there_is_one(between: Between) -> None:
     ("words", "status", "says"),
     [
         (["{root}/source"], 2, "two places are needed"),
-        (["{root}/source", "WEB"], 2, "two places are needed"),
+        (["{root}/source", "WEB"], 2, '"WEB" is not a place; write ./WEB'),
         (["{root}/source", "{root}/a", "{root}/b"], 2, "two places are needed"),
         (["{root}/source", "gopher://x/y"], 2, "of a kind that s32s does not know"),
         (["{root}/source", "file://x"], 2, "names no directory"),

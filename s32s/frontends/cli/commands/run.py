@@ -128,10 +128,11 @@ def _between(
     from s32s.core.location import is_location
     from s32s.frontends.render import files
 
-    if len(options.names) != 2 or not all(map(is_location, options.names)):
-        raise UsageError(
-            "two places are needed: SOURCE TARGET", hint="such as s32s sync ./site s3://bucket/site; see s32s help sync"
-        )
+    for name in options.names:
+        if not is_location(name):
+            raise UsageError(f"{paths.quote(name)} is not a place", hint=f"write ./{name} for a directory of this name")
+    if len(options.names) != 2:
+        raise UsageError("two places are needed: SOURCE TARGET", hint="such as s32s sync ./site s3://bucket/site")
     if options.role or options.update_maps:
         raise UsageError("--role and --update-maps are for entries of the maps, not for two places")
     config = settings_file.find(options.config, os.environ)
