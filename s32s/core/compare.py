@@ -79,9 +79,11 @@ def _content(source: Item, target: Item) -> Reason | None:
 def missing_hashes(item: Item, other: Item) -> tuple[bool, bool]:
     """Which hashes of a local file decide whether it equals `other`, of the same size: (SHA-256, MD5).
 
-    None, where an ETag that we know to be this content's is the same.
+    None, where an ETag that we know to be this content's is the same. Of two files, neither of which was read, both
+    need their SHA-256.
     """
-    if other.sha256:
+    is_file = other.etag is None and other.stored_ns is None
+    if other.sha256 or is_file:
         return item.sha256 is None, False
     if item.etag is not None and item.etag == other.etag:
         return False, False

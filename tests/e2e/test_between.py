@@ -67,6 +67,12 @@ def test_a_directory_goes_to_a_directory(between: Between, options: tuple[str, .
 
     assert ended.status == 0, ended.err
     assert snapshot(target) == snapshot(between.source)
+    for verify in ((), ("--verify",)):
+        again = between.run("sync", between.source, target, *options, *verify)
+        assert "up to date" in again.out
+    (between.source / "odd/ä %+").write_bytes(b"y")  # of the same size
+    assert "1 modified" in between.run("sync", between.source, target, *options).out
+    assert snapshot(target) == snapshot(between.source)
 
 
 def test_relative_paths_and_file_urls(between: Between) -> None:
