@@ -76,6 +76,8 @@ def _configuration() -> Iterator[str]:
     for name, model in tables.items():
         yield f"### {name}\n"
         yield _keys(model)
+    yield "### [stores.NAME]\n\nA place for trees, named `NAME:prefix` where two places are given.\n"
+    yield _keys(settings.StoreSettings)
     yield "### [commands]\n\nCommands of this machine, by name; the menu and `after` of a map run them by `/bin/sh`.\n"
 
 

@@ -95,8 +95,14 @@ def man_of_configuration() -> str:
         ".SH KEYS",
         *_keys(settings.Settings),
     ]
-    tables = {"s3": settings.S3Connection, "s3.mirror": settings.S3Connection}
-    for name, model in {**tables, "metrics": settings.MetricsSettings, "menu": settings.MenuSettings}.items():
+    tables = {
+        "s3": settings.S3Connection,
+        "s3.mirror": settings.S3Connection,
+        "stores.NAME": settings.StoreSettings,
+        "metrics": settings.MetricsSettings,
+        "menu": settings.MenuSettings,
+    }
+    for name, model in tables.items():
         lines += [f".SH TABLE [{name.upper()}]", *_keys(model)]
     lines += [
         ".SH TABLE [COMMANDS]",

@@ -10,8 +10,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
@@ -21,12 +22,13 @@ from s32s.agent.state import State
 from s32s.backends.base import Backend
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
-from s32s.config.settings import DEFAULT_JOBS, S3Connection
+from s32s.config.settings import DEFAULT_JOBS, S3Connection, StoreSettings
+from s32s.config.settings_file import connection_with
 from s32s.core import events, paths
 from s32s.core.errors import Refused, UsageError
 from s32s.core.events import Emit
 from s32s.core.guards import HALF, Limits, MaxDelete
-from s32s.core.location import Directory, S3Path, parse_location
+from s32s.core.location import Directory, Location, S3Path, StorePath, parse_location
 from s32s.core.plan import Plan, Verb
 from s32s.core.rules import Rules, compile_rules
 from s32s.replication.checkpoints import Checkpoints
@@ -46,6 +48,8 @@ from s32s.system.rate_limit import RateLimiter
 _KIND = "between"
 #: How often manifest and objects are compared, as of a slave without a configuration.
 _LIST_EVERY_S = 3600.0
+#: Of a request to a backend of one's own that fails for the moment.
+_RETRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def run_between(
     connection: S3Connection,
     *,
     options: Options | None = None,
+    stores: Mapping[str, StoreSettings] | None = None,
     homes: frozenset[str] = frozenset(),
     attended: bool = False,
     emit: Emit = events.silent,
@@ -93,6 +98,7 @@ def run_between(
     Args:
         state: this machine's memory; it is written to only by a verb that changes something.
         connection: how S3 is reached.
+        stores: those of the configuration, by name; see `StorePath`.
         homes: home directories of this machine's users, none of which is ever a target.
         attended: somebody watches, so an address at which nothing answers is told at once.
         emit, stop, approve: see `Agent.run`.
@@ -107,14 +113,14 @@ def run_between(
     """
     chosen = options or Options()
     try:
-        here, there = os.getcwd(), parse_location(asked.target, at=os.getcwd())
-        source = parse_location(asked.source, at=here)
+        known = stores or {}
+        source, there = (parse_location(text, at=os.getcwd(), stores=known) for text in (asked.source, asked.target))
         if isinstance(source, Directory) and os.path.isfile(source.path):
             source, asked = _single(source, asked, verb)
         rules = compile_rules(files=asked.files, ignore=asked.ignore, accept=asked.accept)
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
-    name = str(there) if isinstance(there, Directory) else f"s3://{there}"
+    name = f"s3://{there}" if isinstance(there, S3Path) else str(there)
     context = RunContext(
         name,
         chosen.jobs or DEFAULT_JOBS,
@@ -123,17 +129,14 @@ def run_between(
         stop or threading.Event(),
         (lambda plan: approve(name, plan)) if approve else lambda plan: True,
     )
-    service = S3Service(connection)
-    service.listen(lambda text: emit(events.Waiting(name, text)))
-    if attended:
-        service.attend()
-    pair = _Pair(asked, verb, chosen, state, service, rules, context, homes, ask)
+    services = _Services(connection, stores or {}, lambda text: emit(events.Waiting(name, text)), attended=attended)
+    pair = _Pair(asked, verb, chosen, state, services, rules, context, homes, ask)
     finished = conclude(
         lambda: pair.replicate(source, there),
         context,
         kept=Kept(state, _KIND, str(source), str(there)) if verb.changes else None,
         places=(asked.source, asked.target),
-        position=lambda done: done.source if isinstance(source, S3Path) else done.target,
+        position=lambda done: done.target if isinstance(source, Directory) else done.source,
         when_stopped="the target is as it was" if isinstance(there, Directory) else "the next run goes on",
     )
     return fold([finished])
@@ -151,6 +154,64 @@ def _single(file: Directory, asked: Between, verb: Verb) -> tuple[Directory, Bet
     return Directory(above or "/"), replace(asked, files=(name,))
 
 
+class _Services:
+    """What the two places are reached by; each is opened once."""
+
+    def __init__(
+        self,
+        connection: S3Connection,
+        stores: Mapping[str, StoreSettings],
+        on_wait: Callable[[str], None],
+        *,
+        attended: bool,
+    ) -> None:
+        self._stores = stores
+        self._on_wait = on_wait
+        self._attended = attended
+        self._s3 = self._opened(connection)
+        self._own: dict[str, S3Service] = {}
+
+    def backend(self, place: Location) -> Backend:
+        """The place as bytes by key.
+
+        Raises:
+            ConfigError: what the configuration says of its store is wrong.
+            UsageError: a store of type "s3" needs a bucket.
+        """
+        if isinstance(place, S3Path):
+            return S3Backend(self._s3, place)
+        if isinstance(place, Directory):
+            raise AssertionError("a directory has no keys")
+        settings = self._stores[place.store]
+        options = settings.model_extra or {}
+        if settings.type == "s3":
+            if place.store not in self._own:
+                self._own[place.store] = self._opened(connection_with(S3Connection(), options))
+            try:
+                return S3Backend(self._own[place.store], S3Path.parse(place.prefix))
+            except ValueError as exc:
+                raise UsageError(f"{place}: {exc}", hint=f"write {place.store}:bucket/prefix") from exc
+        return self._own_backend(place, settings.type, options)
+
+    def _own_backend(self, place: StorePath, kind: str, options: Mapping[str, Any]) -> Backend:
+        from s32s.backends.below import Below
+        from s32s.backends.registry import open_backend
+        from s32s.backends.retry import RetryPolicy
+        from s32s.backends.wrappers import Retrying
+
+        policy = RetryPolicy(_RETRIES)
+        policy.on_wait, policy.is_attended = self._on_wait, self._attended
+        backend = Retrying(open_backend(place.store, kind, options), policy)
+        return Below(backend, place.prefix) if place.prefix else backend
+
+    def _opened(self, connection: S3Connection) -> S3Service:
+        service = S3Service(connection)
+        service.listen(self._on_wait)
+        if self._attended:
+            service.attend()
+        return service
+
+
 @dataclass(frozen=True, slots=True)
 class _Pair:
     """All that both stores are made of."""
@@ -159,13 +220,13 @@ class _Pair:
     verb: Verb
     options: Options
     state: State
-    service: S3Service
+    services: _Services
     rules: Rules
     context: RunContext
     homes: frozenset[str]
     ask: Callable[[str], bool]
 
-    def replicate(self, source: S3Path | Directory, target: S3Path | Directory) -> Outcome:
+    def replicate(self, source: Location, target: Location) -> Outcome:
         """Make the target what the source holds, or plan it.
 
         Raises:
@@ -181,22 +242,18 @@ class _Pair:
             Limits(self.asked.max_delete, force=self.options.force_delete),
             asked=repr((self.asked.manifest, self.asked.files, self.asked.ignore, self.asked.accept)),
             files=tuple(self.asked.files) if self.asked.files else None,
-            spare_ignored=isinstance(target, S3Path),
+            spare_ignored=not isinstance(target, Directory),
             verify=self.options.verify,
         )
-        match source, target:
-            case Directory(), Directory():
-                return replicate(self._directory(source), self._directory(target), job, self.context)
-            case Directory(), S3Path():
-                last = self._last(source, target)
-                pushed = self._prefix(target, generation=last.generation if last else 0)
-                return replicate(self._directory(source), pushed, job, self.context)
-            case S3Path(), Directory():
-                return replicate(self._followed(source, target), self._directory(target), job, self.context)
-            case S3Path(), S3Path():
-                followed, copied = self._followed(source, target), self._prefix(target, is_copy=True)
-                return replicate(followed, copied, job, self.context)
-        raise AssertionError("no such pair")
+        if isinstance(source, Directory) and isinstance(target, Directory):
+            return replicate(self._directory(source), self._directory(target), job, self.context)
+        if isinstance(source, Directory):
+            last = self._last(source, target)
+            pushed = self._prefix(target, generation=last.generation if last else 0)
+            return replicate(self._directory(source), pushed, job, self.context)
+        if isinstance(target, Directory):
+            return replicate(self._followed(source, target), self._directory(target), job, self.context)
+        return replicate(self._followed(source, target), self._prefix(target, is_copy=True), job, self.context)
 
     @property
     def _may_write(self) -> TargetRules:
@@ -216,7 +273,7 @@ class _Pair:
             warn=self.context.warn,
         )
 
-    def _followed(self, place: S3Path, target: S3Path | Directory) -> ObjectStore:
+    def _followed(self, place: Location, target: Location) -> ObjectStore:
         last = self._last(place, target)
         listed_s = last.listed_s if last else None
         is_due = listed_s is None or not 0 <= time.time() - listed_s < _LIST_EVERY_S
@@ -225,16 +282,16 @@ class _Pair:
             rules=self.rules,
             has_manifest=self.asked.manifest,
             manifests=ManifestCache(self.state.cached_manifest, self.state.cache_manifest),
-            label="source" if isinstance(target, S3Path) else "",
+            label="" if isinstance(target, Directory) else "source",
             follower=Follower(
                 last.generation if last else 0,
                 accepts_older=self.options.accept_older,
-                compares=self.options.verify or is_due or isinstance(target, S3Path),
-                waits=not self.verb.changes or isinstance(target, S3Path),
+                compares=self.options.verify or is_due or not isinstance(target, Directory),
+                waits=not self.verb.changes or not isinstance(target, Directory),
             ),
         )
 
-    def _prefix(self, place: S3Path, *, is_copy: bool = False, generation: int = 0) -> ObjectStore:
+    def _prefix(self, place: Location, *, is_copy: bool = False, generation: int = 0) -> ObjectStore:
         state, name = self.state, str(place)
         return ObjectStore(
             self._backend(place),
@@ -257,20 +314,20 @@ class _Pair:
             warn=self.context.warn,
         )
 
-    def _last(self, source: S3Path | Directory, target: S3Path | Directory) -> Result | None:
+    def _last(self, source: Location, target: Location) -> Result | None:
         """How the last run between the two ended."""
         last = self.state.result(self.context.entry, _KIND)
         return last if last is not None and last.ran_between(str(source), str(target)) else None
 
-    def _backend(self, place: S3Path) -> Backend:
-        backend = S3Backend(self.service, place)
+    def _backend(self, place: Location) -> Backend:
+        backend = self.services.backend(place)
         if not self.options.bandwidth:
             return backend
         from s32s.backends.wrappers import Limited
 
         return Limited(backend, RateLimiter(self.options.bandwidth), RateLimiter(self.options.bandwidth))
 
-    def _check_apart(self, source: S3Path | Directory, target: S3Path | Directory) -> None:
+    def _check_apart(self, source: Location, target: Location) -> None:
         """Refuse two places of which one is, or holds, the other.
 
         Raises:
@@ -281,6 +338,9 @@ class _Pair:
                 nested = paths.overlaps(os.path.realpath(source.path), os.path.realpath(target.path))
             case S3Path(), S3Path():
                 nested = source.overlaps(target)
+            case StorePath(), StorePath():
+                whole = not source.prefix or not target.prefix
+                nested = source.store == target.store and (whole or paths.overlaps(source.prefix, target.prefix))
             case _:
                 nested = False
         if nested:

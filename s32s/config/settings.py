@@ -81,6 +81,15 @@ class MetricsSettings(pydantic.BaseModel):
     """File for the text collector of node_exporter; it ends in .prom."""
 
 
+class StoreSettings(pydantic.BaseModel):
+    """A table [stores.NAME]: a place for trees that is not the S3 of [s3]. All other keys are for its type."""
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True, strict=True)
+
+    type: Annotated[str, pydantic.StringConstraints(pattern=r"^(s3|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
+    """"s3" with the keys of [s3], or "package.module:Class" with whatever the class takes."""
+
+
 class Settings(pydantic.BaseModel):
     """The content of `s32s.toml`."""
 
@@ -103,6 +112,7 @@ class Settings(pydantic.BaseModel):
     bandwidth: int | None = None
     """Bytes a second in each direction, such as "10M"; no limit by default."""
     s3: S3Settings = S3Settings()
+    stores: Mapping[Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")], StoreSettings] = {}
     commands: Mapping[str, Annotated[str, pydantic.StringConstraints(min_length=1)]] = {}
     after_timeout_s: Annotated[float, pydantic.Field(alias="after_timeout")] = 600.0
     """How long a command of "after" may take; "10min" by default."""

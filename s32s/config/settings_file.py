@@ -104,7 +104,7 @@ def check(document: Mapping[str, Any], *, where: str) -> Settings:
     return settings
 
 
-def connection_with(connection: S3Connection, words: Mapping[str, str]) -> S3Connection:
+def connection_with(connection: S3Connection, words: Mapping[str, Any]) -> S3Connection:
     """A connection to S3, in which some keys are those that were typed.
 
     Raises:
@@ -204,6 +204,10 @@ def _wrong(error: Any) -> str:
         return f"{where}: it is mandatory and missing"
     if where.endswith("endpoint_url"):
         return f"{where}: it must be an address that begins with http:// or https://, such as http://nas:9000"
+    if where.startswith("stores.") and where.endswith(".type"):
+        return f'{where}: it must be "s3" or "package.module:Class"'
+    if where.startswith("stores.") and where.endswith(".[key]"):
+        return f"{where.removesuffix('.[key]')}: a store is named by lower-case letters, digits and hyphens"
     if where == "metrics.textfile":
         return f"{where}: it must be an absolute path that ends in .prom"
     match error["type"]:

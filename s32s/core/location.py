@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from s32s.core import paths
@@ -65,20 +66,47 @@ class Directory:
         return self.path
 
 
-def is_location(text: str) -> bool:
-    """Tell whether an argument names a place, and not an entry of the maps."""
-    return "://" in text or text.startswith(("/", "./", "../")) or text in (".", "..")
+@dataclass(frozen=True, slots=True)
+class StorePath:
+    """A place in a store that the configuration names: all of it, or what is below a prefix."""
+
+    store: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"{self.store}:{self.prefix}"
 
 
-def parse_location(text: str, *, at: str) -> S3Path | Directory:
+Location = S3Path | Directory | StorePath
+
+
+def is_location(text: str, *, stores: Collection[str] = ()) -> bool:
+    """Tell whether an argument names a place, and not an entry of the maps.
+
+    Args:
+        stores: names of stores of the configuration.
+    """
+    if "://" in text or text.startswith(("/", "./", "../")) or text in (".", ".."):
+        return True
+    store, colon, _ = text.partition(":")
+    return bool(colon) and store in stores
+
+
+def parse_location(text: str, *, at: str, stores: Collection[str] = ()) -> Location:
     """Read a path, or a URL such as `s3://bucket/prefix` or `file:///dir`.
 
     Args:
         at: the directory that a relative path starts from.
+        stores: names of stores of the configuration.
 
     Raises:
         ValueError: for people.
     """
+    store, colon, prefix = text.partition(":")
+    if colon and store in stores:
+        if (prefix := prefix.strip("/")) and (reason := paths.problem(prefix, room=paths.MAX_KEY - 100)):
+            raise ValueError(f"the prefix {paths.quote(prefix)} cannot be used: {reason}")
+        return StorePath(store, prefix)
     scheme, separator, rest = text.partition("://")
     if separator and scheme == "s3":
         return S3Path.parse(rest)

@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 
 from s32s.backends.base import CREATE, Backend, GetRequest, GetResult, ListedObject, ServerSideCopy, unwrapped
+from s32s.backends.below import Below
 from s32s.backends.memory import MemoryBackend
 from s32s.backends.retry import Pace, RetryPolicy
 from s32s.backends.wrappers import Counting, Fallback, Limited, Retrying, Wrapper
@@ -141,6 +142,18 @@ class TestWrappers(BackendContract):
     def backend(self, request: pytest.FixtureRequest) -> Backend:
         """An empty place."""
         return AROUND[request.param](MemoryBackend())
+
+
+class TestBelow(BackendContract):
+    """A part of a backend is one, whatever is beside it."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """An empty part of a place that is not."""
+        inner = MemoryBackend()
+        for key in ("part", "part-2/k", "other/k"):
+            put(inner, key, b"x")
+        return Below(inner, "part")
 
 
 @pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)

@@ -173,6 +173,80 @@ def test_a_dry_run_makes_nothing(between: Between) -> None:
     assert not (between.machine.root / "state").exists()
 
 
+OWN = """
+from pathlib import Path
+{code}
+
+class Lacking:
+    pass
+"""
+
+
+@pytest.fixture
+def own_store(between: Between) -> Between:
+    """A configuration that names the store of docs/own-backend.md, and another S3 connection."""
+    page = Path(__file__).parents[2] / "docs/own-backend.md"
+    code = page.read_text().split("```python")[1].split("```")[0]
+    (between.root / "own").mkdir()
+    (between.root / "own/sqlite_store.py").write_text(OWN.format(code=code))
+    file = between.root / "objects.db"
+    between.machine.write_config("master", "bkt/maps")
+    with between.machine.config.open("a") as config:
+        config.write(f'[stores.box]\ntype = "sqlite_store:SqliteBackend"\nfile = "{file}"\n')
+        config.write(
+            f'[stores.nas]\ntype = "s3"\nendpoint_url = "{between.server.endpoint_url}"\nregion = "us-east-1"\n'
+        )
+        config.write('[stores.gone]\ntype = "no_such_module:Class"\n')
+        config.write('[stores.lacking]\ntype = "sqlite_store:Lacking"\n')
+        config.write('[stores.odd]\ntype = "sqlite_store:SqliteBackend"\ncolour = "red"\n')
+    between.machine.extra["PYTHONPATH"] = f"{between.root / 'own'}:{os.environ.get('PYTHONPATH', '')}"
+    return between
+
+
+def test_a_store_of_ones_own(own_store: Between) -> None:
+    """It holds trees as S3 does: there, back, to S3 and from there; all of it, or what is below a prefix."""
+    run, root = own_store.machine.run, own_store.root
+    for source, target in (
+        (str(own_store.source), "box:sites/www"),
+        ("box:sites/www", str(root / "back")),
+        ("box:sites/www", own_store.url),
+        (own_store.url, f"nas:{own_store.bucket}/copy"),
+        (f"nas:{own_store.bucket}/copy", "box:again"),
+        ("box:again", str(root / "round")),
+    ):
+        ended = run("sync", source, target)
+        assert ended.status == 0, f"{source} > {target}: {ended.err}"
+
+    assert snapshot(root / "back") == snapshot(own_store.source)
+    assert snapshot(root / "round") == snapshot(own_store.source)
+    (own_store.source / "index.html").write_bytes(b"changed")
+    assert "1 modified" in run("sync", str(own_store.source), "box:sites/www").out
+    assert "1 modified" in run("sync", "box:sites/www", str(root / "back")).out
+    assert snapshot(root / "back") == snapshot(own_store.source)
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "says"),
+    [
+        ("gone:x", 2, "no_such_module:Class cannot be imported"),
+        ("lacking:x", 2, "is not a backend: it lacks list, head, get"),
+        ("odd:x", 2, "cannot be made of these options"),
+        ("nas:x", 2, "is not a bucket name"),
+        ("none:x", 2, "is not a place"),
+        ("box:../x", 2, "cannot be used"),
+    ],
+)
+def test_a_store_that_cannot_be_is_told(own_store: Between, target: str, status: int, says: str) -> None:
+    """With its name, and what to do."""
+    assert_failed(own_store.machine.run("sync", str(own_store.source), target), status, says=says)
+
+
+def test_places_in_one_store_stay_apart(own_store: Between) -> None:
+    """As everywhere."""
+    assert_failed(own_store.machine.run("sync", "box:a", "box:a/b"), 3, says="overlap")
+    assert_failed(own_store.machine.run("sync", "box:a", "box:"), 3, says="overlap")
+
+
 def test_a_configuration_counts_where_there_is_one(between: Between) -> None:
     """Its connection and its limit."""
     between.machine.write_config("master", "bkt/maps", text="max_delete = 0")

@@ -16,11 +16,12 @@ from s32s.frontends.cli.commands.common import open_machine, show_trace
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from s32s.agent.options import Options
     from s32s.agent.report import Report
+    from s32s.config.settings import Settings
     from s32s.core.events import Event
     from s32s.core.plan import Verb
 
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
         jobs=options.jobs,
         bandwidth=options.bandwidth,
     )
-    is_between = any(map(is_location, options.names))
+    is_between = any(is_location(name, stores=_stores_of(options)) for name in options.names)
     if not is_between:
         _check_no_places(options)
     with contextlib.closing(screen), contextlib.ExitStack() as opened:
@@ -128,18 +129,16 @@ def _between(
     from s32s.core.location import is_location
     from s32s.frontends.render import files
 
+    settings = _configured(options)
+    stores = settings.stores if settings else {}
     for name in options.names:
-        if not is_location(name):
+        if not is_location(name, stores=stores):
             raise UsageError(f"{paths.quote(name)} is not a place", hint=f"write ./{name} for a directory of this name")
     if len(options.names) != 2:
         raise UsageError("two places are needed: SOURCE TARGET", hint="such as s32s sync ./site s3://bucket/site")
     if options.role or options.update_maps:
         raise UsageError("--role and --update-maps are for entries of the maps, not for two places")
-    config = settings_file.find(options.config, os.environ)
-    connection, limit, allow_system = S3Connection(), HALF, False
-    if options.config or config.exists():
-        settings = settings_file.load(config)
-        connection, limit, allow_system = settings.s3, settings.max_delete, settings.allow_system
+    connection: S3Connection = settings.s3 if settings else S3Connection()
     words = {"endpoint_url": options.endpoint_url, "profile": options.profile, "region": options.region}
     connection = connection_with(connection, {name: word for name, word in words.items() if word})
     source, target = options.names
@@ -151,8 +150,8 @@ def _between(
         accept=tuple(options.accept or ()),
         manifest=not options.no_manifest,
         in_place=options.in_place,
-        max_delete=limit,
-        allow_system=allow_system,
+        max_delete=settings.max_delete if settings else HALF,
+        allow_system=bool(settings and settings.allow_system),
         take_over_directory=options.yes,
     )
     state = State.open(settings_file.directories(os.environ), writable=verb.changes)
@@ -165,12 +164,29 @@ def _between(
         state,
         connection,
         options=chosen,
+        stores=stores,
         homes=settings_file.homes(),
         attended=sys.stderr.isatty(),
         emit=emit,
         stop=stop,
         ask=_asked_at_terminal,
     )
+
+
+def _configured(options: argparse.Namespace) -> Settings | None:
+    """The configuration, where there is one; one that was named must be there."""
+    from s32s.config import settings_file
+
+    config = settings_file.find(options.config, os.environ)
+    return settings_file.load(config) if options.config or config.exists() else None
+
+
+def _stores_of(options: argparse.Namespace) -> Collection[str]:
+    """The names of the stores of the configuration, as far as an argument can mean one of them."""
+    if not any(":" in name and "://" not in name for name in options.names):
+        return ()
+    settings = _configured(options)
+    return settings.stores.keys() if settings else ()
 
 
 def _asked_at_terminal(what: str) -> bool:

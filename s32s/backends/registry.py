@@ -1,0 +1,44 @@
+"""Backends by the name of their class, as a configuration gives it. A map can never name one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from s32s.backends.base import Backend
+from s32s.core import paths
+from s32s.core.errors import ConfigError
+
+_METHODS = ("list", "head", "get", "get_many", "read", "put", "delete")
+
+
+def open_backend(name: str, kind: str, options: Mapping[str, Any]) -> Backend:
+    """Make the backend of a store.
+
+    Args:
+        name: of the store, for messages.
+        kind: "package.module:Class".
+        options: what the class is called with, by name.
+
+    Raises:
+        ConfigError: the class cannot be imported or made, or lacks a method, which is named.
+    """
+    module, _, attribute = kind.partition(":")
+    where = f"the store {paths.quote(name)}"
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as exc:
+        raise ConfigError(
+            f"{where}: {kind} cannot be imported: {paths.escape(str(exc))}",
+            hint="install its package into the environment of s32s, or correct type in [stores]",
+        ) from exc
+    if missing := [method for method in _METHODS if not callable(getattr(found, method, None))]:
+        raise ConfigError(
+            f"{where}: {kind} is not a backend: it lacks {', '.join(missing)}",
+            hint="derive it from s32s.backends.simple.SimpleBackend; docs/own-backend.md has an example",
+        )
+    try:
+        return cast("Backend", found(**options))
+    except TypeError as exc:
+        raise ConfigError(f"{where}: {kind} cannot be made of these options: {paths.escape(str(exc))}") from exc
