@@ -267,7 +267,8 @@ class _Pair:
             root,
             rules=self.rules,
             may_write=self._may_write,
-            in_place=self.asked.in_place,
+            # A shell in a directory that is exchanged would be left in the old one.
+            in_place=self.asked.in_place or paths.is_within(os.getcwd(), root),
             load_cache=lambda: StatCache(state.stat_cache(root).meant().items()) if verify else state.stat_cache(root),
             save_cache=lambda cache: state.save_stat_cache(root, cache),
             warn=self.context.warn,

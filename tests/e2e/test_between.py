@@ -84,6 +84,20 @@ def test_relative_paths_and_file_urls(between: Between) -> None:
     assert snapshot(target) == snapshot(between.source)
 
 
+def test_the_directory_that_one_is_in_stays_the_same(between: Between) -> None:
+    """It is changed file by file: a shell would be left in the old one."""
+    here = between.root / "here"
+    here.mkdir()
+    inode = here.stat().st_ino
+    for target in (".", "../here"):
+        (between.source / "index.html").write_bytes(target.encode())
+        ended = between.machine.run("sync", str(between.source), target, cwd=here)
+        assert ended.status == 0, ended.err
+
+    assert snapshot(here) == snapshot(between.source)
+    assert here.stat().st_ino == inode
+
+
 def test_a_prefix_goes_to_a_prefix(between: Between) -> None:
     """And may be followed from there."""
     other, back = f"s3://{between.bucket}/copy", between.root / "back"
