@@ -62,6 +62,44 @@ class Table:
             setattr(other, name, dict(getattr(self, name)))
         return other
 
+    def patched(self, dropped: Sequence[int], added: Self) -> Self:
+        """These rows without some, and with those of another table; both are in order, and so is what is made.
+
+        It costs what copying costs: a table of which little has changed is made again in a moment.
+
+        Args:
+            dropped: rows, in order.
+            added: its paths are none of those that stay.
+        """
+        other = type(self)()
+        places = [bisect.bisect_left(self.paths, path) for path in added.paths]
+        cuts = sorted([*((row, 0, 0) for row in dropped), *((row, -1, nth) for nth, row in enumerate(places))])
+        start = 0
+        for row, what, nth in cuts:
+            other._take(self, start, row)
+            start = row
+            if what:
+                other._take(added, nth, nth + 1)
+            else:
+                start = row + 1
+        other._take(self, start, len(self.paths))
+        return other
+
+    def _take(self, source: Self, start: int, end: int) -> None:
+        """Append some rows of another table."""
+        if start >= end:
+            return
+        at = len(self.paths)
+        self.paths += source.paths[start:end]
+        for name, width in self.COLUMNS.items():
+            column = getattr(self, name)
+            column += getattr(source, name)[width * start : width * end]
+        for name in self.RARE:
+            rare: Mapping[int, Any] = getattr(source, name)
+            mine = getattr(self, name)
+            few = rare if len(rare) < end - start else range(start, end)
+            mine.update({at + row - start: rare[row] for row in few if start <= row < end and row in rare})
+
     def in_order(self) -> Self:
         """The same rows, sorted by path; itself when they are."""
         order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
@@ -225,6 +263,18 @@ class Columns(Table):
         self._modes += source._modes[here]
         self._mtimes += source._mtimes[here]
         self._stored += source._stored[here]
+
+    def patched(self, dropped: Sequence[int], added: Columns) -> Columns:
+        """See `Table`; a column of hashes that only one of the two has is filled up in the other."""
+        mine, its = self, added
+        if bool(mine._sha256) != bool(its._sha256) and len(mine) and len(its):
+            mine, its = (part if part._sha256 else part._with_room_for_hashes() for part in (mine, its))
+        return super(Columns, mine).patched(dropped, its)
+
+    def _with_room_for_hashes(self) -> Columns:
+        other = self.copied()
+        other._sha256 = bytearray(32 * len(self.paths))
+        return other
 
     def has_rare(self, other: Columns, row: int, to: int, count: int) -> bool:
         """Whether there is anything rare in a run here or in one of `other`."""

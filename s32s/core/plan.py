@@ -6,6 +6,7 @@ executes. Executing `sync` leaves the destination equal to the source under the 
 
 from __future__ import annotations
 
+import bisect
 import enum
 import functools
 from array import array
@@ -84,6 +85,21 @@ class Unchanged(Sequence[Keep]):
     @functools.cached_property
     def _joined(self) -> Joined:
         return self._read()
+
+    def within(self, path: str) -> Unchanged:
+        """Those at a path and below it; all of them with ""."""
+        if not path:
+            return self
+        source, rows, target, target_rows = self._joined
+
+        def place(text: str) -> int:
+            return bisect.bisect_left(rows, text, key=source.path)
+
+        at, start, end = place(path), place(f"{path}/"), place(f"{path}0")  # "0" is the character after "/"
+        itself = [at] if at < len(rows) and source.path(rows[at]) == path else []
+        picked = [*itself, *range(start, end)]
+        part = Joined(source, [rows[at] for at in picked], target, [target_rows[at] for at in picked])
+        return Unchanged(len(picked), lambda: part)
 
     @overload
     def __getitem__(self, at: int) -> Keep: ...

@@ -40,6 +40,15 @@ class Tree(Sequence[Item]):
             columns.replace(row, item)
         return Tree(columns)
 
+    def patched(self, gone: Collection[str], come: Iterable[Item]) -> Tree:
+        """The same tree without some paths, and with other items, which may be of paths that it has."""
+        items = {item.path: item for item in come}
+        rows = (self.find(path) for path in {*gone, *items})
+        columns = Columns()
+        for path in sorted(items):
+            columns.add(items[path])
+        return Tree(self._columns.patched(sorted(row for row in rows if row is not None), columns))
+
     def get(self, path: str) -> Item | None:
         """The item at `path`, or None."""
         row = self._columns.find(path)

@@ -11,11 +11,12 @@ from s32s.core import paths
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of /proc/PID/mountinfo (proc(5)): a part of a file system, and where it is seen."""
+    """One line of /proc/PID/mountinfo (proc(5)): a part of a file system, its kind, and where it is seen."""
 
     device: str
     root: str
     point: str
+    kind: str = ""
 
 
 def mounts(text: str) -> list[Mount]:
@@ -24,8 +25,17 @@ def mounts(text: str) -> list[Mount]:
     for line in text.splitlines():
         fields = line.split(" ")
         if len(fields) > 4:
-            found.append(Mount(fields[2], _unescape(fields[3]), _unescape(fields[4])))
+            rest = fields[6:]
+            kind = rest[rest.index("-") + 1] if "-" in rest[:-1] else ""
+            found.append(Mount(fields[2], _unescape(fields[3]), _unescape(fields[4]), kind))
     return found
+
+
+def kind_at(path: str) -> str:
+    """The kind of the file system that holds a real path, such as "ext4"; "" where that is not known."""
+    own = [mount for mount in mounts(_mountinfo("self")) if _holds(mount.point, path)]
+    # Of several mounts at one point the last one is seen.
+    return max(enumerate(own), key=lambda nth: (len(nth[1].point), nth[0]))[1].kind if own else ""
 
 
 def mounted_at_or_below(path: str) -> str | None:

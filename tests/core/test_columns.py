@@ -7,6 +7,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s32s.core import tree
 from s32s.core.columns import Columns, Table
 from s32s.core.item import Item
 from s32s.stores.local.stat_cache import CachedHash, StatCache
@@ -111,3 +112,27 @@ def test_each_kind_keeps_its_facts_in_order(paths: list[str]) -> None:
         assert ordered.item(at) == columns.item(row)
         assert cache.in_order().get(path) == cache.seen(row)
         assert listing.in_order().get(path) == listing.found(row)
+
+
+@given(PATHS, PATHS, PATHS)
+def test_a_patched_table_is_one_made_from_scratch(paths: list[str], gone: list[str], come: list[str]) -> None:
+    """Rows that go, rows that come, and rows that are replaced."""
+    before = Numbers.of(sorted(paths))
+    dropped = sorted(row for path in {*gone, *come} if (row := before.find(path)) is not None)
+
+    after = before.patched(dropped, Numbers.of(sorted(come)))
+
+    assert after.paths == sorted({*paths} - {*gone} | {*come})
+    assert after.facts() == Numbers.of(after.paths).facts()
+
+
+@given(PATHS, PATHS, st.booleans(), st.booleans())
+def test_a_patched_tree_keeps_every_hash(paths: list[str], come: list[str], old: bool, new: bool) -> None:
+    """Also where only what stays, or only what comes, has any."""
+    sha256 = "ab" * 32
+    before = tree.make(Item(path, sha256=sha256 if old else None, etag="multi-2") for path in paths)
+
+    after = before.patched(paths[:2], [Item(path, size=1, sha256=sha256 if new else None) for path in come])
+
+    kept = [Item(path, sha256=sha256 if old else None, etag="multi-2") for path in {*paths[2:]} - {*come}]
+    assert after == tree.make([*kept, *(Item(path, size=1, sha256=sha256 if new else None) for path in come)])

@@ -50,11 +50,14 @@ class ChangeRecord:
 
     Attributes:
         written: the stamps of the files that it wrote, by path.
-        kept: of the files that stay, with the change times that our own links have left them; None where it made none.
+        unit: what was exchanged: the smallest path that holds all changes; "" for all of the target.
+        kept: of what is in the unit and stays, with the change times that our own links have left; None where none was
+            made.
         told: names that moved in the target meanwhile, and are left to the next run.
     """
 
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    unit: str = ""
     kept: DirectoryListing | None = None
     told: list[str] = field(default_factory=list)
 
@@ -70,7 +73,7 @@ class TargetHandle:
         shown: the target's path, for messages.
         found: what the last listing found.
         salvage: see `Salvage`.
-        walk: lists the target by its descriptor once more.
+        walk: lists the target by its descriptor once more; below a path alone, or all of it with "".
         policy: what to do about what has moved in it meanwhile.
         record: filled by the change.
     """
@@ -81,7 +84,7 @@ class TargetHandle:
     shown: str
     found: DirectoryListing
     salvage: Salvage
-    walk: Callable[[int], DirectoryListing]
+    walk: Callable[[int, str], DirectoryListing]
     policy: Policy
     record: ChangeRecord
 

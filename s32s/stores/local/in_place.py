@@ -49,7 +49,7 @@ class _InPlace(Staging):
         atomic.sync_filesystem(self.tree)
         self.now, moved = self.look_again()
         stays = {self.now.paths[row] for row in moved.rows}
-        modes = self.dir_modes(self.now)
+        modes = self.dir_modes(self.now, self.plan.unchanged)
         self.stage = Stage.CHANGING
         made: list[str] = []
         for put in self.plan.puts:

@@ -20,7 +20,7 @@ from typing import TypeVar
 from s32s.core import paths
 from s32s.core.errors import EntryFailed, IntegrityError, Interrupted, SourceChanged
 from s32s.core.item import Item, Kind
-from s32s.core.plan import Plan, Put
+from s32s.core.plan import Plan, Put, Unchanged
 from s32s.stores.base import Body, Progress
 from s32s.stores.local import meanwhile
 from s32s.stores.local.attributes import Likeness
@@ -151,14 +151,17 @@ class Staging:
     def open_old(self) -> int:
         raise NotImplementedError
 
-    def look_again(self) -> tuple[DirectoryListing, Moved]:
+    def look_again(self, unit: str = "") -> tuple[DirectoryListing, Moved]:
         """Walk the target once more, and say what has moved in it since it was listed.
+
+        Args:
+            unit: look at this path alone, and at all below it.
 
         Raises:
             SourceChanged: the run is to start over.
         """
-        found = self.opened.found
-        now = self.opened.walk(self.old) if self.old >= 0 else DirectoryListing()
+        found = self.opened.found.part(unit) if unit else self.opened.found
+        now = self.opened.walk(self.old, unit) if self.old >= 0 else DirectoryListing()
         for path, error in now.errors.items():
             if not isinstance(error, FileNotFoundError):
                 raise meanwhile.changed(path, self.shown) from error
@@ -343,12 +346,12 @@ class Staging:
                 hint="make room and run it again",
             )
 
-    def dir_modes(self, now: DirectoryListing) -> dict[str, int]:
+    def dir_modes(self, now: DirectoryListing, stays: Unchanged) -> dict[str, int]:
         """The mode of every directory that the new tree names, where nobody has recorded one as it is now."""
         modes = dict(now.directories())
         for item in (
             *(put.item for put in self.plan.puts),
-            *(keep.source for keep in self.plan.unchanged.directories()),
+            *(keep.source for keep in stays.directories()),
         ):
             if item.kind is Kind.DIR and item.mode is not None:
                 modes[item.path] = item.mode

@@ -1,7 +1,8 @@
-"""A change by exchange: the staging directory holds the whole new tree and becomes the target in one step.
+"""A change by exchange: what is new is staged beside the target and takes its place in one step.
 
-What is the same is a hard link to the live file, the rest is new. For a power cut the order is: data on the disk (one
-syncfs), exchange, parent directory on the disk.
+What is exchanged is a unit: the smallest path that holds all changes. That may be the whole target, a directory in it,
+or one file. Of the unit, what is the same is a hard link to the live file, the rest is new; all else is not touched.
+For a power cut the order is: data on the disk (one syncfs), exchange, parent directory on the disk.
 
 What a program does in the target meanwhile is looked at twice: just before the links are made (`meanwhile.py`), and in
 the old tree after the exchange, from which only what was known is removed.
@@ -15,6 +16,7 @@ import functools
 import os
 import secrets
 import stat
+from collections.abc import Set
 
 from s32s.core import paths
 from s32s.core.compare import Reason
@@ -26,8 +28,8 @@ from s32s.stores.local import meanwhile
 from s32s.stores.local.handle import Stage, TargetHandle, unwritable
 from s32s.stores.local.outer import PROBES, TREE, Outer, left_over
 from s32s.stores.local.staging import DIR_MODE, Staging, staged
-from s32s.stores.local.stat_cache import CTIME, inode_of
-from s32s.stores.local.walk import DirectoryListing
+from s32s.stores.local.stat_cache import CTIME, SIZE, inode_of, stamp
+from s32s.stores.local.walk import DirectoryListing, open_file
 from s32s.system import atomic, directories
 
 
@@ -65,7 +67,9 @@ class _Swap(Staging):
 
     def __init__(self, plan: Plan, opened: TargetHandle) -> None:
         super().__init__(plan, opened)
-        self.now = DirectoryListing()  # the target at the last look, and what our own links have made of it since
+        self.unit = ""
+        self.stays = plan.unchanged  # of the unit
+        self.now = DirectoryListing()  # the unit at the last look, and what our own links have made of it since
         self.linked: set[int] = set()  # rows of it
 
     def open_old(self) -> int:
@@ -75,10 +79,46 @@ class _Swap(Staging):
             return -1
 
     def fill(self) -> None:
+        if self.old >= 0:
+            self.unit = self._choose_unit()
+            self.stays = self.plan.unchanged.within(self.unit)
+        self.opened.record.unit = self.unit
         for put in self.plan.puts:
             if put.item.kind is Kind.DIR:
                 self.make_dirs(put.item.path)
         self.wanted = self.place_nearby(self.plan.puts)
+
+    def _choose_unit(self) -> str:
+        """The smallest path that holds all changes, in a directory that is there and that we may write."""
+        changed = [*(put.item.path for put in self.plan.puts), *(item.path for item in self.plan.extras)]
+        unit = os.path.commonpath(changed) if changed else ""
+        closed = {
+            put.item.path
+            for put in self.plan.puts
+            if put.item.kind is Kind.DIR and put.item.mode is not None and not put.item.mode & stat.S_IWUSR
+        }
+        while unit and not (self._holds_units(paths.parent(unit)) and self._is_movable(unit, closed)):
+            unit = paths.parent(unit)
+        return unit
+
+    def _is_movable(self, path: str, closed: Set[str]) -> bool:
+        """Whether a name may get another directory above it, which for a directory asks for the right to write it."""
+        row = self.opened.found.find(path)
+        is_open = row is None or not self.opened.found.is_dir(row) or self.opened.found.modes[row] & stat.S_IWUSR
+        return bool(is_open) and path not in closed
+
+    def _holds_units(self, path: str) -> bool:
+        """Whether names in a directory of the target may be exchanged."""
+        row = self.opened.found.find(path)
+        if path and (row is None or not self.opened.found.is_dir(row)):
+            return False
+        try:
+            with directories.directory(self.old, path) as fd:
+                # In a sticky directory a name belongs to the owner of the file: rename(2), EPERM.
+                is_sticky = os.fstat(fd).st_mode & stat.S_ISVTX and os.geteuid() != 0
+                return not is_sticky and os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=True)
+        except OSError:
+            return False
 
     def _take_along(self) -> None:
         """Stage what stays: hard links to the live files, as late as possible.
@@ -86,14 +126,18 @@ class _Swap(Staging):
         By now a program may have written in the target. And a link moves the change time of a file, by which the
         stat cache goes: a run that fails or starts over before this has not touched it.
         """
-        self.now, moved = self.look_again()
+        self.now, moved = self.look_again(self.unit)
         news = {self.now.paths[row]: self.now.is_dir(row) for row in moved.rows}
-        stays = [item for item in self.plan.spared if item.path not in moved.gone and item.path not in news]
-        dirs = [keep.target.path for keep in self.plan.unchanged.directories()]
+        stays = [
+            item
+            for item in self.plan.spared
+            if item.path not in moved.gone and item.path not in news and self._is_in_unit(item.path)
+        ]
+        dirs = [keep.target.path for keep in self.stays.directories()]
         dirs += [item.path for item in stays if item.kind is Kind.DIR]
         dirs += [path for path, is_dir in news.items() if is_dir]
         files = {item.path for item in stays if item.kind is not Kind.DIR}
-        files.update(path for path in self.plan.unchanged.others() if path not in moved.gone)
+        files.update(path for path in self.stays.others() if path not in moved.gone)
         files.update(path for path, is_dir in news.items() if not is_dir)
         try:
             for path in dirs:
@@ -162,25 +206,31 @@ class _Swap(Staging):
         self.opened.record.written.pop(self.now.paths[row], None)
 
     def publish(self) -> Published:
-        """Exchange the new tree with the target."""
-        parent, name = self.opened.parent, self.opened.name
+        """Exchange what is new with what is old, in one step."""
         self.stamp_brought()
         self._take_along()
-        modes = self.dir_modes(self.now)
-        for path in sorted(self.dirs, key=len, reverse=True):
+        modes = self.dir_modes(self.now, self.stays)
+        for path in sorted(filter(self._is_in_unit, self.dirs), key=len, reverse=True):
             os.chmod(path, modes.get(path, DIR_MODE) | self.likeness.special(path), dir_fd=self.tree)
-        old = self.old_status
-        os.fchmod(self.tree, stat.S_IMODE(os.fstat(self.old).st_mode) if old else DIR_MODE)
-        atomic.sync_filesystem(self.tree)
+        if self.unit:
+            self._sync_unit()
+            self._check_target()
+            self._exchange_unit()
+            # What is staged is now what is old, and the other way round.
+            self.tree, self.old = self.old, self.tree
+        else:
+            os.fchmod(self.tree, stat.S_IMODE(os.fstat(self.old).st_mode) if self.old_status else DIR_MODE)
+            atomic.sync_filesystem(self.tree)
+            self._exchange_all()
+        self.opened.record.kept = self.now
+        return Published()
+
+    def _exchange_all(self) -> None:
+        parent, name, old = self.opened.parent, self.opened.name, self.old_status
         if old is None:
             atomic.rename_new(self.outer_fd, TREE, parent, name)
         else:
-            # A link or another directory under the name would be exchanged as gladly, so look once more.
-            now = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if not os.path.samestat(now, old):
-                raise EntryFailed(
-                    f"{paths.escape(self.shown)} was replaced by somebody else during the run; nothing was changed"
-                )
+            self._check_target()
             atomic.exchange(self.outer_fd, TREE, parent, name)
             # Between that look and the exchange somebody may have been quicker; what came out would be deleted.
             came_out = os.stat(TREE, dir_fd=self.outer_fd, follow_symlinks=False)
@@ -191,7 +241,102 @@ class _Swap(Staging):
                 )
         self.stage = Stage.PUBLISHED
         os.fsync(parent)
-        return Published()
+
+    def _exchange_unit(self) -> None:
+        """Exchange a directory or a file of the target, let it come, or let it go.
+
+        Raises:
+            SourceChanged: something else is there by now; it stays.
+        """
+        directory, _, name = self.unit.rpartition("/")
+        row = self.now.find(self.unit)
+        with (
+            directories.directory(self.old, directory) as live,
+            directories.directory(self.tree, directory) as staged,
+        ):
+            is_new = self._status(staged, name) is not None
+            self._check_unit(row, self._status(live, name))
+            try:
+                if is_new and row is not None:
+                    atomic.exchange(staged, name, live, name)
+                elif is_new:
+                    atomic.rename_new(staged, name, live, name)
+                elif row is not None:
+                    atomic.rename_new(live, name, staged, name)
+            except OSError as exc:
+                if exc.errno in (errno.EEXIST, errno.ENOENT):
+                    raise meanwhile.changed(self.unit, self.shown) from exc
+                raise
+            if row is not None:
+                try:
+                    self._check_unit(row, self._status(staged, name), moved=True)
+                except SourceChanged:
+                    # Between that look and the exchange somebody was quicker.
+                    if is_new:
+                        atomic.exchange(staged, name, live, name)
+                    else:
+                        atomic.rename_new(staged, name, live, name)
+                    raise
+            self.stage = Stage.PUBLISHED
+            os.fsync(live)
+            written = self.opened.record.written
+            if (left := written.get(self.unit)) and (status := self._status(live, name)) is not None:
+                # A rename moves the change time of what it renames.
+                now = stamp(status)
+                written[self.unit] = now if now[:CTIME] == left[:CTIME] else left
+
+    def _check_unit(self, row: int | None, status: os.stat_result | None, *, moved: bool = False) -> None:
+        """Make sure that what stands at the unit is what was seen there.
+
+        Args:
+            moved: our own rename may have moved its change time.
+
+        Raises:
+            SourceChanged: it is not.
+        """
+        if row is None or status is None:
+            is_same = row is None and status is None
+        elif self.now.is_file(row) and not moved:
+            is_same = self.now.is_as_found(row, status)
+        else:
+            seen, now = tuple(self.now.stamp(row)), stamp(status)
+            facts = CTIME if self.now.is_file(row) else SIZE
+            is_same = seen[:facts] == now[:facts] and stat.S_IFMT(self.now.modes[row]) == stat.S_IFMT(status.st_mode)
+        if not is_same:
+            raise meanwhile.changed(self.unit, self.shown)
+
+    def _status(self, directory: int, name: str) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _check_target(self) -> None:
+        """A link or another directory under the name would be exchanged as gladly, so look once more.
+
+        Raises:
+            EntryFailed: it is not the directory that was opened.
+        """
+        now = os.stat(self.opened.name, dir_fd=self.opened.parent, follow_symlinks=False)
+        if self.old_status is None or not os.path.samestat(now, self.old_status):
+            raise EntryFailed(
+                f"{paths.escape(self.shown)} was replaced by somebody else during the run; nothing was changed"
+            )
+
+    def _sync_unit(self) -> None:
+        """Make durable what is staged; one file needs no more than fsync(2)."""
+        try:
+            file = open_file(self.tree, self.unit)
+        except OSError:  # it is a directory, or may not be read
+            atomic.sync_filesystem(self.tree)
+            return
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def _is_in_unit(self, path: str) -> bool:
+        return not self.unit or paths.is_within(path, self.unit)
 
     def sweep(self) -> None:
         """Remove the old tree, which now lies in the staging directory, but for what nobody knew of."""
@@ -207,7 +352,6 @@ class _Swap(Staging):
                 directories.remove_tree(self.outer_fd, TREE)
             except OSError as exc:
                 self.opened.warn(f"{paths.escape(self.shown)} is up to date, but {left_over(self._left(), exc)}")
-        self.opened.record.kept = self.now
 
     def _leave(self, exc: OSError) -> None:
         """Keep what came during the run, and could not be carried over, where it is: it is nobody's to delete."""
@@ -293,7 +437,7 @@ class _Swap(Staging):
 
     def _carry_left(self, *, spare: set[str]) -> None:
         """Move to the live tree what came into the old one after the last look, as if it had come after the run."""
-        left = self.opened.walk(self.old)
+        left = self.opened.walk(self.old, self.unit)
         for row, path in enumerate(left.paths):
             if left.is_dir(row):
                 if self.now.find(path) is None:

@@ -141,7 +141,7 @@ class LocalTarget:
             shown=self.root,
             found=mine.listing,
             salvage=self.salvage,
-            walk=lambda fd: walk_target(fd, self._name),
+            walk=lambda fd, only: walk_target(fd, self._name, only=only),
             policy=policy,
             record=self._record,
         )
@@ -173,9 +173,14 @@ class LocalTarget:
         cache, brought, kept = StatCache(), {put.item.path: put.item for put in plan.puts}, plan.unchanged.contents()
         meant = self._cache.meant()
         written, now_ns = self._record.written, time.time_ns()
-        left = self._record.kept or before
-        paths = sorted([*kept, *brought])
-        for path, was, at in zip(paths, before.rows(paths), left.rows(paths), strict=True):
+        unit, part = self._record.unit, self._record.kept
+        whole = part if part is not None and not unit else before
+        names = sorted([*kept, *brought])
+        for path, was, at in zip(names, before.rows(names), whole.rows(names), strict=True):
+            left = whole
+            if unit and part is not None and paths.is_within(path, unit):
+                row = part.find(path)
+                left, at = part, -1 if row is None else row
             if path in brought:
                 item = brought[path]
                 if path in written:
@@ -273,14 +278,17 @@ def open_target(
         os.close(parent)
 
 
-def walk_target(fd: int, name: str) -> DirectoryListing:
+def walk_target(fd: int, name: str, *, only: str = "") -> DirectoryListing:
     """All names of a target but our own; of its files every permission bit counts.
 
     Args:
         name: last component of the target.
+        only: see `walk.walk`.
     """
     ours = outer.ours(name)
-    listing = walk.walk(fd, prunes=lambda path: path.startswith(ours), ignores=lambda path, _: path.startswith(ours))
+    listing = walk.walk(
+        fd, prunes=lambda path: path.startswith(ours), ignores=lambda path, _: path.startswith(ours), only=only
+    )
     listing.file_bits = 0o7777
     return listing
 

@@ -6,13 +6,14 @@ is for the caller to say. Contents are hashed only where a comparison needs them
 
 from __future__ import annotations
 
+import bisect
 import errno
 import hashlib
 import os
 import stat
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -151,6 +152,35 @@ class DirectoryListing(Table):
         digest.update(self.stamps)
         return digest.hexdigest()
 
+    def below(self, path: str) -> range:
+        """The rows of what is below a directory, itself left out; of all with ""."""
+        if not path:
+            return range(len(self.paths))
+        start = bisect.bisect_left(self.paths, f"{path}/")
+        return range(start, bisect.bisect_left(self.paths, f"{path}0", start))  # "0" is the character after "/"
+
+    def part(self, path: str) -> DirectoryListing:
+        """A path alone, with all below it."""
+        row, part = self.find(path), DirectoryListing()
+        rows = [*([] if row is None else [row]), *self.below(path)]
+        part.paths = [self.paths[row] for row in rows]
+        for row in rows:
+            part.modes.append(self.modes[row])
+            part.stamps.extend(self.stamp(row))
+        part.began_ns, part.file_bits = self.began_ns, self.file_bits
+        part.targets, part.errors = self.targets, self.errors
+        return part
+
+    def patched(self, dropped: Sequence[int], added: DirectoryListing) -> DirectoryListing:
+        """See `Table`; the later of two walks says when it began."""
+        made = super().patched(dropped, added)
+        gone = {self.paths[row] for row in dropped}
+        for name in ("targets", "errors"):
+            kept = {path: what for path, what in getattr(self, name).items() if path not in gone}
+            setattr(made, name, kept | getattr(added, name))
+        made.began_ns, made.file_bits = max(self.began_ns, added.began_ns), self.file_bits
+        return made
+
     def in_order(self) -> DirectoryListing:
         """See `Table`. The order of a walk is another one: "a", "a/b", "a.c"."""
         ordered = super().in_order()
@@ -192,18 +222,29 @@ def walk(
     *,
     prunes: Callable[[str], bool] = EVERYTHING.prunes,
     ignores: Callable[[str, bool], bool] = lambda path, is_dir: False,
+    only: str = "",
 ) -> DirectoryListing:
     """Every name below the directory `root`. What disappears meanwhile was never there.
 
     Args:
         root: descriptor of the directory.
+        only: look at this path alone, and at all below it.
         prunes: tells of a directory that neither it nor anything below it is wanted.
         ignores: tells of a path, and whether it is a directory, that it is not wanted; below it others may be.
     """
     found = DirectoryListing()
     paths, modes, stamps = found.paths, found.modes, found.stamps
-    descent, prefix = directories.Descent(root), ""
-    left = [iter(sorted(os.listdir(root)))]  # at each level, the names that are still to be looked at
+    directory, _, name = only.rpartition("/")
+    try:
+        top = directories.open_below(root, directory) if directory else root
+    except OSError as exc:
+        if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return found  # nothing is there, or not what was meant
+        found.errors[only] = exc
+        return found
+    descent, prefix = directories.Descent(top), f"{directory}/" if directory else ""
+    # At each level, the names that are still to be looked at.
+    left = [iter([name] if only else sorted(os.listdir(root)))]
     try:
         while left:
             fd = descent.fd
@@ -242,6 +283,8 @@ def walk(
                     descent.leave()
     finally:
         descent.close()
+        if top != root:
+            os.close(top)
     return found.in_order()
 
 
