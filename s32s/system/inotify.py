@@ -17,10 +17,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from inotify_simple import INotify, flags
 
+from s32s.core.changes import Changes
 from s32s.system import mounts
 
 #: Never OPEN or ACCESS: our own reading would wake us.
@@ -41,8 +41,6 @@ _MASK = (
 _COMES = flags.CREATE | flags.MOVED_TO
 _GOES = flags.DELETE | flags.MOVED_FROM
 _ROOT_GOES = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
-#: More changed paths than these are told as "everything": a walk is quicker then, and memory stays bounded.
-MOST_PATHS = 20_000
 #: How long events may gather before they are read (ms), so that the kernel merges what is alike.
 _GATHER_MS = 20
 #: How long the reader sleeps at most (ms) before it looks whether it is to end.
@@ -51,41 +49,6 @@ _SLEEP_MS = 500
 _PAUSES_S = (0.0, 0.5, 2.0, 10.0)
 #: File systems on which others may write without an event here: inotify(7), "Limitations and caveats".
 _REMOTE = frozenset(["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "ceph", "glusterfs", "afs", "vboxsf"])
-
-
-@dataclass(slots=True)
-class Changes:
-    """Where to look.
-
-    Attributes:
-        paths: relative to the root; True for one of which everything below is to be looked at too.
-        everything: why all of the directory is to be looked at; "" where `paths` say it all.
-    """
-
-    paths: dict[str, bool] = field(default_factory=dict)
-    everything: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.paths or self.everything)
-
-    def mark(self, path: str, *, deep: bool = False) -> None:
-        """Add a path."""
-        if not self.everything:
-            self.paths[path] = deep or self.paths.get(path, False)
-            if len(self.paths) > MOST_PATHS:
-                self.mark_all(f"more than {MOST_PATHS:,} paths have changed")
-
-    def mark_all(self, why: str) -> None:
-        """Let everything be looked at."""
-        self.everything = self.everything or why
-        self.paths.clear()
-
-    def add(self, other: Changes) -> None:
-        """Add what others say."""
-        if other.everything:
-            self.mark_all(other.everything)
-        for path, deep in other.paths.items():
-            self.mark(path, deep=deep)
 
 
 class Unwatchable(Exception):

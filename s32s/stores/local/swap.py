@@ -16,7 +16,6 @@ import functools
 import os
 import secrets
 import stat
-from collections.abc import Set
 
 from s32s.core import paths
 from s32s.core.compare import Reason
@@ -24,11 +23,11 @@ from s32s.core.errors import EntryFailed, Refused, SourceChanged
 from s32s.core.item import Kind
 from s32s.core.plan import Plan, Put
 from s32s.stores.base import Published, Transaction
-from s32s.stores.local import meanwhile
+from s32s.stores.local import meanwhile, unit
 from s32s.stores.local.handle import Stage, TargetHandle, unwritable
 from s32s.stores.local.outer import PROBES, TREE, Outer, left_over
 from s32s.stores.local.staging import DIR_MODE, Staging, staged
-from s32s.stores.local.stat_cache import CTIME, SIZE, inode_of, stamp
+from s32s.stores.local.stat_cache import CTIME, inode_of, stamp
 from s32s.stores.local.walk import DirectoryListing, open_file
 from s32s.system import atomic, directories
 
@@ -80,45 +79,14 @@ class _Swap(Staging):
 
     def fill(self) -> None:
         if self.old >= 0:
-            self.unit = self._choose_unit()
+            self.unit = unit.choose(self.plan, self.opened.found, self.old)
             self.stays = self.plan.unchanged.within(self.unit)
         self.opened.record.unit = self.unit
+        self.make_dirs(paths.parent(self.unit))
         for put in self.plan.puts:
             if put.item.kind is Kind.DIR:
                 self.make_dirs(put.item.path)
         self.wanted = self.place_nearby(self.plan.puts)
-
-    def _choose_unit(self) -> str:
-        """The smallest path that holds all changes, in a directory that is there and that we may write."""
-        changed = [*(put.item.path for put in self.plan.puts), *(item.path for item in self.plan.extras)]
-        unit = os.path.commonpath(changed) if changed else ""
-        closed = {
-            put.item.path
-            for put in self.plan.puts
-            if put.item.kind is Kind.DIR and put.item.mode is not None and not put.item.mode & stat.S_IWUSR
-        }
-        while unit and not (self._holds_units(paths.parent(unit)) and self._is_movable(unit, closed)):
-            unit = paths.parent(unit)
-        return unit
-
-    def _is_movable(self, path: str, closed: Set[str]) -> bool:
-        """Whether a name may get another directory above it, which for a directory asks for the right to write it."""
-        row = self.opened.found.find(path)
-        is_open = row is None or not self.opened.found.is_dir(row) or self.opened.found.modes[row] & stat.S_IWUSR
-        return bool(is_open) and path not in closed
-
-    def _holds_units(self, path: str) -> bool:
-        """Whether names in a directory of the target may be exchanged."""
-        row = self.opened.found.find(path)
-        if path and (row is None or not self.opened.found.is_dir(row)):
-            return False
-        try:
-            with directories.directory(self.old, path) as fd:
-                # In a sticky directory a name belongs to the owner of the file: rename(2), EPERM.
-                is_sticky = os.fstat(fd).st_mode & stat.S_ISVTX and os.geteuid() != 0
-                return not is_sticky and os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=True)
-        except OSError:
-            return False
 
     def _take_along(self) -> None:
         """Stage what stays: hard links to the live files, as late as possible.
@@ -243,73 +211,15 @@ class _Swap(Staging):
         os.fsync(parent)
 
     def _exchange_unit(self) -> None:
-        """Exchange a directory or a file of the target, let it come, or let it go.
-
-        Raises:
-            SourceChanged: something else is there by now; it stays.
-        """
-        directory, _, name = self.unit.rpartition("/")
-        row = self.now.find(self.unit)
-        with (
-            directories.directory(self.old, directory) as live,
-            directories.directory(self.tree, directory) as staged,
-        ):
-            is_new = self._status(staged, name) is not None
-            self._check_unit(row, self._status(live, name))
-            try:
-                if is_new and row is not None:
-                    atomic.exchange(staged, name, live, name)
-                elif is_new:
-                    atomic.rename_new(staged, name, live, name)
-                elif row is not None:
-                    atomic.rename_new(live, name, staged, name)
-            except OSError as exc:
-                if exc.errno in (errno.EEXIST, errno.ENOENT):
-                    raise meanwhile.changed(self.unit, self.shown) from exc
-                raise
-            if row is not None:
-                try:
-                    self._check_unit(row, self._status(staged, name), moved=True)
-                except SourceChanged:
-                    # Between that look and the exchange somebody was quicker.
-                    if is_new:
-                        atomic.exchange(staged, name, live, name)
-                    else:
-                        atomic.rename_new(staged, name, live, name)
-                    raise
-            self.stage = Stage.PUBLISHED
+        unit.exchange(self.unit, self.now, staged=self.tree, live=self.old, shown=self.shown)
+        self.stage = Stage.PUBLISHED
+        with directories.directory(self.old, paths.parent(self.unit)) as live:
             os.fsync(live)
             written = self.opened.record.written
-            if (left := written.get(self.unit)) and (status := self._status(live, name)) is not None:
+            if left := written.get(self.unit):
                 # A rename moves the change time of what it renames.
-                now = stamp(status)
+                now = stamp(os.stat(self.unit.rpartition("/")[2], dir_fd=live, follow_symlinks=False))
                 written[self.unit] = now if now[:CTIME] == left[:CTIME] else left
-
-    def _check_unit(self, row: int | None, status: os.stat_result | None, *, moved: bool = False) -> None:
-        """Make sure that what stands at the unit is what was seen there.
-
-        Args:
-            moved: our own rename may have moved its change time.
-
-        Raises:
-            SourceChanged: it is not.
-        """
-        if row is None or status is None:
-            is_same = row is None and status is None
-        elif self.now.is_file(row) and not moved:
-            is_same = self.now.is_as_found(row, status)
-        else:
-            seen, now = tuple(self.now.stamp(row)), stamp(status)
-            facts = CTIME if self.now.is_file(row) else SIZE
-            is_same = seen[:facts] == now[:facts] and stat.S_IFMT(self.now.modes[row]) == stat.S_IFMT(status.st_mode)
-        if not is_same:
-            raise meanwhile.changed(self.unit, self.shown)
-
-    def _status(self, directory: int, name: str) -> os.stat_result | None:
-        try:
-            return os.stat(name, dir_fd=directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
 
     def _check_target(self) -> None:
         """A link or another directory under the name would be exchanged as gladly, so look once more.
