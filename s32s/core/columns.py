@@ -52,6 +52,13 @@ class Table:
                 row += 1
             yield row if row < end and known[row] == path else -1
 
+    def below(self, path: str) -> range:
+        """The rows of what is below a directory, itself left out; all of them with ""."""
+        if not path:
+            return range(len(self.paths))
+        start = bisect.bisect_left(self.paths, f"{path}/")
+        return range(start, bisect.bisect_left(self.paths, f"{path}0", start))  # "0" is the character after "/"
+
     def copied(self) -> Self:
         """The same rows in columns of their own, so that facts may be replaced; the paths are shared."""
         other = type(self)()
@@ -76,17 +83,17 @@ class Table:
         cuts = sorted([*((row, 0, 0) for row in dropped), *((row, -1, nth) for nth, row in enumerate(places))])
         start = 0
         for row, what, nth in cuts:
-            other._take(self, start, row)
+            other.extend(self, start, row)
             start = row
             if what:
-                other._take(added, nth, nth + 1)
+                other.extend(added, nth, nth + 1)
             else:
                 start = row + 1
-        other._take(self, start, len(self.paths))
+        other.extend(self, start, len(self.paths))
         return other
 
-    def _take(self, source: Self, start: int, end: int) -> None:
-        """Append some rows of another table."""
+    def extend(self, source: Self, start: int, end: int) -> None:
+        """Append a run of rows of another table."""
         if start >= end:
             return
         at = len(self.paths)

@@ -135,8 +135,12 @@ def read_head(data: bytes) -> Head:
 
 def to_bytes(items: Iterable[Item]) -> tuple[bytes, ManifestRef]:
     """Encode items as a manifest; return its bytes and the reference a head carries."""
+    return packed(map(line_of, items))
+
+
+def packed(lines: Iterator[str]) -> tuple[bytes, ManifestRef]:
+    """Compress the lines of a manifest; return its bytes and the reference a head carries."""
     # Hashes do not compress: a higher level takes seven times as long for nothing.
-    lines = map(_line, items)
     parts: list[bytes] = []  # the text is held once, and not as characters too
     while part := "".join(itertools.islice(lines, 10_000)).encode():
         parts.append(part)
@@ -171,14 +175,35 @@ def read(data: bytes, ref: ManifestRef, *, room: int = paths.MAX_KEY) -> Tree:
         IntegrityError: other bytes than the head names, a cap exceeded, or a line that is not an item.
         BadPath: a path is not safe, is in the part that s32s keeps for itself, or appears twice.
     """
+    check_bytes(data, ref)
+    return tree_of(lines_of(data, ref.key), ref.key, room=room, weight=len(data))
+
+
+def check_bytes(data: bytes, ref: ManifestRef) -> None:
+    """Make sure that bytes are those which a head announces.
+
+    Raises:
+        IntegrityError: they are not.
+    """
     if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
         raise IntegrityError(f"{ref.key} is not what the head announces", hint=_CURE)
 
+
+def tree_of(lines: Iterable[str], key: str, *, room: int, weight: int) -> Tree:
+    """The tree that some lines name.
+
+    Args:
+        key: of the manifest, for messages.
+        room: see `read`.
+        weight: bytes of memory that are taken already.
+
+    Raises:
+        IntegrityError, BadPath: see `read`.
+    """
     columns = Columns()
     last = ""
-    weight = len(data)
     seen: set[str] | None = None  # only where the lines are not in order
-    for number, line in enumerate(_lines(data, ref.key), start=1):
+    for number, line in enumerate(lines, start=1):
         if plain := _PLAIN.fullmatch(line):
             path, size, mtime_ns, sha256, etag, mode = plain.groups()
             bits = int(mode) & 0o777
@@ -188,21 +213,21 @@ def read(data: bytes, ref: ManifestRef, *, room: int = paths.MAX_KEY) -> Tree:
             try:
                 item = _item(line)
             except _BadLine as exc:
-                raise IntegrityError(f"{ref.key} line {number}: {exc}", hint=_CURE) from exc
+                raise IntegrityError(f"{key} line {number}: {exc}", hint=_CURE) from exc
             path = item.path
             columns.add(item)
             weight += _weight(item)
         if weight > MAX_MEMORY:
-            raise IntegrityError(f"{ref.key} lists more than {number - 1:,} paths: {_TOO_LARGE}", hint=_SPLIT)
+            raise IntegrityError(f"{key} lists more than {number - 1:,} paths: {_TOO_LARGE}", hint=_SPLIT)
         paths.check(path, room=room)
         if path.startswith(paths.RESERVED) and paths.is_reserved(path):
-            raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} is not allowed there")
+            raise BadPath(f"{key} line {number}: {paths.quote(path)} is not allowed there")
         if path <= last or seen is not None:
             if seen is None:
                 seen = set(columns.paths[:-1])
                 weight += _ROW * len(seen)
             if path in seen:
-                raise BadPath(f"{ref.key} line {number}: {paths.quote(path)} is listed twice")
+                raise BadPath(f"{key} line {number}: {paths.quote(path)} is listed twice")
             seen.add(path)
             weight += _ROW  # a second time, for what sorts it
         last = path
@@ -237,7 +262,8 @@ def _weight(item: Item) -> int:
     return weight
 
 
-def _line(item: Item) -> str:
+def line_of(item: Item) -> str:
+    """An item as it is written, with its line end."""
     path, kind, size, mtime_ns, mode, sha256, _, etag, version, target, _, _ = item
     if kind is Kind.FILE and mtime_ns is not None and mode is not None and sha256 and etag and version is None:
         # Nearly every line, by hand: the encoder takes six times as long.
@@ -260,7 +286,12 @@ def _line(item: Item) -> str:
     return _ENCODE(facts) + "\n"
 
 
-def _lines(data: bytes, key: str) -> Iterator[str]:
+def lines_of(data: bytes, key: str) -> Iterator[str]:
+    """The lines of a manifest, without their ends.
+
+    Raises:
+        IntegrityError: it is damaged, or larger than any honest one.
+    """
     rest = b""
     total = 0
     try:
@@ -325,7 +356,7 @@ def _item(line: str) -> Item:
     return Item(path, kind, size, mtime_ns, bits, sha256, None, etag, version)
 
 
-#: Nearly every line, as `_line` writes it: a fifth of the time of JSON, and nothing that JSON would read otherwise.
+#: Nearly every line, as `line_of` writes it: a fifth of the time of JSON, and nothing that JSON would read otherwise.
 _PLAIN = re.compile(
     r'\{"path":"([ !#-\[\]-~]+)","type":"file","size":(0|[1-9][0-9]{0,17}),'
     r'"mtime_ns":(0|-?[1-9][0-9]{0,17}|-?[1-8][0-9]{18}),'

@@ -9,28 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from s32s.core.changes import Changes
 from s32s.core.tree import Tree
 from s32s.stores.local.stat_cache import StatCache
-from s32s.stores.local.walk import DirectoryListing
-
-
-class Patch(NamedTuple):
-    """A listing that was made from an earlier one.
-
-    Attributes:
-        listing: all of it.
-        gone: paths of the earlier one that are not there any more, or are among those that have come.
-        come: what was found where something may have changed.
-        tree: the items of the earlier one, with what their files hold.
-    """
-
-    listing: DirectoryListing
-    gone: tuple[str, ...]
-    come: DirectoryListing
-    tree: Tree
+from s32s.stores.local.walk import DirectoryListing, Patch
 
 
 @dataclass(slots=True)
@@ -61,8 +44,9 @@ class LocalMemory:
         if self.listing is None or self.tree is None or self._marked.everything:
             return None
         known, come = self.listing, DirectoryListing()
-        come.began_ns, come.file_bits = known.began_ns, known.file_bits
-        rows: set[int] = set()
+        come.file_bits = known.file_bits
+        gone: set[int] = set()
+        seen: set[str] = set()
         for path, deep in self._marked.tops():
             row = known.find(path)
             was_dir = row is not None and known.is_dir(row)
@@ -71,12 +55,17 @@ class LocalMemory:
             if is_dir and (deep or not was_dir):
                 found = walk(path, True)
             if row is not None:
-                rows.add(row)
+                gone.add(row)
             if was_dir and (deep or not is_dir):
-                rows.update(known.below(path))
-            rest = [at for at in range(len(come)) if come.paths[at] in set(found.paths)]
-            come = come.patched(rest, found)
-        dropped = sorted(rows)
+                gone.update(known.below(path))
+            for at, name in enumerate(found.paths):
+                if name not in seen:
+                    seen.add(name)
+                    come.extend(found, at, at + 1)
+            come.targets |= found.targets
+            come.errors |= found.errors
+        come = come.in_order()
+        dropped = sorted(gone)
         return Patch(known.patched(dropped, come), tuple(known.paths[row] for row in dropped), come, self.tree)
 
     def keep(self, listing: DirectoryListing, tree: Tree, cache: StatCache, *, saved: bool) -> None:

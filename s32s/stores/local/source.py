@@ -25,8 +25,9 @@ from s32s.core.rules import Rules, Verdict
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot, StoreCapabilities
 from s32s.stores.local import walk
+from s32s.stores.local.memory import LocalMemory
 from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable, stamp
-from s32s.stores.local.walk import DirectoryListing, LocalSnapshot
+from s32s.stores.local.walk import DirectoryListing, LocalSnapshot, Patch
 from s32s.system import directories, file_bytes
 from s32s.system.concurrency import for_each
 
@@ -50,6 +51,7 @@ class LocalSource:
         fits: what the place can hold that the items go to.
         load_cache: asked once for what is known of the files; nothing is known to read every file.
         save_cache: told what is known of them after a run.
+        memory: of a watch; None for a run that walks the directory.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class LocalSource:
         fits: StoreCapabilities,
         load_cache: Callable[[], StatCache],
         save_cache: Callable[[StatCache], None],
+        memory: LocalMemory | None = None,
     ) -> None:
         self.root = root
         self.fd = fd
@@ -68,17 +71,38 @@ class LocalSource:
         self._fits = fits
         self._load_cache = load_cache
         self._save_cache = save_cache
+        self._memory = memory
         self._seen: dict[str, CachedHash] = {}  # of files that were read
         self._guard = threading.Lock()
 
     @functools.cached_property
     def _cache(self) -> StatCache:
-        return self._load_cache()
+        known = self._memory.cache if self._memory is not None else None
+        return self._load_cache() if known is None else known
 
     def look(self) -> Look[LocalSnapshot]:
         """See `stores.base.Source`."""
-        listing = walk_source(self.fd, self._rules)
-        return Look(listing.fingerprint, lambda: self._snapshot(listing))
+        patch = self._memory.look(self._look_at) if self._memory is not None else None
+        if patch is None:
+            listing = walk_source(self.fd, self._rules)
+            return Look(listing.fingerprint, lambda: self._snapshot(listing))
+        return Look(lambda: None, lambda: self._patched(patch))
+
+    def _look_at(self, path: str, descends: bool) -> DirectoryListing:
+        if any(self._rules.prunes(above) for above in paths.ancestors(path)):
+            return DirectoryListing()
+        return walk_source(self.fd, self._rules, only=path, descends=descends)
+
+    def _patched(self, patch: Patch) -> LocalSnapshot:
+        """What the directory holds, of which most was seen in an earlier run.
+
+        Raises:
+            Unreadable: see `_snapshot`.
+        """
+        if not (self._fits.links and self._fits.directories):
+            return self._snapshot(patch.listing)
+        self._check(patch.come)
+        return LocalSnapshot(walk.patched(patch, self._cache), listing=patch.listing, patch=patch)
 
     def _snapshot(self, listing: DirectoryListing) -> LocalSnapshot:
         """What the directory holds.
@@ -86,11 +110,14 @@ class LocalSource:
         Raises:
             Unreadable: with every name that cannot be replicated, and why.
         """
+        self._check(listing)
+        columns, rows = walk.recall(listing, self._cache)
+        return LocalSnapshot(self._fitting(Tree(columns)), listing=listing, rows=rows)
+
+    def _check(self, listing: DirectoryListing) -> None:
         problems = {path: why for row, path in enumerate(listing.paths) if (why := self._problem(listing, row, path))}
         if problems:
             raise _unreadable(self.root, problems)
-        columns, rows = walk.recall(listing, self._cache)
-        return LocalSnapshot(self._fitting(Tree(columns)), listing=listing, rows=rows)
 
     def refine(self, mine: LocalSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> LocalSnapshot:
         """Hash the files that the target could already hold; the others are read for their upload anyway.
@@ -130,9 +157,17 @@ class LocalSource:
 
     def remember(self, mine: LocalSnapshot, plan: Plan, published: Published | None) -> None:
         """Save the hashes of the files, and the ETags that their objects have now, if there is anything new."""
-        if published is None and not self._seen:
-            return
-        etags = published.etags if published is not None else plan.unchanged.etags()
+        cache = self._cache
+        if mine.patch is not None:
+            cache = self._cache_of_patch(mine, mine.patch, plan, published)
+        elif published is not None or self._seen:
+            cache = self._cache_of_all(mine, published.etags if published is not None else plan.unchanged.etags())
+            self._save_cache(cache)
+        if self._memory is not None:
+            saved = mine.patch is None or (cache is self._memory.cache and not self._memory.unsaved)
+            self._memory.keep(mine.listing, self._tree_as_read(mine, plan, cache), cache, saved=saved)
+
+    def _cache_of_all(self, mine: LocalSnapshot, etags: Mapping[str, str | None]) -> StatCache:
         cache, listing = StatCache(), mine.listing
         for row, (path, at) in enumerate(zip(listing.paths, mine.rows, strict=True)):
             known = self._seen.get(path)
@@ -145,7 +180,32 @@ class LocalSource:
                 known = self._cache.seen(at)
             if known is not None:
                 cache.add(path, known._replace(etag=etag or known.etag))
-        self._save_cache(cache)
+        return cache
+
+    def _cache_of_patch(self, mine: LocalSnapshot, patch: Patch, plan: Plan, published: Published | None) -> StatCache:
+        """What is known of the files, where only some were looked at."""
+        etags = published.etags if published is not None else {}
+        names = {*patch.come.paths, *self._seen}
+        new = StatCache()
+        for path in sorted(names):
+            known, row = self._seen.get(path), self._cache.find(path)
+            if known is None and row is not None:
+                known = self._cache.seen(row)
+            if known is not None and mine.listing.find(path) is not None:
+                new.add(path, known._replace(etag=etags.get(path) or known.etag))
+        rows = (self._cache.find(path) for path in {*names, *patch.gone})
+        return self._cache.patched(sorted(row for row in rows if row is not None), new)
+
+    def _tree_as_read(self, mine: LocalSnapshot, plan: Plan, cache: StatCache) -> Tree:
+        """The items, with what was learned while they were read for the target."""
+        known: list[Item] = []
+        for put in plan.puts:
+            row, seen = mine.listing.find(put.item.path), self._seen.get(put.item.path)
+            if row is not None and seen is not None and seen.stamp == tuple(mine.listing.stamp(row)):
+                at = cache.find(put.item.path)
+                etag = cache.seen(at).etag if at is not None else None
+                known.append(put.item._replace(sha256=seen.sha256, md5=seen.md5, etag=etag))
+        return mine.tree.patched((), known) if known else mine.tree
 
     def _problem(self, listing: DirectoryListing, row: int, path: str) -> str | None:
         if error := listing.errors.get(path):
@@ -266,11 +326,12 @@ def open_source(
     fits: StoreCapabilities,
     load_cache: Callable[[], StatCache],
     save_cache: Callable[[StatCache], None],
+    memory: LocalMemory | None = None,
 ) -> Iterator[LocalSource]:
     """Open a directory for reading.
 
     Args:
-        root, rules, fits, load_cache, save_cache: see `LocalSource`.
+        root, rules, fits, load_cache, save_cache, memory: see `LocalSource`.
 
     Raises:
         Refused: it is not there, or cannot be read.
@@ -285,16 +346,20 @@ def open_source(
     except OSError as exc:
         raise Refused(f"the source directory {paths.escape(root)} cannot be read: {exc.strerror}") from exc
     try:
-        yield LocalSource(root, fd, rules=rules, fits=fits, load_cache=load_cache, save_cache=save_cache)
+        yield LocalSource(root, fd, rules=rules, fits=fits, load_cache=load_cache, save_cache=save_cache, memory=memory)
     finally:
         os.close(fd)
 
 
-def walk_source(fd: int, rules: Rules) -> DirectoryListing:
-    """All names of a source that its rules do not ignore."""
+def walk_source(fd: int, rules: Rules, *, only: str = "", descends: bool = True) -> DirectoryListing:
+    """All names of a source that its rules do not ignore.
+
+    Args:
+        only, descends: see `walk.walk`.
+    """
     takes_all = rules.takes_all
 
     def ignores(path: str, is_dir: bool) -> bool:
         return not takes_all and rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
 
-    return walk.walk(fd, prunes=rules.prunes, ignores=ignores)
+    return walk.walk(fd, prunes=rules.prunes, ignores=ignores, only=only, descends=descends)

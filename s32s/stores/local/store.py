@@ -12,6 +12,7 @@ from s32s.stores.base import StoreCapabilities
 from s32s.stores.local.stat_cache import StatCache
 
 if TYPE_CHECKING:
+    from s32s.stores.local.memory import LocalMemory
     from s32s.stores.local.source import LocalSource
     from s32s.stores.local.target import LocalTarget
     from s32s.stores.local.target_rules import TargetRules
@@ -31,6 +32,7 @@ class LocalStore:
         load_cache: asked once for what is known of the files; nothing is known to read every file.
         save_cache: told what is known of them after a run.
         warn: told what people should know and stops nothing.
+        memory: what a watch knows of it; None for a run that walks it.
     """
 
     location: str
@@ -40,6 +42,7 @@ class LocalStore:
     load_cache: Callable[[], StatCache] = StatCache
     save_cache: Callable[[StatCache], None] = lambda cache: None
     warn: Callable[[str], None] = lambda text: None
+    memory: LocalMemory | None = None
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -50,8 +53,15 @@ class LocalStore:
         """See `Store`; opened afresh for each attempt, as what was found the last time may be what has changed."""
         from s32s.stores.local.source import open_source
 
+        if again and self.memory is not None:
+            self.memory.forget()
         return open_source(
-            self.location, rules=self.rules, fits=target, load_cache=self.load_cache, save_cache=self.save_cache
+            self.location,
+            rules=self.rules,
+            fits=target,
+            load_cache=self.load_cache,
+            save_cache=self.save_cache,
+            memory=self.memory,
         )
 
     def open_target(self, *, writable: bool) -> AbstractContextManager[LocalTarget]:
@@ -68,4 +78,5 @@ class LocalStore:
             load_cache=self.load_cache,
             save_cache=self.save_cache,
             warn=self.warn,
+            memory=self.memory,
         )

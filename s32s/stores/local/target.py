@@ -19,13 +19,14 @@ from dataclasses import replace
 from s32s.core import paths, tree
 from s32s.core.errors import EntryFailed, Refused
 from s32s.core.item import Item
-from s32s.core.plan import Plan
+from s32s.core.plan import Plan, Unchanged
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
 from s32s.stores.local import in_place, outer, swap, walk
 from s32s.stores.local.handle import ChangeRecord, Salvage, TargetHandle
+from s32s.stores.local.memory import LocalMemory
 from s32s.stores.local.stat_cache import MTIME, RACY_CTIME_NS, CachedHash, StatCache, is_past
-from s32s.stores.local.walk import DirectoryListing, LocalSnapshot
+from s32s.stores.local.walk import DirectoryListing, LocalSnapshot, Patch
 from s32s.system import directories, locks, mounts
 from s32s.system.concurrency import for_each
 
@@ -40,6 +41,7 @@ class LocalTarget:
         load_cache: asked once for what is known of the files; nothing is known to read every file.
         save_cache: told what is known of them after a run.
         warn: told what people should know and stops nothing.
+        memory: of a watch; None for a run that walks the directory.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class LocalTarget:
         load_cache: Callable[[], StatCache],
         save_cache: Callable[[StatCache], None],
         warn: Callable[[str], None],
+        memory: LocalMemory | None = None,
     ) -> None:
         self.root = root
         self.salvage = Salvage()
@@ -62,25 +65,49 @@ class LocalTarget:
         self._warn = warn
         self._record = ChangeRecord()
         self._hashed = False
+        self._memory = memory
+        self._looked = False
 
     @functools.cached_property
     def _cache(self) -> StatCache:
-        return self._load_cache()
+        known = self._memory.cache if self._memory is not None else None
+        return self._load_cache() if known is None else known
 
     def look(self) -> Look[LocalSnapshot]:
         """See `stores.base.Target`; an absent directory is an empty tree that is yet to be published."""
         fd = self._open_root()
         if fd is None:
+            if self._memory is not None:
+                self._memory.forget()
             return Look(lambda: None, lambda: LocalSnapshot(tree.make(()), is_published=False))
         try:
+            patch = self._look_again(fd)
+            if patch is not None:
+                return Look(lambda: None, lambda: self._patched(patch), tree=patch.listing.tree)
             listing = walk_target(fd, self._name)
         finally:
             os.close(fd)
         return Look(listing.fingerprint, lambda: self._snapshot(listing), tree=listing.tree)
 
-    def _snapshot(self, listing: DirectoryListing) -> LocalSnapshot:
+    def _look_again(self, fd: int) -> Patch | None:
+        """What the directory holds, by what a watch knows of it; None where all of it must be walked."""
+        if self._memory is None:
+            return None
+        if self._looked:  # an attempt before has met changes that nobody had told of
+            self._memory.forget()
+        self._looked = True
+        return self._memory.look(lambda path, descends: walk_target(fd, self._name, only=path, descends=descends))
+
+    def _patched(self, patch: Patch) -> LocalSnapshot:
+        self._check_read(patch.come)
+        return LocalSnapshot(walk.patched(patch, self._cache), listing=patch.listing, patch=patch)
+
+    def _check_read(self, listing: DirectoryListing) -> None:
         for path, error in listing.errors.items():
             raise EntryFailed(f"{paths.quote(path)} in {self.root} cannot be read: {error.strerror}")
+
+    def _snapshot(self, listing: DirectoryListing) -> LocalSnapshot:
+        self._check_read(listing)
         columns, rows = walk.recall(listing, self._cache)
         return LocalSnapshot(Tree(columns), listing=listing, rows=rows)
 
@@ -156,21 +183,38 @@ class LocalTarget:
 
     def remember(self, mine: LocalSnapshot, plan: Plan, published: Published | None) -> None:
         """Save what is known of the files, when there is something new to save."""
+        cache, saved = self._cache, True
         recalled = len(mine.rows) - mine.rows.count(-1)
-        if published is None and not self._hashed and len(self._cache) == recalled:
-            return
         if published is not None:
             # An edit within one tick of our last link or unlink would get the same change time.
             time.sleep(RACY_CTIME_NS / 1e9)
-        self._save_cache(self._seen(mine.listing, plan))
+        unit = self._record.unit
+        if mine.patch is not None and not self._hashed and (published is None or unit):
+            saved = self._memory is not None and not self._memory.unsaved
+            if published is not None:
+                cache, saved = self._cache_of_unit(mine.listing, plan, unit), False
+        elif published is not None or self._hashed or len(cache) != recalled:
+            cache = self._seen(mine.listing, plan, plan.unchanged)
+            self._save_cache(cache)
+        if self._memory is not None:
+            self._memory.keep(mine.listing, mine.tree, cache, saved=saved)
+            if published is not None:
+                self._memory.mark(unit)
 
-    def _seen(self, before: DirectoryListing, plan: Plan) -> StatCache:
-        """What to remember of the files, after `plan` was carried out (or was empty).
+    def _cache_of_unit(self, before: DirectoryListing, plan: Plan, unit: str) -> StatCache:
+        """What to remember of the files where only a part of the target was touched."""
+        new = self._seen(before, plan, plan.unchanged.within(unit))
+        row = self._cache.find(unit)
+        rows = [*([] if row is None else [row]), *self._cache.below(unit)]
+        return self._cache.patched(rows, new)
+
+    def _seen(self, before: DirectoryListing, plan: Plan, unchanged: Unchanged) -> StatCache:
+        """What to remember of the files that stay and come, after `plan` was carried out (or was empty).
 
         The stamps are those that we have seen or left ourselves, and no later ones: a file that somebody has changed
         since shows another one, if only its change time has moved, and the next run reads it.
         """
-        cache, brought, kept = StatCache(), {put.item.path: put.item for put in plan.puts}, plan.unchanged.contents()
+        cache, brought, kept = StatCache(), {put.item.path: put.item for put in plan.puts}, unchanged.contents()
         meant = self._cache.meant()
         written, now_ns = self._record.written, time.time_ns()
         unit, part = self._record.unit, self._record.kept
@@ -232,6 +276,7 @@ def open_target(
     load_cache: Callable[[], StatCache],
     save_cache: Callable[[StatCache], None],
     warn: Callable[[str], None],
+    memory: LocalMemory | None = None,
 ) -> Iterator[LocalTarget]:
     """Hold a target: check the way to it, take its lock, remove what a killed run has left.
 
@@ -243,7 +288,7 @@ def open_target(
     not matter.
 
     Args:
-        root, in_place, load_cache, save_cache, warn: see `LocalTarget`.
+        root, in_place, load_cache, save_cache, warn, memory: see `LocalTarget`.
 
     Raises:
         Refused: a link on the way, an unsafe parent, a target that cannot be changed this way.
@@ -257,7 +302,9 @@ def open_target(
     try:
         if not in_place:
             _check_kind(parent, name, root)
-        target = LocalTarget(root, parent, in_place=in_place, load_cache=load_cache, save_cache=save_cache, warn=warn)
+        target = LocalTarget(
+            root, parent, in_place=in_place, load_cache=load_cache, save_cache=save_cache, warn=warn, memory=memory
+        )
         if not writable:
             yield target
             return
@@ -278,16 +325,20 @@ def open_target(
         os.close(parent)
 
 
-def walk_target(fd: int, name: str, *, only: str = "") -> DirectoryListing:
+def walk_target(fd: int, name: str, *, only: str = "", descends: bool = True) -> DirectoryListing:
     """All names of a target but our own; of its files every permission bit counts.
 
     Args:
         name: last component of the target.
-        only: see `walk.walk`.
+        only, descends: see `walk.walk`.
     """
     ours = outer.ours(name)
     listing = walk.walk(
-        fd, prunes=lambda path: path.startswith(ours), ignores=lambda path, _: path.startswith(ours), only=only
+        fd,
+        prunes=lambda path: path.startswith(ours),
+        ignores=lambda path, _: path.startswith(ours),
+        only=only,
+        descends=descends,
     )
     listing.file_bits = 0o7777
     return listing

@@ -6,7 +6,6 @@ is for the caller to say. Contents are hashed only where a comparison needs them
 
 from __future__ import annotations
 
-import bisect
 import errno
 import hashlib
 import os
@@ -152,13 +151,6 @@ class DirectoryListing(Table):
         digest.update(self.stamps)
         return digest.hexdigest()
 
-    def below(self, path: str) -> range:
-        """The rows of what is below a directory, itself left out; of all with ""."""
-        if not path:
-            return range(len(self.paths))
-        start = bisect.bisect_left(self.paths, f"{path}/")
-        return range(start, bisect.bisect_left(self.paths, f"{path}0", start))  # "0" is the character after "/"
-
     def part(self, path: str) -> DirectoryListing:
         """A path alone, with all below it."""
         row, part = self.find(path), DirectoryListing()
@@ -204,17 +196,35 @@ class DirectoryListing(Table):
         self.stamps[STAMP * row + CTIME] = ctime_ns
 
 
+class Patch(NamedTuple):
+    """A listing that was made from an earlier one.
+
+    Attributes:
+        listing: all of it.
+        gone: paths of the earlier one that are not there any more, or are among those that have come.
+        come: what was found where something may have changed.
+        tree: the items of the earlier one, with what their files hold.
+    """
+
+    listing: DirectoryListing
+    gone: tuple[str, ...]
+    come: DirectoryListing
+    tree: Tree
+
+
 @dataclass(frozen=True, slots=True)
 class LocalSnapshot(Snapshot):
     """What a directory holds.
 
     Attributes:
         listing: that the tree was made of.
-        rows: of the stat cache, for each name of the listing: the one that holds for it, or -1.
+        rows: of the stat cache, for each name of the listing: the one that holds for it, or -1; empty for a patch.
+        patch: how the listing was made from an earlier one; None for one that was walked.
     """
 
     listing: DirectoryListing = field(default_factory=DirectoryListing)
     rows: array[int] = field(default_factory=lambda: array("q"))
+    patch: Patch | None = None
 
 
 def walk(
@@ -223,12 +233,14 @@ def walk(
     prunes: Callable[[str], bool] = EVERYTHING.prunes,
     ignores: Callable[[str, bool], bool] = lambda path, is_dir: False,
     only: str = "",
+    descends: bool = True,
 ) -> DirectoryListing:
     """Every name below the directory `root`. What disappears meanwhile was never there.
 
     Args:
         root: descriptor of the directory.
         only: look at this path alone, and at all below it.
+        descends: False to look at what is in directories no further.
         prunes: tells of a directory that neither it nor anything below it is wanted.
         ignores: tells of a path, and whether it is a directory, that it is not wanted; below it others may be.
     """
@@ -267,7 +279,7 @@ def walk(
                             found.targets[path] = os.readlink(name, dir_fd=fd)
                         except OSError as exc:
                             found.errors[path] = exc
-                if is_dir:
+                if is_dir and descends:
                     try:
                         inside = _enter(descent, name, path)
                     except OSError as exc:
@@ -335,6 +347,12 @@ def recall(listing: DirectoryListing, cache: StatCache) -> tuple[Columns, array[
                 item = item._replace(mtime_ns=seen.meant_ns)
         columns.add(item)
     return columns, rows
+
+
+def patched(patch: Patch, cache: StatCache) -> Tree:
+    """The items of a patched listing."""
+    come, _ = recall(patch.come, cache)
+    return patch.tree.patched(patch.gone, Tree(come))
 
 
 def read_hashes(

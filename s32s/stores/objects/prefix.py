@@ -119,21 +119,36 @@ class Prefix:
         objects = itertools.chain.from_iterable(self.backend.list(""))
         return listed_tree(objects, self.backend.location, room=self._room, on_disk=self._on_disk)
 
-    def manifest_tree(self, ref: ManifestRef) -> Tree:
+    def manifest_tree(self, ref: ManifestRef, *, known: tuple[ManifestRef, Tree] | None = None) -> Tree:
         """What a manifest names; it is fetched where the cache has not got it.
+
+        Args:
+            known: another manifest, and what it names: only lines that it has not got are read.
 
         Raises:
             NotFound: it is not there.
             IntegrityError, BadPath: it cannot be believed.
         """
         place = self.backend.location
+        if known is not None and known[0] == ref:
+            return known[1]
+        before = None
+        if known is not None and (old := self._cache.load(place, known[0].sha256)) is not None:
+            before = old, known[1]
         data = self._cache.load(place, ref.sha256)
         if data is not None:
-            return manifest.read(data, ref, room=self._room)
+            return self._read(data, ref, before)
         data, _ = self.backend.read(ref.key, limit=ref.size)
-        made = manifest.read(data, ref, room=self._room)
+        made = self._read(data, ref, before)
         self._cache.save(place, data)
         return made
+
+    def _read(self, data: bytes, ref: ManifestRef, before: tuple[bytes, Tree] | None) -> Tree:
+        if before is None:
+            return manifest.read(data, ref, room=self._room)
+        from s32s.format import manifest_patch  # for a watch alone
+
+        return manifest_patch.read(data, ref, before, room=self._room)
 
     def compare_with_list(self, found: FoundHead, made: Tree) -> None:
         """Hold the tree of the manifest that a head names against a LIST.

@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from s32s.backends.base import CREATE, Backend, Replace
+from s32s.backends.base import CREATE, Backend, PutResult, Replace
 from s32s.core import paths
 from s32s.core.errors import Conflict, PreconditionFailed, StoreError, Unsupported, WriteConflict
 from s32s.core.tree import Tree
 from s32s.format import manifest
-from s32s.format.manifest import HEAD_KEY, Claim, Head
+from s32s.format.manifest import HEAD_KEY, Claim, Head, ManifestRef
 from s32s.stores.base import Position
 from s32s.stores.objects.prefix import FoundHead, ManifestCache, read_head
 
@@ -48,7 +48,13 @@ class Writer(NamedTuple):
 
 
 class Publisher:
-    """One master's hold on a head."""
+    """One master's hold on a head.
+
+    Args:
+        found: the head as it is.
+        like: what its manifest was made of, where the new one is to be made from that.
+        is_strict: whether the server is known to refuse what a condition forbids, so that its answers are proof enough.
+    """
 
     def __init__(
         self,
@@ -56,11 +62,22 @@ class Publisher:
         writer: Writer,
         found: FoundHead,
         cache: ManifestCache,
+        *,
+        like: Tree | None = None,
+        is_strict: bool = False,
     ) -> None:
         self._backend = backend
         self._cache = cache
         self._writer = writer
         self._head, self._etag = found
+        self._like = like
+        self._is_strict = is_strict
+        self._dropped: str | None = None  # the manifest that is named no more
+
+    @property
+    def found(self) -> FoundHead:
+        """The head as we have left it."""
+        return FoundHead(self._head, self._etag)
 
     def claim(self) -> bool:
         """Write a head with our claim; return whether a push that died is being healed.
@@ -84,14 +101,17 @@ class Publisher:
             self._check_still_held("begin the push")
         return claim is not None
 
-    def publish(self, published: Tree) -> Position:
+    def publish(self, published: Tree, *, changed: Collection[str] = ()) -> Position:
         """Write the manifest and the head of the next generation.
+
+        Args:
+            changed: paths whose items may be others than before.
 
         Raises:
             Conflict: the head is no longer ours.
         """
         held = self._held()
-        data, ref = manifest.to_bytes(published)
+        data, ref = self._encoded(published, held, changed)
         self._backend.put(ref.key, lambda: iter([data]), size=len(data))
         head = Head(
             # Slaves refuse one that is not higher than the last that they have followed.
@@ -113,10 +133,26 @@ class Publisher:
         """Delete manifests that neither this generation nor the one before names; readers may still be at that one."""
         head = self._held()
         kept = {head.manifest.key if head.manifest else None, head.previous}
+        if self._is_strict and self._like is not None:
+            # A watch knows what it has published; the same content may come back under the same key.
+            gone = [self._dropped] if self._dropped and self._dropped not in kept else []
+            with contextlib.suppress(StoreError):
+                self._backend.delete(gone)
+            return
         # Tidying only: what stays costs a few bytes, and the next push tries again.
         with contextlib.suppress(StoreError):
             mine = {found.key for page in self._backend.list(paths.RESERVED) for found in page}
             self._backend.delete([key for key in mine if key.startswith(_MANIFESTS) and key not in kept])
+
+    def _encoded(self, published: Tree, held: Head, changed: Collection[str]) -> tuple[bytes, ManifestRef]:
+        self._dropped = held.previous
+        if self._like is not None and held.manifest is not None:
+            before = self._cache.load(self._backend.location, held.manifest.sha256)
+            if before is not None:
+                from s32s.format import manifest_patch  # for a watch alone
+
+                return manifest_patch.write(published, (before, self._like), changed)
+        return manifest.to_bytes(published)
 
     def _held(self) -> Head:
         if self._head is None:
@@ -129,10 +165,14 @@ class Publisher:
         An answer may be lost after the write was done, and the repeated request then meets its own result as a
         conflict; a server may ignore the condition; so the head is read back and its nonce decides.
         """
-        if self._etag is not None:
+        if self._etag is not None and not self._is_strict:
             self._check_still_held(what)
         mine = head.model_copy(update={"nonce": secrets.token_hex(16)})
-        is_refused = not self._try(mine)
+        answer = self._try(mine)
+        if self._is_strict and answer is not None and answer.etag is not None:
+            self._head, self._etag = mine, answer.etag
+            return
+        is_refused = answer is None
         there, etag = read_head(self._backend)
         if there is not None and there.nonce == mine.nonce:
             self._head, self._etag = there, etag
@@ -145,24 +185,22 @@ class Publisher:
             hint="run it again; docs/servers.md says what S3 servers can do",
         )
 
-    def _try(self, mine: Head) -> bool:
-        """Write the head; tell whether the backend has taken it."""
+    def _try(self, mine: Head) -> PutResult | None:
+        """Write the head; None where the backend has not taken it."""
         data = mine.to_bytes()
         for pause_s in (*_CONFLICT_PAUSES_S, None):
             mode = CREATE if self._etag is None else Replace(self._etag)
             try:
-                self._backend.put(HEAD_KEY, lambda: iter([data]), size=len(data), mode=mode)
+                return self._backend.put(HEAD_KEY, lambda: iter([data]), size=len(data), mode=mode)
             except WriteConflict:
                 there, etag = read_head(self._backend)
                 if pause_s is None or not self._is_known(there):
-                    return False
+                    return None
                 self._etag = etag
                 time.sleep(pause_s)
             except (PreconditionFailed, Unsupported):
-                return False
-            else:
-                return True
-        return False
+                return None
+        return None
 
     def _is_known(self, there: Head | None) -> bool:
         """Whether a head is the one that we mean to replace."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from s32s.core import paths
 from s32s.core.errors import NotFound, Refused, SourceChanged
@@ -15,6 +15,9 @@ from s32s.stores.base import Look, Progress, Published, Reading, Snapshot
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.prefix import FoundHead, Prefix
 from s32s.system.concurrency import Future
+
+if TYPE_CHECKING:
+    from s32s.stores.objects.memory import PrefixMemory
 
 
 class Follower(NamedTuple):
@@ -51,12 +54,16 @@ class ObjectSource:
 
     Args:
         has_manifest: False to read none.
+        memory: of a watch.
     """
 
-    def __init__(self, prefix: Prefix, follower: Follower, *, has_manifest: bool) -> None:
+    def __init__(
+        self, prefix: Prefix, follower: Follower, *, has_manifest: bool, memory: PrefixMemory | None = None
+    ) -> None:
         self._prefix = prefix
         self._follower = follower
         self._has_manifest = has_manifest
+        self._memory = memory
         self._comparing: Future[None] | None = None
 
     def look(self) -> Look[ObjectSnapshot]:
@@ -116,6 +123,8 @@ class ObjectSource:
 
     def remember(self, mine: ObjectSnapshot, plan: Plan, published: Published | None) -> None:
         """See `stores.base.Source`; the manifest is cached already."""
+        if self._memory is not None and mine.found.manifest is not None:
+            self._memory.keep(mine.found, mine.tree)
 
     def wait(self) -> None:
         """Wait for a comparison that goes on beside the run.
@@ -143,6 +152,9 @@ class ObjectSource:
         if found.manifest is None:
             raise AssertionError("a look at no manifest")
         try:
+            known = self._memory
+            if known is not None and known.tree is not None and known.found.manifest is not None:
+                return self._prefix.manifest_tree(found.manifest, known=(known.found.manifest, known.tree))
             return self._prefix.manifest_tree(found.manifest)
         except NotFound as exc:
             self._prefix.check_same_head(found)

@@ -16,6 +16,7 @@ from s32s.stores.objects.source import Follower, ObjectSource
 
 if TYPE_CHECKING:
     from s32s.stores.objects.etags import CopyCache
+    from s32s.stores.objects.memory import PrefixMemory
     from s32s.stores.objects.publisher import Writer
     from s32s.stores.objects.target import ObjectTarget
 
@@ -40,6 +41,7 @@ class ObjectStore:
         copies: as a target: what is known of earlier copies; None where nothing is to be known.
         lock: as a target: keeps other runs of this machine out while it is held; asked with whether to write at all.
         warn: told what people should know and stops nothing.
+        memory: what a watch knows of it; None for a run that asks for all of it.
     """
 
     backend: Backend
@@ -53,6 +55,7 @@ class ObjectStore:
     copies: CopyCache | None = None
     lock: Callable[[bool], contextlib.AbstractContextManager[None]] = _unlocked
     warn: Callable[[str], None] = lambda text: None
+    memory: PrefixMemory | None = None
 
     @property
     def location(self) -> str:
@@ -74,7 +77,11 @@ class ObjectStore:
     def open_source(self, *, target: StoreCapabilities, again: bool) -> Iterator[ObjectSource]:
         """See `Store`. What a comparison that goes on meanwhile finds comes before every other trouble."""
         follower = self.follower._replace(compares=self.follower.compares or again)
-        source = ObjectSource(self._prefix(on_disk=target.is_directory), follower, has_manifest=self.has_manifest)
+        if again and self.memory is not None:
+            self.memory.forget()
+        source = ObjectSource(
+            self._prefix(on_disk=target.is_directory), follower, has_manifest=self.has_manifest, memory=self.memory
+        )
         try:
             yield source
         except Interrupted:
@@ -100,6 +107,7 @@ class ObjectStore:
                 manifests=self.manifests,
                 copies=self.copies,
                 warn=self.warn,
+                memory=self.memory,
             )
 
     def _prefix(self, *, on_disk: bool) -> Prefix:

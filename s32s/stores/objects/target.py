@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from s32s.core import paths, tree
 from s32s.core.errors import BadPath, IntegrityError, NotFound
@@ -21,6 +22,9 @@ from s32s.stores.objects.publisher import Publisher, Writer
 from s32s.stores.objects.source import ObjectSnapshot
 from s32s.stores.objects.transaction import ObjectTransaction
 
+if TYPE_CHECKING:
+    from s32s.stores.objects.memory import PrefixMemory
+
 _UNPUBLISHED = "a sync will publish the manifest"
 
 
@@ -33,6 +37,7 @@ class ObjectTarget:
         like_source: write one only where the source has one, or where one is already.
         copies: what is known of earlier copies; None where nothing is to be known.
         warn: told what people should know and stops nothing.
+        memory: of a watch.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class ObjectTarget:
         manifests: ManifestCache,
         copies: CopyCache | None,
         warn: Callable[[str], None],
+        memory: PrefixMemory | None = None,
     ) -> None:
         self._prefix = prefix
         self._writer = writer
@@ -53,9 +59,22 @@ class ObjectTarget:
         self._manifests = manifests
         self._copies = copies
         self._warn = warn
+        self._memory = memory
+        self._looked = False
+        self._transaction: ObjectTransaction | None = None
 
     def look(self) -> Look[ObjectSnapshot]:
-        """The head, then a LIST: a push that ends in between is noticed when the head is claimed."""
+        """The head, then a LIST: a push that ends in between is noticed when the head is claimed.
+
+        A watch asks for neither: whether the head is still the one that it has left, its claim shows.
+        """
+        known = self._memory
+        if known is not None and self._looked:
+            known.forget()
+        self._looked = True
+        if known is not None and known.tree is not None:
+            mine = ObjectSnapshot(known.tree, known.found.position, found=known.found, has_manifest=self._has_manifest)
+            return Look(lambda: None, lambda: mine, mine.position, lambda: mine.tree)
         with self._prefix.named():
             return self._look()
 
@@ -99,18 +118,41 @@ class ObjectTarget:
         Raises:
             Conflict: another master is at it.
         """
-        publisher = None
+        publisher, backend, known = None, self._prefix.backend, self._memory
+        like = None
+        if known is not None:
+            # Unless all ends well, nobody knows what the prefix holds.
+            like = mine.tree if known.tree is mine.tree else None
+            known.forget()
         if mine.has_manifest:
             self._warn_of_return(mine.found)
-            publisher = Publisher(self._prefix.backend, self._writer, mine.found, self._manifests)
-        transaction = ObjectTransaction(self._prefix.backend, plan, publisher)
+            publisher = Publisher(
+                backend,
+                self._writer,
+                mine.found,
+                self._manifests,
+                like=like,
+                is_strict=known is not None and known.is_strict(backend),
+            )
+        self._transaction = transaction = ObjectTransaction(backend, plan, publisher)
         transaction.claim()
         yield transaction
 
     def remember(self, mine: ObjectSnapshot, plan: Plan, published: Published | None) -> None:
         """Keep which copy belongs to which original; see `stores.base.Target`."""
+        self._keep(mine, plan, published)
         if self._copies is not None and (copies := copies_of(plan, published)) != self._copies.load():
             self._copies.save(copies)
+
+    def _keep(self, mine: ObjectSnapshot, plan: Plan, published: Published | None) -> None:
+        """Let a watch know what the prefix holds now."""
+        if self._memory is None or self._copies is not None:
+            return
+        if published is None:
+            if mine.is_published:
+                self._memory.keep(mine.found, mine.tree)
+        elif self._transaction is not None and (left := self._transaction.left(mine.tree)) is not None:
+            self._memory.keep(*left)
 
     def _snapshot(self, found: FoundHead, listed: Tree, position: Position) -> ObjectSnapshot:
         """The objects by LIST, with what the manifest knows of them."""

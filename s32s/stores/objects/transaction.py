@@ -10,11 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from s32s.backends.base import Backend, Chunk, PutResult, UnfinishedUploads
 from s32s.core import paths
+from s32s.core.columns import Columns
 from s32s.core.errors import EntryFailed, NotFound, SourceChanged
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.base import Body, Position, Progress, Published
+from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Publisher
 
 _READS = 3  # of a file that keeps changing while it is uploaded
@@ -32,6 +34,7 @@ class ObjectTransaction:
         self._plan = plan
         self._publisher = publisher
         self._guard = threading.Lock()
+        self._tree: Tree | None = None
 
     @property
     def is_staged(self) -> bool:
@@ -78,7 +81,10 @@ class ObjectTransaction:
 
     def publish(self) -> Published:
         """Write the manifest, then the head; from then on readers see the new generation."""
-        position = self._publisher.publish(self._published()) if self._publisher is not None else Position()
+        position = Position()
+        if self._publisher is not None:
+            self._tree = self._published()
+            position = self._publisher.publish(self._tree, changed={put.item.path for put in self._plan.puts})
         return Published(position, self._etags())
 
     def sweep(self) -> None:
@@ -95,6 +101,19 @@ class ObjectTransaction:
             )
         if self._publisher is not None:
             self._publisher.forget_old_manifests()
+
+    def left(self, before: Tree) -> tuple[FoundHead, Tree] | None:
+        """The head and the items that the prefix holds after all of it; None where only a LIST can tell.
+
+        Args:
+            before: what it held.
+        """
+        if self._publisher is not None and self._tree is not None:
+            return self._publisher.found, self._tree
+        if any(item.kind is not Kind.FILE for item in (*self._plan.extras, *(put.item for put in self._plan.puts))):
+            return None
+        come = (Item(path, size=item.size, sha256=item.sha256, etag=item.etag) for path, item in self.stored.items())
+        return FoundHead(), before.patched([item.path for item in self._plan.extras], come)
 
     def _etags(self) -> dict[str, str | None]:
         """The ETag of every object that the prefix now holds for us, by path."""
@@ -147,7 +166,7 @@ class ObjectTransaction:
         ]
 
     def _published(self) -> Tree:
-        columns = self._plan.unchanged.as_objects()
+        kept, columns = self._plan.unchanged.as_objects(), Columns()
         for put in self._plan.puts:
             item = put.item
             if put.needs_bytes:
@@ -158,4 +177,4 @@ class ObjectTransaction:
             columns.add(item)
         for item in self._plan.spared:
             columns.add(item)
-        return Tree(columns)
+        return Tree(kept.in_order().patched((), columns.in_order()))
