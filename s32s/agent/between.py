@@ -12,18 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
 from s32s.agent.report import Report, fold
 from s32s.agent.results import Result
+from s32s.agent.services import Services
 from s32s.agent.state import State
 from s32s.backends.base import Backend
-from s32s.backends.s3.backend import S3Backend
-from s32s.backends.s3.service import S3Service
 from s32s.config.settings import DEFAULT_JOBS, S3Connection, StoreSettings
-from s32s.config.settings_file import connection_with
 from s32s.core import events, paths
 from s32s.core.errors import Refused, UsageError
 from s32s.core.events import Emit
@@ -44,12 +42,13 @@ from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
 from s32s.system.rate_limit import RateLimiter
 
+if TYPE_CHECKING:
+    from s32s.agent.memories import Memories
+
 #: What kind of run its results are kept under.
-_KIND = "between"
+KIND = "between"
 #: How often manifest and objects are compared, as of a slave without a configuration.
 _LIST_EVERY_S = 3600.0
-#: Of a request to a backend of one's own that fails for the moment.
-_RETRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,35 +110,63 @@ def run_between(
         UsageError: a place or a rule cannot be understood.
         Interrupted: `stop` was set, or a signal handler raised it.
     """
-    chosen = options or Options()
+    pair = open_between(
+        asked,
+        verb,
+        state,
+        connection,
+        options=options,
+        stores=stores,
+        homes=homes,
+        attended=attended,
+        stop=stop,
+        approve=approve,
+        ask=ask,
+    )
+    return fold([pair.run(emit)])
+
+
+def open_between(
+    asked: Between,
+    verb: Verb,
+    state: State,
+    connection: S3Connection,
+    *,
+    options: Options | None = None,
+    stores: Mapping[str, StoreSettings] | None = None,
+    homes: frozenset[str] = frozenset(),
+    attended: bool = False,
+    stop: threading.Event | None = None,
+    approve: Callable[[str, Plan], bool] | None = None,
+    ask: Callable[[str], bool] = lambda question: False,
+) -> BetweenPair:
+    """Make ready what `run_between` does; it may then be run as often as needed.
+
+    Raises:
+        UsageError: a place or a rule cannot be understood.
+    """
+    known = stores or {}
     try:
-        known = stores or {}
-        source, there = (parse_location(text, at=os.getcwd(), stores=known) for text in (asked.source, asked.target))
+        source, target = (parse_location(text, at=os.getcwd(), stores=known) for text in (asked.source, asked.target))
         if isinstance(source, Directory) and os.path.isfile(source.path):
             source, asked = _single(source, asked, verb)
         rules = compile_rules(files=asked.files, ignore=asked.ignore, accept=asked.accept)
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
-    name = f"s3://{there}" if isinstance(there, S3Path) else str(there)
-    context = RunContext(
-        name,
-        chosen.jobs or DEFAULT_JOBS,
-        emit,
-        Checkpoints(state.checkpoint, state.save_checkpoint),
+    return BetweenPair(
+        asked,
+        verb,
+        options or Options(),
+        state,
+        Services(connection, known, attended=attended),
+        rules,
+        source,
+        target,
+        homes,
         stop or threading.Event(),
-        (lambda plan: approve(name, plan)) if approve else lambda plan: True,
+        approve,
+        ask,
     )
-    services = _Services(connection, stores or {}, lambda text: emit(events.Waiting(name, text)), attended=attended)
-    pair = _Pair(asked, verb, chosen, state, services, rules, context, homes, ask)
-    finished = conclude(
-        lambda: pair.replicate(source, there),
-        context,
-        kept=Kept(state, _KIND, str(source), str(there)) if verb.changes else None,
-        places=(asked.source, asked.target),
-        position=lambda done: done.target if isinstance(source, Directory) else done.source,
-        when_stopped="the target is as it was" if isinstance(there, Directory) else "the next run goes on",
-    )
-    return fold([finished])
 
 
 def _single(file: Directory, asked: Between, verb: Verb) -> tuple[Directory, Between]:
@@ -154,77 +181,66 @@ def _single(file: Directory, asked: Between, verb: Verb) -> tuple[Directory, Bet
     return Directory(above or "/"), replace(asked, files=(name,))
 
 
-class _Services:
-    """What the two places are reached by; each is opened once."""
-
-    def __init__(
-        self,
-        connection: S3Connection,
-        stores: Mapping[str, StoreSettings],
-        on_wait: Callable[[str], None],
-        *,
-        attended: bool,
-    ) -> None:
-        self._stores = stores
-        self._on_wait = on_wait
-        self._attended = attended
-        self._s3 = self._opened(connection)
-        self._own: dict[str, S3Service] = {}
-
-    def backend(self, place: Location) -> Backend:
-        """The place as bytes by key.
-
-        Raises:
-            ConfigError: what the configuration says of its store is wrong.
-            UsageError: a store of type "s3" needs a bucket.
-        """
-        if isinstance(place, S3Path):
-            return S3Backend(self._s3, place)
-        if isinstance(place, Directory):
-            raise AssertionError("a directory has no keys")
-        settings = self._stores[place.store]
-        options = settings.model_extra or {}
-        if settings.type == "s3":
-            if place.store not in self._own:
-                self._own[place.store] = self._opened(connection_with(S3Connection(), options))
-            try:
-                return S3Backend(self._own[place.store], S3Path.parse(place.prefix))
-            except ValueError as exc:
-                raise UsageError(f"{place}: {exc}", hint=f"write {place.store}:bucket/prefix") from exc
-        return self._own_backend(place, settings.type, options)
-
-    def _own_backend(self, place: StorePath, kind: str, options: Mapping[str, Any]) -> Backend:
-        from s32s.backends.below import Below
-        from s32s.backends.registry import open_backend
-        from s32s.backends.retry import RetryPolicy
-        from s32s.backends.wrappers import Retrying
-
-        policy = RetryPolicy(_RETRIES)
-        policy.on_wait, policy.is_attended = self._on_wait, self._attended
-        backend = Retrying(open_backend(place.store, kind, options), policy)
-        return Below(backend, place.prefix) if place.prefix else backend
-
-    def _opened(self, connection: S3Connection) -> S3Service:
-        service = S3Service(connection)
-        service.listen(self._on_wait)
-        if self._attended:
-            service.attend()
-        return service
-
-
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """All that both stores are made of."""
+class BetweenPair:
+    """Two places, ready for runs; `open_between` makes it."""
 
     asked: Between
     verb: Verb
     options: Options
     state: State
-    services: _Services
+    services: Services
     rules: Rules
-    context: RunContext
+    source: Location
+    target: Location
     homes: frozenset[str]
+    stop: threading.Event
+    approve: Callable[[str, Plan], bool] | None
     ask: Callable[[str], bool]
+
+    @property
+    def name(self) -> str:
+        """What people know it by: the target."""
+        return f"s3://{self.target}" if isinstance(self.target, S3Path) else str(self.target)
+
+    def run(self, emit: Emit, memories: Memories | None = None) -> events.EntryFinished:
+        """Do the verb once.
+
+        Args:
+            memories: of a watch.
+
+        Raises:
+            Interrupted: see `run_between`.
+        """
+        source, target, approve = self.source, self.target, self.approve
+        context = RunContext(
+            self.name,
+            self.options.jobs or DEFAULT_JOBS,
+            emit,
+            Checkpoints(self.state.checkpoint, self.state.save_checkpoint),
+            self.stop,
+            (lambda plan: approve(self.name, plan)) if approve else lambda plan: True,
+        )
+        self.services.on_wait = lambda text: emit(events.Waiting(self.name, text))
+        return conclude(
+            lambda: _Pair(self, context, memories).replicate(source, target),
+            context,
+            kept=Kept(self.state, KIND, str(source), str(target)) if self.verb.changes else None,
+            places=(self.asked.source, self.asked.target),
+            position=lambda done: done.target if isinstance(source, Directory) else done.source,
+            when_stopped="the target is as it was" if isinstance(target, Directory) else "the next run goes on",
+        )
+
+
+class _Pair:
+    """All that both stores of one run are made of."""
+
+    def __init__(self, pair: BetweenPair, context: RunContext, memories: Memories | None) -> None:
+        self.asked, self.verb, self.options = pair.asked, pair.verb, pair.options
+        self.state, self.services, self.rules = pair.state, pair.services, pair.rules
+        self.homes, self.ask = pair.homes, pair.ask
+        self.context = context
+        self.memories = memories
 
     def replicate(self, source: Location, target: Location) -> Outcome:
         """Make the target what the source holds, or plan it.
@@ -246,11 +262,11 @@ class _Pair:
             verify=self.options.verify,
         )
         if isinstance(source, Directory) and isinstance(target, Directory):
-            return replicate(self._directory(source), self._directory(target), job, self.context)
+            return replicate(self._directory(source, is_source=True), self._directory(target), job, self.context)
         if isinstance(source, Directory):
             last = self._last(source, target)
             pushed = self._prefix(target, generation=last.generation if last else 0)
-            return replicate(self._directory(source), pushed, job, self.context)
+            return replicate(self._directory(source, is_source=True), pushed, job, self.context)
         if isinstance(target, Directory):
             return replicate(self._followed(source, target), self._directory(target), job, self.context)
         return replicate(self._followed(source, target), self._prefix(target, is_copy=True), job, self.context)
@@ -261,8 +277,11 @@ class _Pair:
         kept = [str(path) for path in self.state.directories]
         return TargetRules(allow=("/",), kept=kept, homes=self.homes, allow_system=self.asked.allow_system)
 
-    def _directory(self, place: Directory) -> LocalStore:
-        root, verify, state = place.path, self.options.verify, self.state
+    def _directory(self, place: Directory, *, is_source: bool = False) -> LocalStore:
+        root, verify, state, memories = place.path, self.options.verify, self.state, self.memories
+        memory = None
+        if memories is not None:
+            memory = memories.source_dir if is_source else memories.target_dir
         return LocalStore(
             root,
             rules=self.rules,
@@ -272,6 +291,7 @@ class _Pair:
             load_cache=lambda: StatCache(state.stat_cache(root).meant().items()) if verify else state.stat_cache(root),
             save_cache=lambda cache: state.save_stat_cache(root, cache),
             warn=self.context.warn,
+            memory=memory,
         )
 
     def _followed(self, place: Location, target: Location) -> ObjectStore:
@@ -290,6 +310,7 @@ class _Pair:
                 compares=self.options.verify or is_due or not isinstance(target, Directory),
                 waits=not self.verb.changes or not isinstance(target, Directory),
             ),
+            memory=self.memories.source if self.memories is not None else None,
         )
 
     def _prefix(self, place: Location, *, is_copy: bool = False, generation: int = 0) -> ObjectStore:
@@ -299,8 +320,8 @@ class _Pair:
             rules=self.rules,
             has_manifest=self.asked.manifest,
             manifests=ManifestCache(
-                lambda where, sha256: state.cached_manifest(f"{_KIND} {where}", sha256),
-                lambda where, data: state.cache_manifest(f"{_KIND} {where}", data),
+                lambda where, sha256: state.cached_manifest(f"{KIND} {where}", sha256),
+                lambda where, data: state.cache_manifest(f"{KIND} {where}", data),
             ),
             label="target" if is_copy else "",
             writer=Writer(state.writer_id(), socket.gethostname(), _now, self.options.take_over, generation),
@@ -313,11 +334,12 @@ class _Pair:
             else None,
             lock=lambda writable: state.lock(f"the push to {name}", hold=writable),
             warn=self.context.warn,
+            memory=self.memories.target if self.memories is not None else None,
         )
 
     def _last(self, source: Location, target: Location) -> Result | None:
         """How the last run between the two ended."""
-        last = self.state.result(self.context.entry, _KIND)
+        last = self.state.result(self.context.entry, KIND)
         return last if last is not None and last.ran_between(str(source), str(target)) else None
 
     def _backend(self, place: Location) -> Backend:

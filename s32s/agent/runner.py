@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from s32s.agent import catalog, hooks, metrics
 from s32s.agent.conclude import Kept, conclude
@@ -24,6 +25,9 @@ from s32s.core.text import closest
 from s32s.replication.checkpoints import Checkpoints
 from s32s.replication.job import Outcome, RunContext
 from s32s.system.rate_limit import RateLimiter
+
+if TYPE_CHECKING:
+    from s32s.agent.memories import Memories
 
 
 def run(
@@ -67,37 +71,73 @@ def run(
         loaded = catalog.update(agent.settings.maps, agent.state, agent.engine).maps
     elif loaded is None:
         loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)
-    chosen = choose(loaded, names, chosen_role)
-    ended: list[events.EntryFinished] = []
-    for entry in chosen:
-        others = [other for other in loaded.entries if other.name != entry.name]
-        task = Task(
+    ended = [
+        run_entry(
             entry,
-            verb,
-            options or Options(),
-            others={
-                other.name: _exclusive_place(other, chosen_role)
-                for other in others
-                if other.place(chosen_role) is not None
-            },
-            pushed={other.name: other.s3 for other in others if other.master is not None},
+            loaded,
+            agent,
+            verb=verb,
+            role=chosen_role,
+            options=options or Options(),
             rates=rates,
+            emit=emit,
+            stop=stop,
+            approve=approve,
         )
-        context = RunContext(
-            entry.name,
-            task.options.jobs or agent.settings.jobs,
-            emit,
-            Checkpoints(agent.state.checkpoint, agent.state.save_checkpoint),
-            stop or threading.Event(),
-            functools.partial(approve, entry.name) if approve else lambda plan: True,
-        )
-        _listen(agent, entry.name, emit)
-        ended.append(_run_entry(task, chosen_role, agent, context))
+        for entry in choose(loaded, names, chosen_role)
+    ]
     if verb.changes:
         problem = metrics.write(agent, loaded, chosen_role)
         if problem:
             emit(events.Warned("metrics", problem))
     return fold(ended, problems=loaded.problems)
+
+
+def run_entry(
+    entry: Entry,
+    loaded: MapSet,
+    agent: AgentContext,
+    *,
+    verb: Verb,
+    role: Role,
+    options: Options,
+    rates: tuple[RateLimiter, RateLimiter] | None = None,
+    emit: Emit = events.silent,
+    stop: threading.Event | None = None,
+    approve: Callable[[str, Plan], bool] | None = None,
+    memories: Memories | None = None,
+) -> events.EntryFinished:
+    """Do `verb` for one entry.
+
+    Args:
+        loaded: all maps, since the places of the other entries count.
+        rates: see `Task`.
+        emit, stop, approve: see `run`.
+        memories: of a watch.
+
+    Raises:
+        Interrupted: see `run`.
+    """
+    others = [other for other in loaded.entries if other.name != entry.name]
+    task = Task(
+        entry,
+        verb,
+        options,
+        others={other.name: _exclusive_place(other, role) for other in others if other.place(role) is not None},
+        pushed={other.name: other.s3 for other in others if other.master is not None},
+        rates=rates,
+        memories=memories,
+    )
+    context = RunContext(
+        entry.name,
+        options.jobs or agent.settings.jobs,
+        emit,
+        Checkpoints(agent.state.checkpoint, agent.state.save_checkpoint),
+        stop or threading.Event(),
+        functools.partial(approve, entry.name) if approve else lambda plan: True,
+    )
+    _listen(agent, entry.name, emit)
+    return _run_entry(task, role, agent, context)
 
 
 def _listen(agent: AgentContext, entry: str, emit: Emit) -> None:

@@ -277,6 +277,27 @@ class State:
         """When the run of the entry that is under way began, in seconds since the epoch; None without one."""
         return marks.marked_since(self._running_file(entry, role))
 
+    @contextlib.contextmanager
+    def watching(self, entry: str, role: str) -> Iterator[None]:
+        """Let `watch_of` tell that a watch of the entry is at work."""
+        with marks.mark(self._watching_file(entry, role)):
+            yield
+
+    def save_watch(self, entry: str, role: str, facts: str) -> None:
+        """Remember how an entry is watched."""
+        with self._saved():
+            self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"watch {role} {entry}", facts))
+
+    def watch_of(self, entry: str, role: str) -> str | None:
+        """What was saved of the watch that is at work on an entry; None without one."""
+        if marks.marked_since(self._watching_file(entry, role)) is None:
+            return None
+        try:
+            row = self._database.execute("SELECT value FROM meta WHERE name = ?", (f"watch {role} {entry}",)).fetchone()
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            row = None
+        return str(row[0]) if row else "{}"
+
     @property
     def _file(self) -> Path:
         return self._places.state / "state.db"
@@ -287,6 +308,9 @@ class State:
 
     def _running_file(self, entry: str, role: str) -> Path:
         return self._places.state / "locks" / f"{locks.digest(f'{role} {entry}')}.run"
+
+    def _watching_file(self, entry: str, role: str) -> Path:
+        return self._places.state / "locks" / f"{locks.digest(f'{role} {entry}')}.watch"
 
     def _maps_file(self, source: str) -> Path:
         return self._places.cache / f"maps-{locks.digest(source)}.json"

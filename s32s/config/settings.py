@@ -72,6 +72,28 @@ class MenuSettings(pydantic.BaseModel):
     """Whether details of the chosen entry stand below the list."""
 
 
+class WatchSettings(pydantic.BaseModel):
+    """The table [watch]: how often `s32s watch` looks."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    settle_s: Annotated[float, pydantic.Field(alias="settle")] = 0.5
+    """How long a directory must have been quiet before its changes are taken; "0.5s" by default, ten times at most."""
+    poll_s: Annotated[float, pydantic.Field(alias="poll")] = 5.0
+    """How often S3 is asked whether there is anything new; "5s" by default."""
+
+    @pydantic.field_validator("settle_s", "poll_s", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> float:
+        try:
+            seconds = duration_s(value)
+        except ValueError as exc:
+            raise _fail(str(exc)) from exc
+        if not 0.1 <= seconds <= 86400:
+            raise _fail(f"{shown(value)} is not between 0.1s and 1d")
+        return seconds
+
+
 class MetricsSettings(pydantic.BaseModel):
     """The table [metrics]: where numbers for Prometheus are left."""
 
@@ -118,6 +140,7 @@ class Settings(pydantic.BaseModel):
     """How long a command of "after" may take; "10min" by default."""
     metrics: MetricsSettings = MetricsSettings()
     menu: MenuSettings = MenuSettings()
+    watch: WatchSettings = WatchSettings()
 
     @pydantic.field_validator("role", mode="before")
     @classmethod

@@ -80,6 +80,14 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Watching:
+    """How a watch looks after an entry, whenever that changes."""
+
+    entry: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """A line that a command of the configuration wrote."""
 
@@ -110,7 +118,19 @@ class EntryFinished:
     fingerprint: str = ""
 
 
-Event = EntryStarted | Phase | Planned | Progress | FilePut | Restarted | Waiting | Warned | Output | EntryFinished
+Event = (
+    EntryStarted
+    | Phase
+    | Planned
+    | Progress
+    | FilePut
+    | Restarted
+    | Waiting
+    | Warned
+    | Watching
+    | Output
+    | EntryFinished
+)
 Emit = Callable[[Event], None]
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from s32s.agent.options import Options
 from s32s.agent.results import Result
@@ -27,6 +27,9 @@ from s32s.stores.objects.prefix import ManifestCache
 from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
 from s32s.system.rate_limit import RateLimiter
+
+if TYPE_CHECKING:
+    from s32s.agent.memories import Memories
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Task(NamedTuple):
         others: this role's places of the other entries, by name; none may nest with this one's.
         pushed: prefixes that masters push to, of the other entries.
         rates: how fast bodies may come and go, over all entries; None for as fast as they can.
+        memories: of a watch; None for a single run.
     """
 
     entry: Entry
@@ -62,6 +66,7 @@ class Task(NamedTuple):
     others: Mapping[str, str]
     pushed: Mapping[str, str]
     rates: tuple[RateLimiter, RateLimiter] | None = None
+    memories: Memories | None = None
 
     def backend(self, service: S3Service, place: S3Path) -> Backend:
         """A place of a service, as fast as this task may be."""
@@ -108,6 +113,7 @@ def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label:
         manifests=ManifestCache(state.cached_manifest, state.cache_manifest),
         label=label,
         follower=follower,
+        memory=task.memories.source if task.memories is not None else None,
     )
 
 

@@ -45,6 +45,7 @@ def pull(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         load_cache=lambda: StatCache(state.stat_cache(root).meant().items()) if verify else state.stat_cache(root),
         save_cache=lambda cache: state.save_stat_cache(root, cache),
         warn=run.warn,
+        memory=task.memories.target_dir if task.memories is not None else None,
     )
     job = task.job(agent.settings, spare_ignored=False, check_source=check_pushed(task, Role.SLAVE, agent))
     begin = functools.partial(state.mark_pending, entry.name, Role.SLAVE.value, needed=entry.after is not None)

@@ -32,6 +32,7 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         rules=entry.rules(),
         load_cache=lambda: StatCache() if task.options.verify else state.stat_cache(root),
         save_cache=lambda cache: state.save_stat_cache(root, cache),
+        memory=task.memories.source_dir if task.memories is not None else None,
     )
     target = ObjectStore(
         task.backend(agent.engine, entry.s3_path),
@@ -41,6 +42,7 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         writer=writer(task, agent, generation=last.generation if last else 0),
         lock=lambda writable: state.lock(f"the push to {entry.s3}", hold=writable),
         warn=run.warn,
+        memory=task.memories.target if task.memories is not None else None,
     )
     return replicate(source, target, task.job(agent.settings, spare_ignored=True), run)
 

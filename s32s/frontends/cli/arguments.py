@@ -56,6 +56,15 @@ before you leap: s32s dryrun. Two places do without a map:
   s32s sync /home/me/ /mnt/backup/me    rsync -a --delete
 """
     + _DIRECTIONS,
+    "watch": """
+A directory is listened to, and what changes in it is brought over as soon as it
+has come to rest. S3 is asked again and again whether there is anything new.
+Failures are tried again until they pass. Two places do without a map:
+
+  s32s watch ./site s3://bucket/site    lsyncd with aws s3 sync
+  s32s watch s3://bucket/site /srv/site aws s3 sync --delete, every few seconds
+"""
+    + _DIRECTIONS,
 }
 
 
@@ -116,6 +125,15 @@ def parser() -> argparse.ArgumentParser:
         ("sync", "make the destination exactly equal to the source", "s32s sync WEBSITE --update-maps"),
     ):
         _verb_parser(command(name, text, example=example, more=_MORE[name]), name)
+
+    _watch_parser(
+        command(
+            "watch",
+            "keep the destination equal to the source until it is stopped",
+            example="s32s watch WEBSITE",
+            more=_MORE["watch"],
+        )
+    )
 
     made = command("status", "show the entries, their last runs and what has drifted", example="s32s status")
     made.add_argument("--json", action="store_true", help="JSON lines on standard output")
@@ -193,8 +211,19 @@ def _action(actions: Any, name: str, text: str, example: str) -> argparse.Argume
     return made
 
 
-def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
-    made.set_defaults(verb=name)
+def _watch_parser(made: argparse.ArgumentParser) -> None:
+    _add_common(made)
+    made.add_argument("--update-maps", action="store_true", help="fetch the maps first, and once a minute")
+    made.add_argument("--poll", metavar="TIME", help="how often S3 is asked (default: 5s, or [watch] poll)")
+    made.add_argument(
+        "--settle", metavar="TIME", help="how long a directory must be quiet (default: 0.5s, or [watch] settle)"
+    )
+    _add_limits(made)
+    made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
+    _add_places(made)
+
+
+def _add_common(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "names",
         nargs="*",
@@ -207,23 +236,36 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     made.add_argument(
         "--log-format", choices=("text", "json"), help="write a log to standard error, for unattended runs"
     )
-    made.add_argument("--verify", action="store_true", help="read every file; trust no index and no time stamp")
-    made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt, deleted.txt … there")
-    made.add_argument("--update-maps", action="store_true", help="fetch the maps first")
+
+
+def _add_limits(made: argparse.ArgumentParser) -> None:
     made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once at most (default: 64)")
     made.add_argument("--bandwidth", metavar="RATE", type=_rate, help="bytes a second each way, such as 500K or 10M")
-    made.add_argument("--timeout", metavar="TIME", help="stop after so long, as if interrupted, with status 75: 30min")
     made.add_argument(
         "--force-delete", action="store_true", help="override max_delete and the guard against an empty source"
     )
     made.add_argument(
         "--accept-older", action="store_true", help="follow an older generation than the one followed last"
     )
+
+
+def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
+    made.set_defaults(verb=name)
+    _add_common(made)
+    made.add_argument("--verify", action="store_true", help="read every file; trust no index and no time stamp")
+    made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt, deleted.txt … there")
+    made.add_argument("--update-maps", action="store_true", help="fetch the maps first")
+    made.add_argument("--timeout", metavar="TIME", help="stop after so long, as if interrupted, with status 75: 30min")
+    _add_limits(made)
     if name == "dryrun":
         made.add_argument("--all", action="store_true", help="cut no list of paths, however long")
         made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")
     else:
         made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
+    _add_places(made)
+
+
+def _add_places(made: argparse.ArgumentParser) -> None:
     places = made.add_argument_group("between two places (a path such as ./site, or s3://bucket/prefix), without a map")
     places.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
     places.add_argument("--profile", metavar="NAME", help="AWS profile")

@@ -103,7 +103,7 @@ def _answered(status: int) -> int:
 
 
 #: Commands that do something: what they did counts, whether their words arrive or not.
-_WORK = {"menu", "configure", "maps update", "copy", "sync", "service install", "service remove", "demo"}
+_WORK = {"menu", "configure", "maps update", "copy", "sync", "watch", "service install", "service remove", "demo"}
 
 #: The module and the function of each command.
 _COMMANDS = {
@@ -118,6 +118,7 @@ _COMMANDS = {
     "dryrun": "run:run",
     "copy": "run:run",
     "sync": "run:run",
+    "watch": "watch:watch",
     "status": "status:status",
     "service": "service:service_usage",
     "service install": "service:service_install",

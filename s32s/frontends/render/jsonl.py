@@ -50,6 +50,8 @@ class Lines:
                 return {"event": "waiting", "entry": event.entry, "text": event.text}
             case events.Warned():
                 return {"event": "warning", "entry": event.entry, "text": event.text}
+            case events.Watching():
+                return {"event": "watching", "entry": event.entry, "text": event.text}
             case events.Output():
                 return {"event": "output", "entry": event.entry, "command": event.command, "line": event.line}
             case events.EntryFinished():

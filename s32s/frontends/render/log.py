@@ -48,6 +48,8 @@ class Log:
                 self.write("warning", event.entry, f"starting over (attempt {event.attempt}): {event.reason}")
             case events.Waiting() | events.Warned():
                 self.write("warning", event.entry, event.text)
+            case events.Watching():
+                self.write("info", event.entry, event.text)
             case events.Output():
                 self.write("info", event.entry, f"{event.command}: {event.line}", {"COMMAND": event.command})
             case EntryFinished():

@@ -78,6 +78,8 @@ class Screen:
                     self._print_err(event.entry, event.text, "yellow")
                 case events.Warned() if not self._quiet:
                     self._print_err(event.entry, event.text, "yellow")
+                case events.Watching() if not self._quiet:
+                    self._print_err(event.entry, event.text, "dim")
                 case events.Output() if not self._quiet:
                     self._print_err(event.entry, f"{event.command}: {paths.escape(event.line)}", "dim")
                 case EntryFinished():

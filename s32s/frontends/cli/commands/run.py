@@ -10,18 +10,17 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from s32s.core import paths
 from s32s.core.errors import OutOfTime, UsageError
+from s32s.frontends.cli.commands import places
 from s32s.frontends.cli.commands.common import open_machine, show_trace
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from pathlib import Path
 
     from s32s.agent.options import Options
     from s32s.agent.report import Report
-    from s32s.config.settings import Settings
     from s32s.core.events import Event
     from s32s.core.plan import Verb
 
@@ -35,7 +34,6 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
 
     from s32s.agent.options import Options
     from s32s.config import settings_file
-    from s32s.core.location import is_location
     from s32s.core.plan import Verb
     from s32s.frontends.render import files
     from s32s.frontends.render.jsonl import Lines
@@ -47,7 +45,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
     # A run makes a million small values and hardly a cycle, and then the process ends: looking for cycles is waste.
     gc.disable()
     verb = Verb(options.verb)
-    role = _role(options.role)
+    role = role_of(options.role)
     where = settings_file.directories(os.environ)
     timeout_s = _timeout_s(options.timeout)
     directory = Path(options.report) if options.report else None
@@ -75,9 +73,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
         jobs=options.jobs,
         bandwidth=options.bandwidth,
     )
-    is_between = any(is_location(name, stores=_stores_of(options)) for name in options.names)
-    if not is_between:
-        _check_no_places(options)
+    is_between = places.are_places(options)
     with contextlib.closing(screen), contextlib.ExitStack() as opened:
         if is_between:
             report = _between(options, verb, chosen, opened, tell, directory, stop, timeout_s)
@@ -120,40 +116,12 @@ def _between(
     timeout_s: float | None,
 ) -> Report:
     """Do a verb between two places; what a configuration says of S3 holds where there is one."""
-    from s32s.agent.between import Between, run_between
+    from s32s.agent.between import run_between
     from s32s.agent.state import State
     from s32s.config import settings_file
-    from s32s.config.settings import S3Connection
-    from s32s.config.settings_file import connection_with
-    from s32s.core.guards import HALF
-    from s32s.core.location import is_location
     from s32s.frontends.render import files
 
-    settings = _configured(options)
-    stores = settings.stores if settings else {}
-    for name in options.names:
-        if not is_location(name, stores=stores):
-            raise UsageError(f"{paths.quote(name)} is not a place", hint=f"write ./{name} for a directory of this name")
-    if len(options.names) != 2:
-        raise UsageError("two places are needed: SOURCE TARGET", hint="such as s32s sync ./site s3://bucket/site")
-    if options.role or options.update_maps:
-        raise UsageError("--role and --update-maps are for entries of the maps, not for two places")
-    connection: S3Connection = settings.s3 if settings else S3Connection()
-    words = {"endpoint_url": options.endpoint_url, "profile": options.profile, "region": options.region}
-    connection = connection_with(connection, {name: word for name, word in words.items() if word})
-    source, target = options.names
-    asked = Between(
-        source,
-        target,
-        files=_lines_of(options.files_from) if options.files_from else None,
-        ignore=tuple(options.ignore or ()),
-        accept=tuple(options.accept or ()),
-        manifest=not options.no_manifest,
-        in_place=options.in_place,
-        max_delete=settings.max_delete if settings else HALF,
-        allow_system=bool(settings and settings.allow_system),
-        take_over_directory=options.yes,
-    )
+    asked, settings, connection = places.asked_between(options)
     state = State.open(settings_file.directories(os.environ), writable=verb.changes)
     opened.callback(state.close)
     emit = opened.enter_context(files.recorded(tell, directory))
@@ -164,68 +132,13 @@ def _between(
         state,
         connection,
         options=chosen,
-        stores=stores,
+        stores=settings.stores if settings else {},
         homes=settings_file.homes(),
         attended=sys.stderr.isatty(),
         emit=emit,
         stop=stop,
-        ask=_asked_at_terminal,
+        ask=places.asked_at_terminal,
     )
-
-
-def _configured(options: argparse.Namespace) -> Settings | None:
-    """The configuration, where there is one; one that was named must be there."""
-    from s32s.config import settings_file
-
-    config = settings_file.find(options.config, os.environ)
-    return settings_file.load(config) if options.config or config.exists() else None
-
-
-def _stores_of(options: argparse.Namespace) -> Collection[str]:
-    """The names of the stores of the configuration, as far as an argument can mean one of them."""
-    if not any(":" in name and "://" not in name for name in options.names):
-        return ()
-    settings = _configured(options)
-    return settings.stores.keys() if settings else ()
-
-
-def _asked_at_terminal(what: str) -> bool:
-    """Whether somebody at a terminal says yes; nobody else is asked."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    print(f"{what}. Take it over? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _check_no_places(options: argparse.Namespace) -> None:
-    """Refuse options that only two places have.
-
-    Raises:
-        UsageError: names them.
-    """
-    names = ("endpoint_url", "profile", "region", "ignore", "accept", "files_from", "no_manifest", "in_place", "yes")
-    given = ["--" + name.replace("_", "-") for name in names if getattr(options, name)]
-    if given:
-        raise UsageError(f"{', '.join(given)} is for two places: SOURCE TARGET", hint="the map says it for entries")
-
-
-def _lines_of(file: str) -> list[str]:
-    """The lines of a file that names paths.
-
-    Raises:
-        UsageError: it cannot be read, or names nothing.
-    """
-    try:
-        with open(file, encoding="utf-8") as opened:
-            lines = [line.rstrip("\r\n") for line in opened if line.strip()]
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"--files-from {file} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
-    if not lines:
-        raise UsageError(f"--files-from {file} names no path")
-    for line in lines:
-        if problem := paths.problem(line):
-            raise UsageError(f"--files-from {file}: {paths.quote(line)} is not a safe relative path: {problem}")
-    return lines
 
 
 def _timeout_s(text: str | None) -> float | None:
@@ -262,7 +175,8 @@ def _alarm(text: str | None, seconds: float | None, stop: threading.Event) -> It
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _role(text: str | None) -> Any:
+def role_of(text: str | None) -> Any:
+    """The role that an option names; None without one."""
     from s32s.config.map_files import suggestion
     from s32s.core.role import Role
 

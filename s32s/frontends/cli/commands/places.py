@@ -1,0 +1,126 @@
+"""Two places on the command line, instead of entries of the maps."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from s32s.core import paths
+from s32s.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Collection
+
+    from s32s.agent.between import Between
+    from s32s.config.settings import S3Connection, Settings
+
+
+def are_places(options: argparse.Namespace) -> bool:
+    """Whether the arguments of a verb are two places and not names of entries.
+
+    Raises:
+        UsageError: they are names, and an option is for places.
+    """
+    from s32s.core.location import is_location
+
+    if any(is_location(name, stores=_stores_of(options)) for name in options.names):
+        return True
+    _check_none(options)
+    return False
+
+
+def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None, S3Connection]:
+    """What is asked for between two places; what a configuration says of S3 holds where there is one.
+
+    Raises:
+        UsageError: they are not two places, or an option does not go with them.
+    """
+    from s32s.agent.between import Between
+    from s32s.config.settings import S3Connection
+    from s32s.config.settings_file import connection_with
+    from s32s.core.guards import HALF
+    from s32s.core.location import is_location
+
+    settings = _configured(options)
+    stores = settings.stores if settings else {}
+    for name in options.names:
+        if not is_location(name, stores=stores):
+            raise UsageError(f"{paths.quote(name)} is not a place", hint=f"write ./{name} for a directory of this name")
+    if len(options.names) != 2:
+        raise UsageError("two places are needed: SOURCE TARGET", hint="such as s32s sync ./site s3://bucket/site")
+    if options.role or options.update_maps:
+        raise UsageError("--role and --update-maps are for entries of the maps, not for two places")
+    connection: S3Connection = settings.s3 if settings else S3Connection()
+    words = {"endpoint_url": options.endpoint_url, "profile": options.profile, "region": options.region}
+    connection = connection_with(connection, {name: word for name, word in words.items() if word})
+    source, target = options.names
+    asked = Between(
+        source,
+        target,
+        files=_lines_of(options.files_from) if options.files_from else None,
+        ignore=tuple(options.ignore or ()),
+        accept=tuple(options.accept or ()),
+        manifest=not options.no_manifest,
+        in_place=options.in_place,
+        max_delete=settings.max_delete if settings else HALF,
+        allow_system=bool(settings and settings.allow_system),
+        take_over_directory=options.yes,
+    )
+    return asked, settings, connection
+
+
+def _configured(options: argparse.Namespace) -> Settings | None:
+    """The configuration, where there is one; one that was named must be there."""
+    from s32s.config import settings_file
+
+    config = settings_file.find(options.config, os.environ)
+    return settings_file.load(config) if options.config or config.exists() else None
+
+
+def _stores_of(options: argparse.Namespace) -> Collection[str]:
+    """The names of the stores of the configuration, as far as an argument can mean one of them."""
+    if not any(":" in name and "://" not in name for name in options.names):
+        return ()
+    settings = _configured(options)
+    return settings.stores.keys() if settings else ()
+
+
+def asked_at_terminal(what: str) -> bool:
+    """Whether somebody at a terminal says yes; nobody else is asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{what}. Take it over? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _check_none(options: argparse.Namespace) -> None:
+    """Refuse options that only two places have.
+
+    Raises:
+        UsageError: names them.
+    """
+    names = ("endpoint_url", "profile", "region", "ignore", "accept", "files_from", "no_manifest", "in_place", "yes")
+    given = ["--" + name.replace("_", "-") for name in names if getattr(options, name)]
+    if given:
+        raise UsageError(f"{', '.join(given)} is for two places: SOURCE TARGET", hint="the map says it for entries")
+
+
+def _lines_of(file: str) -> list[str]:
+    """The lines of a file that names paths.
+
+    Raises:
+        UsageError: it cannot be read, or names nothing.
+    """
+    try:
+        with open(file, encoding="utf-8") as opened:
+            lines = [line.rstrip("\r\n") for line in opened if line.strip()]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"--files-from {file} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+    if not lines:
+        raise UsageError(f"--files-from {file} names no path")
+    for line in lines:
+        if problem := paths.problem(line):
+            raise UsageError(f"--files-from {file}: {paths.quote(line)} is not a safe relative path: {problem}")
+    return lines
