@@ -19,6 +19,7 @@ from s32s.core.errors import Conflict, Interrupted, S32sError
 from s32s.core.events import Emit, EntryFinished
 from s32s.core.plan import Plan
 from s32s.core.rules import Rules
+from s32s.system import libc
 
 #: The pauses (seconds) after a failure: doubled each time, within these.
 _LEAST_S, _MOST_S = 1.0, 60.0
@@ -239,6 +240,8 @@ class Watched:
         if full:
             self._full_s = now_s + self._pace.full_s * random.uniform(0.9, 1.0)  # noqa: S311
             self._compared_s = time.time()
+        if finished.changed or full:
+            libc.give_back_memory()  # a watch mostly sleeps, and need not sleep on what one run has taken
         if finished.changed:
             self._changed_s = time.time()
         plan = finished.plan

@@ -88,18 +88,21 @@ class Unchanged(Sequence[Keep]):
 
     def within(self, path: str) -> Unchanged:
         """Those at a path and below it; all of them with ""."""
-        if not path:
-            return self
+        return self.among((), within=path) if path else self
+
+    def among(self, names: Iterable[str], *, within: str = "") -> Unchanged:
+        """Those at some paths, and with `within` those at that path and below it."""
         source, rows, target, target_rows = self._joined
 
         def place(text: str) -> int:
             return bisect.bisect_left(rows, text, key=source.path)
 
-        at, start, end = place(path), place(f"{path}/"), place(f"{path}0")  # "0" is the character after "/"
-        itself = [at] if at < len(rows) and source.path(rows[at]) == path else []
-        picked = [*itself, *range(start, end)]
-        part = Joined(source, [rows[at] for at in picked], target, [target_rows[at] for at in picked])
-        return Unchanged(len(picked), lambda: part)
+        picked = {at for name in (*names, within) if (at := place(name)) < len(rows) and source.path(rows[at]) == name}
+        if within:
+            picked.update(range(place(f"{within}/"), place(f"{within}0")))  # "0" is the character after "/"
+        order = sorted(picked)
+        part = Joined(source, [rows[at] for at in order], target, [target_rows[at] for at in order])
+        return Unchanged(len(order), lambda: part)
 
     @overload
     def __getitem__(self, at: int) -> Keep: ...

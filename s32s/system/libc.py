@@ -12,6 +12,13 @@ def load() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
+def give_back_memory() -> None:
+    """Give memory that is not used any more back to the system: malloc_trim(3), which only glibc has."""
+    loaded = load()
+    if hasattr(loaded, "malloc_trim"):
+        loaded.malloc_trim(0)
+
+
 def raise_errno(call: str) -> NoReturn:
     """Raise what the last call has left in errno.
 

@@ -192,7 +192,8 @@ class LocalSource:
             if known is None and row is not None:
                 known = self._cache.seen(row)
             if known is not None and mine.listing.find(path) is not None:
-                new.add(path, known._replace(etag=etags.get(path) or known.etag))
+                etag = etags.get(path) if path in self._seen else None
+                new.add(path, known._replace(etag=etag or known.etag))
         rows = (self._cache.find(path) for path in {*names, *patch.gone})
         return self._cache.patched(sorted(row for row in rows if row is not None), new)
 

@@ -13,7 +13,7 @@ import os
 import stat
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from s32s.core import paths, tree
@@ -189,10 +189,11 @@ class LocalTarget:
             # An edit within one tick of our last link or unlink would get the same change time.
             time.sleep(RACY_CTIME_NS / 1e9)
         unit = self._record.unit
-        if mine.patch is not None and not self._hashed and (published is None or unit):
+        if mine.patch is not None and (published is None or unit):
             saved = self._memory is not None and not self._memory.unsaved
-            if published is not None:
-                cache, saved = self._cache_of_unit(mine.listing, plan, unit), False
+            if published is not None or self._hashed:
+                names = mine.patch.come.paths if self._hashed else []
+                cache, saved = self._cache_of_part(mine.listing, plan, unit, names), False
         elif published is not None or self._hashed or len(cache) != recalled:
             cache = self._seen(mine.listing, plan, plan.unchanged)
             self._save_cache(cache)
@@ -201,12 +202,12 @@ class LocalTarget:
             if published is not None:
                 self._memory.mark(unit)
 
-    def _cache_of_unit(self, before: DirectoryListing, plan: Plan, unit: str) -> StatCache:
-        """What to remember of the files where only a part of the target was touched."""
-        new = self._seen(before, plan, plan.unchanged.within(unit))
-        row = self._cache.find(unit)
-        rows = [*([] if row is None else [row]), *self._cache.below(unit)]
-        return self._cache.patched(rows, new)
+    def _cache_of_part(self, before: DirectoryListing, plan: Plan, unit: str, names: Sequence[str]) -> StatCache:
+        """What to remember of the files where only some were read, and only a part of the target was touched."""
+        new = self._seen(before, plan, plan.unchanged.among(names, within=unit))
+        rows = {row for name in (*names, *new.paths, unit) if (row := self._cache.find(name)) is not None}
+        rows.update(self._cache.below(unit) if unit else ())
+        return self._cache.patched(sorted(rows), new)
 
     def _seen(self, before: DirectoryListing, plan: Plan, unchanged: Unchanged) -> StatCache:
         """What to remember of the files that stay and come, after `plan` was carried out (or was empty).

@@ -6,14 +6,15 @@ The ETag of an object in parts, or under KMS or a customer key, says nothing of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from s32s.backends.base import Backend
 from s32s.core import compare, tree
 from s32s.core.errors import NotFound
-from s32s.core.item import Item
+from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.base import Progress, Published, Snapshot
@@ -29,6 +30,32 @@ class CopyCache(NamedTuple):
     save: Callable[[Mapping[str, tuple[str, str]]], None] = lambda copies: None
 
 
+class Etags(Mapping[str, str | None]):
+    """The ETag of every object that a prefix holds, by path.
+
+    Args:
+        stored: of those that were just written.
+        rest: called for all others when one of them is asked for.
+    """
+
+    def __init__(self, stored: Mapping[str, str | None], rest: Callable[[], Mapping[str, str | None]]) -> None:
+        self._stored = stored
+        self._rest = rest
+
+    @functools.cached_property
+    def _all(self) -> Mapping[str, str | None]:
+        return {**self._rest(), **self._stored}
+
+    def __getitem__(self, path: str) -> str | None:
+        return self._stored[path] if path in self._stored else self._all[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
 def with_md5s(mine: S, backend: Backend, source: Tree, target: Tree, *, jobs: int, progress: Progress) -> S:
     """One of the two sides, with the MD5 of each object that cannot be told apart without it; one HEAD each.
 
@@ -41,7 +68,11 @@ def with_md5s(mine: S, backend: Backend, source: Tree, target: Tree, *, jobs: in
     for at, to, count in tree.join(source.paths, target.paths):
         if at is None or to is None or source.is_same_object(at, target, to, count):
             continue
+        if source.is_same_run(at, target, to, count):
+            continue
         for nth in range(count):
+            if source.kind(at + nth) is not Kind.FILE or source.is_same(at + nth, target, to + nth):
+                continue
             here, there = source[at + nth], target[to + nth]
             if compare.needs_md5(here, there):
                 asked.append((at + nth, here) if is_source else (to + nth, there))

@@ -16,6 +16,7 @@ from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.base import Body, Position, Progress, Published
+from s32s.stores.objects.etags import Etags
 from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Publisher
 
@@ -115,11 +116,13 @@ class ObjectTransaction:
         come = (Item(path, size=item.size, sha256=item.sha256, etag=item.etag) for path, item in self.stored.items())
         return FoundHead(), before.patched([item.path for item in self._plan.extras], come)
 
-    def _etags(self) -> dict[str, str | None]:
+    def _etags(self) -> Etags:
         """The ETag of every object that the prefix now holds for us, by path."""
-        known = self._plan.unchanged.etags()
-        known |= {put.item.path: put.old.etag for put in self._plan.puts if put.old is not None and not put.needs_bytes}
-        return known | {path: item.etag for path, item in self.stored.items()}
+        known = {path: item.etag for path, item in self.stored.items()}
+        for put in self._plan.puts:
+            if put.old is not None and not put.needs_bytes:
+                known[put.item.path] = put.old.etag
+        return Etags(known, self._plan.unchanged.etags)
 
     def _note(self, item: Item, stored: PutResult) -> None:
         with self._guard:
