@@ -228,7 +228,7 @@ class Watched:
             if self._hints is not None and self._hints.due_s(0, 0) is not None and timed:
                 self._run(full=False)  # so that what the comparison finds are changes that nobody has told of
             self._memories.forget()
-        finished = self._finish()
+        finished = self._finish(hides=not full)
         if isinstance(finished.error, Conflict) and not full:
             # Somebody else has pushed; what is remembered of the prefix is out of date.
             self._memories.forget()
@@ -262,8 +262,8 @@ class Watched:
             self._missed += missed
             self._tell(f"the full comparison has found {missed:,} changes that no event had told of")
 
-    def _finish(self) -> EntryFinished:
-        self._quiet.begin(self._told)
+    def _finish(self, *, hides: bool = False) -> EntryFinished:
+        self._quiet.begin(self._told, hides=hides)
         return self.pair.run(self._quiet.on_event, self._memories)
 
     def _fail(self, error: S32sError) -> None:
@@ -290,15 +290,17 @@ class Quiet:
         self._is_open = False
         self._warned: set[str] = set()
         self._known = ""
+        self._hides = False
         self.told = ""
 
-    def begin(self, known: str) -> None:
+    def begin(self, known: str, *, hides: bool) -> None:
         """Begin a run.
 
         Args:
-            known: an error that was told already.
+            known: an error that was told already; while it lasts, nothing is said.
+            hides: not to tell of a conflict, which the next run settles.
         """
-        self._held, self._is_open, self._known, self.told = [], False, known, ""
+        self._held, self._is_open, self._known, self._hides, self.told = [], False, known, hides, ""
 
     def on_event(self, event: events.Event) -> None:
         """Hand an event on, now or later."""
@@ -307,12 +309,13 @@ class Quiet:
                 if event.text in self._warned:
                     return
                 self._warned.add(event.text)
-            case events.Planned() if not event.plan.is_empty:
+            case events.Planned() if not event.plan.is_empty and not self._known:
                 self._open()
             case events.EntryFinished():
                 if event.error is not None:
                     self.told = str(event.error)
-                    if self.told != self._known:
+                    is_hidden = self._hides and isinstance(event.error, Conflict)
+                    if self.told != self._known and not is_hidden:
                         self._open()
                         self._emit(event)
                 elif event.changed or self._is_open:

@@ -1,0 +1,339 @@
+"""s32s watch, with real processes: what is done to the source shows at the target, whatever comes in between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.faultproxy import FaultProxy, Reset, Rule
+from support.machine import Loop, Machine
+from support.servers import S3Server, put
+from support.trees import make_tree, snapshot
+
+FILES = {f"d{number}/f{number}": b"x%d" % number for number in range(10)}
+PATIENCE_S = 30.0
+
+
+class Watch:
+    """A watch that runs, and what it has said."""
+
+    def __init__(self, machine: Machine, *words: str) -> None:
+        self.log = machine.root / "watch.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                machine.command("watch", *words),
+                env=machine.environment(),
+                cwd=machine.root,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+
+    @property
+    def said(self) -> str:
+        """All of it up to now."""
+        return self.log.read_text()
+
+    def until(self, what: str | Callable[[], bool]) -> None:
+        """Wait until it says something, or until something is so."""
+        until = time.monotonic() + PATIENCE_S
+        while not (what in self.said if isinstance(what, str) else what()):
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < until, f"{what} did not come:\n{self.said}"
+            time.sleep(0.05)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Stop it; it has a second for that."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=5)
+
+
+@contextlib.contextmanager
+def watching(machine: Machine, *words: str) -> Iterator[Watch]:
+    """A watch for as long as the block runs."""
+    watch = Watch(machine, "--poll", "0.3s", "--settle", "0.1s", *words)
+    try:
+        yield watch
+    finally:
+        watch.process.kill()
+        watch.process.wait()
+
+
+@pytest.fixture
+def both(proxied: Loop) -> Iterator[tuple[Loop, Watch, Watch]]:
+    """A master and a slave that watch, and a first tree that has come over."""
+    loop = proxied
+    make_tree(loop.source, FILES)
+    loop.write_map()
+    assert loop.push().status == 0
+    with watching(loop.master) as master, watching(loop.slave) as slave:
+        master.until("watching")
+        slave.until(lambda: arrived(loop))
+        yield loop, master, slave
+
+
+def arrived(loop: Loop) -> bool:
+    """Whether the target holds what the source holds."""
+    try:
+        return loop.target.is_dir() and snapshot(loop.target) == snapshot(loop.source)
+    except OSError:
+        return False  # something was just being exchanged
+
+
+def test_what_changes_comes_over(both: tuple[Loop, Watch, Watch]) -> None:
+    """Files and directories that come, change, move and go; the target never holds anything else in between."""
+    loop, _, slave = both
+    for act in (
+        lambda: make_tree(loop.source, {"d1/f1": b"changed"}),
+        lambda: make_tree(loop.source, {"d1/new": b"new", "n/e/w": b"w", "empty": None}),
+        lambda: (loop.source / "d2").rename(loop.source / "n/moved"),
+        lambda: shutil.rmtree(loop.source / "d3"),
+        lambda: (loop.source / "d4/f4").chmod(0o600),
+        lambda: (loop.source / "link").symlink_to("d5/f5"),
+        lambda: (
+            subprocess.run(["cp", "-r", str(loop.source), str(loop.source.parent / "copy")], check=True)
+            and (loop.source.parent / "copy").rename(loop.source / "copy")
+        ),
+    ):
+        act()
+        slave.until(lambda: arrived(loop))
+
+    make_tree(loop.source, {"d1/f1": b"changed again"})
+    before = loop.target.stat().st_ino
+    slave.until(lambda: arrived(loop))
+    assert loop.target.stat().st_ino == before  # of one file, only that is exchanged
+
+
+def test_a_change_costs_few_requests(proxied: Loop, proxy: FaultProxy) -> None:
+    """A push sends the claim, the file, manifest and head, and removes one manifest; a pull asks for three objects."""
+    loop = proxied
+    loop.server.needs("conditional writes")
+    make_tree(loop.source, FILES)
+    loop.write_map()
+    with watching(loop.master) as master:
+        master.until("10 new")
+        for number in range(3):  # so that there is an old manifest to be removed
+            make_tree(loop.source, {"d1/f1": b"%d" % number})
+            master.until(lambda number=number: master.said.count("1 modified") == number + 1)  # type: ignore[misc]
+        proxy.clear()
+        make_tree(loop.source, {"d1/f1": b"changed"})
+        master.until(lambda: master.said.count("1 modified") == 4)
+        master.until(lambda: len(proxy.requests) >= 5)
+        time.sleep(0.5)
+        kinds = [f"{request.method} {request.key.rpartition('/')[2][:8]}" for request in proxy.requests]
+        assert kinds == ["PUT head.jso", "PUT f1", "PUT manifest", "PUT head.jso", "POST "]
+    with watching(loop.slave, "--poll", "1h") as slave:
+        slave.until(lambda: arrived(loop))
+
+
+def test_nothing_is_sent_while_nothing_changes(both: tuple[Loop, Watch, Watch], proxy: FaultProxy) -> None:
+    """But for the head, which the slave asks for."""
+    loop, master, slave = both
+    assert master.process.poll() is None
+    proxy.clear()
+
+    slave.until(lambda: len(proxy.requests) >= 5)
+
+    assert {request.key for request in proxy.requests} == {f"{loop.prefix}/.s32s/head.json"}
+
+
+def test_s3_goes_away_and_comes_back(both: tuple[Loop, Watch, Watch], proxy: FaultProxy) -> None:
+    """It is told once on either side, and nothing that changed meanwhile is lost."""
+    loop, master, slave = both
+    proxy.add(Rule(lambda request: True, Reset(), times=None))
+    make_tree(loop.source, {"d1/f1": b"changed", "later": b"1"})
+    (loop.source / "d2/f2").unlink()
+    master.until("it is tried again")
+    slave.until("it is tried again")
+    make_tree(loop.source, {"later": b"2"})
+
+    proxy.clear()
+
+    slave.until(lambda: arrived(loop))
+    assert master.said.count("FAILED") == 1, master.said
+    assert "it works again" in master.said
+
+
+def test_a_source_that_vanishes_deletes_nothing(both: tuple[Loop, Watch, Watch]) -> None:
+    """It is waited for, and what it holds when it is back comes over."""
+    loop, master, slave = both
+    before = snapshot(loop.target)
+    elsewhere = loop.source.with_name("elsewhere")
+    loop.source.rename(elsewhere)
+    master.until("waiting for it")
+    loop.source.mkdir()  # as the mount point of a disk that is gone
+    master.until("holds no files")
+    time.sleep(1)
+    assert snapshot(loop.target) == before
+
+    loop.source.rmdir()
+    make_tree(elsewhere, {"d1/f1": b"meanwhile"})
+    elsewhere.rename(loop.source)
+
+    slave.until(lambda: arrived(loop))
+
+
+def test_somebody_else_pushes(both: tuple[Loop, Watch, Watch]) -> None:
+    """A sync beside the watch; the watch notices that its memory is out of date."""
+    loop, master, slave = both
+    os.kill(master.process.pid, signal.SIGSTOP)
+    make_tree(loop.source, {"d1/f1": b"by another run"})
+    assert loop.push().status == 0
+    os.kill(master.process.pid, signal.SIGCONT)
+    make_tree(loop.source, {"d2/f2": b"by the watch"})
+
+    slave.until(lambda: arrived(loop))
+
+    assert "FAILED" not in master.said
+
+
+def test_a_burst_of_changes_comes_over_whole(both: tuple[Loop, Watch, Watch]) -> None:
+    """More of them than the kernel's queue holds, while the watch stands still."""
+    loop, master, slave = both
+    os.kill(master.process.pid, signal.SIGSTOP)
+    for number in range(60):
+        for again in range(160):
+            (loop.source / f"d{number % 10}/burst{number}").write_bytes(b"%d" % again)
+            (loop.source / f"d{number % 10}/gone").write_bytes(b"")
+    make_tree(loop.source, {"new/deep/file": b"x"})
+    os.kill(master.process.pid, signal.SIGCONT)
+
+    slave.until(lambda: arrived(loop))
+    make_tree(loop.source, {"new/deep/file": b"y"})
+    slave.until(lambda: arrived(loop))
+    assert "FAILED" not in master.said
+
+
+def test_saving_as_editors_do(both: tuple[Loop, Watch, Watch]) -> None:
+    """A backup, a temporary file, a rename: the target never loses the file."""
+    loop, master, slave = both
+    file, missing = loop.source / "d1/f1", []
+    for number in range(10):
+        file.rename(file.with_name("f1~"))
+        file.with_name(".f1.tmp").write_bytes(b"%d" % number)
+        file.with_name(".f1.tmp").rename(file)
+        file.with_name("f1~").unlink()
+        for _ in range(20):
+            if not (loop.target / "d1/f1").exists():
+                missing.append(number)
+            time.sleep(0.01)
+
+    slave.until(lambda: arrived(loop))
+    assert missing == []
+    assert master.process.poll() is None
+
+
+def test_a_change_in_the_target_is_put_right(both: tuple[Loop, Watch, Watch]) -> None:
+    """Where the source changes too, at the latest: what is there is looked at before it is replaced."""
+    loop, _, slave = both
+    (loop.target / "d1/f1").write_bytes(b"mine")
+    make_tree(loop.source, {"d1/f1": b"changed"})
+
+    slave.until(lambda: (loop.target / "d1/f1").read_bytes() == b"changed")
+
+
+def test_maps_that_change_are_taken_up(both: tuple[Loop, Watch, Watch]) -> None:
+    """An entry that comes is watched as soon as the maps are updated."""
+    loop, master, _ = both
+    other = loop.source.with_name("other")
+    make_tree(other, {"o": b"o"})
+    entries = [
+        {"name": "WEB", "s3": f"{loop.bucket}/{loop.prefix}", "master": str(loop.source), "slave": str(loop.target)},
+        {"name": "OTHER", "s3": f"{loop.bucket}/data/other", "master": str(other)},
+    ]
+    put(loop.server, loop.bucket, "maps/web.json", json.dumps(entries).encode())
+
+    assert loop.master.run("maps", "update").status == 0
+
+    master.until("OTHER: 1 new")
+    make_tree(other, {"o": b"changed"})
+    master.until("OTHER: 1 modified")
+
+
+def test_a_second_watch_is_told_who_is_at_it(both: tuple[Loop, Watch, Watch]) -> None:
+    """It ends at once, with the status of a lock; a single sync goes between the runs of the watch."""
+    loop, _, _ = both
+
+    second = loop.slave.run("watch")
+
+    assert second.status == 75
+    assert "the watch of WEB" in second.err
+    assert loop.slave.run("sync").status == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_within_a_second(both: tuple[Loop, Watch, Watch], number: int) -> None:
+    """An idle watch ends well; what it knows is kept, so the next run reads no file."""
+    loop, master, slave = both
+    make_tree(loop.source, {"d1/f1": b"changed"})
+    slave.until(lambda: arrived(loop))
+    time.sleep(0.5)
+    for watch in (master, slave):
+        began = time.monotonic()
+        assert watch.end(number) == 0
+        assert time.monotonic() - began < 2
+
+    assert "up to date" in loop.push().out
+    assert "up to date" in loop.pull().out
+
+
+def test_a_killed_watch_loses_nothing(both: tuple[Loop, Watch, Watch]) -> None:
+    """The next one begins with a comparison."""
+    loop, master, slave = both
+    make_tree(loop.source, {"d1/f1": b"changed"})
+    master.process.kill()
+    master.process.wait()
+    make_tree(loop.source, {"d2/f2": b"changed while nobody watched"})
+
+    with watching(loop.master):
+        slave.until(lambda: arrived(loop))
+
+
+def test_without_a_manifest(proxied: Loop) -> None:
+    """Plain objects: the slave lists."""
+    loop = proxied
+    make_tree(loop.source, {**FILES, "d2/stays": b"s"})
+    loop.write_map(manifest=False)
+    with watching(loop.master) as master:
+        master.until("11 new")
+        with watching(loop.slave) as slave:
+            slave.until(lambda: (loop.target / "d1/f1").exists())
+            make_tree(loop.source, {"d1/f1": b"changed", "d1/new": b"n"})
+            (loop.source / "d2/f2").unlink()
+            slave.until(lambda: (loop.target / "d1/new").exists() and not (loop.target / "d2/f2").exists())
+            assert (loop.target / "d1/f1").read_bytes() == b"changed"
+
+
+def test_from_a_directory_to_a_directory(tmp_path: Path, moto: S3Server) -> None:
+    """No server, no map."""
+    machine = Machine(tmp_path / "m", moto)
+    source, target = tmp_path / "source", tmp_path / "target"
+    make_tree(source, FILES)
+    with watching(machine, str(source), str(target)) as watch:
+        watch.until("10 new")
+        make_tree(source, {"d1/f1": b"changed"})
+        watch.until(lambda: snapshot(source) == snapshot(target))
+        target_inode = target.stat().st_ino
+        (source / "d1/f1").unlink()
+        watch.until(lambda: snapshot(source) == snapshot(target))
+        assert target.stat().st_ino == target_inode
+
+
+def test_what_cannot_be_watched_is_refused(tmp_path: Path, moto: S3Server) -> None:
+    """A file, a place in itself, an unknown entry."""
+    machine = Machine(tmp_path / "m", moto)
+    make_tree(tmp_path, {"file": b"f", "d/x": b"x"})
+
+    file = machine.run("watch", str(tmp_path / "file"), str(tmp_path / "t"))
+    assert file.status == 2
+    assert "is a file" in file.err
+    wrong = machine.run("watch", str(tmp_path / "d"), str(tmp_path / "t"), "--poll", "never")
+    assert wrong.status == 2
