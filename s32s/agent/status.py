@@ -7,6 +7,7 @@ all entries at once, while the directories are looked at; what has not answered 
 from __future__ import annotations
 
 import enum
+import json
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, last_run
+from s32s.agent.watch_state import WatchState
 from s32s.backends.s3.backend import S3Backend
 from s32s.config.maps import Entry, MapSet
 from s32s.core import paths
@@ -65,6 +67,7 @@ class EntryStatus:
         running_s: since when a run works on it, or None.
         is_master: whether the entry is pushed from here.
         trouble_status: the exit status that the trouble has alone; 0 without one.
+        watch: how it is watched; None where nobody does.
     """
 
     name: str
@@ -79,6 +82,7 @@ class EntryStatus:
     running_s: float | None = None
     is_master: bool = False
     trouble_status: int = 0
+    watch: WatchState | None = None
 
     @property
     def is_moved(self) -> bool:
@@ -167,6 +171,7 @@ def statuses(
                 running_s=agent.state.running_since(entry.name, role.value),
                 is_master=role is Role.MASTER,
                 trouble_status=answer.status,
+                watch=_watch(entry, role, agent),
             )
         )
     return found
@@ -183,6 +188,16 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
         or entry.last.success_s is None
         or not 0 <= now_s - entry.last.success_s <= limit_s
     ]
+
+
+def _watch(entry: Entry, role: Role, agent: AgentContext) -> WatchState | None:
+    said = agent.state.watch_of(entry.name, role.value)
+    if said is None:
+        return None
+    try:
+        return WatchState(**json.loads(said))
+    except (ValueError, TypeError):
+        return WatchState("watching")  # it has only just begun
 
 
 def _drift(entry: Entry, role: Role, agent: AgentContext) -> int | None:

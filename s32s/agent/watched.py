@@ -14,6 +14,7 @@ from typing import Protocol
 
 from s32s.agent.hints import POLL_S, Hints
 from s32s.agent.memories import Memories
+from s32s.agent.watch_state import WatchState
 from s32s.core import events
 from s32s.core.errors import Conflict, Interrupted, S32sError
 from s32s.core.events import Emit, EntryFinished
@@ -25,7 +26,7 @@ from s32s.system import libc
 _LEAST_S, _MOST_S = 1.0, 60.0
 #: Objects of one page of a listing: a prefix without a manifest is polled less often the more of them it has.
 _PAGE = 1000
-#: A change as recent as this (ns) may still be on its way to whoever watches.
+#: A change as recent as this (ns) may still be on its way here.
 _SOON_NS = 10_000_000_000
 
 
@@ -88,26 +89,6 @@ class Pair(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class WatchState:
-    """How a pair is watched, for `status`.
-
-    Attributes:
-        how: "watching", "polling" or "waiting".
-        watches: how many directories are watched.
-        changed_s, compared_s: when something last changed, and when all was last compared; as of time.time(), or 0.
-        missed: changes that a comparison has found and nobody had told of.
-        overflows: how often the kernel's queue was full.
-    """
-
-    how: str
-    watches: int = 0
-    changed_s: float = 0.0
-    compared_s: float = 0.0
-    missed: int = 0
-    overflows: int = 0
-
-
 class Watched:
     """Keeps one pair equal, by as many calls of `tick` as it takes.
 
@@ -155,7 +136,7 @@ class Watched:
     def compare_all(self, why: str) -> None:
         """Let the next look be at all of both places."""
         self._full_s = 0.0
-        self._compared_s = 0.0  # what it finds is not held against those who tell
+        self._compared_s = 0.0  # what it finds was not to be told
         self._tell(f"comparing everything: {why}")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a directory may have changed: hints for whoever looks."""
+"""Where a directory may have changed: hints where to look."""
 
 from __future__ import annotations
 

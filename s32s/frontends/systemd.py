@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from s32s.core import paths
@@ -48,13 +49,17 @@ def install(service: Service, *, root: Path | None = None) -> list[str]:
                 done.append(f"wrote {directory / name}")
     except OSError as exc:
         raise UsageError(f"{exc.filename or directory} cannot be written: {exc.strerror}") from exc
-    timer = f"{service.name}.timer"
+    unit, other = service.enabled, replace(service, watches=not service.watches)
     if root is not None:
-        link = directory / "timers.target.wants" / timer
+        for file in (directory / other.wants / other.enabled, *_not_needed(directory, service)):
+            if file.is_symlink() or file.exists():
+                file.unlink()
+                done.append(f"removed {file}")
+        link = directory / service.wants / unit
         if not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(f"../{timer}")
-            done.append(f"enabled {timer}")
+            link.symlink_to(f"../{unit}")
+            done.append(f"enabled {unit}")
         return done or ["nothing to do: the units are as they should be"]
     try:
         _verify([directory / name for name in texts], service)
@@ -62,10 +67,25 @@ def install(service: Service, *, root: Path | None = None) -> list[str]:
         for name, old in before.items():
             _put_back(directory / name, old)
         raise
+    if (directory / other.wants / other.enabled).is_symlink():
+        _systemctl(service, "disable", "--now", other.enabled)
+        done.append(f"stopped {other.enabled}")
+    for file in _not_needed(directory, service):
+        file.unlink(missing_ok=True)
     if done:
         _systemctl(service, "daemon-reload")
-    _systemctl(service, "enable", "--now", timer)
-    return [*(done or ["the units are as they should be"]), f"the timer {timer} runs", *_next_run(service)]
+    # A watch is ready after its first comparison, which nobody has to wait for.
+    _systemctl(service, "enable", "--now", *(["--no-block"] if service.watches else []), unit)
+    if service.watches:
+        if done:
+            _systemctl(service, "restart", "--no-block", unit)
+        return [*(done or ["the unit is as it should be"]), f"{unit} watches; journalctl -u {unit} says what it does"]
+    return [*(done or ["the units are as they should be"]), f"the timer {unit} runs", *_next_run(service)]
+
+
+def _not_needed(directory: Path, service: Service) -> list[Path]:
+    """Files of the other way to run, which this one has not."""
+    return [directory / f"{service.name}.timer"] if service.watches else []
 
 
 def remove(
@@ -80,14 +100,17 @@ def remove(
         (), Path(), Role.SLAVE, Schedule(()), instance=instance, is_user_unit=is_user_unit, directory=directory
     )
     directory, name = _below(root, directory), service.name
-    timer = f"{name}.timer"
-    files = [directory / f"{name}.service", directory / timer, directory / "timers.target.wants" / timer]
+    watch = replace(service, watches=True)
+    links = [directory / one.wants / one.enabled for one in (service, watch)]
+    files = [directory / f"{name}.service", directory / f"{name}.timer", *links]
     there = [file for file in files if file.is_symlink() or file.exists()]
     if not there:
         return [f"nothing to do: there is no {name}.service in {directory}"]
     if root is None:
         _check_root(service)
-        _systemctl(service, "disable", "--now", timer)
+        for one in (service, watch):
+            if (directory / one.enabled).exists():
+                _systemctl(service, "disable", "--now", one.enabled)
     for file in there:
         try:
             file.unlink(missing_ok=True)  # disabling has taken the link away already

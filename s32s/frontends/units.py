@@ -76,6 +76,7 @@ class Service:
         credentials: a file of AWS credentials that systemd hands over; None for none.
         directory: where the units lie.
         metrics: directory of the file for Prometheus; None for none.
+        watches: a service that watches, instead of one that a timer starts.
     """
 
     program: tuple[str, ...]
@@ -90,11 +91,24 @@ class Service:
     credentials: Path | None = None
     directory: Path = SYSTEM_UNITS
     metrics: str | None = None
+    watches: bool = False
 
     @property
     def name(self) -> str:
         """Of both units, without what tells them apart."""
         return f"s32s@{self.instance}" if self.instance else "s32s"
+
+    @property
+    def enabled(self) -> str:
+        """The unit that is to be enabled: the timer, or a service that watches."""
+        return f"{self.name}.{'service' if self.watches else 'timer'}"
+
+    @property
+    def wants(self) -> str:
+        """The directory of links that enables it, beside the units."""
+        if not self.watches:
+            return "timers.target.wants"
+        return "default.target.wants" if self.is_user_unit else "multi-user.target.wants"
 
 
 def of_machine(
@@ -108,6 +122,7 @@ def of_machine(
     update_maps: bool = False,
     credentials: Path | None = None,
     directory: Path = SYSTEM_UNITS,
+    watches: bool = False,
 ) -> Service:
     """The service for a configuration, checked against this machine.
 
@@ -137,21 +152,28 @@ def of_machine(
         credentials=credentials.absolute() if credentials else None,
         directory=directory,
         metrics=os.path.dirname(configuration.metrics.textfile) if configuration.metrics.textfile else None,
+        watches=watches,
     )
 
 
 def units(service: Service) -> dict[str, str]:
-    """The texts of service and timer, by file name."""
-    return {f"{service.name}.service": _service_text(service), f"{service.name}.timer": _timer_text(service)}
+    """The texts of service and timer, by file name; one that watches has no timer."""
+    texts = {f"{service.name}.service": _service_text(service)}
+    return texts if service.watches else {**texts, f"{service.name}.timer": _timer_text(service)}
+
+
+#: Statuses of systemd itself, for a sandbox that could not be made: systemd.exec(5), "Process Exit Codes".
+_SANDBOX_STATUSES = "200 203 217 218 226 228 237 238 239 243"
 
 
 def _service_text(service: Service) -> str:
-    words = [*service.program, "sync", "--config", str(service.config)]
+    words = [*service.program, "watch" if service.watches else "sync", "--config", str(service.config)]
     words += ["--update-maps"] if service.update_maps else []
+    does = "keep" if service.watches else "bring"
     lines = [
         "# Written by `s32s service install`; local changes belong into a drop-in (systemctl edit).",
         "[Unit]",
-        f"Description=s32s: bring the {service.role.value} {service.instance or 'of this machine'} up to date with S3",
+        f"Description=s32s: {does} the {service.role.value} {service.instance or 'of this machine'} up to date with S3",
         "Documentation=man:s32s(1)",
         *(() if service.is_user_unit else ("Wants=network-online.target", "After=network-online.target")),
         # Status 75 is tried again at once; a machine that never gets anywhere waits for the timer.
@@ -159,19 +181,7 @@ def _service_text(service: Service) -> str:
         "StartLimitBurst=5",
         "",
         "[Service]",
-        "Type=oneshot",
-        f"ExecStart={' '.join(map(_quoted, words))}",
-        "NotifyAccess=main",
-        "SuccessExitStatus=143",
-        # Only 75 is tried again at once: the lock is held, a push is unfinished, S3 is away. systemd 252 takes no
-        # RestartForceExitStatus for a oneshot service, so all else is ruled out instead; from 200 on it is systemd's
-        # own words for a sandbox that could not be made (systemd.exec(5), "Process Exit Codes").
-        "Restart=on-failure",
-        "RestartPreventExitStatus=1 2 3 130 141 200 203 217 218 226 228 237 238 239 243 "
-        "SIGABRT SIGKILL SIGSEGV SIGTERM",
-        "RestartSec=30",
-        # A oneshot service has no limit by default (systemd.service(5)), and its timer waits for it.
-        "TimeoutStartSec=6h",
+        *(_watching(words) if service.watches else _once(words)),
         "TimeoutStopSec=15",
         "SyslogIdentifier=s32s",
         f"EnvironmentFile=-{'%h/.config' if service.is_user_unit else '/etc'}/s32s/environment",
@@ -183,7 +193,45 @@ def _service_text(service: Service) -> str:
         ]
     if not service.is_user_unit:
         lines += _sandbox(service)
+    if service.watches:
+        lines += ["", "[Install]", f"WantedBy={service.wants.removesuffix('.wants')}"]
     return "\n".join(lines) + "\n"
+
+
+def _once(words: Sequence[str]) -> list[str]:
+    """How a service runs that a timer starts."""
+    return [
+        "Type=oneshot",
+        f"ExecStart={' '.join(map(_quoted, words))}",
+        "NotifyAccess=main",
+        "SuccessExitStatus=143",
+        # Only 75 is tried again at once: the lock is held, a push is unfinished, S3 is away. systemd 252 takes no
+        # RestartForceExitStatus for a oneshot service, so all else is ruled out instead.
+        "Restart=on-failure",
+        f"RestartPreventExitStatus=1 2 3 130 141 {_SANDBOX_STATUSES} SIGABRT SIGKILL SIGSEGV SIGTERM",
+        "RestartSec=30",
+        # A oneshot service has no limit by default (systemd.service(5)), and its timer waits for it.
+        "TimeoutStartSec=6h",
+    ]
+
+
+def _watching(words: Sequence[str]) -> list[str]:
+    """How a service runs that watches. It is ready when every entry has had its turn, which may take as long as a sync.
+
+    It ends by itself only for what trying again does not cure.
+    """
+    return [
+        "Type=notify",
+        f"ExecStart={' '.join(map(_quoted, words))}",
+        "ExecReload=kill -HUP $MAINPID",
+        "NotifyAccess=main",
+        "WatchdogSec=10min",
+        "SuccessExitStatus=143",
+        "Restart=on-failure",
+        f"RestartPreventExitStatus=2 3 {_SANDBOX_STATUSES}",
+        "RestartSec=30",
+        "TimeoutStartSec=6h",
+    ]
 
 
 def _sandbox(service: Service) -> list[str]:

@@ -2,7 +2,7 @@
 
 Directories are watched, each by a watch of its own, which follows the directory wherever it is moved. So a directory
 that moves or goes loses all its watches below, and one that comes is watched first and marked as changed afterwards:
-whoever looks at a marked directory therefore misses nothing, and sees some things twice.
+a look at what is marked misses nothing, and sees some things twice.
 
 The kernel's queue is finite. When it overflows nobody knows what was lost: all watches are made again, and all of the
 directory counts as changed. What inotify cannot see at all (mmap(2), another client of a network file system, a write

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s32s.core import tree
-from s32s.core.columns import Columns, Table
+from s32s.core.columns import Columns
 from s32s.core.item import Item
+from s32s.core.table import Table
 from s32s.stores.local.stat_cache import CachedHash, StatCache
 from s32s.stores.local.walk import DirectoryListing
 

@@ -264,6 +264,53 @@ def test_kill_at_a_system_call(changing: Loop, call: str, when: int, apply: str)
     assert left_overs(changing) == []
 
 
+SMALL = {"a file": {"d1/a": b"changed"}, "a directory": {"d1/a": b"changed", "d1/new": b"n", "d1/sub/x": b"x"}}
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@pytest.mark.parametrize("server", ["moto"], indirect=True)  # what is killed is the work on this disk
+@pytest.mark.parametrize("what", SMALL)
+@pytest.mark.parametrize(
+    ("call", "when"),
+    [
+        *[("renameat2", when) for when in (1, 2)],
+        *[("linkat", when) for when in (1, 2)],
+        *[("fsync", when) for when in (1, 2, 3)],
+        ("syncfs", 1),
+        *[("mkdirat", when) for when in (2, 4, 5)],
+        *[("unlinkat", when) for when in (1, 3, 5, 6, 7, 8, 9)],
+        ("utimensat", 1),
+    ],
+)
+def test_kill_at_a_system_call_of_a_small_change(proxied: Loop, call: str, when: int, what: str) -> None:
+    """Where only a directory or a file of the target is exchanged: old or new, and what lies beside is not touched."""
+    loop = proxied
+    make_tree(loop.source, {"d1/a": b"a", "d1/b": b"b", "d2/c": b"c", "e": b"e"})
+    assert (loop.push().status, loop.pull().status) == (0, 0)
+    before = snapshot(loop.target)
+    beside = [(loop.target / path).stat() for path in ("d2/c", "e", ".")]
+    make_tree(loop.source, dict(SMALL[what]))
+    assert loop.push().status == 0
+    after = snapshot(loop.source)
+
+    strace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"inject={call}:signal=KILL:when={when}"]
+    subprocess.run(
+        [*strace, *loop.slave.command("sync")],
+        env=loop.slave.environment(),
+        cwd=loop.slave.root,
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert snapshot(loop.target) in (before, after), "a torn tree"
+    assert loop.pull().status == 0
+    assert snapshot(loop.target) == after
+    assert left_overs(loop) == []
+    now = [(loop.target / path).stat() for path in ("d2/c", "e", ".")]
+    assert [(one.st_ino, one.st_nlink) for one in now] == [(one.st_ino, one.st_nlink) for one in beside]
+
+
 def can_mount_images(root: Path) -> bool:
     """Whether an ext4 image can be made and mounted here."""
     probe = "truncate -s 8m i; mkfs.ext4 -q i; mkdir m; mount -o loop i m; umount m; rm -r i m"

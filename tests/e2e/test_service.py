@@ -87,6 +87,47 @@ def test_installing_twice_changes_nothing(machine: Machine) -> None:
     assert machine.config.exists()
 
 
+@has_systemd
+@pytest.mark.parametrize("options", [[], ["--instance", "web"], ["--run-as", "daemon"]], ids=" ".join)
+def test_systemd_accepts_a_service_that_watches(machine: Machine, options: list[str]) -> None:
+    """One unit, as hardened as the other, that comes up with the machine."""
+    root = machine.root / "root"
+
+    ended = machine.run("service", "install", "--watch", "--root", str(root), *options)
+
+    assert ended.status == 0, ended.err
+    [file] = (root / UNITS).glob("s32s*")
+    verified = analyze("verify", "--man=no", str(file))
+    assert verified.returncode == 0, verified.stderr
+    said = analyze("security", "--offline=true", str(file)).stdout
+    exposure = re.search(r"exposure level for \S+: ([0-9.]+)", said)
+    assert exposure is not None, said
+    assert float(exposure[1]) <= 2.5
+    text = file.read_text()
+    for line in ("Type=notify", "WatchdogSec=10min", "ExecReload=kill -HUP $MAINPID", "WantedBy=multi-user.target"):
+        assert f"{line}\n" in text
+    assert " watch --config " in text
+    assert (root / UNITS / "multi-user.target.wants" / file.name).is_symlink()
+
+
+def test_a_timer_becomes_a_watch_and_a_watch_a_timer(machine: Machine) -> None:
+    """Each takes the place of the other, and removing removes either."""
+    root = machine.root / "root"
+
+    def there(*options: str) -> set[str]:
+        assert machine.run("service", "install", "--root", str(root), *options).status == 0
+        return {str(file.relative_to(root / UNITS)) for file in (root / UNITS).rglob("s32s*")}
+
+    timer = {"s32s.service", "s32s.timer", "timers.target.wants/s32s.timer"}
+    watch = {"s32s.service", "multi-user.target.wants/s32s.service"}
+    assert there() == timer
+    assert there("--watch") == watch
+    assert there() == timer
+    assert there("--watch") == watch
+    assert machine.run("service", "remove", "--root", str(root)).status == 0
+    assert not list((root / UNITS).rglob("s32s*"))
+
+
 def test_a_run_of_the_service_ends_some_time(machine: Machine) -> None:
     """A oneshot service has no limit of its own, and its timer waits for it."""
     shown = machine.run("service", "show")

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -283,6 +284,56 @@ def test_it_stops_within_a_second(both: tuple[Loop, Watch, Watch], number: int) 
 
     assert "up to date" in loop.push().out
     assert "up to date" in loop.pull().out
+
+
+def test_status_shows_how_it_is_watched(both: tuple[Loop, Watch, Watch]) -> None:
+    """As long as the watch is at work, and no longer."""
+    loop, master, slave = both
+    make_tree(loop.source, {"d1/f1": b"changed"})
+    slave.until(lambda: arrived(loop))
+    shown = loop.master.run("status", "--json").lines[0]
+    text = loop.master.run("status").out
+
+    assert shown["watch"]["how"] == "watching"
+    assert shown["watch"]["watches"] == 11
+    assert shown["watch"]["changed_s"] > time.time() - 60
+    assert (shown["watch"]["missed"], shown["watch"]["overflows"]) == (0, 0)
+    assert "WEB: watching, 11 directories, last change" in text
+    assert loop.slave.run("status", "--json").lines[0]["watch"]["how"] == "watching"
+    master.end()
+    assert loop.master.run("status", "--json").lines[0]["watch"] is None
+
+
+def test_the_service_manager_is_told(proxied: Loop) -> None:
+    """sd_notify(3): ready after the first turn, signs of life, a reload with another configuration, the end."""
+    loop = proxied
+    make_tree(loop.source, FILES)
+    loop.write_map()
+    path = loop.master.root / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(path))
+        told.settimeout(PATIENCE_S)
+        loop.master.extra = {"NOTIFY_SOCKET": str(path)}
+
+        def until(line: str) -> None:
+            while line not in (told.recv(4096).decode()).splitlines():
+                pass
+
+        with watching(loop.master) as watch:
+            until("WATCHDOG=1")
+            until("READY=1")
+            assert "10 new" in watch.said
+            text = loop.master.config.read_text()
+            loop.master.config.write_text(f"{text}\n[watch]\nsettle = '0.2s'\n")
+            watch.process.send_signal(signal.SIGHUP)
+            until("RELOADING=1")
+            until("READY=1")
+            make_tree(loop.source, {"d1/f1": b"changed"})
+            watch.until("1 modified")
+            loop.master.config.write_text("nonsense")
+            watch.process.send_signal(signal.SIGHUP)
+            assert watch.process.wait(timeout=10) == 2
+            until("STOPPING=1")
 
 
 def test_a_killed_watch_loses_nothing(both: tuple[Loop, Watch, Watch]) -> None:

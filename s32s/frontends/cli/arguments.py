@@ -32,9 +32,9 @@ The role of this machine is the direction:
   slave    the S3 path    >  its directory
   mirror   the S3 path    >  another S3 path"""
 
-_SERVICE = """The service runs s32s sync and nothing else may be written by it than what the
-configuration allows. A run that is due is never started beside one that is
-still at work."""
+_SERVICE = """The service runs s32s sync, or with --watch s32s watch, and nothing else may be
+written by it than what the configuration allows. A run that is due is never
+started beside one that is still at work."""
 
 _MORE = {
     "dryrun": """
@@ -189,6 +189,9 @@ def _service_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
             action.add_argument("--root", metavar="DIR", help="work below this directory, without a running systemd")
         if name == "remove":
             continue
+        action.add_argument(
+            "--watch", action="store_true", help="a service that watches all the time, instead of a timer"
+        )
         pace = action.add_mutually_exclusive_group()
         pace.add_argument("--every", metavar="TIME", default="5min", help="pace of the timer (default: 5min)")
         pace.add_argument("--on-calendar", metavar="WHEN", help="a calendar expression of systemd.time(7) instead")

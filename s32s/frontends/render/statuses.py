@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from s32s.agent.results import facts_of
 from s32s.agent.status import EntryState, EntryStatus
+from s32s.agent.watch_state import WatchState
 from s32s.core.paths import escape
 from s32s.frontends.render.layout import count, table
 
@@ -30,6 +32,8 @@ def show(title: str, entries: Sequence[EntryStatus]) -> None:
     for entry in entries:
         if entry.last is not None and not entry.last.ok:
             print(f"{escape(entry.name)}: {entry.last.text}")
+        if entry.watch is not None:
+            print(f"{escape(entry.name)}: {watch_words(entry.watch)}")
         if entry.trouble and not entry.unreachable:
             print(f"{escape(entry.name)}: {entry.trouble}", file=sys.stderr)
 
@@ -49,7 +53,22 @@ def facts(entry: EntryStatus) -> dict[str, Any]:
         "trouble": entry.trouble,
         "unreachable": entry.unreachable,
         "running_s": entry.running_s,
+        "watch": asdict(entry.watch) if entry.watch is not None else None,
     }
+
+
+def watch_words(watch: WatchState) -> str:
+    """How an entry is watched, for people."""
+    parts = [watch.how]
+    if watch.watches:
+        parts.append(count(watch.watches, "directory"))
+    if watch.changed_s:
+        parts.append(f"last change {_when(watch.changed_s)}")
+    if watch.compared_s:
+        parts.append(f"all compared {_when(watch.compared_s)}")
+    if watch.missed:
+        parts.append(f"{watch.missed:,} changes that no event had told of")
+    return ", ".join(parts)
 
 
 def words(entry: EntryStatus) -> str:

@@ -68,6 +68,7 @@ class Screen:
                     pass
                 case events.EntryStarted():
                     self._direction = f"{paths.escape(event.source)} > {paths.escape(event.target)}"
+                    self._close()
                     if self._animated:
                         self._bar = _Bar(event.entry, self._err)
                 case events.Phase() | events.Planned() | events.Progress() | events.FilePut() if self._bar:

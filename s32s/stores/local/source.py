@@ -24,7 +24,7 @@ from s32s.core.plan import Plan
 from s32s.core.rules import Rules, Verdict
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot, StoreCapabilities
-from s32s.stores.local import walk
+from s32s.stores.local import hashing, walk
 from s32s.stores.local.memory import LocalMemory
 from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable, stamp
 from s32s.stores.local.walk import DirectoryListing, LocalSnapshot, Patch
@@ -135,7 +135,7 @@ class LocalSource:
             if found is None:
                 raise AssertionError("a tree of another listing")
             try:
-                done = walk.read_hashes(self.fd, found, md5=md5, progress=progress)
+                done = hashing.read_hashes(self.fd, found, md5=md5, progress=progress)
             except OSError as exc:
                 problems[found.item.path] = f"it cannot be read: {exc.strerror}"
                 return
@@ -143,7 +143,7 @@ class LocalSource:
                 raise SourceChanged(f"{paths.quote(found.item.path)} changed while it was read")
             hashed[row], self._seen[found.item.path] = done
 
-        for_each(walk.to_hash(mine.tree, against.tree, strays=False), read, jobs=walk.HASHERS)
+        for_each(hashing.to_hash(mine.tree, against.tree, strays=False), read, jobs=hashing.HASHERS)
         if problems:
             raise _unreadable(self.root, problems)
         return replace(mine, tree=mine.tree.replacing(hashed))

@@ -15,8 +15,8 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from s32s.core.columns import Table
 from s32s.core.item import is_md5
+from s32s.core.table import Table
 
 if TYPE_CHECKING:
     import os

@@ -22,7 +22,7 @@ from s32s.core.item import Item
 from s32s.core.plan import Plan, Unchanged
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
-from s32s.stores.local import in_place, outer, swap, walk
+from s32s.stores.local import hashing, in_place, outer, swap, walk
 from s32s.stores.local.handle import ChangeRecord, Salvage, TargetHandle
 from s32s.stores.local.memory import LocalMemory
 from s32s.stores.local.stat_cache import MTIME, RACY_CTIME_NS, CachedHash, StatCache, is_past
@@ -124,11 +124,11 @@ class LocalTarget:
         def read(wanted: tuple[int, bool]) -> None:
             row, md5 = wanted
             with contextlib.suppress(OSError):
-                if done := walk.read_hashes(fd, mine.listing.found(row), md5=md5, progress=progress):
+                if done := hashing.read_hashes(fd, mine.listing.found(row), md5=md5, progress=progress):
                     hashed[row] = done[0]
 
         try:
-            for_each(walk.to_hash(mine.tree, against.tree, strays=True), read, jobs=walk.HASHERS)
+            for_each(hashing.to_hash(mine.tree, against.tree, strays=True), read, jobs=hashing.HASHERS)
         finally:
             os.close(fd)
         self._hashed = self._hashed or bool(hashed)

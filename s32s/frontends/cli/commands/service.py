@@ -69,4 +69,5 @@ def _service(options: argparse.Namespace) -> Service:
         update_maps=options.update_maps,
         credentials=Path(options.credentials) if options.credentials else None,
         directory=settings_file.user_units(os.environ) if options.user else units.SYSTEM_UNITS,
+        watches=options.watch,
     )
