@@ -68,7 +68,7 @@ class Services:
         from s32s.backends.below import Below
         from s32s.backends.registry import open_backend
         from s32s.backends.retry import RetryPolicy
-        from s32s.backends.wrappers import Retrying
+        from s32s.backends.retrying import Retrying
 
         policy = RetryPolicy(_RETRIES)
         policy.on_wait, policy.is_attended = self._waits, self._attended

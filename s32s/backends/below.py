@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from s32s.backends.base import (
     OVERWRITE,
@@ -16,6 +17,9 @@ from s32s.backends.base import (
     ObjectMeta,
     PutMode,
     PutResult,
+    ServerSideCopy,
+    UnfinishedUploads,
+    unwrapped,
 )
 
 
@@ -81,3 +85,26 @@ class Below:
         """See `Backend`."""
         failed = self._backend.delete([self._start + key for key in keys])
         return {key[len(self._start) :]: why for key, why in failed.items()}
+
+    def copies_from(self, source: Backend) -> bool:
+        """See `ServerSideCopy`."""
+        return isinstance(self._backend, ServerSideCopy) and self._backend.copies_from(_whole(source))
+
+    def copy(self, source: Backend, source_key: str, key: str, **how: Any) -> PutResult:
+        """See `ServerSideCopy`."""
+        if not isinstance(self._backend, ServerSideCopy):
+            raise TypeError("copies_from says no")
+        if isinstance(inner := unwrapped(source), Below):
+            source_key = inner._start + source_key
+        return self._backend.copy(_whole(source), source_key, self._start + key, **how)
+
+    def abort_uploads(self, *, keys: Collection[str] | None = None) -> None:
+        """See `UnfinishedUploads`; without keys it is left to who has all of the place."""
+        if isinstance(self._backend, UnfinishedUploads) and keys is not None:
+            self._backend.abort_uploads(keys=[self._start + key for key in keys])
+
+
+def _whole(source: Backend) -> Backend:
+    """The backend that a part belongs to."""
+    inner = unwrapped(source)
+    return unwrapped(inner._backend) if isinstance(inner, Below) else inner

@@ -21,6 +21,8 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _PATIENCE_S = 180.0  # after so long no other attempt is begun
 _TELL_EVERY_S = 1.0
+#: So many bytes between two breaks of a stream are progress, after which it is tried as often as a new one.
+_PROGRESS = 1024 * 1024
 
 
 class RetryPolicy:
@@ -106,6 +108,31 @@ class Attempts:
         policy.tell(exc, number=self._number)
         policy.sleep(pause_s)
         self._pause_s = min(random.uniform(_FIRST_PAUSE_S, 3 * self._pause_s), _LONGEST_PAUSE_S)  # noqa: S311 # no secret
+
+
+class StreamAttempts:
+    """How often one stream of bytes was opened: each good piece of the way begins the count again."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._attempts = Attempts(policy)
+        self._since = 0
+
+    def wait_after(self, exc: Unreachable, *, done: int, is_certain: bool) -> None:
+        """Wait before the stream is opened again.
+
+        Args:
+            done: how many bytes have come in all.
+            is_certain: whether it can be told that the object still is the same, by its ETag or version.
+
+        Raises:
+            Unreachable: it broke off too often, or nobody can tell whether what follows belongs to what has come.
+        """
+        if done and not is_certain:
+            raise exc
+        if done - self._since >= _PROGRESS:
+            self._attempts, self._since = Attempts(self._policy), done
+        self._attempts.wait_after(exc)
 
 
 class Pace:

@@ -6,6 +6,7 @@ its class: `copies_from` says no and `abort_uploads` does nothing where the inne
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,8 +28,7 @@ from s32s.backends.base import (
     UnfinishedUploads,
     unwrapped,
 )
-from s32s.backends.retry import Attempts, RetryPolicy
-from s32s.core.errors import PreconditionFailed, Unreachable, Unsupported
+from s32s.core.errors import Unsupported
 from s32s.system.rate_limit import RateLimiter
 
 R = TypeVar("R")
@@ -227,98 +227,6 @@ class Limited(Wrapper):
         return super().put(key, lambda: _paid(chunks(), self._outgoing), size=size, mode=mode, meta=meta)
 
 
-class Retrying(Wrapper):
-    """Makes a request again that has failed for the moment; for backends that do not do so themselves.
-
-    A stream that breaks off goes on where it was, if the object still is the same; a listing begins again only as long
-    as nothing of it has been handed out. A write under a condition may meet its own earlier attempt, see `Backend.put`.
-    """
-
-    def __init__(self, inner: Backend, policy: RetryPolicy) -> None:
-        super().__init__(inner)
-        self._policy = policy
-
-    def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
-        """See `Backend`."""
-
-        def begin() -> tuple[Sequence[ListedObject] | None, Iterator[Sequence[ListedObject]]]:
-            pages = self.inner.list(prefix)
-            return next(pages, None), pages
-
-        first, rest = self._policy.call(begin)
-        if first is not None:
-            yield first
-        yield from rest
-
-    def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
-        """See `Backend`."""
-        return self._policy.call(lambda: self.inner.head(key, version=version, tags=tags))
-
-    def get(
-        self, key: str, *, if_match: str | None = None, version: str | None = None, expected: int | None = None
-    ) -> GetResult:
-        """See `Backend`."""
-
-        def open_(etag: str | None) -> GetResult:
-            return self._policy.call(lambda: self.inner.get(key, if_match=etag, version=version, expected=expected))
-
-        got = open_(if_match)
-        return got._replace(chunks=self._whole(got, key, open_))
-
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
-        """See `Backend`; what fails is asked for again by `get`."""
-        asked = [*requests]
-        answered = 0
-        try:
-            for answer in self.inner.get_many(asked, concurrency=concurrency):
-                answered += 1
-                yield answer
-        except Unreachable:
-            yield from (None for _ in asked[answered:])
-
-    def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
-        """See `Backend`."""
-        return self._policy.call(lambda: self.inner.read(key, limit=limit))
-
-    def put(
-        self,
-        key: str,
-        chunks: Callable[[], Iterator[Chunk]],
-        *,
-        size: int,
-        mode: PutMode = OVERWRITE,
-        meta: ObjectMeta | None = None,
-    ) -> PutResult:
-        """See `Backend`."""
-        return self._policy.call(lambda: self.inner.put(key, chunks, size=size, mode=mode, meta=meta))
-
-    def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
-        """See `Backend`."""
-        return self._policy.call(lambda: self.inner.delete(keys))
-
-    def copy(self, source: Backend, source_key: str, key: str, **how: Any) -> PutResult:
-        """See `ServerSideCopy`."""
-        return self._policy.call(lambda: super(Retrying, self).copy(source, source_key, key, **how))
-
-    def _whole(self, got: GetResult, key: str, open_: Callable[[str | None], GetResult]) -> Iterator[Chunk]:
-        attempts, done, skip, opened = Attempts(self._policy), 0, 0, got
-        while True:
-            try:
-                for chunk in opened.chunks:
-                    if skip >= len(chunk):
-                        skip -= len(chunk)
-                        continue
-                    piece, skip = (memoryview(chunk)[skip:] if skip else chunk), 0
-                    done += len(piece)
-                    yield piece
-                return
-            except Unreachable as exc:
-                attempts.wait_after(exc)
-            opened, skip = open_(got.etag), done
-            if (opened.etag, opened.size) != (got.etag, got.size):
-                raise PreconditionFailed(f"{self.location}/{key} was changed by somebody else")
-
-
 class Fallback(Wrapper):
     """Asks another backend of the same place for what the first one cannot do (`Unsupported`).
 
@@ -382,6 +290,29 @@ class Fallback(Wrapper):
     def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
         """See `Backend`."""
         return self._either(lambda backend: backend.delete(keys))
+
+    def copies_from(self, source: Backend) -> bool:
+        """See `ServerSideCopy`."""
+        return any(one.copies_from(unwrapped(source)) for one in self._copying)
+
+    def copy(self, source: Backend, source_key: str, key: str, **how: Any) -> PutResult:
+        """See `ServerSideCopy`."""
+        able = [one for one in self._copying if one.copies_from(unwrapped(source))]
+        for one in able[:-1]:
+            with contextlib.suppress(Unsupported):
+                return one.copy(unwrapped(source), source_key, key, **how)
+        return able[-1].copy(unwrapped(source), source_key, key, **how)
+
+    def abort_uploads(self, *, keys: Collection[str] | None = None) -> None:
+        """See `UnfinishedUploads`."""
+        for one in (self.inner, self._second):
+            if isinstance(one, UnfinishedUploads):
+                with contextlib.suppress(Unsupported):
+                    one.abort_uploads(keys=keys)
+
+    @property
+    def _copying(self) -> Sequence[ServerSideCopy]:
+        return [one for one in (self.inner, self._second) if isinstance(one, ServerSideCopy)]
 
     def _either(self, ask: Callable[[Backend], R]) -> R:
         try:

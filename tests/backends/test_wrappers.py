@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import pytest
 
-from s32s.backends.base import CREATE, Backend, GetRequest, GetResult, ListedObject, ServerSideCopy, unwrapped
+from s32s.backends.base import (
+    CREATE,
+    Backend,
+    GetRequest,
+    GetResult,
+    ListedObject,
+    PutResult,
+    ServerSideCopy,
+    unwrapped,
+)
 from s32s.backends.below import Below
 from s32s.backends.memory import MemoryBackend
 from s32s.backends.retry import Pace, RetryPolicy
-from s32s.backends.wrappers import Counting, Fallback, Limited, Retrying, Wrapper
+from s32s.backends.retrying import Retrying
+from s32s.backends.wrappers import Counting, Fallback, Limited, Wrapper
 from s32s.core.errors import NotFound, PreconditionFailed, ServerDown, Unreachable, Unsupported
 from s32s.system.rate_limit import RateLimiter
 from s32s.testing import BackendContract, content, listed, put
@@ -234,6 +244,144 @@ def test_a_stream_never_goes_on_with_another_object() -> None:
     with pytest.raises(PreconditionFailed):
         next(chunks)
     assert b"".join(first) == b"12"
+
+
+class Anonymous(Wrapper):
+    """Gives no ETags."""
+
+    def get(self, key: str, **asked: object) -> GetResult:
+        """See `Backend`."""
+        return super().get(key, **asked)._replace(etag=None)  # type: ignore[arg-type] # handed on
+
+
+def test_a_stream_without_an_etag_is_not_put_together_of_two() -> None:
+    """Nobody can tell whether what follows belongs to what has come, even where the sizes are the same."""
+    inner = MemoryBackend()
+    put(inner, "a", b"1234567")
+    faults = iter([None, None, None, Unreachable("broken")])
+    got = Retrying(Faulty(InBytes(Anonymous(inner)), faults), policy(Time())).get("a")
+    came = [bytes(next(got.chunks)), bytes(next(got.chunks))]
+    put(inner, "a", b"abcdefg")
+
+    with pytest.raises(Unreachable):
+        b"".join(map(bytes, got.chunks))
+    assert came == [b"1", b"2"]
+
+
+class InMegabytes(Wrapper):
+    """Hands bodies out a MiB at a time, and a minute passes with each."""
+
+    def __init__(self, inner: Backend, time: Time) -> None:
+        super().__init__(inner)
+        self._time = time
+
+    def get(self, key: str, **asked: object) -> GetResult:
+        """See `Backend`."""
+        got = super().get(key, **asked)  # type: ignore[arg-type] # handed on
+        data = b"".join(got.chunks)
+
+        def pieces() -> Iterator[bytes]:
+            for at in range(0, len(data), 1024 * 1024):
+                self._time.now_s += 60
+                yield data[at : at + 1024 * 1024]
+
+        return got._replace(chunks=pieces())
+
+
+def test_a_long_stream_may_break_again_and_again_as_long_as_it_comes_on() -> None:
+    """However late it breaks, and more often than a request is tried; what is at hand comes quickly again."""
+    time, inner = Time(), MemoryBackend()
+    data = bytes(range(256)) * 4096 * 8
+    put(inner, "a", data)
+    breaks = [2, 3, 4, 5, 6, 7]  # after so many pieces of the stream that is open then
+
+    def faults() -> Iterator[BaseException | None]:
+        for pieces in breaks:
+            yield None
+            yield from [None] * pieces
+            yield Unreachable("broken")
+
+    backend = Retrying(Faulty(InMegabytes(inner, time), faults()), policy(time))
+
+    assert content(backend, "a") == data
+    assert time.now_s > 600
+
+
+def test_a_stream_that_does_not_come_on_ends() -> None:
+    """A byte at a time is not progress."""
+    time, inner = Time(), MemoryBackend()
+    put(inner, "a", b"x" * 100)
+
+    def faults() -> Iterator[BaseException | None]:
+        for pieces in itertools.count(1):
+            yield None
+            yield from [None] * pieces
+            yield Unreachable("broken")
+
+    with pytest.raises(Unreachable):
+        content(Retrying(Faulty(InBytes(inner), faults()), policy(time)), "a")
+
+
+class Many(Wrapper):
+    """Opens small objects itself, and each of its streams breaks off after a byte."""
+
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+        """See `Backend`."""
+        for one in requests:
+            got = self.inner.get(one.key, if_match=one.if_match)
+
+            def broken(got: GetResult = got) -> Iterator[bytes]:
+                yield b"".join(map(bytes, got.chunks))[:1]
+                raise Unreachable("broken")
+
+            yield got._replace(chunks=broken())
+
+
+def test_a_body_of_many_goes_on_too() -> None:
+    """It was opened by a method of its own."""
+    inner = MemoryBackend()
+    for key in ("a", "b"):
+        put(inner, key, key.encode() * 5)
+    backend = Retrying(Many(inner), policy(Time()))
+
+    answers = backend.get_many([GetRequest("a", None, 10), GetRequest("b", None, 10)], concurrency=2)
+
+    assert [b"".join(map(bytes, one.chunks)) for one in answers if one] == [b"aaaaa", b"bbbbb"]
+
+
+class Uncopying(Wrapper):
+    """Says that it copies, and then cannot."""
+
+    def copy(self, source: Backend, source_key: str, key: str, **how: object) -> PutResult:
+        """See `ServerSideCopy`."""
+        raise Unsupported("not here")
+
+
+def test_a_fallback_copies_where_the_first_cannot() -> None:
+    """And is asked for unfinished uploads as well."""
+    inner = MemoryBackend()
+    put(inner, "a", b"data")
+    both = Fallback(Uncopying(inner), inner)
+
+    assert both.copies_from(inner)
+    both.copy(inner, "a", "b", size=4, etag=inner.head("a").etag, progress=lambda size: None)
+    both.abort_uploads()
+
+    assert content(inner, "b") == b"data"
+
+
+def test_a_part_copies_within_its_backend() -> None:
+    """From another part, and from all of it."""
+    inner = MemoryBackend()
+    put(inner, "one/a", b"data")
+    one, two = Below(inner, "one"), Below(inner, "two")
+    etag = inner.head("one/a").etag
+
+    assert two.copies_from(one)
+    two.copy(one, "a", "b", size=4, etag=etag, progress=lambda size: None)
+    two.copy(inner, "one/a", "c", size=4, etag=etag, progress=lambda size: None)
+
+    assert {key: content(inner, key) for key in ("two/b", "two/c")} == {"two/b": b"data", "two/c": b"data"}
 
 
 def test_a_listing_begins_again_as_long_as_nothing_was_handed_out() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from s32s.backends.base import Chunk, GetResult
-from s32s.backends.retry import Attempts
+from s32s.backends.retry import StreamAttempts
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.http_client import GetRequest
 from s32s.backends.s3.listing import bare, http_ns
@@ -76,7 +76,7 @@ class Downloads:
         self, response: Response, start: int, size: int, bucket: str, key: str, *, etag: str | None, version: str | None
     ) -> Iterator[Chunk]:
         """The bytes of a stream from `start` on; one that breaks off is asked for once more."""
-        attempts, done, at = Attempts(self._connection.retry), start, 0
+        attempts, done, at = StreamAttempts(self._connection.retry), start, 0
         while True:
             try:
                 for chunk in response.chunks(size):
@@ -88,10 +88,12 @@ class Downloads:
                 return
             except Unreachable as exc:
                 response.close()
-                attempts.wait_after(exc)
+                attempts.wait_after(exc, done=done, is_certain=bool(etag or version))
             response, at = self._connection.call(
                 lambda: self._ask(bucket, key, etag=etag, version=version), bucket=bucket, key=key
             ), 0  # fmt: skip
+            if length_of(response.headers, bucket, key) != size:
+                raise PreconditionFailed(f"{shown(bucket, key)} was changed by somebody else")
             _check_etag(bare(response.headers.get("etag")), etag, bucket=bucket, key=key)
 
     def _opened(self, bucket: str, key: str, *, etag: str | None) -> GetResult | None:
@@ -125,7 +127,9 @@ class Downloads:
         return self._with_rest(got, bucket, key, version=version)
 
     def _with_rest(self, got: GetResult, bucket: str, key: str, *, version: str | None) -> GetResult:
-        """A large object whose first range has come."""
+        """A large object whose first range has come; as one stream where nothing tells ranges of two objects apart."""
+        if got.etag is None and version is None:
+            return self._from(0, bucket, key, etag=None, version=None)
         rest = self._large(bucket, key, got.size, etag=got.etag, version=version)
         return got._replace(chunks=itertools.chain(got.chunks, rest))
 
