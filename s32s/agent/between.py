@@ -28,7 +28,7 @@ from s32s.core.events import Emit
 from s32s.core.guards import HALF, Limits, MaxDelete
 from s32s.core.location import Directory, Location, S3Path, StorePath, parse_location
 from s32s.core.plan import Plan, Verb
-from s32s.core.rules import Rules, compile_rules
+from s32s.core.rules import Links, Rules, compile_rules
 from s32s.replication.checkpoints import Checkpoints
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
@@ -57,7 +57,7 @@ class Between:
 
     Attributes:
         source, target: a path, or a URL such as `s3://bucket/prefix`.
-        files, ignore, accept: as in a map.
+        files, ignore, accept, links: as in a map; links that are kept may point to anywhere.
         manifest: whether a prefix gets and follows a manifest.
         in_place: change a directory file by file instead of by exchange.
         max_delete: more deletions are refused.
@@ -70,6 +70,7 @@ class Between:
     files: Sequence[str] | None = None
     ignore: Sequence[str] = ()
     accept: Sequence[str] = ()
+    links: str = "refuse"
     manifest: bool = True
     in_place: bool = False
     max_delete: MaxDelete = HALF
@@ -150,7 +151,7 @@ def open_between(
         source, target = (parse_location(text, at=os.getcwd(), stores=known) for text in (asked.source, asked.target))
         if isinstance(source, Directory) and os.path.isfile(source.path):
             source, asked = _single(source, asked, verb)
-        rules = compile_rules(files=asked.files, ignore=asked.ignore, accept=asked.accept)
+        rules = compile_rules(files=asked.files, ignore=asked.ignore, accept=asked.accept, links=asked.links)
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
     return BetweenPair(
@@ -256,10 +257,11 @@ class _Pair:
             self.verb,
             self.rules,
             Limits(self.asked.max_delete, force=self.options.force_delete),
-            asked=repr((self.asked.manifest, self.asked.files, self.asked.ignore, self.asked.accept)),
+            asked=repr((self.asked.manifest, self.asked.files, self.asked.ignore, self.asked.accept, self.asked.links)),
             files=tuple(self.asked.files) if self.asked.files else None,
             spare_ignored=not isinstance(target, Directory),
             verify=self.options.verify,
+            allow_links=("/",) if self.rules.links is Links.KEEP else (),
         )
         if isinstance(source, Directory) and isinstance(target, Directory):
             return replicate(self._directory(source, is_source=True), self._directory(target), job, self.context)

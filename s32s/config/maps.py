@@ -11,7 +11,8 @@ import pydantic
 from pydantic_core import PydanticCustomError
 
 from s32s.core import paths
-from s32s.core.accept import Pattern
+from s32s.core.accept import compile_patterns
+from s32s.core.expressions import compiled, is_expression
 from s32s.core.location import S3Path
 from s32s.core.role import Role
 from s32s.core.rules import Rules, compile_rules
@@ -96,9 +97,18 @@ def _listed_file(text: str) -> str:
     return text
 
 
+def _ignore_rule(text: str) -> str:
+    if is_expression(text):
+        try:
+            compiled(text)
+        except ValueError as exc:
+            raise _fail(f"{paths.quote(text)}: {exc}") from exc
+    return text
+
+
 def _accept_pattern(text: str) -> str:
     try:
-        Pattern(text)
+        compile_patterns([text])
     except ValueError as exc:
         raise _fail(f"{paths.quote(text)}: {exc}") from exc
     return text
@@ -136,14 +146,22 @@ class Entry(pydantic.BaseModel):
     ] = None
     """Only these relative paths. One that is missing at the source fails the entry."""
 
-    ignore: Annotated[list[_Path], pydantic.Field(max_length=MAX_RULES)] = []
-    """Wildcards on the relative path; `*` matches slashes too. What matches never travels."""
+    ignore: Annotated[
+        list[Annotated[_Path, pydantic.AfterValidator(_ignore_rule)]], pydantic.Field(max_length=MAX_RULES)
+    ] = []
+    """Wildcards on the relative path; `*` matches slashes too. What matches never travels. `re:…` is a regular
+    expression (RE2) that matches the whole path."""
 
     accept: Annotated[
         list[Annotated[_Path, pydantic.AfterValidator(_accept_pattern)]] | None,
         pydantic.Field(min_length=1, max_length=MAX_RULES),
     ] = None
-    """Path patterns such as `stores/{slug}/{photos|menus}/{number}.jpg`; what fits none is rejected."""
+    """Path patterns such as `stores/{slug}/{photos|menus}/{number}.jpg`; what fits none is rejected.
+    `re:…` as in `ignore`."""
+
+    links: Literal["refuse", "skip", "keep"] = "refuse"
+    """What happens to symbolic links that point out of the tree: the entry fails and names them, they are left behind
+    and reported, or they travel as they are, and a slave takes them to where its own `allow_links` says."""
 
     manifest: bool = True
     """Whether pushes publish a manifest and pulls follow it."""
@@ -161,7 +179,7 @@ class Entry(pydantic.BaseModel):
 
     def rules(self) -> Rules:
         """The entry's `files`, `ignore` and `accept`, compiled."""
-        return compile_rules(files=self.files, ignore=self.ignore, accept=self.accept or ())
+        return compile_rules(files=self.files, ignore=self.ignore, accept=self.accept or (), links=self.links)
 
     def place(self, role: Role) -> str | None:
         """This role's own place, or None when the entry is meant for other machines."""

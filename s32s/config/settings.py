@@ -125,6 +125,8 @@ class Settings(pydantic.BaseModel):
     """Whether "allow" and targets may lie in directories of the system, such as /etc; false by default."""
     allow: tuple[str, ...] = ()
     """Directories strictly below which a slave may write."""
+    allow_links: tuple[str, ...] = ()
+    """Directories that symbolic links of a slave may point to or into, out of their tree; none by default."""
     max_delete: MaxDelete = MaxDelete(50, percent=True)
     """A sync that would delete more is refused: a count, or a percentage of what is there now; "50%" by default."""
     list_every_s: Annotated[float, pydantic.Field(alias="list_every")] = 3600.0
@@ -172,6 +174,16 @@ class Settings(pydantic.BaseModel):
         for path in value:
             if problem := allow_problem(path, allow_system=allow_system):
                 raise _fail(problem)
+        return tuple(map(plain_directory, value))
+
+    @pydantic.field_validator("allow_links", mode="before")
+    @classmethod
+    def _allow_links(cls, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            raise _fail("it must be a list of directories")
+        for path in value:
+            if not isinstance(path, str) or not path.startswith("/") or ".." in path.split("/"):
+                raise _fail(f"{shown(path)} is not an absolute directory")
         return tuple(map(plain_directory, value))
 
     @pydantic.field_validator("max_delete", mode="before")

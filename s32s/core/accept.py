@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from s32s.core.expressions import Expression, is_expression
 from s32s.core.paths import quote
 from s32s.core.text import closest
 
@@ -90,17 +91,28 @@ class Pattern:
         return f"it lies {where} than {self.text}"
 
 
-def compile_patterns(texts: Iterable[str]) -> tuple[Pattern, ...]:
+AnyPattern = Pattern | Expression
+
+
+def compile_patterns(texts: Iterable[str]) -> tuple[AnyPattern, ...]:
     """Compile the patterns of an entry.
 
     Raises:
         ValueError: one cannot be understood; the message points into it.
     """
-    return tuple(map(Pattern, texts))
+    return tuple(Expression(text) if is_expression(text) else Pattern(text) for text in texts)
 
 
-def matcher(patterns: Sequence[Pattern]) -> Callable[[str], object] | None:
+def matcher(patterns: Sequence[AnyPattern]) -> Callable[[str], object] | None:
     """What tells, by a true answer, that a path fits one of `patterns`; None where there are none."""
+    plain = _matcher([pattern for pattern in patterns if isinstance(pattern, Pattern)])
+    matching = [pattern for pattern in patterns if isinstance(pattern, Expression)]
+    if not matching:
+        return plain
+    return lambda path: (plain is not None and plain(path)) or any(pattern.fits(path) for pattern in matching)
+
+
+def _matcher(patterns: Sequence[Pattern]) -> Callable[[str], object] | None:
     if not patterns:
         return None
     every = _any_of(patterns).fullmatch
@@ -123,7 +135,7 @@ def _any_of(patterns: Sequence[Pattern]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern.expression})" for pattern in patterns) or "(?!)", re.DOTALL)
 
 
-def reason(path: str, patterns: Sequence[Pattern]) -> str:
+def reason(path: str, patterns: Sequence[AnyPattern]) -> str:
     """Say to a person why `path` fits none of `patterns`: what the nearest of them asks for."""
     told = [(pattern, *pattern.explain(path)) for pattern in patterns]
     if not told:

@@ -6,6 +6,7 @@ stand with the disk, in `stores/local/target.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from s32s.core import paths
@@ -173,21 +174,48 @@ def check_shape(tree: Tree, *, what: str) -> None:
         )
 
 
-def check_links(tree: Tree, *, what: str) -> None:
-    """Refuse symbolic links that point out of the tree.
+def check_links(tree: Tree, *, what: str, root: str = "", allow: Sequence[str] = ()) -> None:
+    """Refuse symbolic links that point out of the tree, but for those that may.
+
+    Args:
+        root: absolute path of the directory that the tree is to be in.
+        allow: directories that links may point to, or into. Their paths are compared as they are written, and no link
+            on the way is followed.
 
     Raises:
         Refused: names each link and where it points.
     """
-    leaving = [(item.path, item.target or "") for item in tree.of_kind(Kind.LINK) if leaves(item)]
+    leaving = [
+        (item.path, item.target or "")
+        for item in tree.of_kind(Kind.LINK)
+        if leaves(item) and not any(paths.is_within(_led_to(item, root), one) for one in allow)
+    ]
     if leaving:
         shown = ", ".join(f"{paths.quote(path)} -> {paths.quote(target)}" for path, target in leaving[:5])
         rest = f" and {len(leaving) - 5:,} more" if len(leaving) > 5 else ""
         raise Refused(
             f"{what} holds symbolic links that point out of the tree: {shown}{rest}",
-            hint="make them relative and inside the tree, or ignore them",
+            hint="make them relative and inside the tree, or ignore them; allow_links in the configuration takes some",
             paths=tuple(path for path, _ in leaving),
         )
+
+
+def leaving(links: Mapping[str, str]) -> list[str]:
+    """Those of some links, from their paths to their targets, that point out of their tree."""
+    return [path for path, target in links.items() if leaves(Item(path, Kind.LINK, target=target))]
+
+
+def _led_to(link: Item, root: str) -> str:
+    """Where a link points, by its text alone."""
+    target = link.target or ""
+    whole = target if target.startswith("/") else f"{root}/{paths.parent(link.path)}/{target}"
+    parts: list[str] = []
+    for part in whole.split("/"):
+        if part == "..":
+            parts[-1:] = []
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
 
 
 def leaves(link: Item) -> bool:

@@ -1,8 +1,8 @@
 """Which paths take part: an entry's `files`, `ignore` and `accept`, compiled once, asked per path.
 
 `ignore` rules are wildcards on the whole relative path, case-sensitive: `*` stands for any run of characters, slashes
-too, and nothing else is special. `accept` patterns are those of `accept.py`. No I/O here; the same rules serve both
-sides of a plan.
+too, and nothing else is special. `accept` patterns are those of `accept.py`. Both may be regular expressions, see
+`expressions.py`. No I/O here; the same rules serve both sides of a plan.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from s32s.core import accept as accepting
-from s32s.core import paths
-from s32s.core.accept import Pattern
+from s32s.core import expressions, paths
+from s32s.core.accept import AnyPattern
 
 
 class Verdict(enum.Enum):
@@ -25,6 +25,14 @@ class Verdict(enum.Enum):
     REJECTED = "rejected"
 
 
+class Links(enum.Enum):
+    """What happens to a symbolic link that points out of its tree; one that stays inside always travels."""
+
+    REFUSE = "refuse"  # the entry fails and names it
+    SKIP = "skip"  # it is left behind, and reported
+    KEEP = "keep"  # it travels as it is; a slave takes it only where its own configuration allows
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Compiled rules of one entry; build it with `compile_rules`.
@@ -32,12 +40,16 @@ class Rules:
     Attributes:
         files: the only paths that take part, or None for all.
         accept: the patterns, one of which a file must fit; none means that all do.
+        links: what happens to links that point out of the tree.
     """
 
     files: frozenset[str] | None = None
-    accept: tuple[Pattern, ...] = ()
+    accept: tuple[AnyPattern, ...] = ()
+    links: Links = Links.REFUSE
     _ignore: re.Pattern[str] | None = None
     _ignore_below: re.Pattern[str] | None = None
+    _matches: Callable[[str], bool] | None = None
+    _matches_below: Callable[[str], bool] | None = None
     _accept: Callable[[str], object] | None = None
     _file_parents: frozenset[str] = field(default=frozenset())
 
@@ -59,11 +71,13 @@ class Rules:
     @property
     def takes_all(self) -> bool:
         """Whether nothing is ignored."""
-        return self.files is None and self._ignore is None
+        return self.files is None and self._ignore is None and self._matches is None
 
     def ignores(self, path: str) -> bool:
         """Tell whether an `ignore` rule names `path`."""
-        return self._ignore is not None and self._ignore.fullmatch(path) is not None
+        if self._ignore is not None and self._ignore.fullmatch(path) is not None:
+            return True
+        return self._matches is not None and self._matches(path)
 
     def prunes(self, directory: str) -> bool:
         """Tell whether everything below `directory` is ignored too, so that nobody need look.
@@ -72,7 +86,9 @@ class Rules:
         """
         if self.files is not None:
             return directory not in self._file_parents
-        return self._ignore_below is not None and self._ignore_below.fullmatch(directory) is not None
+        if self._ignore_below is not None and self._ignore_below.fullmatch(directory) is not None:
+            return True
+        return self._matches_below is not None and self._matches_below(directory)
 
     def reason(self, path: str) -> str:
         """Say to a person why `path` was rejected."""
@@ -84,21 +100,30 @@ EVERYTHING = Rules()
 
 
 def compile_rules(
-    *, files: Iterable[str] | None = None, ignore: Iterable[str] = (), accept: Iterable[str] = ()
+    *,
+    files: Iterable[str] | None = None,
+    ignore: Iterable[str] = (),
+    accept: Iterable[str] = (),
+    links: Links | str = Links.REFUSE,
 ) -> Rules:
     """Compile an entry's rules.
 
     Raises:
-        ValueError: an `accept` pattern cannot be understood; the message points into it.
+        ValueError: an `accept` pattern or an expression cannot be understood; the message points into it.
     """
-    rules = tuple(ignore)
+    every = tuple(ignore)
+    rules = [rule for rule in every if not expressions.is_expression(rule)]
+    matching = [rule for rule in every if expressions.is_expression(rule)]
     patterns = accepting.compile_patterns(accept)
     listed = None if files is None else frozenset(files)
     return Rules(
         files=listed,
         accept=patterns,
+        links=Links(links),
         _ignore=_any_of(map(_wildcard, rules)),
         _ignore_below=_any_of(_wildcard(rule) for rule in rules if rule.endswith("*")),
+        _matches=expressions.any_of(matching),
+        _matches_below=expressions.any_of([rule for rule in matching if expressions.reaches_below(rule)]),
         _accept=accepting.matcher(patterns),
         _file_parents=frozenset(above for path in listed or () for above in paths.ancestors(path)),
     )

@@ -10,8 +10,11 @@ from s32s.replication.job import Job
 from s32s.stores.base import Snapshot, StoreCapabilities
 
 
-def check_source(wanted: Snapshot, job: Job, fits: StoreCapabilities, *, location: str) -> None:
+def check_source(wanted: Snapshot, job: Job, fits: StoreCapabilities, *, location: str, target: str = "") -> None:
     """Refuse a source that the target could not hold, or that lacks what the job names.
+
+    Args:
+        location, target: of the two stores.
 
     Raises:
         Refused: by the job's own check, or because no directory could hold it.
@@ -20,7 +23,8 @@ def check_source(wanted: Snapshot, job: Job, fits: StoreCapabilities, *, locatio
     job.check_source(wanted)
     if fits.is_directory:
         guards.check_shape(wanted.tree, what=location)
-        guards.check_links(wanted.tree, what=f"the manifest of {location}" if wanted.position.manifest else location)
+        what = f"the manifest of {location}" if wanted.position.manifest else location
+        guards.check_links(wanted.tree, what=what, root=target, allow=job.allow_links)
     items = ((path, wanted.tree.get(path)) for path in job.files or ())
     missing = [path for path, item in items if item is None or item.kind is Kind.DIR]
     if job.files and missing:

@@ -26,6 +26,7 @@ class Job(NamedTuple):
         spare_ignored: whether ignored paths of the target stay there.
         verify: read every file and every listing, and believe no checkpoint.
         check_source: refuses a source by what it holds, before it is compared with anything.
+        allow_links: directories that symbolic links of a target may point to or into, out of its tree.
     """
 
     verb: Verb
@@ -36,6 +37,7 @@ class Job(NamedTuple):
     spare_ignored: bool = False
     verify: bool = False
     check_source: Callable[[Snapshot], None] = lambda wanted: None
+    allow_links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

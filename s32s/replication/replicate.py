@@ -9,6 +9,8 @@ A dry run ends before the transaction: it is a plan that nobody executes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from s32s.core import events, guards
 from s32s.core import plan as planner
 from s32s.core.errors import Declined
@@ -20,7 +22,7 @@ from s32s.replication.checks import check_source
 from s32s.replication.execute import transfer
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.retry import ATTEMPTS, until_still
-from s32s.stores.base import Look, Policy, Readable, S, T, Writable
+from s32s.stores.base import Look, Policy, Readable, S, Snapshot, T, Writable
 from s32s.system.concurrency import gather
 
 
@@ -41,11 +43,11 @@ def replicate(source: Readable[S], target: Writable[T], job: Job, run: RunContex
                 if checkpoint is not None and checkpoint.holds_for(job.asked, seen, found):
                     return _unchanged(checkpoint, seen, found, job, run)
                 wanted, present = gather(seen.snapshot, found.snapshot)
-                check_source(wanted, job, target.capabilities, location=source.location)
+                check_source(wanted, job, target.capabilities, location=source.location, target=target.location)
                 run.phase("checking files")
                 wanted = here.refine(wanted, against=present, jobs=run.jobs, progress=run.heartbeat)
                 present = there.refine(present, against=wanted, jobs=run.jobs, progress=run.heartbeat)
-                plan = _plan(wanted.tree, present.tree, job, run)
+                plan = _plan(wanted, present.tree, job, run)
                 there.check(present, plan, wanted.tree)
                 due, published = not (plan.is_empty and present.is_published), None
                 if due and job.verb.changes:
@@ -81,13 +83,17 @@ def replicate(source: Readable[S], target: Writable[T], job: Job, run: RunContex
         return until_still(attempt, context=run)
 
 
-def _plan(wanted: Tree, present: Tree, job: Job, run: RunContext) -> Plan:
+def _plan(wanted: Snapshot, present: Tree, job: Job, run: RunContext) -> Plan:
     """Plan and guard; nothing is changed.
 
     Raises:
         Refused: by a guard, or by the person who was asked.
     """
-    plan = planner.make(wanted, present, rules=job.rules, deletes=job.verb.deletes, spare_ignored=job.spare_ignored)
+    plan = planner.make(
+        wanted.tree, present, rules=job.rules, deletes=job.verb.deletes, spare_ignored=job.spare_ignored
+    )
+    if wanted.rejected:
+        plan = replace(plan, rejected=(*plan.rejected, *wanted.rejected))
     guards.check_plan(plan, job.limits)
     run.emit(events.Planned(run.entry, plan))
     if job.verb.changes and not plan.is_empty and not run.approve(plan):

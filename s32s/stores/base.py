@@ -21,7 +21,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from s32s.backends.base import Backend, Chunk, PutResult
 from s32s.core.item import Item
-from s32s.core.plan import Plan
+from s32s.core.plan import Plan, Rejection
 from s32s.core.tree import Tree
 
 #: Told how many more bytes moved; raises `Interrupted` when the run is being stopped.
@@ -54,12 +54,14 @@ class Snapshot:
         is_published: False where the target has to publish even if no item changes: its manifest does not describe the
             items, or the directory is not there.
         is_listed: whether every item was looked at, and not only what a manifest says of them.
+        rejected: what a source leaves behind, and why.
     """
 
     tree: Tree
     position: Position = NOWHERE
     is_published: bool = True
     is_listed: bool = True
+    rejected: tuple[Rejection, ...] = ()
 
 
 S = TypeVar("S", bound=Snapshot)

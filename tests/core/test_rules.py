@@ -240,3 +240,63 @@ def test_no_rule_takes_for_ever(rules: str) -> None:
     ended = subprocess.run([sys.executable, "-c", program], timeout=3, check=False)
 
     assert ended.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "expected"),
+    [
+        (r"re:.*\.(tmp|bak)", "a/b.tmp", True),
+        (r"re:.*\.(tmp|bak)", "a/b.tmp/c", False),
+        ("re:a", "a/b", False),
+        ("re:a.*", "a/b/c", True),
+        ("re:[0-9]{4}/é", "2026/é", True),
+        ("re:A", "a", False),
+        ("re:(?i)A", "a", True),
+    ],
+)
+def test_an_expression_matches_the_whole_path(rule: str, path: str, expected: bool) -> None:
+    """In `ignore` and in `accept` alike."""
+    assert compile_rules(ignore=[rule]).ignores(path) == expected
+    assert compile_rules(ignore=["*.x", rule]).ignores(path) == expected
+    rules = compile_rules(accept=["none/{slug}", rule])
+    assert rules.verdict(path) is (ACCEPTED if expected else REJECTED)
+    assert expected or rules.reason(path)
+
+
+EXPRESSIONS = st.lists(
+    st.sampled_from(["a", "b", ".*", "[ab]", "/", "(a|b)", "é?", "\\."]), min_size=1, max_size=4
+).map("".join)
+
+
+@checked
+@given(st.lists(EXPRESSIONS, min_size=1, max_size=3), PATHS)
+def test_an_expression_means_what_it_means_elsewhere(expressions: list[str], path: str) -> None:
+    """And a directory is pruned only if all below it is ignored."""
+    rules = compile_rules(ignore=[f"re:{one}" for one in expressions])
+
+    assert rules.ignores(path) == any(re.fullmatch(one, path) for one in expressions)
+    if rules.prunes(path):
+        assert all(rules.ignores(f"{path}/{below}") for below in ("a", "b/a", "é.x"))
+
+
+@pytest.mark.parametrize(
+    "rule", ["re:", "re:(", "re:a(?=b)", r"re:(a)\1", "re:" + "a" * 1001, "re:" + "(a{1000}){1000}"]
+)
+def test_an_expression_that_is_none_is_told(rule: str) -> None:
+    """With the reason, and at once."""
+    with pytest.raises(ValueError, match=r"RE2|longer|no expression"):
+        compile_rules(ignore=[rule])
+    with pytest.raises(ValueError, match=r"RE2|longer|no expression"):
+        compile_rules(accept=[rule])
+
+
+def test_an_expression_takes_linear_time() -> None:
+    """What keeps other engines busy for longer than anybody waits."""
+    rules = compile_rules(ignore=["re:(a+)+b", "re:(a|aa)+c"])
+
+    assert not rules.ignores("a" * 4000)
+
+
+def test_what_is_no_text_matches_no_expression() -> None:
+    """Such names are refused elsewhere."""
+    assert not compile_rules(ignore=["re:.*"]).ignores("a\udcff")

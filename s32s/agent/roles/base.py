@@ -91,6 +91,8 @@ class Task(NamedTuple):
         """
         entry = self.entry
         asked = json.dumps([entry.manifest, entry.files, entry.ignore, entry.accept])
+        if entry.links != "refuse" or settings.allow_links:
+            asked += json.dumps([entry.links, settings.allow_links])
         return Job(
             self.verb,
             entry.rules(),
@@ -100,6 +102,7 @@ class Task(NamedTuple):
             spare_ignored=spare_ignored,
             verify=self.options.verify,
             check_source=check_source,
+            allow_links=settings.allow_links,
         )
 
 

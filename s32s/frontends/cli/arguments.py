@@ -277,6 +277,11 @@ def _add_places(made: argparse.ArgumentParser) -> None:
         "--ignore", metavar="RULE", action="append", help="wildcards on the relative path; may be repeated"
     )
     places.add_argument("--accept", metavar="PATTERN", action="append", help="only files that fit; may be repeated")
+    places.add_argument(
+        "--links",
+        choices=("refuse", "skip", "keep"),
+        help="what happens to links that point out of the tree",
+    )
     places.add_argument("--files-from", metavar="FILE", help="only the paths that the lines of this file name")
     places.add_argument("--no-manifest", action="store_true", help="write and follow no manifest: plain objects")
     places.add_argument(

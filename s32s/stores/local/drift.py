@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from s32s.core import guards
 from s32s.core import plan as planner
 from s32s.core.columns import Columns
 from s32s.core.errors import Interrupted, S32sError
 from s32s.core.item import Kind
-from s32s.core.rules import Rules, Verdict
+from s32s.core.rules import Links, Rules, Verdict
 from s32s.core.tree import Tree
 from s32s.stores.local.source import walk_source
 from s32s.stores.local.stat_cache import CTIME, CachedHash, StatCache
@@ -31,7 +32,10 @@ def of_source(root: str, cache: StatCache, pushed: Tree | None, rules: Rules) ->
         return len(cache)
     if pushed is None:
         return _files_drifted(listing, cache, lambda path: rules.verdict(path) is Verdict.ACCEPTED)
-    plan = planner.make(_unread(listing, cache), pushed, rules=rules, spare_ignored=True)
+    found = _unread(listing, cache)
+    if rules.links is Links.SKIP:
+        found = found.patched(guards.leaving(listing.targets), ())
+    plan = planner.make(found, pushed, rules=rules, spare_ignored=True)
     return len(plan.puts) + len(plan.extras)
 
 

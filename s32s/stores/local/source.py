@@ -20,8 +20,8 @@ from s32s.backends.base import Backend, Chunk, PutResult
 from s32s.core import guards, paths, tree
 from s32s.core.errors import Refused, SourceChanged, Unreadable
 from s32s.core.item import Item, Kind
-from s32s.core.plan import Plan
-from s32s.core.rules import Rules, Verdict
+from s32s.core.plan import Plan, Rejection
+from s32s.core.rules import Links, Rules, Verdict
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot, StoreCapabilities
 from s32s.stores.local import hashing, walk
@@ -102,7 +102,9 @@ class LocalSource:
         if not (self._fits.links and self._fits.directories):
             return self._snapshot(patch.listing)
         self._check(patch.come)
-        return LocalSnapshot(walk.patched(patch, self._cache), listing=patch.listing, patch=patch)
+        return self._without_leaving(
+            LocalSnapshot(walk.patched(patch, self._cache), listing=patch.listing, patch=patch)
+        )
 
     def _snapshot(self, listing: DirectoryListing) -> LocalSnapshot:
         """What the directory holds.
@@ -112,7 +114,15 @@ class LocalSource:
         """
         self._check(listing)
         columns, rows = walk.recall(listing, self._cache)
-        return LocalSnapshot(self._fitting(Tree(columns)), listing=listing, rows=rows)
+        return self._without_leaving(LocalSnapshot(self._fitting(Tree(columns)), listing=listing, rows=rows))
+
+    def _without_leaving(self, found: LocalSnapshot) -> LocalSnapshot:
+        """Leave links behind that point out of the tree, where the rules say so."""
+        if self._rules.links is not Links.SKIP or not (left := guards.leaving(found.listing.targets)):
+            return found
+        why = "it is a symbolic link that points out of the tree"
+        rejected = tuple(Rejection(path, why) for path in sorted(left))
+        return replace(found, tree=found.tree.patched(left, ()), rejected=rejected)
 
     def _check(self, listing: DirectoryListing) -> None:
         problems = {path: why for row, path in enumerate(listing.paths) if (why := self._problem(listing, row, path))}
@@ -226,7 +236,7 @@ class LocalSource:
                 (item.target or "").encode()
             except UnicodeEncodeError:
                 return "its target is not valid UTF-8"
-            if guards.leaves(item):
+            if self._rules.links is Links.REFUSE and guards.leaves(item):
                 return f"it is a symbolic link that points out of the tree, to {paths.quote(item.target or '')}"
         return None
 

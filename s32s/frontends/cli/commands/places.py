@@ -62,6 +62,7 @@ def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None
         files=_lines_of(options.files_from) if options.files_from else None,
         ignore=tuple(options.ignore or ()),
         accept=tuple(options.accept or ()),
+        links=options.links or "refuse",
         manifest=not options.no_manifest,
         in_place=options.in_place,
         max_delete=settings.max_delete if settings else HALF,
@@ -101,7 +102,18 @@ def _check_none(options: argparse.Namespace) -> None:
     Raises:
         UsageError: names them.
     """
-    names = ("endpoint_url", "profile", "region", "ignore", "accept", "files_from", "no_manifest", "in_place", "yes")
+    names = (
+        "endpoint_url",
+        "profile",
+        "region",
+        "ignore",
+        "accept",
+        "links",
+        "files_from",
+        "no_manifest",
+        "in_place",
+        "yes",
+    )
     given = ["--" + name.replace("_", "-") for name in names if getattr(options, name)]
     if given:
         raise UsageError(f"{', '.join(given)} is for two places: SOURCE TARGET", hint="the map says it for entries")

@@ -1,0 +1,120 @@
+"""Symbolic links that point out of the tree: refused, left behind, or kept where a slave allows it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.checks import assert_failed
+from support.machine import Loop, Machine
+from support.servers import S3Server
+from support.trees import make_tree, snapshot
+
+OUTSIDE = {"abs": "/usr/share/zoneinfo", "d/rel": "../../elsewhere", "d/odd": "x/../../f"}
+
+
+@pytest.fixture
+def linked(loop: Loop) -> Loop:
+    """A source with links that stay inside and links that do not."""
+    make_tree(loop.source, {"f": b"f", "d/g": b"g"})
+    (loop.source / "in").symlink_to("d/g")
+    (loop.source / "d/up").symlink_to("../f")
+    for path, target in OUTSIDE.items():
+        (loop.source / path).symlink_to(target)
+    return loop
+
+
+def inside(root: Path) -> dict[str, object]:
+    """The tree without the links that leave it."""
+    return {path: entry for path, entry in snapshot(root).items() if path not in OUTSIDE}
+
+
+def test_they_are_refused_unless_the_map_says_otherwise(linked: Loop) -> None:
+    """With the name of each."""
+    pushed = linked.push()
+
+    assert_failed(pushed, 1, says="points out of the tree")
+    assert all(f'"{path}"' in pushed.err for path in OUTSIDE)
+
+
+def test_they_are_left_behind(linked: Loop) -> None:
+    """All else travels, and the report names them; the next push finds nothing to do, and status no drift."""
+    linked.write_map(links="skip")
+    assert linked.master.run("maps", "update").status == 0
+
+    report = linked.master.root / "report"
+    pushed, pulled = linked.push("--report", str(report)), linked.pull()
+
+    assert (pushed.status, pulled.status) == (0, 0), pushed.err + pulled.err
+    assert inside(linked.source) == snapshot(linked.target)
+    told = (report / "error.txt").read_text()
+    assert all(f"{path}\t" in told for path in OUTSIDE)
+    assert "up to date" in linked.push().out
+    assert "up to date" in linked.master.run("status").out
+    (linked.source / "in").unlink()
+    (linked.source / "in").symlink_to("/elsewhere")
+    assert "1 deleted" in linked.push().out
+
+
+def test_they_are_kept_where_the_slave_allows_it(linked: Loop) -> None:
+    """By its own configuration alone, which names places; a map cannot."""
+    linked.write_map(links="keep")
+    assert linked.master.run("maps", "update").status == 0
+    assert linked.push().status == 0
+    before = list(linked.target.parent.iterdir())
+
+    refused = linked.pull()
+    assert_failed(refused, 3, says="allow_links")
+    assert list(linked.target.parent.iterdir()) == before
+
+    def allow(*places: str) -> None:
+        named = ", ".join(f'"{place}"' for place in places)
+        maps = f"{linked.bucket}/maps"
+        linked.slave.write_config("slave", maps, allow=[linked.target.parent], text=f"allow_links = [{named}]")
+
+    allow("/usr/share")
+    refused = linked.pull()
+    assert_failed(refused, 3, says='"d/rel"')
+    assert '"abs"' not in refused.err
+
+    allow("/usr/share", str(linked.target.parent))
+    pulled = linked.pull()
+    assert pulled.status == 0, pulled.err
+    assert snapshot(linked.target) == snapshot(linked.source)
+    assert "up to date" in linked.pull().out
+    allow()
+    assert_failed(linked.pull(), 3, says="allow_links")
+
+
+def test_a_kept_link_is_never_written_through(linked: Loop, tmp_path: Path) -> None:
+    """A source in which a link becomes a directory with files, and the other way round."""
+    linked.write_map(links="keep")
+    outside = tmp_path / "outside"
+    make_tree(outside, {"mine": b"mine"})
+    maps = f"{linked.bucket}/maps"
+    linked.slave.write_config("slave", maps, allow=[linked.target.parent], text='allow_links = ["/"]')
+    assert linked.master.run("maps", "update").status == 0
+    (linked.source / "way").symlink_to(outside)
+    assert (linked.push().status, linked.pull().status) == (0, 0)
+
+    (linked.source / "way").unlink()
+    make_tree(linked.source, {"way/mine": b"theirs", "way/new": b"n"})
+    assert (linked.push().status, linked.pull().status) == (0, 0)
+
+    assert snapshot(linked.target) == snapshot(linked.source)
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"mine": b"mine"}
+
+
+def test_between_two_places(tmp_path: Path, moto: S3Server) -> None:
+    """Who types the places decides."""
+    machine = Machine(tmp_path / "m", moto)
+    source, target = tmp_path / "source", tmp_path / "target"
+    make_tree(source, {"f": b"f"})
+    (source / "out").symlink_to("/etc/hostname")
+
+    assert machine.run("sync", str(source), str(target)).status == 1
+    assert machine.run("sync", str(source), str(target), "--links", "skip").status == 0
+    assert os.listdir(target) == ["f"]
+    assert machine.run("sync", str(source), str(target), "--links", "keep").status == 0
+    assert (target / "out").readlink() == Path("/etc/hostname")
