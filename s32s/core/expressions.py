@@ -65,7 +65,7 @@ def compiled(text: str) -> Callable[[str], bool]:
         try:
             return match(path) is not None
         except UnicodeEncodeError:
-            return False  # such a name cannot travel anyway
+            return False  # such a name is refused anyway
 
     return fits
 
