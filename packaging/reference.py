@@ -69,14 +69,15 @@ def _configuration() -> Iterator[str]:
     yield "## Configuration\n\nKeys of `s32s.toml`. A key without a default is mandatory.\n"
     yield _keys(settings.Settings)
     tables = {
-        "[s3] and [s3.mirror]": settings.S3Connection,
+        "[s3]": settings.S3Connection,
+        "[watch]": settings.WatchSettings,
         "[metrics]": settings.MetricsSettings,
         "[menu]": settings.MenuSettings,
     }
     for name, model in tables.items():
         yield f"### {name}\n"
         yield _keys(model)
-    yield "### [stores.NAME]\n\nA place for trees, named `NAME:prefix` where two places are given.\n"
+    yield "### [stores.NAME]\n\nA place for trees, named `NAME:prefix` in maps and on the command line.\n"
     yield _keys(settings.StoreSettings)
     yield "### [commands]\n\nCommands of this machine, by name; the menu and `after` of a map run them by `/bin/sh`.\n"
 

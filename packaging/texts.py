@@ -97,9 +97,9 @@ def man_of_configuration() -> str:
     ]
     tables = {
         "s3": settings.S3Connection,
-        "s3.mirror": settings.S3Connection,
         "stores.NAME": settings.StoreSettings,
         "metrics": settings.MetricsSettings,
+        "watch": settings.WatchSettings,
         "menu": settings.MenuSettings,
     }
     for name, model in tables.items():

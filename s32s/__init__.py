@@ -26,6 +26,7 @@ __all__ = [
     "AccessDenied",
     "Agent",
     "BadPath",
+    "Between",
     "BucketMissing",
     "ConfigError",
     "Conflict",
@@ -67,7 +68,6 @@ __all__ = [
     "Role",
     "S3Connection",
     "S3Path",
-    "S3Settings",
     "S32sError",
     "ServerDown",
     "Settings",
@@ -84,21 +84,24 @@ __all__ = [
     "Verb",
     "Waiting",
     "Warned",
+    "Watching",
     "WriteConflict",
     "load_map_files",
     "load_settings",
     "open_agent",
+    "run_between",
 ]
 
 if TYPE_CHECKING:
     from s32s.agent.agent import Agent, open_agent
+    from s32s.agent.between import Between, run_between
     from s32s.agent.catalog import Update
     from s32s.agent.options import Options
     from s32s.agent.report import Report
     from s32s.agent.status import EntryState, EntryStatus
     from s32s.config.map_files import load as load_map_files
     from s32s.config.maps import Entry, MapSet, Problem
-    from s32s.config.settings import Directories, S3Connection, S3Settings, Settings
+    from s32s.config.settings import Directories, S3Connection, Settings
     from s32s.config.settings_file import load as load_settings
     from s32s.core.compare import Reason
     from s32s.core.errors import (
@@ -142,6 +145,7 @@ if TYPE_CHECKING:
         Restarted,
         Waiting,
         Warned,
+        Watching,
     )
     from s32s.core.item import Item, Kind
     from s32s.core.location import S3Path
@@ -150,6 +154,8 @@ if TYPE_CHECKING:
 
 #: Where each name is, and what it is called there.
 _HOMES = {
+    "Between": ("agent.between", "Between"),
+    "run_between": ("agent.between", "run_between"),
     "AccessDenied": ("core.errors", "AccessDenied"),
     "Agent": ("agent.agent", "Agent"),
     "BadPath": ("core.errors", "BadPath"),
@@ -195,7 +201,6 @@ _HOMES = {
     "S32sError": ("core.errors", "S32sError"),
     "S3Connection": ("config.settings", "S3Connection"),
     "S3Path": ("core.location", "S3Path"),
-    "S3Settings": ("config.settings", "S3Settings"),
     "ServerDown": ("core.errors", "ServerDown"),
     "Settings": ("config.settings", "Settings"),
     "SourceChanged": ("core.errors", "SourceChanged"),
@@ -211,6 +216,7 @@ _HOMES = {
     "Verb": ("core.plan", "Verb"),
     "Waiting": ("core.events", "Waiting"),
     "Warned": ("core.events", "Warned"),
+    "Watching": ("core.events", "Watching"),
     "WriteConflict": ("core.errors", "WriteConflict"),
     "load_map_files": ("config.map_files", "load"),
     "load_settings": ("config.settings_file", "load"),

@@ -16,8 +16,8 @@ from s32s.agent.catalog import Update
 from s32s.agent.options import Options
 from s32s.agent.report import Report
 from s32s.agent.roles.base import AgentContext
+from s32s.agent.services import Services
 from s32s.agent.state import State
-from s32s.backends.s3.service import S3Service
 from s32s.config import settings_file
 from s32s.config.maps import MapSet
 from s32s.config.settings import Directories, Settings
@@ -152,16 +152,10 @@ def open_agent(
     if isinstance(configuration, Path):
         configuration = settings_file.load(configuration)
     state = State.open(directories or settings_file.directories(os.environ), writable=writable)
-    engine = S3Service(configuration.s3)
-    mirror_engine = S3Service(configuration.s3.mirror) if configuration.s3.mirror else engine
-    if attended:
-        engine.attend()
-        mirror_engine.attend()
     return Agent(
         settings=configuration,
         state=state,
-        engine=engine,
-        mirror_engine=mirror_engine,
+        services=Services(configuration.s3, configuration.stores, attended=attended),
         host=socket.gethostname(),
         homes=settings_file.homes(),
     )

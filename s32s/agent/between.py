@@ -149,6 +149,7 @@ def open_between(
     known = stores or {}
     try:
         source, target = (parse_location(text, at=os.getcwd(), stores=known) for text in (asked.source, asked.target))
+        source, target = (_directory_of(place, known) for place in (source, target))
         if isinstance(source, Directory) and os.path.isfile(source.path):
             source, asked = _single(source, asked, verb)
         rules = compile_rules(files=asked.files, ignore=asked.ignore, accept=asked.accept, links=asked.links)
@@ -168,6 +169,20 @@ def open_between(
         approve,
         ask,
     )
+
+
+def _directory_of(place: Location, stores: Mapping[str, StoreSettings]) -> Location:
+    """A place in a store of type "file" as the directory that it is.
+
+    Raises:
+        ValueError: the store names none.
+    """
+    if not isinstance(place, StorePath) or stores[place.store].type != "file":
+        return place
+    root = (stores[place.store].model_extra or {}).get("path")
+    if not isinstance(root, str) or not root.startswith("/") or ".." in root.split("/"):
+        raise ValueError(f"the store {place.store} needs the absolute path of a directory: path")
+    return parse_location(f"{root}/{place.prefix}", at="/")
 
 
 def _single(file: Directory, asked: Between, verb: Verb) -> tuple[Directory, Between]:
@@ -361,13 +376,8 @@ class _Pair:
         match source, target:
             case Directory(), Directory():
                 nested = paths.overlaps(os.path.realpath(source.path), os.path.realpath(target.path))
-            case S3Path(), S3Path():
-                nested = source.overlaps(target)
-            case StorePath(), StorePath():
-                whole = not source.prefix or not target.prefix
-                nested = source.store == target.store and (whole or paths.overlaps(source.prefix, target.prefix))
             case _:
-                nested = False
+                nested = self.services.overlap(source, target)
         if nested:
             raise Refused(
                 f"{self.asked.source} and {self.asked.target} overlap: the target would feed on itself",

@@ -141,8 +141,7 @@ def run_entry(
 
 
 def _listen(agent: AgentContext, entry: str, emit: Emit) -> None:
-    for engine in (agent.engine, agent.mirror_engine):
-        engine.listen(lambda text: emit(events.Waiting(entry, text)))
+    agent.services.listen(lambda text: emit(events.Waiting(entry, text)))
 
 
 def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:

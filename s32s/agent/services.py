@@ -10,8 +10,10 @@ from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
 from s32s.config.settings import S3Connection, StoreSettings
 from s32s.config.settings_file import connection_with
-from s32s.core.errors import UsageError
+from s32s.core import paths
+from s32s.core.errors import ConfigError, UsageError
 from s32s.core.location import Directory, Location, S3Path, StorePath
+from s32s.core.text import closest
 
 #: Of a request to a backend of one's own that fails for the moment.
 _RETRIES = 8
@@ -26,43 +28,92 @@ class Services:
         attended: see `run_between`.
 
     Attributes:
+        s3: that of a place without a store.
         on_wait: told when a request has failed for the moment.
     """
 
-    def __init__(
-        self,
-        connection: S3Connection,
-        stores: Mapping[str, StoreSettings],
-        *,
-        attended: bool,
-    ) -> None:
+    def __init__(self, connection: S3Connection, stores: Mapping[str, StoreSettings], *, attended: bool) -> None:
         self._stores = stores
         self.on_wait: Callable[[str], None] = lambda text: None
         self._attended = attended
-        self._s3 = self._opened(connection)
+        self.s3 = self._opened(connection)
         self._own: dict[str, S3Service] = {}
 
     def backend(self, place: Location) -> Backend:
         """The place as bytes by key.
 
         Raises:
-            ConfigError: what the configuration says of its store is wrong.
+            ConfigError: there is no such store, or what the configuration says of it is wrong.
             UsageError: a store of type "s3" needs a bucket.
         """
         if isinstance(place, S3Path):
-            return S3Backend(self._s3, place)
+            return S3Backend(self.s3, place)
         if isinstance(place, Directory):
             raise AssertionError("a directory has no keys")
-        settings = self._stores[place.store]
-        options = settings.model_extra or {}
+        settings = self._settings(place)
         if settings.type == "s3":
-            if place.store not in self._own:
-                self._own[place.store] = self._opened(connection_with(S3Connection(), options))
-            try:
-                return S3Backend(self._own[place.store], S3Path.parse(place.prefix))
-            except ValueError as exc:
-                raise UsageError(f"{place}: {exc}", hint=f"write {place.store}:bucket/prefix") from exc
-        return self._own_backend(place, settings.type, options)
+            return S3Backend(self._service(place.store), self._s3_path(place))
+        if settings.type == "file":
+            raise ConfigError(f"{place} is a directory, which has no keys", hint="name it as one of two places")
+        return self._own_backend(place, settings.type, settings.model_extra or {})
+
+    def overlap(self, one: Location, other: Location, *, by_name: bool = False) -> bool:
+        """Whether one place is, or lies in, the other.
+
+        Args:
+            by_name: also where two places of S3 are reached by different addresses, which may be two names of one
+                server; equal places do no harm to each other then.
+
+        A store that the configuration lacks is known by its name alone.
+        """
+        if isinstance(one, Directory) or isinstance(other, Directory):
+            both = isinstance(one, Directory) and isinstance(other, Directory)
+            return both and paths.overlaps(str(one), str(other))
+        here, there = self._as_s3(one), self._as_s3(other)
+        if here is not None and there is not None:
+            (server, path), (its_server, its_path) = here, there
+            is_near = server == its_server or (by_name and path != its_path)
+            return is_near and path.overlaps(its_path)
+        if not (isinstance(one, StorePath) and isinstance(other, StorePath)) or one.store != other.store:
+            return False
+        return not one.prefix or not other.prefix or paths.overlaps(one.prefix, other.prefix)
+
+    def listen(self, on_wait: Callable[[str], None]) -> None:
+        """Tell somebody else when a request has failed for the moment."""
+        self.on_wait = on_wait
+
+    def _as_s3(self, place: Location) -> tuple[str, S3Path] | None:
+        """The server and the path of a place that S3 holds; None for another kind, and for one that is wrong."""
+        if isinstance(place, S3Path):
+            return self.s3.endpoint_url or "", place
+        try:
+            if isinstance(place, StorePath) and self._settings(place).type == "s3":
+                return self._service(place.store).endpoint_url or "", self._s3_path(place)
+        except (ConfigError, UsageError):
+            return None  # which is told where it is opened
+        return None
+
+    def _settings(self, place: StorePath) -> StoreSettings:
+        if place.store not in self._stores:
+            near = closest(place.store, self._stores)
+            hint = f"; did you mean {near}?" if near else ""
+            raise ConfigError(
+                f"{place}: this machine's configuration has no store {paths.quote(place.store)}{hint}",
+                hint=f"add the table [stores.{place.store}]",
+            )
+        return self._stores[place.store]
+
+    def _service(self, store: str) -> S3Service:
+        if store not in self._own:
+            options = self._stores[store].model_extra or {}
+            self._own[store] = self._opened(connection_with(S3Connection(), options))
+        return self._own[store]
+
+    def _s3_path(self, place: StorePath) -> S3Path:
+        try:
+            return S3Path.parse(place.prefix)
+        except ValueError as exc:
+            raise UsageError(f"{place}: {exc}", hint=f"write {place.store}:bucket/prefix") from exc
 
     def _own_backend(self, place: StorePath, kind: str, options: Mapping[str, Any]) -> Backend:
         from s32s.backends.below import Below

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, last_run
 from s32s.agent.watch_state import WatchState
-from s32s.backends.s3.backend import S3Backend
 from s32s.config.maps import Entry, MapSet
 from s32s.core import paths
-from s32s.core.errors import BadPath, ConfigError, IntegrityError, Interrupted, S32sError, Unreachable
+from s32s.core.errors import BadPath, ConfigError, IntegrityError, Interrupted, S32sError, Unreachable, UsageError
 from s32s.core.role import Role
 from s32s.core.tree import Tree
 from s32s.format import manifest
@@ -214,7 +213,11 @@ def _left(entry: Entry, role: Role, agent: AgentContext) -> Tree | None:
     last = last_run(entry, role, agent)
     if last is None or not last.manifest:
         return None
-    data = agent.state.cached_manifest(str(entry.s3_path), last.manifest)
+    try:
+        place = agent.services.backend(entry.location).location
+    except (ConfigError, UsageError):
+        return None
+    data = agent.state.cached_manifest(place, last.manifest)
     if data is None:
         return None
     try:
@@ -284,7 +287,7 @@ class _Questions:
 
 def _ask(entry: Entry, agent: AgentContext) -> _Answer:
     try:
-        head = read_head(S3Backend(agent.engine, entry.s3_path)).head
+        head = read_head(agent.services.backend(entry.location)).head
     except Interrupted:
         raise
     except S32sError as exc:

@@ -13,7 +13,6 @@ from s32s.agent.options import Options
 from s32s.agent.roles.base import AgentContext
 from s32s.agent.state import State
 from s32s.backends.base import Backend
-from s32s.backends.s3.backend import S3Backend
 from s32s.config.maps import Entry, MapSet
 from s32s.core.events import Emit, EntryFinished
 from s32s.core.location import Directory
@@ -100,7 +99,7 @@ class EntryPair:
 
     def position(self) -> tuple[int, str] | None:
         """See `Pair`."""
-        return _position(S3Backend(self._agent.engine, self.entry.s3_path)) if self.entry.manifest else None
+        return _position(self._agent.services.backend(self.entry.location)) if self.entry.manifest else None
 
     def is_alive(self) -> None:
         """See `Pair`."""

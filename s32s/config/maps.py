@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from s32s.core import paths
 from s32s.core.accept import compile_patterns
 from s32s.core.expressions import compiled, is_expression
-from s32s.core.location import S3Path
+from s32s.core.location import S3Path, StorePath, parse_place
 from s32s.core.role import Role
 from s32s.core.rules import Rules, compile_rules
 
@@ -48,9 +48,9 @@ def _fail(text: str) -> PydanticCustomError:
     return PydanticCustomError("s32s", "{text}", {"text": text})
 
 
-def _s3_path(text: str) -> str:
+def _place(text: str) -> str:
     try:
-        return str(S3Path.parse(text))
+        return str(parse_place(text))
     except ValueError as exc:
         raise _fail(str(exc)) from exc
 
@@ -128,8 +128,8 @@ class Entry(pydantic.BaseModel):
     description: Annotated[str, pydantic.StringConstraints(max_length=2000)] = ""
     """For people."""
 
-    s3: Annotated[_Path, pydantic.AfterValidator(_s3_path)]
-    """`bucket/prefix`; `s3://` in front is accepted."""
+    s3: Annotated[_Path, pydantic.AfterValidator(_place)]
+    """`bucket/prefix`; `s3://` in front is accepted. `NAME:prefix` is a place in a store of the configuration."""
 
     master: Annotated[_Path, pydantic.AfterValidator(_master)] | None = None
     """Directory with the originals, on the master. Absolute; Windows paths and back-slashes are accepted."""
@@ -137,8 +137,8 @@ class Entry(pydantic.BaseModel):
     slave: Annotated[_Path, pydantic.AfterValidator(_slave)] | None = None
     """Directory on the servers. Absolute, and strictly below a directory that the server's `allow` names."""
 
-    mirror: Annotated[_Path, pydantic.AfterValidator(_s3_path)] | None = None
-    """Another `bucket/prefix`, for the role mirror: its copy, made within S3."""
+    mirror: Annotated[_Path, pydantic.AfterValidator(_place)] | None = None
+    """Another `bucket/prefix` or `NAME:prefix`, for the role mirror: its copy, made within S3 where that can be."""
 
     files: Annotated[
         list[Annotated[_Path, pydantic.AfterValidator(_listed_file)]] | None,
@@ -173,9 +173,9 @@ class Entry(pydantic.BaseModel):
     """Name of a command in the slave's own configuration, run after a sync that changed something."""
 
     @property
-    def s3_path(self) -> S3Path:
-        """The entry's bucket and prefix."""
-        return S3Path.parse(self.s3)
+    def location(self) -> S3Path | StorePath:
+        """Where `s3` is."""
+        return parse_place(self.s3)
 
     def rules(self) -> Rules:
         """The entry's `files`, `ignore` and `accept`, compiled."""

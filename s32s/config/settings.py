@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from s32s.config.map_files import suggestion
 from s32s.core import guards, paths
 from s32s.core.guards import MaxDelete
-from s32s.core.location import S3Path
+from s32s.core.location import STORE_NAME, S3Path
 from s32s.core.role import Role
 from s32s.system.rate_limit import bytes_a_second
 
@@ -48,15 +48,6 @@ class S3Connection(pydantic.BaseModel):
     """How a bucket is addressed: in the path, or as a virtual host; "auto" is the path for servers other than AWS."""
     retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 8
     """How often a request that fails for the moment is repeated, 0 to 20; 8 by default."""
-
-
-class S3Settings(S3Connection):
-    """The table [s3], and in it [s3.mirror]: where a mirror's copies go, when that is another endpoint or account.
-
-    The two share nothing, so that a mirror from a server of one's own to AWS needs no way to say "no endpoint".
-    """
-
-    mirror: S3Connection | None = None
 
 
 class MenuSettings(pydantic.BaseModel):
@@ -108,8 +99,8 @@ class StoreSettings(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="allow", frozen=True, strict=True)
 
-    type: Annotated[str, pydantic.StringConstraints(pattern=r"^(s3|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
-    """"s3" with the keys of [s3], or "package.module:Class" with whatever the class takes."""
+    type: Annotated[str, pydantic.StringConstraints(pattern=r"^(s3|file|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
+    """"s3" with the keys of [s3], "file" with a path, or "package.module:Class" with what that takes."""
 
 
 class Settings(pydantic.BaseModel):
@@ -135,8 +126,8 @@ class Settings(pydantic.BaseModel):
     """How many files move at once at most, 1 to 512; 64 by default."""
     bandwidth: int | None = None
     """Bytes a second in each direction, such as "10M"; no limit by default."""
-    s3: S3Settings = S3Settings()
-    stores: Mapping[Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")], StoreSettings] = {}
+    s3: S3Connection = S3Connection()
+    stores: Mapping[Annotated[str, pydantic.StringConstraints(pattern=rf"^{STORE_NAME}$")], StoreSettings] = {}
     commands: Mapping[str, Annotated[str, pydantic.StringConstraints(min_length=1)]] = {}
     after_timeout_s: Annotated[float, pydantic.Field(alias="after_timeout")] = 600.0
     """How long a command of "after" may take; "10min" by default."""

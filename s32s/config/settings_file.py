@@ -17,7 +17,7 @@ from typing import Any
 import pydantic
 
 from s32s.config.map_files import suggestion
-from s32s.config.settings import NAME, Directories, MenuSettings, S3Connection, S3Settings, Settings, link_problem
+from s32s.config.settings import NAME, Directories, MenuSettings, S3Connection, Settings, link_problem
 from s32s.core import paths
 from s32s.core.errors import ConfigError
 from s32s.core.role import Role
@@ -192,10 +192,11 @@ def _xdg(environment: Mapping[str, str], variable: str, fallback: str) -> Path:
 def _wrong(error: Any) -> str:
     names = [str(part) for part in error["loc"]]
     where = ".".join(names)
+    if where == "s3.mirror":
+        return f"{where}: {_NO_MIRROR}"
     if error["type"] == "extra_forbidden":
         tables = {
-            "s3": S3Settings.model_fields,
-            "s3.mirror": S3Connection.model_fields,
+            "s3": S3Connection.model_fields,
             "menu": MenuSettings.model_fields,
         }
         known = list(tables.get(".".join(names[:-1]), _known()))
@@ -205,7 +206,7 @@ def _wrong(error: Any) -> str:
     if where.endswith("endpoint_url"):
         return f"{where}: it must be an address that begins with http:// or https://, such as http://nas:9000"
     if where.startswith("stores.") and where.endswith(".type"):
-        return f'{where}: it must be "s3" or "package.module:Class"'
+        return f'{where}: it must be "s3", "file" or "package.module:Class"'
     if where.startswith("stores.") and where.endswith(".[key]"):
         return f"{where.removesuffix('.[key]')}: a store is named by lower-case letters, digits and hyphens"
     if where == "metrics.textfile":
@@ -223,6 +224,11 @@ def _wrong(error: Any) -> str:
             return f"{where}: it must be {_TYPES[kind]}"
     return f"{where}: {error['msg']}"
 
+
+_NO_MIRROR = (
+    'a mirror names its store now: call the table [stores.NAME], such as [stores.backup], add type = "s3", '
+    'and write "mirror": "NAME:bucket/prefix" in the map'
+)
 
 #: What pydantic calls a value of another type than it has to be.
 _TYPES = {

@@ -79,6 +79,33 @@ class StorePath:
 
 Location = S3Path | Directory | StorePath
 
+#: How a store of the configuration is named: never like a bucket, which has no colon behind it.
+STORE_NAME = r"[a-z][a-z0-9-]*"
+_STORE_PATH = re.compile(rf"({STORE_NAME}):(.*)")
+
+
+def parse_place(text: str) -> S3Path | StorePath:
+    """Read what an entry of a map names: `bucket/prefix`, with or without `s3://`, or `NAME:prefix`.
+
+    Whether there is a store of that name is for the configuration of a machine to say.
+
+    Raises:
+        ValueError: for people.
+    """
+    found = None if "://" in text else _STORE_PATH.fullmatch(text)
+    if found is None:
+        return S3Path.parse(text)
+    return _store_path(found[1], found[2])
+
+
+def _store_path(store: str, prefix: str) -> StorePath:
+    prefix = prefix.strip("/")
+    if prefix and (reason := paths.problem(prefix, room=paths.MAX_KEY - 100)):
+        raise ValueError(f"the prefix {paths.quote(prefix)} cannot be used: {reason}")
+    if paths.RESERVED in prefix.split("/"):
+        raise ValueError(f"{paths.RESERVED!r} in a prefix is kept for s32s itself")
+    return StorePath(store, prefix)
+
 
 def is_location(text: str, *, stores: Collection[str] = ()) -> bool:
     """Tell whether an argument names a place, and not an entry of the maps.
@@ -104,9 +131,7 @@ def parse_location(text: str, *, at: str, stores: Collection[str] = ()) -> Locat
     """
     store, colon, prefix = text.partition(":")
     if colon and store in stores:
-        if (prefix := prefix.strip("/")) and (reason := paths.problem(prefix, room=paths.MAX_KEY - 100)):
-            raise ValueError(f"the prefix {paths.quote(prefix)} cannot be used: {reason}")
-        return StorePath(store, prefix)
+        return _store_path(store, prefix)
     scheme, separator, rest = text.partition("://")
     if separator and scheme == "s3":
         return S3Path.parse(rest)

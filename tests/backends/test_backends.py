@@ -12,7 +12,7 @@ from s32s.backends.base import Backend, Replace, UnfinishedUploads
 from s32s.backends.memory import MemoryBackend
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
-from s32s.config.settings import S3Settings
+from s32s.config.settings import S3Connection
 from s32s.core.errors import PreconditionFailed
 from s32s.core.location import S3Path
 from s32s.testing import BackendContract, put
@@ -53,7 +53,7 @@ def service(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Service:
     """A service by the environment's credentials."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    return S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region, retries=1))
+    return S3Service(S3Connection(endpoint_url=server.endpoint_url, region=server.region, retries=1))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ class TestS3Prefix(S3Contract):
 
     def test_another_service_cannot_copy(self, backend: Backend, server: S3Server) -> None:
         """Its credentials may not read there."""
-        other = S3Backend(S3Service(S3Settings(endpoint_url=server.endpoint_url)), S3Path("b", "p"))
+        other = S3Backend(S3Service(S3Connection(endpoint_url=server.endpoint_url)), S3Path("b", "p"))
 
         assert isinstance(backend, S3Backend)
         assert not backend.copies_from(other)

@@ -20,7 +20,7 @@ from s32s.backends.s3.network import tls_context
 from s32s.backends.s3.objects import CopySource
 from s32s.backends.s3.service import S3Service
 from s32s.backends.s3.sigv4 import Keys
-from s32s.config.settings import S3Settings
+from s32s.config.settings import S3Connection
 from s32s.core.errors import AccessDenied, ConfigError, S32sError, ServerDown, SourceChanged, StoreError, Unreachable
 
 XML = "<?xml version='1.0'?><ListBucketResult><IsTruncated>{more}</IsTruncated>{token}{keys}</ListBucketResult>"
@@ -51,7 +51,7 @@ def made(moto: S3Server) -> str:
 
 
 def engine(url: str | None, **settings: Any) -> S3Service:
-    return S3Service(S3Settings(endpoint_url=url, **{"retries": 0, **settings}))
+    return S3Service(S3Connection(endpoint_url=url, **{"retries": 0, **settings}))
 
 
 def answered(status: str, body: bytes = b"", *headers: str) -> bytes:

@@ -30,7 +30,7 @@ from s32s.backends.s3.http_client import GetRequest, HttpClient, SmallResponse
 from s32s.backends.s3.service import S3Service
 from s32s.backends.s3.sigv4 import Keys, Signer
 from s32s.backends.wrappers import Limited
-from s32s.config.settings import S3Settings
+from s32s.config.settings import S3Connection
 from s32s.core.location import S3Path
 from s32s.stores.objects.bodies import read_ahead
 from s32s.system.rate_limit import RateLimiter
@@ -225,7 +225,9 @@ def test_without_a_lane_there_are_as_many_threads_as_jobs(
 
 def backend_of(server: S3Server, bucket: str) -> S3Backend:
     """A prefix by a service of its own."""
-    return S3Backend(S3Service(S3Settings(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p"))
+    return S3Backend(
+        S3Service(S3Connection(endpoint_url=server.endpoint_url, region=server.region)), S3Path(bucket, "p")
+    )
 
 
 def test_a_listing_is_the_same_by_client_and_by_library(
@@ -237,7 +239,7 @@ def test_a_listing_is_the_same_by_client_and_by_library(
     keys = [f"p/{key}" for key in ODD_KEYS if "//" not in key] + [f"p/d/{number:04}" for number in range(1001)]
     for key in keys:
         put(server, bucket, key, b"x")
-    settings = S3Settings(endpoint_url=proxy.endpoint_url, region=server.region)
+    settings = S3Connection(endpoint_url=proxy.endpoint_url, region=server.region)
 
     by_client = list(itertools.chain(*S3Service(settings).pages(bucket, "p")))
     plain = proxy.count(on(listing=True))

@@ -65,7 +65,7 @@ def test_the_map_of_the_design_is_read() -> None:
 
     assert found == ()
     assert [read.name for read in entries] == ["PROJECT 1", "PROJECT 2"]
-    assert entries[0].s3_path == S3Path("bucketname", "backup/dir1")
+    assert entries[0].location == S3Path("bucketname", "backup/dir1")
     assert entries[0].place(Role.MASTER) == "c:/path/dir/master/1"
     assert entries[0].place(Role.SLAVE) == "/path/slave/dir1"
     assert entries[0].place(Role.MIRROR) is None
@@ -93,7 +93,7 @@ def test_only_name_and_s3_are_mandatory() -> None:
 )
 def test_an_s3_path_is_a_bucket_and_a_prefix(written: str, expected: S3Path) -> None:
     """With and without `s3://` and the final slash it is the same place."""
-    assert entry(s3=written).s3_path == expected
+    assert entry(s3=written).location == expected
     assert S3Path.parse(str(expected)) == expected
 
 
@@ -447,7 +447,7 @@ def test_parsing_never_raises(data: bytes) -> None:
     assert all(str(problem).startswith("m.json: ") for problem in found)
     assert all(str(problem).isprintable() for problem in found if str(problem).isascii())
     assert all("\n" not in str(problem) and str(problem).encode() for problem in found)
-    assert found or all(read.s3_path and read.rules() for read in entries)
+    assert found or all(read.location and read.rules() for read in entries)
 
 
 @checked

@@ -28,9 +28,14 @@ class Pair:
     working: str
     public: str
 
+    @property
+    def store(self) -> str:
+        """What goes before a place of the mirror's server, in a map."""
+        return "" if self.here is self.there else "backup:"
+
     def write_map(self, **properties: Any) -> None:
         """Upload the map with one entry, PHOTOS."""
-        entry = {"name": "PHOTOS", "s3": f"{self.working}/in", "mirror": f"{self.public}/out", **properties}
+        entry = {"name": "PHOTOS", "s3": f"{self.working}/in", "mirror": f"{self.store}{self.public}/out", **properties}
         put(self.here, self.working, "maps/photos.json", json.dumps([entry]).encode())
 
     def put(self, path: str, data: bytes = b"photo") -> None:
@@ -48,7 +53,7 @@ class Pair:
 
 
 def make_pair(root: Path, here: S3Server, there: S3Server, *, endpoint_url: str | None = None) -> Pair:
-    """A pair of new buckets with a map and a configuration; `[s3.mirror]` where the servers are two."""
+    """A pair of new buckets with a map and a configuration; a store where the servers are two."""
     pair = Pair(
         Machine(root / "machine", here, endpoint_url=endpoint_url),
         here,
@@ -62,7 +67,7 @@ def make_pair(root: Path, here: S3Server, there: S3Server, *, endpoint_url: str 
     pair.machine.write_config("mirror", f"{pair.working}/maps")
     if there is not here:
         with pair.machine.config.open("a") as file:
-            file.write(f'[s3.mirror]\nendpoint_url = "{there.endpoint_url}"\n')
+            file.write(f'[stores.backup]\ntype = "s3"\nendpoint_url = "{there.endpoint_url}"\n')
     return pair
 
 
@@ -234,7 +239,7 @@ class TestWhatTravels:
         assert "up to date" in second.out
 
     def test_two_accounts_of_one_server(self, tmp_path: Path, moto: S3Server) -> None:
-        """`[s3.mirror]` with a profile of its own: the copies are written with its key."""
+        """A store with a profile of its own: the copies are written with its key."""
         with start_rclone(tmp_path / "disk") as other:
             (tmp_path / "disk").mkdir(exist_ok=True)
             there = S3Server("rclone", other.endpoint_url)
@@ -435,7 +440,7 @@ class TestBadInput:
         """A bucket of the same name elsewhere is another bucket."""
         pair = make_pair(tmp_path, moto, rclone)
         make_bucket(rclone, pair.working)
-        pair.write_map(mirror=f"{pair.working}/in")
+        pair.write_map(mirror=f"backup:{pair.working}/in")
         pair.put("a.jpg")
 
         ended = pair.run("sync")

@@ -153,7 +153,4 @@ def test_the_readme_names_only_what_exists() -> None:
         "--profile",
         "--region",
         "--max-delete",
-        "--mirror-endpoint-url",
-        "--mirror-profile",
-        "--mirror-region",
     }

@@ -11,7 +11,7 @@ from support.servers import S3Server, put
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.downloads import RANGE
 from s32s.backends.s3.service import S3Service
-from s32s.config.settings import S3Settings
+from s32s.config.settings import S3Connection
 from s32s.core.errors import SourceChanged
 from s32s.core.item import Item
 from s32s.core.location import S3Path
@@ -26,7 +26,7 @@ def _credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def body(server: S3Server, bucket: str, size: int, *, endpoint_url: str, etag: str | None = None) -> ObjectBody:
     """The body of the object `large`, by an engine of its own."""
-    service = S3Service(S3Settings(endpoint_url=endpoint_url, region=server.region))
+    service = S3Service(S3Connection(endpoint_url=endpoint_url, region=server.region))
     return ObjectBody(S3Backend(service, S3Path(bucket, "p")), Item("large", size=size, etag=etag))
 
 

@@ -35,7 +35,7 @@ def act(root: Path, what: str, name: str, other: str) -> dict[str, bool]:
             case "mkdir":
                 path.mkdir()
             case "link":
-                path.symlink_to("target")
+                path.symlink_to("no/target")
             case "chmod":
                 path.chmod(0o700)
             case "remove":

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from s32s.agent.options import Options
 from s32s.agent.results import Result
+from s32s.agent.services import Services
 from s32s.agent.state import State
 from s32s.backends.base import Backend
-from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
 from s32s.config.maps import Entry
 from s32s.config.settings import Settings
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits
-from s32s.core.location import S3Path
+from s32s.core.location import Location
 from s32s.core.plan import Verb
 from s32s.core.role import Role
 from s32s.replication.job import Job
@@ -37,17 +37,21 @@ class AgentContext:
     """This machine: its configuration, its memory, its connection.
 
     Attributes:
-        mirror_engine: the connection to where mirrors go; `engine` itself when that is the same.
+        services: what all places are reached by.
         host: its name, for people.
         homes: home directories of its users.
     """
 
     settings: Settings
     state: State
-    engine: S3Service
-    mirror_engine: S3Service
+    services: Services
     host: str
     homes: frozenset[str] = frozenset()
+
+    @property
+    def engine(self) -> S3Service:
+        """The S3 of the maps, and of all places without a store."""
+        return self.services.s3
 
 
 class Task(NamedTuple):
@@ -68,9 +72,13 @@ class Task(NamedTuple):
     rates: tuple[RateLimiter, RateLimiter] | None = None
     memories: Memories | None = None
 
-    def backend(self, service: S3Service, place: S3Path) -> Backend:
-        """A place of a service, as fast as this task may be."""
-        backend = S3Backend(service, place)
+    def backend(self, agent: AgentContext, place: Location) -> Backend:
+        """A place, as fast as this task may be.
+
+        Raises:
+            ConfigError, UsageError: see `Services.backend`.
+        """
+        backend = agent.services.backend(place)
         if self.rates is None:
             return backend
         from s32s.backends.wrappers import Limited
@@ -110,7 +118,7 @@ def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label:
     """The entry's prefix as what a slave or a mirror follows."""
     entry, state = task.entry, agent.state
     return ObjectStore(
-        task.backend(agent.engine, entry.s3_path),
+        task.backend(agent, entry.location),
         rules=entry.rules(),
         has_manifest=entry.manifest,
         manifests=ManifestCache(state.cached_manifest, state.cache_manifest),

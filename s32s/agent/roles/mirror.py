@@ -10,7 +10,7 @@ from s32s.agent.roles.base import AgentContext, Task, check_pushed, last_run, so
 from s32s.agent.roles.writer import writer
 from s32s.core import paths
 from s32s.core.errors import Refused
-from s32s.core.location import S3Path
+from s32s.core.location import Location, parse_place
 from s32s.core.role import Role
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.replicate import replicate
@@ -26,13 +26,13 @@ def mirror(place: str, task: Task, agent: AgentContext, run: RunContext) -> Outc
     Raises:
         S32sError: what was copied so far is there, and nothing was deleted.
     """
-    entry, state, there = task.entry, agent.state, S3Path.parse(place)
+    entry, state, there = task.entry, agent.state, parse_place(place)
     _check_places(there, task, agent)
     last = last_run(entry, Role.MIRROR, agent)
     follower = Follower(last.generation if last else 0, accepts_older=task.options.accept_older, compares=True)
     name = str(there)
     target = ObjectStore(
-        task.backend(agent.mirror_engine, there),
+        task.backend(agent, there),
         rules=entry.rules(),
         has_manifest=entry.manifest,
         manifests=ManifestCache(
@@ -52,28 +52,25 @@ def mirror(place: str, task: Task, agent: AgentContext, run: RunContext) -> Outc
     return replicate(source_prefix(task, agent, follower, label="source"), target, job, run)
 
 
-def _check_places(there: S3Path, task: Task, agent: AgentContext) -> None:
+def _check_places(there: Location, task: Task, agent: AgentContext) -> None:
     """Refuse a mirror that would feed on itself, or whose exact sync would delete other things that live there.
 
     Raises:
         Refused: it holds, or lies in, its own source, the maps, or another entry's place.
     """
-    here = task.entry.s3_path
-    # Two names of one server cannot be told apart, so nested places are refused there as well; equal ones do no harm.
-    elsewhere = agent.mirror_engine.endpoint_url != agent.engine.endpoint_url
-    if there.overlaps(here) and not (elsewhere and there == here):
+    here, overlap = task.entry.location, agent.services.overlap
+    if overlap(there, here, by_name=True):
         raise Refused(
             f"the mirror {there} and its source {here} overlap: it would feed on itself",
             hint="mirror to another bucket or to a prefix beside the source",
         )
-    if not elsewhere and there.overlaps(agent.settings.maps):
+    if overlap(there, agent.settings.maps):
         raise Refused(
             f"the mirror {there} and the maps at {agent.settings.maps} overlap, and a sync would delete the maps",
             hint="give the mirror a prefix of its own",
         )
-    others = [*task.others.items(), *(() if elsewhere else task.pushed.items())]
-    for name, other in others:
-        if there.overlaps(S3Path.parse(other)):
+    for name, other in (*task.others.items(), *task.pushed.items()):
+        if overlap(there, parse_place(other)):
             raise Refused(
                 f"the mirror {there} and {other} of the entry {paths.quote(name)} overlap, "
                 "and each sync would delete what the other brings",

@@ -6,7 +6,7 @@ from s32s.agent.roles.base import AgentContext, Task, last_run
 from s32s.agent.roles.writer import writer
 from s32s.core import paths
 from s32s.core.errors import Refused
-from s32s.core.location import S3Path
+from s32s.core.location import Location, parse_place
 from s32s.core.role import Role
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.replicate import replicate
@@ -23,7 +23,7 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         S32sError: what was uploaded so far is there, but no manifest names it and nothing was deleted.
     """
     entry, state = task.entry, agent.state
-    _check_prefix(entry.s3_path, task, agent)
+    _check_prefix(entry.location, task, agent)
     if not root.startswith("/"):
         raise Refused(f"{paths.escape(root)} is a path of another system", hint="run this entry on its own machine")
     last = last_run(entry, Role.MASTER, agent)
@@ -35,7 +35,7 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         memory=task.memories.source_dir if task.memories is not None else None,
     )
     target = ObjectStore(
-        task.backend(agent.engine, entry.s3_path),
+        task.backend(agent, entry.location),
         rules=entry.rules(),
         has_manifest=entry.manifest,
         manifests=ManifestCache(state.cached_manifest, state.cache_manifest),
@@ -47,19 +47,19 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
     return replicate(source, target, task.job(agent.settings, spare_ignored=True), run)
 
 
-def _check_prefix(place: S3Path, task: Task, agent: AgentContext) -> None:
+def _check_prefix(place: Location, task: Task, agent: AgentContext) -> None:
     """Refuse a prefix whose exact sync would delete other things that live there.
 
     Raises:
         Refused: it holds, or lies in, the maps or another entry's prefix.
     """
-    if place.overlaps(agent.settings.maps):
+    if agent.services.overlap(place, agent.settings.maps):
         raise Refused(
             f"{place} and the maps at {agent.settings.maps} overlap, and a push would delete the maps",
             hint="give the entry a prefix of its own",
         )
     for name, other in task.others.items():
-        if place.overlaps(S3Path.parse(other)):
+        if agent.services.overlap(place, parse_place(other)):
             raise Refused(
                 f"{place} and the prefix of entry {paths.quote(name)}, {other}, overlap, "
                 "and each push would delete the other's files",

@@ -47,7 +47,7 @@ class S3Service:
     """One endpoint with one set of credentials, and all its buckets; `S3Backend` is one place in there. Thread-safe.
 
     Args:
-        settings: the [s3] table of the configuration, or [s3.mirror].
+        settings: the [s3] table of the configuration.
         copy_limit: larger objects are copied in parts.
         copy_part: how large these are at least.
     """

@@ -114,9 +114,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
     made.add_argument("--profile", metavar="NAME", help="AWS profile")
     made.add_argument("--region", metavar="NAME", help="AWS region")
-    made.add_argument("--mirror-endpoint-url", metavar="URL", help="where mirrors go, if that is another S3 server")
-    made.add_argument("--mirror-profile", metavar="NAME", help="where mirrors go, if that is another account")
-    made.add_argument("--mirror-region", metavar="NAME", help="the region there")
 
     _maps_parser(command)
     for name, text, example in (

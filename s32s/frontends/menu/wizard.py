@@ -11,7 +11,7 @@ from pathlib import Path
 
 from s32s.agent import onboarding
 from s32s.config.maps import MapSet
-from s32s.config.settings import S3Settings, Settings, allow_problem, link_problem
+from s32s.config.settings import S3Connection, Settings, allow_problem, link_problem
 from s32s.config.settings_file import configure
 from s32s.core.errors import CredentialsError, S32sError
 from s32s.core.location import S3Path
@@ -111,8 +111,8 @@ def _ask_role(prompter: Prompter, today: Settings | None) -> Role:
             return Role(word)
 
 
-def _ask_maps(prompter: Prompter, today: Settings | None) -> tuple[S3Path, S3Settings, MapSet]:
-    connection = today.s3 if today else S3Settings()
+def _ask_maps(prompter: Prompter, today: Settings | None) -> tuple[S3Path, S3Connection, MapSet]:
+    connection = today.s3 if today else S3Connection()
     connection = _ask_connection(prompter, connection, "server")
     prompter.say("Map files on S3 say which directory goes where. They are below one path, such as my-bucket/maps.")
     path = str(today.maps) if today else ""
@@ -149,7 +149,7 @@ def _ask_maps(prompter: Prompter, today: Settings | None) -> tuple[S3Path, S3Set
             raise Left
 
 
-def _ask_connection(prompter: Prompter, connection: S3Settings, what: str) -> S3Settings:
+def _ask_connection(prompter: Prompter, connection: S3Connection, what: str) -> S3Connection:
     if what == "server":
         now = connection.endpoint_url or ""
         aws = "- for AWS" if now else "Enter for AWS"

@@ -27,7 +27,7 @@ from s32s.stores.local import meanwhile, unit
 from s32s.stores.local.handle import Stage, TargetHandle, unwritable
 from s32s.stores.local.outer import PROBES, TREE, Outer, left_over
 from s32s.stores.local.staging import DIR_MODE, Staging, staged
-from s32s.stores.local.stat_cache import CTIME, inode_of, stamp
+from s32s.stores.local.stat_cache import CTIME, SIZE, inode_of, stamp
 from s32s.stores.local.walk import DirectoryListing, open_file
 from s32s.system import atomic, directories
 
@@ -220,6 +220,20 @@ class _Swap(Staging):
                 # A rename moves the change time of what it renames.
                 now = stamp(os.stat(self.unit.rpartition("/")[2], dir_fd=live, follow_symlinks=False))
                 written[self.unit] = now if now[:CTIME] == left[:CTIME] else left
+        self._note_old()
+
+    def _note_old(self) -> None:
+        """Note the change time that our rename has given to what came out."""
+        row = self.now.find(self.unit)
+        if row is None or self.now.is_dir(row):
+            return
+        try:
+            with directories.directory(self.tree, paths.parent(self.unit)) as staged:
+                status = os.stat(self.unit.rpartition("/")[2], dir_fd=staged, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if stamp(status)[:CTIME] == tuple(self.now.stamp(row))[:CTIME]:
+            self.now.set_ctime(row, stamp(status)[CTIME])
 
     def _check_target(self) -> None:
         """A link or another directory under the name would be exchanged as gladly, so look once more.
@@ -343,7 +357,7 @@ class _Swap(Staging):
             return is_same_file
         if self.opened.policy.deletes:
             return self.now.paths[row] in self._planned and not stat.S_ISDIR(status.st_mode)
-        return is_same_file and (status.st_size, status.st_mtime_ns) == (size, mtime_ns)
+        return is_same_file and stamp(status)[SIZE:CTIME] == (size, mtime_ns)
 
     def _carry_left(self, *, spare: set[str]) -> None:
         """Move to the live tree what came into the old one after the last look, as if it had come after the run."""

@@ -21,7 +21,7 @@ def open_machine(options: argparse.Namespace, *, writable: bool = True, attended
     from s32s.config import settings_file
 
     with open_agent(settings_file.find(options.config, os.environ), writable=writable, attended=attended) as agent:
-        agent.engine.listen(lambda text: print(f"s32s: {text}", file=sys.stderr, flush=True))
+        agent.services.listen(lambda text: print(f"s32s: {text}", file=sys.stderr, flush=True))
         yield agent
 
 

@@ -44,11 +44,6 @@ def configure(options: argparse.Namespace, stop: threading.Event) -> int:
                 "endpoint_url": options.endpoint_url,
                 "profile": options.profile,
                 "region": options.region,
-                "mirror": {
-                    "endpoint_url": options.mirror_endpoint_url,
-                    "profile": options.mirror_profile,
-                    "region": options.mirror_region,
-                },
             },
         },
     )
