@@ -26,7 +26,6 @@ __all__ = [
     "AccessDenied",
     "Agent",
     "BadPath",
-    "Between",
     "BucketMissing",
     "ConfigError",
     "Conflict",
@@ -89,12 +88,10 @@ __all__ = [
     "load_map_files",
     "load_settings",
     "open_agent",
-    "run_between",
 ]
 
 if TYPE_CHECKING:
     from s32s.agent.agent import Agent, open_agent
-    from s32s.agent.between import Between, run_between
     from s32s.agent.catalog import Update
     from s32s.agent.options import Options
     from s32s.agent.report import Report
@@ -154,8 +151,6 @@ if TYPE_CHECKING:
 
 #: Where each name is, and what it is called there.
 _HOMES = {
-    "Between": ("agent.between", "Between"),
-    "run_between": ("agent.between", "run_between"),
     "AccessDenied": ("core.errors", "AccessDenied"),
     "Agent": ("agent.agent", "Agent"),
     "BadPath": ("core.errors", "BadPath"),

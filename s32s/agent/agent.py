@@ -85,6 +85,30 @@ class Agent(AgentContext):
             approve=approve,
         )
 
+    def watch(
+        self,
+        names: Sequence[str] = (),
+        *,
+        stop: threading.Event,
+        role: Role | None = None,
+        options: Options | None = None,
+        update_maps: bool = False,
+        emit: Emit = events.silent,
+    ) -> None:
+        """Keep the named entries, or all that have this machine's role, equal to their sources until `stop` is set.
+
+        Failures are tried again and told by `emit`; see `run` for the other arguments.
+
+        Raises:
+            UsageError: a name that no map has.
+            MapError, StoreError, Unreachable: there are no maps to work from.
+            Locked: another watch is at it.
+            Interrupted: a signal handler raised it.
+        """
+        from s32s.agent.watch import watch_entries  # a run needs none of it
+
+        watch_entries(self, names, role=role, options=options, update_maps=update_maps, emit=emit, stop=stop)
+
     def status(self, *, maps: MapSet | None = None, ask_s3: bool = True) -> list[EntryStatus]:
         """How the entries of this machine's role stand.
 

@@ -18,7 +18,7 @@ from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
 from s32s.agent.report import Report, fold
 from s32s.agent.results import Result
-from s32s.agent.services import Services
+from s32s.agent.services import Services, directory_of
 from s32s.agent.state import State
 from s32s.backends.base import Backend
 from s32s.config.settings import DEFAULT_JOBS, S3Connection, StoreSettings
@@ -26,7 +26,7 @@ from s32s.core import events, paths
 from s32s.core.errors import Refused, UsageError
 from s32s.core.events import Emit
 from s32s.core.guards import HALF, Limits, MaxDelete
-from s32s.core.location import Directory, Location, S3Path, StorePath, parse_location
+from s32s.core.location import Directory, Location, S3Path, parse_location
 from s32s.core.plan import Plan, Verb
 from s32s.core.rules import Links, Rules, compile_rules
 from s32s.replication.checkpoints import Checkpoints
@@ -149,7 +149,7 @@ def open_between(
     known = stores or {}
     try:
         source, target = (parse_location(text, at=os.getcwd(), stores=known) for text in (asked.source, asked.target))
-        source, target = (_directory_of(place, known) for place in (source, target))
+        source, target = (directory_of(place, known) for place in (source, target))
         if isinstance(source, Directory) and os.path.isfile(source.path):
             source, asked = _single(source, asked, verb)
         rules = compile_rules(files=asked.files, ignore=asked.ignore, accept=asked.accept, links=asked.links)
@@ -169,20 +169,6 @@ def open_between(
         approve,
         ask,
     )
-
-
-def _directory_of(place: Location, stores: Mapping[str, StoreSettings]) -> Location:
-    """A place in a store of type "file" as the directory that it is.
-
-    Raises:
-        ValueError: the store names none.
-    """
-    if not isinstance(place, StorePath) or stores[place.store].type != "file":
-        return place
-    root = (stores[place.store].model_extra or {}).get("path")
-    if not isinstance(root, str) or not root.startswith("/") or ".." in root.split("/"):
-        raise ValueError(f"the store {place.store} needs the absolute path of a directory: path")
-    return parse_location(f"{root}/{place.prefix}", at="/")
 
 
 def _single(file: Directory, asked: Between, verb: Verb) -> tuple[Directory, Between]:

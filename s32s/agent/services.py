@@ -12,7 +12,7 @@ from s32s.config.settings import S3Connection, StoreSettings
 from s32s.config.settings_file import connection_with
 from s32s.core import paths
 from s32s.core.errors import ConfigError, UsageError
-from s32s.core.location import Directory, Location, S3Path, StorePath
+from s32s.core.location import Directory, Location, S3Path, StorePath, parse_location
 from s32s.core.text import closest
 
 #: Of a request to a backend of one's own that fails for the moment.
@@ -135,3 +135,17 @@ class Services:
         if self._attended:
             service.attend()
         return service
+
+
+def directory_of(place: Location, stores: Mapping[str, StoreSettings]) -> Location:
+    """A place in a store of type "file" as the directory that it is.
+
+    Raises:
+        ValueError: the store names none.
+    """
+    if not isinstance(place, StorePath) or stores[place.store].type != "file":
+        return place
+    root = (stores[place.store].model_extra or {}).get("path")
+    if not isinstance(root, str) or not root.startswith("/") or ".." in root.split("/"):
+        raise ValueError(f"the store {place.store} needs the absolute path of a directory: path")
+    return parse_location(f"{root}/{place.prefix}", at="/")

@@ -188,7 +188,8 @@ class TreeWatch:
                 self._drop(path)
             if mask & _COMES:
                 self._watch(path)
-        if not self._ignores(path):
+        # What is below a directory may matter although its own name does not.
+        if mask & flags.ISDIR or not self._ignores(path):
             changed.mark(path, deep=bool(mask & flags.ISDIR and mask & (_GOES | _COMES)))
 
     def _tell(self, changed: Changes) -> None:

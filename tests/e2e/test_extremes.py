@@ -129,7 +129,7 @@ def test_a_target_of_any_depth_is_made_exact(ready: Loop, apply: str, depth: int
 def test_copy_into_a_target_too_deep_to_be_carried_over_says_so(ready: Loop) -> None:
     """And changes nothing."""
     deep(ready.target / "deep", 110, name="n" * 40)
-    make_tree(ready.source, {"a": b"another"})
+    make_tree(ready.source, {"a": b"another", "new": b"n"})  # in one directory with it, which has to be exchanged
     assert ready.push().status == 0
 
     ended = ready.slave.run("copy")

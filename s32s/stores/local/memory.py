@@ -50,13 +50,13 @@ class LocalMemory:
         for path, deep in self._marked.tops():
             row = known.find(path)
             was_dir = row is not None and known.is_dir(row)
-            found = walk(path, False)
+            found = walk(path, deep)
             is_dir = len(found) > 0 and found.is_dir(0)
-            if is_dir and (deep or not was_dir):
+            if is_dir and not was_dir and not deep:
                 found = walk(path, True)
             if row is not None:
                 gone.add(row)
-            if was_dir and (deep or not is_dir):
+            if deep or (was_dir and not is_dir):
                 gone.update(known.below(path))
             for at, name in enumerate(found.paths):
                 if name not in seen:
