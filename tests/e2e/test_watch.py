@@ -73,7 +73,7 @@ BOTH = pytest.mark.parametrize("server", ["moto", "rclone"], indirect=True)
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> S3Server:
-    """One that honours conditions, as most tests here are about this machine; `BOTH` also asks for one that does not."""
+    """One that honours conditions, as most tests are about this machine; `BOTH` also asks for one that does not."""
     name = "foreign" if os.environ.get("S32S_TEST_S3") else getattr(request, "param", "moto")
     found = request.getfixturevalue(name)
     assert isinstance(found, S3Server)
