@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from s32s.backends.base import Backend
 from s32s.backends.s3.backend import S3Backend
@@ -12,7 +14,7 @@ from s32s.config.settings import S3Connection, StoreSettings
 from s32s.config.settings_file import connection_with
 from s32s.core import paths
 from s32s.core.errors import ConfigError, UsageError
-from s32s.core.location import Directory, Location, S3Path, StorePath, parse_location
+from s32s.core.location import Directory, Location, RemotePath, S3Path, StorePath, parse_location, parse_remote
 from s32s.core.text import closest
 
 #: Of a request to a backend of one's own that fails for the moment.
@@ -50,12 +52,18 @@ class Services:
             return S3Backend(self.s3, place)
         if isinstance(place, Directory):
             raise AssertionError("a directory has no keys")
+        if isinstance(place, RemotePath):
+            return self._remote(place.url, {})
         settings = self._settings(place)
         if settings.type == "s3":
             return S3Backend(self._service(place.store), self._s3_path(place))
         if settings.type == "file":
             raise ConfigError(f"{place} is a directory, which has no keys", hint="name it as one of two places")
-        return self._own_backend(place, settings.type, settings.model_extra or {})
+        options = settings.model_extra or {}
+        if settings.type == "fsspec":
+            rest = {name: value for name, value in options.items() if name != "url"}
+            return self._remote(self._url(place), rest)
+        return self._own_backend(place, settings.type, options)
 
     def overlap(self, one: Location, other: Location, *, by_name: bool = False) -> bool:
         """Whether one place is, or lies in, the other.
@@ -66,6 +74,9 @@ class Services:
 
         A store that the configuration lacks is known by its name alone.
         """
+        mine, its = self._as_remote(one), self._as_remote(other)
+        if mine is not None and its is not None:
+            return mine.overlaps(its)
         if isinstance(one, Directory) or isinstance(other, Directory):
             both = isinstance(one, Directory) and isinstance(other, Directory)
             return both and paths.overlaps(str(one), str(other))
@@ -93,6 +104,22 @@ class Services:
             return None  # which is told where it is opened
         return None
 
+    def _as_remote(self, place: Location) -> RemotePath | None:
+        """The URL of a place that a server of files holds; None for another kind, and for one that is wrong."""
+        if isinstance(place, RemotePath):
+            return place
+        with contextlib.suppress(ConfigError, ValueError):  # which is told where it is opened
+            if isinstance(place, StorePath) and self._settings(place).type == "fsspec":
+                return parse_remote(self._url(place))
+        return None
+
+    def _url(self, place: StorePath) -> str:
+        """The URL of a place in a store of type "fsspec"."""
+        url = (self._stores[place.store].model_extra or {}).get("url")
+        if not isinstance(url, str):
+            raise ConfigError(f"the store {place.store} needs the URL of a directory: url")
+        return f"{url.rstrip('/')}/{quote(place.prefix)}".rstrip("/")
+
     def _settings(self, place: StorePath) -> StoreSettings:
         if place.store not in self._stores:
             near = closest(place.store, self._stores)
@@ -115,16 +142,25 @@ class Services:
         except ValueError as exc:
             raise UsageError(f"{place}: {exc}", hint=f"write {place.store}:bucket/prefix") from exc
 
+    def _remote(self, url: str, options: Mapping[str, Any]) -> Backend:
+        from s32s.backends.remote.backend import RemoteBackend
+
+        return self._retrying(RemoteBackend(url, **options))
+
     def _own_backend(self, place: StorePath, kind: str, options: Mapping[str, Any]) -> Backend:
         from s32s.backends.below import Below
         from s32s.backends.registry import open_backend
+
+        backend = self._retrying(open_backend(place.store, kind, options))
+        return Below(backend, place.prefix) if place.prefix else backend
+
+    def _retrying(self, backend: Backend) -> Backend:
         from s32s.backends.retry import RetryPolicy
         from s32s.backends.retrying import Retrying
 
         policy = RetryPolicy(_RETRIES)
         policy.on_wait, policy.is_attended = self._waits, self._attended
-        backend = Retrying(open_backend(place.store, kind, options), policy)
-        return Below(backend, place.prefix) if place.prefix else backend
+        return Retrying(backend, policy)
 
     def _waits(self, text: str) -> None:
         self.on_wait(text)

@@ -1,4 +1,4 @@
-"""Backends by the name of their class, as a configuration gives it. A map can never name one."""
+"""Backends by the name of their class, or of an entry point, as a configuration gives it. A map can never name one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from s32s.backends.base import Backend
 from s32s.core import paths
 from s32s.core.errors import ConfigError
 
+#: Entry points of packages that bring backends.
+GROUP = "s32s.backends"
+#: Types that need no package.
+BUILT_IN = ("s3", "file", "fsspec")
 _METHODS = ("list", "head", "get", "get_many", "read", "put", "delete")
 
 
@@ -18,14 +22,16 @@ def open_backend(name: str, kind: str, options: Mapping[str, Any]) -> Backend:
 
     Args:
         name: of the store, for messages.
-        kind: "package.module:Class".
+        kind: "package.module:Class", or the name of an entry point of the group `s32s.backends`.
         options: what the class is called with, by name.
 
     Raises:
-        ConfigError: the class cannot be imported or made, or lacks a method, which is named.
+        ConfigError: the class cannot be found, imported or made, or lacks a method, which is named.
     """
-    module, _, attribute = kind.partition(":")
     where = f"the store {paths.quote(name)}"
+    if ":" not in kind:
+        kind = _offered(kind, where)
+    module, _, attribute = kind.partition(":")
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as exc:
@@ -42,3 +48,21 @@ def open_backend(name: str, kind: str, options: Mapping[str, Any]) -> Backend:
         return cast("Backend", found(**options))
     except TypeError as exc:
         raise ConfigError(f"{where}: {kind} cannot be made of these options: {paths.escape(str(exc))}") from exc
+
+
+def _offered(kind: str, where: str) -> str:
+    """The class that an installed package offers under a name.
+
+    Raises:
+        ConfigError: none does.
+    """
+    from importlib.metadata import entry_points
+
+    found = {point.name: point.value for point in entry_points(group=GROUP)}
+    if kind not in found:
+        known = ", ".join([*BUILT_IN, *sorted(found)])
+        raise ConfigError(
+            f"{where}: there is no type {paths.quote(kind)}",
+            hint=f"write one of {known}, or package.module:Class; a package offers more by entry points of {GROUP}",
+        )
+    return found[kind]

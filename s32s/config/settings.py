@@ -99,8 +99,9 @@ class StoreSettings(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="allow", frozen=True, strict=True)
 
-    type: Annotated[str, pydantic.StringConstraints(pattern=r"^(s3|file|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
-    """"s3" with the keys of [s3], "file" with a path, or "package.module:Class" with what that takes."""
+    type: Annotated[str, pydantic.StringConstraints(pattern=r"^([a-z][a-z0-9-]*|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
+    """"s3" with the keys of [s3], "file" with a path, "fsspec" with the url of a directory and what its library takes,
+    "package.module:Class" or the name under which a package offers its backend, with what that takes."""
 
 
 class Settings(pydantic.BaseModel):

@@ -206,7 +206,7 @@ def _wrong(error: Any) -> str:
     if where.endswith("endpoint_url"):
         return f"{where}: it must be an address that begins with http:// or https://, such as http://nas:9000"
     if where.startswith("stores.") and where.endswith(".type"):
-        return f'{where}: it must be "s3", "file" or "package.module:Class"'
+        return f'{where}: it must be "s3", "file", "fsspec", a name of a package\'s own, or "package.module:Class"'
     if where.startswith("stores.") and where.endswith(".[key]"):
         return f"{where.removesuffix('.[key]')}: a store is named by lower-case letters, digits and hyphens"
     if where == "metrics.textfile":

@@ -77,7 +77,38 @@ class StorePath:
         return f"{self.store}:{self.prefix}"
 
 
-Location = S3Path | Directory | StorePath
+@dataclass(frozen=True, slots=True)
+class RemotePath:
+    """A directory of a server, by its URL; it may hold a password, which is never shown."""
+
+    url: str
+
+    def __str__(self) -> str:
+        scheme, _, rest = self.url.partition("://")
+        host, slash, path = rest.partition("/")
+        user, at, server = host.rpartition("@")
+        return f"{scheme}://{user.partition(':')[0]}{at}{server}{slash}{path}"
+
+    @property
+    def path(self) -> str:
+        """Of the directory, as it is written."""
+        return self.url.partition("://")[2].partition("/")[2]
+
+    def overlaps(self, other: RemotePath) -> bool:
+        """Tell whether one is, or lies in, the other; users do not count."""
+        (mine, here), (its, there) = ((self._server, self.path), (other._server, other.path))
+        return mine == its and (not here or not there or paths.overlaps(here, there))
+
+    @property
+    def _server(self) -> str:
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme.removesuffix('s')}://{rest.partition('/')[0].rpartition('@')[2].lower()}"
+
+
+Location = S3Path | Directory | StorePath | RemotePath
+
+#: Kinds of URL that name a directory of a server.
+REMOTE_SCHEMES = ("sftp", "webdav", "webdavs")
 
 #: How a store of the configuration is named: never like a bucket, which has no colon behind it.
 STORE_NAME = r"[a-z][a-z0-9-]*"
@@ -96,6 +127,22 @@ def parse_place(text: str) -> S3Path | StorePath:
     if found is None:
         return S3Path.parse(text)
     return _store_path(found[1], found[2])
+
+
+def parse_remote(text: str) -> RemotePath:
+    """Read a URL of a server such as `sftp://user@host/dir`.
+
+    Raises:
+        ValueError: for people.
+    """
+    scheme, _, rest = text.partition("://")
+    host, _, path = rest.partition("/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not host.rpartition("@")[2]:
+        raise ValueError(f"the URL names no host; write {scheme}://host/dir")
+    if ".." in parts:
+        raise ValueError('a path may not hold ".."')
+    return RemotePath(f"{scheme}://{host}/{'/'.join(parts)}".rstrip("/"))
 
 
 def _store_path(store: str, prefix: str) -> StorePath:
@@ -139,8 +186,13 @@ def parse_location(text: str, *, at: str, stores: Collection[str] = ()) -> Locat
         if not rest.startswith("/"):
             raise ValueError(f"{paths.quote(text)} names no directory; write file:///dir")
         text = rest
+    elif separator and scheme in REMOTE_SCHEMES:
+        return parse_remote(text)
     elif separator:
-        raise ValueError(f"{paths.quote(text)} is of a kind that s32s does not know; write s3://bucket/prefix or /dir")
+        raise ValueError(
+            f"{paths.quote(text)} is of a kind that s32s does not know; "
+            "write s3://bucket/prefix, sftp://host/dir, webdavs://host/dir or /dir"
+        )
     parts: list[str] = []
     for part in (text if text.startswith("/") else f"{at}/{text}").split("/"):
         if part == "..":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 
 from s32s.backends.base import Backend
+from s32s.backends.memory import MemoryBackend
+from s32s.backends.registry import open_backend
+from s32s.core.errors import ConfigError
 from s32s.stores.base import Store
 from s32s.stores.memory import MemoryStore
 from s32s.stores.objects.store import ObjectStore
@@ -52,6 +56,63 @@ def test_a_directory_is_backed_up(tmp_path: Path) -> None:
     back = MemoryStore()
     assert run(ObjectStore(EXAMPLE["SqliteBackend"](file)), back).changed
     assert back.files == {"a": b"1"}
+
+
+class Uploads:
+    """A service with three methods."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+        self.calls: list[str] = []
+
+    def list(self) -> list[tuple[str, int, str]]:
+        """What is there."""
+        return [(path, len(data), hashlib.md5(data).hexdigest()) for path, data in self.held.items()]
+
+    def upload(self, path: str, data: bytes) -> None:
+        """Take a file."""
+        self.calls.append(f"upload {path}")
+        self.held[path] = data
+
+    def delete(self, path: str) -> None:
+        """Forget a file."""
+        self.calls.append(f"delete {path}")
+        del self.held[path]
+
+
+def test_three_methods_are_enough_to_push() -> None:
+    """What is new, changed or gone is asked for, and nothing else."""
+    there, source = Uploads(), MemoryStore()
+
+    def push() -> list[str]:
+        there.calls.clear()
+        writer = EXAMPLE["Writer"]("me", "here", lambda: "2026-01-01T00:00:00Z")
+        run(source, ObjectStore(EXAMPLE["PushOnly"](there), writer=writer, has_manifest=False))
+        return sorted(there.calls)
+
+    for path in ("a", "d/b", "c"):
+        source.write(path, b"1")
+    assert push() == ["upload a", "upload c", "upload d/b"]
+    source.write("a", b"9")
+    source.remove("c")
+    assert push() == ["delete c", "upload a"]
+    assert push() == []
+    assert there.held == {"a": b"9", "d/b": b"1"}
+
+
+def test_a_package_offers_its_backend_by_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an entry point; a name that nobody offers is told with those that there are."""
+    (tmp_path / "box-1.dist-info").mkdir()
+    (tmp_path / "box-1.dist-info/METADATA").write_text("Name: box\nVersion: 1\n")
+    (tmp_path / "box-1.dist-info/entry_points.txt").write_text(
+        "[s32s.backends]\nbox = s32s.backends.memory:MemoryBackend\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert isinstance(open_backend("mine", "box", {}), MemoryBackend)
+    with pytest.raises(ConfigError, match=r'the store "mine": there is no type "bux"') as caught:
+        open_backend("mine", "bux", {})
+    assert "s3, file, fsspec, box" in caught.value.hint
 
 
 def test_the_example_is_short() -> None:

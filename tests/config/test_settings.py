@@ -283,7 +283,10 @@ def test_a_wrong_value_is_told_with_its_key(document: dict[str, Any], text: str)
         ({"command": {}}, 'command: unknown key; did you mean "commands"?'),
         ({"s3": {"endpoint": "http://x"}}, 's3.endpoint: unknown key; did you mean "endpoint_url"?'),
         ({"s3": {"reggion": "x"}}, 's3.reggion: unknown key; did you mean "region"?'),
-        ({"stores": {"nas": {"type": "ftp"}}}, 'stores.nas.type: it must be "s3", "file" or "package.module:Class"'),
+        (
+            {"stores": {"nas": {"type": "no.module"}}},
+            'stores.nas.type: it must be "s3", "file", "fsspec", a name of a package\'s own, or "package.module:Class"',
+        ),
         ({"stores": {"nas": {}}}, "stores.nas.type: it is mandatory and missing"),
         ({"stores": {"N A": {"type": "s3"}}}, "stores.N A: a store is named by lower-case letters"),
         ({"zzzz": 1}, "zzzz: unknown key; there are after_timeout, allow, allow_links, allow_system, bandwidth, "),

@@ -107,6 +107,8 @@ class ObjectTarget:
         """
         if mine.has_manifest and not (plan.is_empty and mine.is_published):
             manifest.check_size(wanted)
+        if not plan.is_empty and mine.found.head is None and not len(mine.tree):
+            self._warn_of_limits()
 
     def check_changeable(self) -> None:
         """See `stores.base.Target`; the claim finds out."""
@@ -187,6 +189,16 @@ class ObjectTarget:
             if item.kind is not Kind.FILE and item.path not in items:
                 items[item.path] = item
         return tree.make(items.values()), is_published
+
+    def _warn_of_limits(self) -> None:
+        """Say what the place cannot do, before the first thing is written there."""
+        backend = self._prefix.backend
+        if not self._has_manifest:
+            self._warn(f"{backend.location} keeps no modes and no times: it gets no manifest")
+        elif not backend.capabilities.conditional_put:
+            self._warn(f"{backend.location} has no conditional writes: let one computer alone write there")
+        if self._copies is not None and not backend.capabilities.metadata:
+            self._warn(f"{backend.location} keeps no headers and no metadata of objects")
 
     def _warn_of_other_writer(self, found: FoundHead) -> None:
         head = found.head

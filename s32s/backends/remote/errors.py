@@ -1,0 +1,69 @@
+"""Errors of remote file systems as errors of ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from s32s.core import paths
+from s32s.core.errors import (
+    AccessDenied,
+    ConfigError,
+    CredentialsError,
+    NotFound,
+    S32sError,
+    StoreError,
+    Unreachable,
+)
+
+#: Errors of the libraries, by the name of their class: importing them to name them would cost every run.
+_MISSING = {"FileNotFoundError", "ResourceNotFound"}
+_DENIED = {"PermissionError", "ForbiddenOperation"}
+_LOGIN = {"AuthenticationException", "PasswordRequiredException"}
+_AWAY = {
+    "ConnectionError",
+    "EOFError",
+    "InterruptedError",
+    "NoValidConnectionsError",
+    "SSHException",
+    "TimeoutError",
+    "TransportError",
+    "gaierror",
+}
+
+
+@contextlib.contextmanager
+def translated(location: str, key: str) -> Iterator[None]:
+    """Turn what the libraries raise in the block into ours.
+
+    Args:
+        location: of the place, for people.
+    """
+    where = f"{location}/{key}" if key else location
+    try:
+        yield
+    except S32sError:
+        raise
+    except Exception as exc:
+        kinds = {kind.__name__ for kind in type(exc).__mro__}
+        status = getattr(getattr(exc, "response", None), "status_code", 0) or getattr(exc, "status_code", 0)
+        why = paths.escape(str(exc).strip().partition("\n")[0] or type(exc).__name__)[:300]
+        if kinds & _MISSING or status == 404:
+            raise NotFound(f"{where} does not exist") from exc
+        if "BadHostKeyException" in kinds:
+            raise ConfigError(
+                f"{location} shows another host key than the one that is known: {why}",
+                hint="somebody may be in between; after a new installation remove the old key: ssh-keygen -R HOST",
+            ) from exc
+        if "not found in known_hosts" in why:
+            raise ConfigError(
+                f"the host key of {location} is not known",
+                hint="compare it with the server's own and add it: ssh-keyscan HOST >> ~/.ssh/known_hosts",
+            ) from exc
+        if kinds & _LOGIN or status == 401:
+            raise CredentialsError(f"{location} does not let this user in: {why}") from exc
+        if kinds & _DENIED or status == 403:
+            raise AccessDenied(f"access to {where} is denied: {why}") from exc
+        if kinds & _AWAY or status >= 500:
+            raise Unreachable(f"{location} could not be reached: {why}") from exc
+        raise StoreError(f"{where}: {why}") from exc
