@@ -119,7 +119,15 @@ def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             listed(RemoteBackend(f"{kind}://me@127.0.0.1:1/x"))
 
 
-TREE = {"index.html": b"hello", "css/site.css": b"body {}", "empty": None, "odd/ä %+#?": b"x", "big": b"b" * 3_000_000}
+TREE: dict[str, bytes | None] = {
+    "index.html": b"hello",
+    "css/site.css": b"body {}",
+    "empty": None,
+    "odd/ä %+#?": b"x",
+    "big": b"b" * 3_000_000,
+}
+# Several connections make one directory at the same time.
+TREE |= {f"many/{number % 3}/x/{number}": b"x" for number in range(60)}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from s32s.core import paths
 from s32s.core.errors import (
@@ -53,12 +54,12 @@ def translated(location: str, key: str) -> Iterator[None]:
         if "BadHostKeyException" in kinds:
             raise ConfigError(
                 f"{location} shows another host key than the one that is known: {why}",
-                hint="somebody may be in between; after a new installation remove the old key: ssh-keygen -R HOST",
+                hint=f"somebody may be in between; after a new installation remove the old key: {_keygen(location)}",
             ) from exc
         if "not found in known_hosts" in why:
             raise ConfigError(
                 f"the host key of {location} is not known",
-                hint="compare it with the server's own and add it: ssh-keyscan HOST >> ~/.ssh/known_hosts",
+                hint=f"compare it with the server's own and add it: {_keyscan(location)} >> ~/.ssh/known_hosts",
             ) from exc
         if kinds & _LOGIN or status == 401:
             raise CredentialsError(f"{location} does not let this user in: {why}") from exc
@@ -67,3 +68,13 @@ def translated(location: str, key: str) -> Iterator[None]:
         if kinds & _AWAY or status >= 500:
             raise Unreachable(f"{location} could not be reached: {why}") from exc
         raise StoreError(f"{where}: {why}") from exc
+
+
+def _keyscan(location: str) -> str:
+    parts = urlsplit(location)
+    return f"ssh-keyscan -p {parts.port} {parts.hostname}" if parts.port else f"ssh-keyscan {parts.hostname}"
+
+
+def _keygen(location: str) -> str:
+    parts = urlsplit(location)
+    return f"ssh-keygen -R '[{parts.hostname}]:{parts.port}'" if parts.port else f"ssh-keygen -R {parts.hostname}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +14,8 @@ from fsspec.implementations.sftp import SFTPFileSystem
 
 from s32s.backends.base import Chunk
 from s32s.backends.remote.files import PATIENCE_S, READ_SIZE, Files, Info, etag_of
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its errors are raised as well
 
 
 class _StrictSftp(SFTPFileSystem):  # type: ignore[misc] # fsspec has no types
@@ -63,6 +67,19 @@ class SftpFiles(Files):
             file.set_pipelined(True)
             for chunk in chunks:
                 file.write(bytes(chunk))
+
+    def make_directory(self, path: str) -> None:
+        """See `Files`. Another connection may make the same directory at the same time, which is as good."""
+        made = "/" if path.startswith("/") else ""
+        for name in filter(None, path.split("/")):
+            made = f"{made.rstrip('/')}/{name}" if made else name
+            try:
+                self.fs.ftp.stat(made)
+            except FileNotFoundError:
+                with contextlib.suppress(OSError):
+                    self.fs.ftp.mkdir(made)
+        if self.info(path).kind != "directory":
+            raise NotADirectoryError(f"{path} is a file")
 
     def move(self, source: str, target: str) -> None:
         """See `Files`; OpenSSH's extension replaces a file in one step, the protocol's own rename may not."""

@@ -192,13 +192,13 @@ class ObjectTarget:
 
     def _warn_of_limits(self) -> None:
         """Say what the place cannot do, before the first thing is written there."""
-        backend = self._prefix.backend
+        able = self._prefix.backend.capabilities
         if not self._has_manifest:
-            self._warn(f"{backend.location} keeps no modes and no times: it gets no manifest")
-        elif not backend.capabilities.conditional_put:
-            self._warn(f"{backend.location} has no conditional writes: let one computer alone write there")
-        if self._copies is not None and not backend.capabilities.metadata:
-            self._warn(f"{backend.location} keeps no headers and no metadata of objects")
+            self._warn("without a manifest, the target keeps no modes and no times")
+        elif not able.conditional_put:
+            self._warn("the target has no conditional writes: let one computer alone write there")
+        if self._copies is not None and not able.metadata:
+            self._warn("the target keeps no headers and no metadata of objects")
 
     def _warn_of_other_writer(self, found: FoundHead) -> None:
         head = found.head
