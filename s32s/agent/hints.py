@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from s32s.core import paths
 from s32s.core.changes import Changes
-from s32s.core.rules import Rules, Verdict
+from s32s.core.rules import Links, Rules, Verdict
 from s32s.system.inotify import TreeWatch, Unwatchable
 
 #: How often (seconds) it is made sure that the path still leads to the directory that is watched.
@@ -101,6 +101,8 @@ class Hints:
         watch = TreeWatch(self._root, prunes=self._rules.prunes, ignores=self._ignores, on_change=self._changed)
         shown = paths.escape(self._root)
         try:
+            if self._rules.links is Links.FOLLOW:
+                raise Unwatchable("its links are followed, and changes behind them are not told")
             watch.start()
         except Unwatchable as exc:
             self._again_s = now_s + _AGAIN_S

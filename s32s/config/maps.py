@@ -159,9 +159,10 @@ class Entry(pydantic.BaseModel):
     """Path patterns such as `stores/{slug}/{photos|menus}/{number}.jpg`; what fits none is rejected.
     `re:…` as in `ignore`."""
 
-    links: Literal["refuse", "skip", "keep"] = "refuse"
+    links: Literal["refuse", "skip", "follow", "keep"] = "refuse"
     """What happens to symbolic links that point out of the tree: the entry fails and names them, they are left behind
-    and reported, or they travel as they are, and a slave takes them to where its own `allow_links` says."""
+    and reported, what they lead to travels in their place, or they travel as they are, and a slave takes them to where
+    its own `allow_links` says."""
 
     manifest: bool = True
     """Whether pushes publish a manifest and pulls follow it."""

@@ -30,6 +30,7 @@ class Links(enum.Enum):
 
     REFUSE = "refuse"  # the entry fails and names it
     SKIP = "skip"  # it is left behind, and reported
+    FOLLOW = "follow"  # what it leads to travels in its place
     KEEP = "keep"  # it travels as it is; a slave takes it only where its own configuration allows
 
 

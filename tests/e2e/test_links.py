@@ -106,6 +106,80 @@ def test_a_kept_link_is_never_written_through(linked: Loop, tmp_path: Path) -> N
     assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"mine": b"mine"}
 
 
+def test_they_are_followed(loop: Loop, tmp_path: Path) -> None:
+    """Files and directories, links in them, rules on what they hold; changes behind them are seen."""
+    outside = tmp_path / "outside"
+    make_tree(outside, {"f": b"out", "deep/g": b"g", "deep/skipped.tmp": b"", "other/h": b"h", "none": None})
+    (outside / "deep/stays").symlink_to("g")
+    (outside / "deep/leaves").symlink_to("../other")
+    make_tree(loop.source, {"mine": b"mine", "d/x": b"x"})
+    (loop.source / "file").symlink_to(outside / "f")
+    (loop.source / "d/dir").symlink_to(outside / "deep")
+    (loop.source / "again").symlink_to(outside / "other")
+    (loop.source / "inside").symlink_to("d/x")
+    loop.write_map(links="follow", ignore=["*.tmp"])
+    assert loop.master.run("maps", "update").status == 0
+
+    pushed, pulled = loop.push(), loop.pull()
+
+    assert (pushed.status, pulled.status) == (0, 0), pushed.err + pulled.err
+    there = [loop.target / path for path in snapshot(loop.target)]
+    links = {str(path.relative_to(loop.target)): os.readlink(path) for path in there if path.is_symlink()}
+    assert links == {"inside": "d/x", "d/dir/stays": "g"}
+    files = {str(path.relative_to(loop.target)): path.read_bytes() for path in there if path.is_file()}
+    assert files == {
+        "mine": b"mine",
+        "d/x": b"x",
+        "inside": b"x",
+        "file": b"out",
+        "d/dir/g": b"g",
+        "d/dir/stays": b"g",
+        "d/dir/leaves/h": b"h",
+        "again/h": b"h",
+    }
+    assert "up to date" in loop.push().out
+    assert "up to date" in loop.master.run("status").out
+    (outside / "other/h").write_bytes(b"changed")
+    assert "~ modified  d/dir/leaves/h" in loop.master.run("dryrun").out
+    assert (loop.push().status, loop.pull().status) == (0, 0)
+    assert (loop.target / "d/dir/leaves/h").read_bytes() == b"changed"
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("/nowhere/at/all", "No such file"),
+        ("/dev/null", "neither a file nor a directory"),
+        ("{source}", "leads back to"),
+    ],
+)
+def test_a_link_that_cannot_be_followed(loop: Loop, target: str, says: str) -> None:
+    """The entry fails, and names it."""
+    make_tree(loop.source, {"mine": b"mine", "d/x": b"x"})
+    (loop.source / "d/odd").symlink_to(target.format(source=loop.source))
+    loop.write_map(links="follow")
+    assert loop.master.run("maps", "update").status == 0
+
+    pushed = loop.push()
+
+    assert_failed(pushed, 1, says=says)
+    assert '"d/odd"' in pushed.err
+
+
+def test_a_circle_of_links_ends(loop: Loop, tmp_path: Path) -> None:
+    """Two directories outside that lead to each other."""
+    make_tree(tmp_path / "one", {"a": b"a"})
+    make_tree(tmp_path / "two", {"b": b"b"})
+    (tmp_path / "one/to").symlink_to(tmp_path / "two")
+    (tmp_path / "two/to").symlink_to(tmp_path / "one")
+    make_tree(loop.source, {"mine": b"mine"})
+    (loop.source / "way").symlink_to(tmp_path / "one")
+    loop.write_map(links="follow")
+    assert loop.master.run("maps", "update").status == 0
+
+    assert_failed(loop.push(), 1, says="leads back to")
+
+
 def test_between_two_places(tmp_path: Path, moto: S3Server) -> None:
     """Who types the places decides."""
     machine = Machine(tmp_path / "m", moto)
@@ -118,3 +192,6 @@ def test_between_two_places(tmp_path: Path, moto: S3Server) -> None:
     assert os.listdir(target) == ["f"]
     assert machine.run("sync", str(source), str(target), "--links", "keep").status == 0
     assert (target / "out").readlink() == Path("/etc/hostname")
+    assert machine.run("sync", str(source), str(target), "--links", "follow").status == 0
+    assert (target / "out").read_bytes() == Path("/etc/hostname").read_bytes()
+    assert not (target / "out").is_symlink()

@@ -276,7 +276,7 @@ def _add_places(made: argparse.ArgumentParser) -> None:
     places.add_argument("--accept", metavar="PATTERN", action="append", help="only files that fit; may be repeated")
     places.add_argument(
         "--links",
-        choices=("refuse", "skip", "keep"),
+        choices=("refuse", "skip", "follow", "keep"),
         help="what happens to links that point out of the tree",
     )
     places.add_argument("--files-from", metavar="FILE", help="only the paths that the lines of this file name")

@@ -27,7 +27,7 @@ def of_source(root: str, cache: StatCache, pushed: Tree | None, rules: Rules) ->
     """
     if not len(cache):
         return None
-    listing = _listed(root, lambda fd: walk_source(fd, rules))
+    listing = _listed(root, lambda fd: walk_source(fd, rules, root=root))
     if listing is None:
         return len(cache)
     if pushed is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from s32s.core import compare, tree
 from s32s.core.item import Item, Kind
@@ -19,14 +19,22 @@ HASHERS = 4
 
 
 def read_hashes(
-    root: int, found: DirectoryEntry, *, md5: bool, progress: Callable[[int], None]
+    root: int,
+    found: DirectoryEntry,
+    *,
+    md5: bool,
+    progress: Callable[[int], None],
+    led: Mapping[str, str] | None = None,
 ) -> tuple[Item, CachedHash] | None:
     """Read a file for its hashes; None when it changed meanwhile.
+
+    Args:
+        led: see `walk.open_file`.
 
     Raises:
         OSError: it cannot be read.
     """
-    fd = open_file(root, found.item.path)
+    fd = open_file(root, found.item.path, led)
     try:
         if stamp(os.fstat(fd)) != found.stamp:
             return None

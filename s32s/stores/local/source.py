@@ -25,6 +25,7 @@ from s32s.core.rules import Links, Rules, Verdict
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot, StoreCapabilities
 from s32s.stores.local import hashing, walk
+from s32s.stores.local.follow import followed
 from s32s.stores.local.memory import LocalMemory
 from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable, stamp
 from s32s.stores.local.walk import DirectoryListing, LocalSnapshot, Patch
@@ -74,6 +75,7 @@ class LocalSource:
         self._memory = memory
         self._seen: dict[str, CachedHash] = {}  # of files that were read
         self._guard = threading.Lock()
+        self._led: Mapping[str, str] = {}
 
     @functools.cached_property
     def _cache(self) -> StatCache:
@@ -84,7 +86,8 @@ class LocalSource:
         """See `stores.base.Source`."""
         patch = self._memory.look(self._look_at) if self._memory is not None else None
         if patch is None:
-            listing = walk_source(self.fd, self._rules)
+            listing = walk_source(self.fd, self._rules, root=self.root)
+            self._led = listing.led
             return Look(listing.fingerprint, lambda: self._snapshot(listing))
         return Look(lambda: None, lambda: self._patched(patch))
 
@@ -145,7 +148,7 @@ class LocalSource:
             if found is None:
                 raise AssertionError("a tree of another listing")
             try:
-                done = hashing.read_hashes(self.fd, found, md5=md5, progress=progress)
+                done = hashing.read_hashes(self.fd, found, md5=md5, progress=progress, led=self._led)
             except OSError as exc:
                 problems[found.item.path] = f"it cannot be read: {exc.strerror}"
                 return
@@ -258,6 +261,14 @@ class LocalSource:
         holding = {above for path in found.paths for above in paths.ancestors(path)}
         return tree.make(item for item in found if item.kind is not Kind.DIR or item.path not in holding)
 
+    def open_file(self, path: str) -> int:
+        """Open a file of the listing for reading.
+
+        Raises:
+            OSError: it is gone, or not readable.
+        """
+        return walk.open_file(self.fd, path, self._led)
+
     def note(self, path: str, seen: CachedHash) -> None:
         """Note what a file has held when it was read for its upload. Thread-safe."""
         with self._guard:
@@ -288,7 +299,7 @@ class FileBody:
         """
         path = self._item.path
         try:
-            fd = walk.open_file(self._source.fd, path)
+            fd = self._source.open_file(path)
         except FileNotFoundError as exc:
             raise SourceChanged(f"{paths.quote(path)} disappeared while it was uploaded") from exc
         except OSError as exc:
@@ -362,10 +373,11 @@ def open_source(
         os.close(fd)
 
 
-def walk_source(fd: int, rules: Rules, *, only: str = "", descends: bool = True) -> DirectoryListing:
+def walk_source(fd: int, rules: Rules, *, root: str = "", only: str = "", descends: bool = True) -> DirectoryListing:
     """All names of a source that its rules do not ignore.
 
     Args:
+        root: absolute path of it, for rules by which links are followed.
         only, descends: see `walk.walk`.
     """
     takes_all = rules.takes_all
@@ -373,4 +385,5 @@ def walk_source(fd: int, rules: Rules, *, only: str = "", descends: bool = True)
     def ignores(path: str, is_dir: bool) -> bool:
         return not takes_all and rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
 
-    return walk.walk(fd, prunes=rules.prunes, ignores=ignores, only=only, descends=descends)
+    found = walk.walk(fd, prunes=rules.prunes, ignores=ignores, only=only, descends=descends)
+    return followed(root, found, rules) if rules.links is Links.FOLLOW else found

@@ -12,11 +12,11 @@ import os
 import stat
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from s32s.core import tree
+from s32s.core import paths, tree
 from s32s.core.columns import Columns
 from s32s.core.item import Item, Kind
 from s32s.core.rules import EVERYTHING
@@ -39,6 +39,8 @@ from s32s.system import directories, file_bytes
 #: Characters of a path below which nothing more is looked at: 16 times what a system call takes at once (PATH_MAX).
 #: Each name costs its whole path, so that a few deep directories could otherwise fill the memory.
 _MOST_PATH = 65_536
+#: What a listing knows of few of its names, by path.
+BY_PATH = ("targets", "errors", "led")
 
 
 class DirectoryEntry(NamedTuple):
@@ -65,6 +67,7 @@ class DirectoryListing(Table):
         stamps: five numbers a name, see `DirectoryEntry.stamp`.
         targets: where the symbolic links point, by path.
         errors: why some could not be read, by path.
+        led: where those really are to which a link has led, by path; see `follow.followed`.
         file_bits: the bits of a file's mode that count. A master's setuid, setgid and sticky bits do not travel, and on
             a slave no file should have one.
     """
@@ -78,6 +81,7 @@ class DirectoryListing(Table):
         self.stamps = array("q")
         self.targets: dict[str, str] = {}
         self.errors: dict[str, OSError] = {}
+        self.led: dict[str, str] = {}
         self.file_bits = 0o777
 
     def get(self, path: str) -> DirectoryEntry | None:
@@ -157,14 +161,14 @@ class DirectoryListing(Table):
             part.modes.append(self.modes[row])
             part.stamps.extend(self.stamp(row))
         part.began_ns, part.file_bits = self.began_ns, self.file_bits
-        part.targets, part.errors = self.targets, self.errors
+        part.targets, part.errors, part.led = self.targets, self.errors, self.led
         return part
 
     def patched(self, dropped: Sequence[int], added: DirectoryListing) -> DirectoryListing:
         """See `Table`; the later of two walks says when it began."""
         made = super().patched(dropped, added)
         gone = {self.paths[row] for row in dropped}
-        for name in ("targets", "errors"):
+        for name in BY_PATH:
             kept = {path: what for path, what in getattr(self, name).items() if path not in gone}
             setattr(made, name, kept | getattr(added, name))
         made.began_ns, made.file_bits = max(self.began_ns, added.began_ns), self.file_bits
@@ -173,7 +177,8 @@ class DirectoryListing(Table):
     def in_order(self) -> DirectoryListing:
         """See `Table`. The order of a walk is another one: "a", "a/b", "a.c"."""
         ordered = super().in_order()
-        ordered.began_ns, ordered.targets, ordered.errors = self.began_ns, self.targets, self.errors
+        ordered.began_ns, ordered.led = self.began_ns, self.led
+        ordered.targets, ordered.errors = self.targets, self.errors
         return ordered
 
     def stamp(self, row: int) -> array[int]:
@@ -242,7 +247,7 @@ def walk(
         ignores: tells of a path, and whether it is a directory, that it is not wanted; below it others may be.
     """
     found = DirectoryListing()
-    paths, modes, stamps = found.paths, found.modes, found.stamps
+    names, modes, stamps = found.paths, found.modes, found.stamps
     directory, _, name = only.rpartition("/")
     try:
         top = directories.open_below(root, directory) if directory else root
@@ -268,7 +273,7 @@ def walk(
                 if is_dir and prunes(path):
                     continue
                 if not ignores(path, is_dir):
-                    paths.append(path)
+                    names.append(path)
                     modes.append(mode)
                     stamps.extend(stamp(status) if not is_dir else (*stamp(status)[:2], 0, 0, 0))
                     if stat.S_ISLNK(mode):
@@ -311,12 +316,24 @@ def _enter(descent: directories.Descent, name: str, path: str) -> list[str]:
     return inside
 
 
-def open_file(root: int, path: str) -> int:
+def open_file(root: int, path: str, led: Mapping[str, str] | None = None) -> int:
     """Open the regular file at `path` below `root` for reading, never through a symbolic link.
+
+    Args:
+        led: where those really are to which a link has led that is followed.
 
     Raises:
         OSError: it is gone, not readable, or no regular file any more.
     """
+    for one in (path, *paths.ancestors(path)) if led else ():
+        if led and one in led:
+            if one == path:
+                return os.open(led[one], file_bytes.OPEN_FILE)
+            place = directories.open_dir(led[one])
+            try:
+                return open_file(place, path[len(one) + 1 :])
+            finally:
+                os.close(place)
     above, _, name = path.rpartition("/")
     with directories.directory(root, above) as parent:
         return os.open(name, file_bytes.OPEN_FILE, dir_fd=parent)
