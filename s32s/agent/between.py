@@ -18,6 +18,8 @@ from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
 from s32s.agent.report import Report, fold
 from s32s.agent.results import Result
+from s32s.agent.roles.base import within
+from s32s.agent.roles.writer import writer
 from s32s.agent.services import Services, directory_of
 from s32s.agent.state import State
 from s32s.backends.base import Backend
@@ -37,7 +39,6 @@ from s32s.stores.local.store import LocalStore
 from s32s.stores.local.target_rules import TargetRules, check_target
 from s32s.stores.objects.etags import CopyCache
 from s32s.stores.objects.prefix import ManifestCache
-from s32s.stores.objects.publisher import Writer
 from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
 from s32s.system.rate_limit import RateLimiter
@@ -224,10 +225,12 @@ class BetweenPair:
             (lambda plan: approve(self.name, plan)) if approve else lambda plan: True,
         )
         self.services.on_wait = lambda text: emit(events.Waiting(self.name, text))
+        is_part = bool(self.options.below) and not isinstance(source, Directory)
+        kept = Kept(self.state, KIND, str(source), str(target), is_part)
         return conclude(
             lambda: _Pair(self, context, memories).replicate(source, target),
             context,
-            kept=Kept(self.state, KIND, str(source), str(target)) if self.verb.changes else None,
+            kept=kept if self.verb.changes else None,
             places=(self.asked.source, self.asked.target),
             position=lambda done: done.target if isinstance(source, Directory) else done.source,
             when_stopped="the target is as it was" if isinstance(target, Directory) else "the next run goes on",
@@ -239,7 +242,8 @@ class _Pair:
 
     def __init__(self, pair: BetweenPair, context: RunContext, memories: Memories | None) -> None:
         self.asked, self.verb, self.options = pair.asked, pair.verb, pair.options
-        self.state, self.services, self.rules = pair.state, pair.services, pair.rules
+        self.state, self.services = pair.state, pair.services
+        self.rules = pair.rules.limited(pair.options.below)
         self.homes, self.ask = pair.homes, pair.ask
         self.context = context
         self.memories = memories
@@ -258,8 +262,9 @@ class _Pair:
             self.verb,
             self.rules,
             Limits(self.asked.max_delete, force=self.options.force_delete),
-            asked=repr((self.asked.manifest, self.asked.files, self.asked.ignore, self.asked.accept, self.asked.links)),
-            files=tuple(self.asked.files) if self.asked.files else None,
+            asked=self.options.below
+            + repr((self.asked.manifest, self.asked.files, self.asked.ignore, self.asked.accept, self.asked.links)),
+            files=within(self.asked.files, self.options.below),
             spare_ignored=not isinstance(target, Directory),
             verify=self.options.verify,
             allow_links=("/",) if self.rules.links is Links.KEEP else (),
@@ -327,7 +332,7 @@ class _Pair:
                 lambda where, data: state.cache_manifest(f"{KIND} {where}", data),
             ),
             label="target" if is_copy else "",
-            writer=Writer(state.writer_id(), socket.gethostname(), _now, self.options.take_over, generation),
+            writer=writer(state, socket.gethostname(), self.options, generation=generation),
             like_source=is_copy,
             copies=CopyCache(
                 lambda: {} if self.options.verify else state.copies(name),
@@ -388,7 +393,3 @@ class _Pair:
                 what,
                 hint="look with s32s dryrun first; --yes takes the directory over",
             )
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -24,12 +24,14 @@ class Kept(NamedTuple):
     Attributes:
         role: of the entry, or another word for what kind of run it is.
         source, target: between which places it runs.
+        is_part: whether only a part of the source was followed, so that the target is still where it was.
     """
 
     state: State
     role: str
     source: str
     target: str
+    is_part: bool = False
 
 
 def conclude(
@@ -109,7 +111,7 @@ def _save(
     if last is not None and not last.ran_between(*places):
         # What is known of other places says nothing of these; only a command that is owed stays owed.
         last = Result(last.time_s, last.ok, last.status, last.text, pending=last.pending)
-    now = time.time()
+    now, is_whole = time.time(), done is not None and not kept.is_part
     ok = finished.error is None
     state.save_result(
         finished.entry,
@@ -120,9 +122,9 @@ def _save(
             status=_status(finished.error),
             text=str(finished.error) if finished.error else summary(finished),
             success_s=now if ok else (last.success_s if last else None),
-            generation=finished.generation if done else (last.generation if last else 0),
-            manifest=stands.manifest if done else (last.manifest if last else ""),
-            listed_s=started_s if done and done.is_listed else (last.listed_s if last else None),
+            generation=finished.generation if is_whole else (last.generation if last else 0),
+            manifest=stands.manifest if is_whole else (last.manifest if last else ""),
+            listed_s=started_s if is_whole and done and done.is_listed else (last.listed_s if last else None),
             # Still owed when the command failed, or when the run died after the change.
             pending=bool(last and last.pending and not ok),
             source=places[0],

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from s32s.core import paths
+from s32s.core.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -16,6 +19,10 @@ class Options:
         accept_older: follow a generation older than the one followed last.
         jobs: how many bodies move at once at most; None for the configuration's.
         bandwidth: bytes a second in each direction; None for the configuration's.
+        below: a directory of the tree to which the run is limited, relative to its top; empty for all of it.
+
+    Raises:
+        UsageError: `below` is not such a path.
     """
 
     verify: bool = False
@@ -24,3 +31,11 @@ class Options:
     accept_older: bool = False
     jobs: int | None = None
     bandwidth: int | None = None
+    below: str = ""
+
+    def __post_init__(self) -> None:
+        if self.below and (why := paths.problem(self.below)):
+            raise UsageError(
+                f"{paths.quote(self.below)} cannot be a directory of the tree: {why}",
+                hint="name it relative to the top of the tree, such as css/fonts",
+            )

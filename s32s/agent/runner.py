@@ -176,11 +176,13 @@ def _run_entry(task: Task, role: Role, agent: AgentContext, context: RunContext)
         if task.verb.changes:
             hooks.run(done, task, role, agent, context)
 
+    is_part = bool(task.options.below) and role is not Role.MASTER
+    kept = Kept(agent.state, role.value, *entry.direction(role), is_part)
     return conclude(
         work,
         context,
         after=after,
-        kept=Kept(agent.state, role.value, *entry.direction(role)) if task.verb.changes else None,
+        kept=kept if task.verb.changes else None,
         places=entry.direction(role),
         position=lambda done: done.target if role is Role.MASTER else done.source,
         when_stopped=_when_stopped(task, role),

@@ -251,7 +251,7 @@ def make(
     Args:
         source: what should be.
         target: what is.
-        rules: which source paths take part.
+        rules: which source paths take part; what is outside of their `below` is carried over.
         deletes: False for `copy`: extras are carried over, and nothing is put where that would remove something.
         spare_ignored: True for masters and mirrors: ignored paths of the destination are carried over.
     """
@@ -289,7 +289,7 @@ def make(
         spared=spared,
         rejected=tuple(rejected),
         source_files=source.files if named is source.paths else sum(source.kind(row) is not Kind.DIR for row in wanted),
-        target_files=target.files,
+        target_files=target.files - (sum(item.kind is not Kind.DIR for item in spared) if rules.below else 0),
     )
 
 
@@ -383,13 +383,17 @@ def _split(
         target_only = [item for item in target_only if item.kind is not Kind.DIR or item.path not in holding]
     if not deletes:
         return (), tuple(target_only)
-    if not spare_ignored:
+    if not spare_ignored and not rules.below:
         return tuple(target_only), ()
-    ignored = {item.path for item in target_only if rules.ignores(item.path)}
+    carried = {
+        item.path
+        for item in target_only
+        if (spare_ignored and rules.ignores(item.path)) or rules.is_outside(item.path, is_dir=item.kind is Kind.DIR)
+    }
     # A directory that still holds a carried item is not empty, so it is carried too.
-    holding = _above(ignored)
+    holding = _above(carried)
 
     def stays(item: Item) -> bool:
-        return item.path in ignored or (item.kind is Kind.DIR and item.path in holding)
+        return item.path in carried or (item.kind is Kind.DIR and item.path in holding)
 
     return tuple(item for item in target_only if not stays(item)), tuple(item for item in target_only if stays(item))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from s32s.core import accept as accepting
 from s32s.core import expressions, paths
@@ -42,11 +42,13 @@ class Rules:
         files: the only paths that take part, or None for all.
         accept: the patterns, one of which a file must fit; none means that all do.
         links: what happens to links that point out of the tree.
+        below: the only directory of which anything takes part; empty for all.
     """
 
     files: frozenset[str] | None = None
     accept: tuple[AnyPattern, ...] = ()
     links: Links = Links.REFUSE
+    below: str = ""
     _ignore: re.Pattern[str] | None = None
     _ignore_below: re.Pattern[str] | None = None
     _matches: Callable[[str], bool] | None = None
@@ -60,6 +62,8 @@ class Rules:
         A directory takes part when something may lie in it, so `accept` never rejects one; with `files` only the
         parents of the listed files do.
         """
+        if self.below and self.is_outside(path, is_dir=is_dir):
+            return Verdict.IGNORED
         if self.files is not None:
             listed = path in self._file_parents if is_dir else path in self.files
             return Verdict.ACCEPTED if listed and not self.ignores(path) else Verdict.IGNORED
@@ -72,7 +76,17 @@ class Rules:
     @property
     def takes_all(self) -> bool:
         """Whether nothing is ignored."""
-        return self.files is None and self._ignore is None and self._matches is None
+        return self.files is None and self._ignore is None and self._matches is None and not self.below
+
+    def is_outside(self, path: str, *, is_dir: bool = False) -> bool:
+        """Tell whether a path is not in `below`; the directories above that are not outside either."""
+        if not self.below or paths.is_within(path, self.below):
+            return False
+        return not (is_dir and paths.is_within(self.below, path))
+
+    def limited(self, directory: str) -> Rules:
+        """The same rules for one directory of the tree alone; empty for all of it."""
+        return replace(self, below=directory)
 
     def ignores(self, path: str) -> bool:
         """Tell whether an `ignore` rule names `path`."""
@@ -85,6 +99,8 @@ class Rules:
 
         True where a rule that ends in `*` matches the directory: its star swallows whatever follows.
         """
+        if self.below and self.is_outside(directory, is_dir=True):
+            return True
         if self.files is not None:
             return directory not in self._file_parents
         if self._ignore_below is not None and self._ignore_below.fullmatch(directory) is not None:

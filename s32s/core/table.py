@@ -56,6 +56,11 @@ class Table:
         start = bisect.bisect_left(self.paths, f"{path}/")
         return range(start, bisect.bisect_left(self.paths, f"{path}0", start))  # "0" is the character after "/"
 
+    def within(self, path: str) -> list[int]:
+        """The rows of a path and of what is below it."""
+        row = self.find(path)
+        return [*([] if row is None else [row]), *self.below(path)]
+
     def copied(self) -> Self:
         """The same rows in columns of their own, so that facts may be replaced; the paths are shared."""
         other = type(self)()

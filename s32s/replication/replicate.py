@@ -68,7 +68,8 @@ def replicate(source: Readable[S], target: Writable[T], job: Job, run: RunContex
                 there.remember(present, plan, published)
                 if not due and (job.verb.deletes or not plan.spared):
                     kept = checkpoints.after(plan, job.asked, seen, found)
-                run.checkpoints.save(pair, kept)
+                if not job.rules.below or published is not None:
+                    run.checkpoints.save(pair, None if job.rules.below else kept)
             return Outcome(
                 plan,
                 due,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,11 +16,13 @@ from s32s.backends.base import Backend
 from s32s.backends.s3.service import S3Service
 from s32s.config.maps import Entry
 from s32s.config.settings import Settings
+from s32s.core import paths
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits
 from s32s.core.location import Location
 from s32s.core.plan import Verb
 from s32s.core.role import Role
+from s32s.core.rules import Rules
 from s32s.replication.job import Job
 from s32s.stores.base import Snapshot
 from s32s.stores.objects.prefix import ManifestCache
@@ -85,6 +87,11 @@ class Task(NamedTuple):
 
         return Limited(backend, *self.rates)
 
+    @property
+    def rules(self) -> Rules:
+        """What takes part in this run."""
+        return self.entry.rules().limited(self.options.below)
+
     def job(
         self,
         settings: Settings,
@@ -101,12 +108,14 @@ class Task(NamedTuple):
         asked = json.dumps([entry.manifest, entry.files, entry.ignore, entry.accept])
         if entry.links != "refuse" or settings.allow_links:
             asked += json.dumps([entry.links, settings.allow_links])
+        if self.options.below:
+            asked += json.dumps(self.options.below)
         return Job(
             self.verb,
-            entry.rules(),
+            self.rules,
             Limits(settings.max_delete, force=self.options.force_delete),
             asked=hashlib.sha256(asked.encode()).hexdigest(),
-            files=tuple(entry.files) if entry.files else None,
+            files=within(entry.files, self.options.below),
             spare_ignored=spare_ignored,
             verify=self.options.verify,
             check_source=check_source,
@@ -114,12 +123,17 @@ class Task(NamedTuple):
         )
 
 
+def within(files: Sequence[str] | None, below: str) -> tuple[str, ...] | None:
+    """Those of the files of an entry that are in one directory of its tree; None for any."""
+    return tuple(path for path in files if not below or paths.is_within(path, below)) if files else None
+
+
 def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label: str = "") -> ObjectStore:
     """The entry's prefix as what a slave or a mirror follows."""
     entry, state = task.entry, agent.state
     return ObjectStore(
         task.backend(agent, entry.location),
-        rules=entry.rules(),
+        rules=task.rules,
         has_manifest=entry.manifest,
         manifests=ManifestCache(state.cached_manifest, state.cache_manifest),
         label=label,

@@ -33,14 +33,14 @@ def mirror(place: str, task: Task, agent: AgentContext, run: RunContext) -> Outc
     name = str(there)
     target = ObjectStore(
         task.backend(agent, there),
-        rules=entry.rules(),
+        rules=task.rules,
         has_manifest=entry.manifest,
         manifests=ManifestCache(
             lambda source, sha256: state.cached_manifest(f"mirror {source}", sha256),
             lambda source, data: state.cache_manifest(f"mirror {source}", data),
         ),
         label="mirror",
-        writer=writer(task, agent),
+        writer=writer(agent.state, agent.host, task.options),
         like_source=True,
         copies=CopyCache(
             lambda: {} if task.options.verify else state.copies(name), lambda copies: state.save_copies(name, copies)

@@ -29,17 +29,17 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
     last = last_run(entry, Role.MASTER, agent)
     source = LocalStore(
         root,
-        rules=entry.rules(),
+        rules=task.rules,
         load_cache=lambda: StatCache() if task.options.verify else state.stat_cache(root),
         save_cache=lambda cache: state.save_stat_cache(root, cache),
         memory=task.memories.source_dir if task.memories is not None else None,
     )
     target = ObjectStore(
         task.backend(agent, entry.location),
-        rules=entry.rules(),
+        rules=task.rules,
         has_manifest=entry.manifest,
         manifests=ManifestCache(state.cached_manifest, state.cache_manifest),
-        writer=writer(task, agent, generation=last.generation if last else 0),
+        writer=writer(agent.state, agent.host, task.options, generation=last.generation if last else 0),
         lock=lambda writable: state.lock(f"the push to {entry.s3}", hold=writable),
         warn=run.warn,
         memory=task.memories.target if task.memories is not None else None,

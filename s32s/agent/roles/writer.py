@@ -1,26 +1,22 @@
-"""This machine as one that publishes, for the two roles that do."""
+"""This machine as one that publishes."""
 
 from __future__ import annotations
 
 import time
 
-from s32s.agent.roles.base import AgentContext, Task
+from s32s.agent.options import Options
+from s32s.agent.state import State
 from s32s.stores.objects.publisher import Writer
 
 
-def writer(task: Task, agent: AgentContext, *, generation: int = 0) -> Writer:
+def writer(state: State, host: str, options: Options, *, generation: int = 0) -> Writer:
     """This machine as one that publishes.
 
     Args:
+        host: its name, for people.
         generation: the last one that it has published there.
     """
-    return Writer(
-        id=agent.state.writer_id(),
-        host=agent.host,
-        now=_now,
-        take_over=task.options.take_over,
-        generation=generation,
-    )
+    return Writer(state.writer_id(), host, _now, options.take_over, generation)
 
 
 def _now() -> str:

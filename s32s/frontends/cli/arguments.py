@@ -253,6 +253,7 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     made.set_defaults(verb=name)
     _add_common(made)
     made.add_argument("--verify", action="store_true", help="read every file; trust no index and no time stamp")
+    made.add_argument("--below", metavar="DIR", help="only this directory of the tree; the rest stays as it is")
     made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt, deleted.txt … there")
     made.add_argument("--update-maps", action="store_true", help="fetch the maps first")
     made.add_argument("--timeout", metavar="TIME", help="stop after so long, as if interrupted, with status 75: 30min")

@@ -175,6 +175,8 @@ class LocalSource:
             cache = self._cache_of_patch(mine, mine.patch, plan, published)
         elif published is not None or self._seen:
             cache = self._cache_of_all(mine, published.etags if published is not None else plan.unchanged.etags())
+            if self._rules.below:
+                cache = self._cache.patched(self._cache.within(self._rules.below), cache)
             self._save_cache(cache)
         if self._memory is not None:
             saved = mine.patch is None or (cache is self._memory.cache and not self._memory.unsaved)

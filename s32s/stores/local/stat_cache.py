@@ -105,6 +105,10 @@ class StatCache(Table):
         row = self.find(path)
         return None if row is None else self.seen(row)
 
+    def among(self, paths: Iterable[str]) -> StatCache:
+        """What is known of some files alone."""
+        return StatCache((path, self.seen(row)) for path in paths if (row := self.find(path)) is not None)
+
     def items(self) -> Iterator[tuple[str, CachedHash]]:
         """Everything, in path order."""
         return ((path, self.seen(row)) for row, path in enumerate(self.paths))

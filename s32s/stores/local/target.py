@@ -196,6 +196,8 @@ class LocalTarget:
                 cache, saved = self._cache_of_part(mine.listing, plan, unit, names), False
         elif published is not None or self._hashed or len(cache) != recalled:
             cache = self._seen(mine.listing, plan, plan.unchanged)
+            if plan.spared:
+                cache = self._cache.among(item.path for item in plan.spared).patched((), cache)
             self._save_cache(cache)
         if self._memory is not None:
             self._memory.keep(mine.listing, mine.tree, cache, saved=saved)

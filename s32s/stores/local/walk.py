@@ -154,8 +154,7 @@ class DirectoryListing(Table):
 
     def part(self, path: str) -> DirectoryListing:
         """A path alone, with all below it."""
-        row, part = self.find(path), DirectoryListing()
-        rows = [*([] if row is None else [row]), *self.below(path)]
+        rows, part = self.within(path), DirectoryListing()
         part.paths = [self.paths[row] for row in rows]
         for row in rows:
             part.modes.append(self.modes[row])

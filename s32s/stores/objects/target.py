@@ -143,7 +143,11 @@ class ObjectTarget:
     def remember(self, mine: ObjectSnapshot, plan: Plan, published: Published | None) -> None:
         """Keep which copy belongs to which original; see `stores.base.Target`."""
         self._keep(mine, plan, published)
-        if self._copies is not None and (copies := copies_of(plan, published)) != self._copies.load():
+        if self._copies is None:
+            return
+        known, copies = self._copies.load(), copies_of(plan, published)
+        copies |= {item.path: known[item.path] for item in plan.spared if item.path in known}
+        if copies != known:
             self._copies.save(copies)
 
     def _keep(self, mine: ObjectSnapshot, plan: Plan, published: Published | None) -> None:

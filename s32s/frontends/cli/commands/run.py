@@ -72,6 +72,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
         accept_older=options.accept_older,
         jobs=options.jobs,
         bandwidth=options.bandwidth,
+        below=(options.below or "").removeprefix("./").rstrip("/"),
     )
     is_between = places.are_places(options)
     with contextlib.closing(screen), contextlib.ExitStack() as opened:
