@@ -7,7 +7,6 @@ all entries at once, while the directories are looked at; what has not answered 
 from __future__ import annotations
 
 import enum
-import json
 import threading
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 
 from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, last_run
-from s32s.agent.watch_state import WatchState
+from s32s.agent.watch_state import WatchState, of_entry
 from s32s.config.maps import Entry, MapSet
 from s32s.core import paths
 from s32s.core.errors import BadPath, ConfigError, IntegrityError, Interrupted, S32sError, Unreachable, UsageError
@@ -170,7 +169,7 @@ def statuses(
                 running_s=agent.state.running_since(entry.name, role.value),
                 is_master=role is Role.MASTER,
                 trouble_status=answer.status,
-                watch=_watch(entry, role, agent),
+                watch=of_entry(entry.name, role.value, agent.state),
             )
         )
     return found
@@ -187,16 +186,6 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
         or entry.last.success_s is None
         or not 0 <= now_s - entry.last.success_s <= limit_s
     ]
-
-
-def _watch(entry: Entry, role: Role, agent: AgentContext) -> WatchState | None:
-    said = agent.state.watch_of(entry.name, role.value)
-    if said is None:
-        return None
-    try:
-        return WatchState(**json.loads(said))
-    except (ValueError, TypeError):
-        return WatchState("watching")  # it has only just begun
 
 
 def _drift(entry: Entry, role: Role, agent: AgentContext) -> int | None:

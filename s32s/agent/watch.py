@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -220,7 +221,7 @@ class _Loop:
         pause_s = watched.tick()
         if (state := watched.state) != self._noted.get(watched.pair.name):
             self._noted[watched.pair.name] = state
-            self._state.save_watch(watched.pair.name, self._role, json.dumps(asdict(state)))
+            self._state.save_watch(watched.pair.name, self._role, json.dumps(asdict(state) | {"process": os.getpid()}))
         return pause_s
 
     def _take(self, pairs: Sequence[Pair]) -> None:

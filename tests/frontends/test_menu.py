@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -440,6 +441,53 @@ class TestCommands:
             screen.wait_for("WEB")
             screen.press("x")
             screen.wait_for("the configuration has no [commands]")
+
+
+class TestWatch:
+    def test_a_watch_runs_before_ones_eyes(self, loop: Loop) -> None:
+        """What is saved meanwhile is brought over, and Ctrl-C ends the watch and not the menu."""
+        with at(loop.master) as screen:
+            screen.wait_for("WEB", "w watch")
+            screen.press("w")
+            screen.wait_for("Watch: what changes is brought over at once", "WEB alone")
+            screen.press("enter")
+            screen.wait_for("watching", "Ctrl-C stops it")
+            (loop.source / "index.html").write_bytes(b"saved while it watches")
+            screen.wait_for("1 modified")
+            screen.press("ctrl-c")
+            screen.wait_for("The watch has ended.", "Enter, Esc, q go back")
+            screen.press("q")
+            screen.wait_for("up to date")
+            screen.press("q")
+
+            assert screen.ended() == 0
+        assert loop.pull().status == 0
+        assert (loop.target / "index.html").read_bytes() == b"saved while it watches"
+
+    def test_the_watch_of_another_process_is_shown_and_can_be_ended(self, loop: Loop) -> None:
+        """The list says so, the details say how."""
+        other = loop.master.start("watch")
+        try:
+            with at(loop.master, columns=120) as screen:
+                screen.wait_for("WEB")
+                until = time.monotonic() + 20
+                while "watching" not in loop.master.run("status").out and time.monotonic() < until:
+                    time.sleep(0.1)
+                screen.press("u")
+                screen.wait_for("up to date, watched", without="fetching")
+                screen.press("i")
+                screen.wait_for("watch", "watching, 2 directories")
+                screen.press("q")
+                screen.press("w")
+                screen.wait_for(f"WEB is watched by process {other.pid}", "end it")
+                screen.press("down", "enter")
+                screen.wait_for("up to date", without="watched")
+                assert other.wait(20) == 0
+                screen.press("q")
+                assert screen.ended() == 0
+        finally:
+            other.kill()
+            other.wait()
 
 
 class TestPoorTerminals:

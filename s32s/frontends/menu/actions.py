@@ -17,6 +17,7 @@ from s32s.agent.agent import Agent, open_agent
 from s32s.agent.catalog import Update
 from s32s.agent.report import Report
 from s32s.agent.status import EntryStatus, statuses
+from s32s.agent.watch_state import end_watch
 from s32s.config import settings_file
 from s32s.config.maps import Entry, MapSet
 from s32s.config.settings import Directories, Settings
@@ -93,6 +94,24 @@ class Actions:
                 stop=stop,
                 approve=approve if verb.changes and self.settings.menu.ask else None,
             )
+
+    def watch(self, names: Sequence[str], *, emit: Emit, stop: threading.Event) -> None:
+        """Keep the named entries equal until `stop` is set; nothing is asked on the way.
+
+        Raises:
+            S32sError: see `Agent.watch`.
+        """
+        with self._machine(writable=True) as agent:
+            agent.watch(names, role=self.role, emit=emit, stop=stop)
+
+    def end_watch(self, name: str) -> None:
+        """End the watch of an entry that another process has begun.
+
+        Raises:
+            EntryFailed: it cannot be ended.
+        """
+        with self._machine(writable=False) as agent:
+            end_watch(name, self.role.value, agent.state)
 
     def preview(self) -> Update:
         """What an update of the maps would bring.

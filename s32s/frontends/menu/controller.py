@@ -28,7 +28,7 @@ from s32s.frontends.menu.background import Background
 from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, View
 from s32s.frontends.render.layout import count, wrap
 from s32s.frontends.render.plans import plan_lines, telling
-from s32s.frontends.render.statuses import words
+from s32s.frontends.render.statuses import watch_words, words
 
 _ASKED = 200  # paths of a plan that is asked about
 _MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -1_000_000, "end": 1_000_000}
@@ -164,6 +164,8 @@ class Controller:
             shown = count(len(self._listing.visible()), "entry")
             verbs = [("dryrun", "show what sync would do"), ("copy", "delete nothing"), ("sync", "make exactly equal")]
             self._offer(f"All {shown}", verbs, self._go_all)
+        elif key == "w" and row:
+            self._offer_watch(row)
         elif key == "i" and row:
             self._inform(row)
         elif key == "u":
@@ -307,11 +309,14 @@ class Controller:
         if work is not None and status.state in (EntryState.UP_TO_DATE, EntryState.NEVER_RUN):
             row.kind = EntryState.NOT_COMPARED if work else EntryState.UP_TO_DATE
             row.state = f"{work:,} to do" if work else "up to date"
+        if status.watch is not None:
+            row.state += ", watched"
         row.details = tuple(
             text
             for text in (
                 f"{escape(status.source)} > {escape(status.target)}",
                 f"last: {status.last.text}" if status.last else "it has never run here",
+                watch_words(status.watch) if status.watch else "",
                 status.trouble,
             )
             if text
@@ -341,6 +346,46 @@ class Controller:
             lambda job: self._ran(job, running),
             "",
         )
+
+    def _offer_watch(self, row: Row) -> None:
+        status = self._statuses.get(row.name)
+        if status is not None and status.watch is not None and status.watch.process:
+            self._offer(
+                f"{escape(row.name)} is watched by process {status.watch.process}",
+                [("leave", "let it go on"), ("end", "end it, with all that it watches")],
+                lambda word: self._end_watch(row.name) if word == "end" else self._back(),
+            )
+            return
+        names = [row.name for row in self._listing.visible()]
+        choices = [("one", f"{escape(row.name)} alone"), ("all", f"all {count(len(names), 'entry')} of the list")]
+        self._offer(
+            "Watch: what changes is brought over at once, and nothing is asked",
+            choices if len(names) > 1 else choices[:1],
+            lambda word: self._watch([row.name] if word == "one" else names),
+        )
+
+    def _watch(self, names: Sequence[str]) -> None:
+        text = Text(f"watch of {count(len(names), 'entry')}", [""], live=True)
+
+        def emit(event: events.Event) -> None:
+            if told := watch_line(event):
+                text.follow(f"  {time.strftime('%H:%M:%S')}  {told}")
+                self._redraw()
+
+        def ended(job: Background[Any]) -> None:
+            text.live = False
+            said = "" if isinstance(job.error, Interrupted) else job.said()
+            text.follow("", f"  {said or 'The watch has ended.'}")
+            self._reload()
+
+        self._back()
+        self._start(lambda job: self._actions.watch(names, emit=emit, stop=job.stop), ended, "")
+        if not self._notice:
+            self._text, self._view = text, View.TEXT
+
+    def _end_watch(self, name: str) -> None:
+        self._back()
+        self._start(lambda job: self._actions.end_watch(name), self._opened, "ending the watch …")
 
     def _ask(self, entry: str, plan: Plan) -> None:
         self._view = View.QUESTION
@@ -408,6 +453,8 @@ class Controller:
         if status is not None and status.last is not None:
             facts.append(("last run", f"{row.last}: {status.last.text}"))
             facts.append(("generation", str(status.last.generation or "-")))
+        if status is not None and status.watch is not None:
+            facts.append(("watch", watch_words(status.watch)))
         if status is not None and status.trouble:
             facts.append(("trouble", status.trouble))
         wide = max(len(name) for name, _ in facts)
@@ -458,14 +505,12 @@ class Controller:
         self._view = View.TEXT
 
         def on_line(line: str) -> None:
-            text.lines.append(f"  {escape(line)}")
-            text.top = 1_000_000  # follow the newest line
+            text.follow(f"  {escape(line)}")
 
         def ended(job: Background[Any]) -> None:
             text.live = False
             said = job.said() or f"it ended with status {job.result}"
-            text.lines += ["", f"  {'stopped: ' if job.stop.is_set() else ''}{said}"]
-            text.top = 1_000_000
+            text.follow("", f"  {'stopped: ' if job.stop.is_set() else ''}{said}")
 
         self._start(lambda job: self._actions.command(name, on_line=on_line, stop=job.stop), ended, "")
 
@@ -484,6 +529,16 @@ class Controller:
         self._listing.sort = self._actions.settings.menu.sort
         self._offer_options()
         self._choosing.cursor = cursor
+
+
+def watch_line(event: events.Event) -> str:
+    """What is told of an event while a watch is at work; empty for what is not worth a line."""
+    match event:
+        case events.Watching() | events.Warned() | events.Waiting():
+            return f"{escape(event.entry)}: {event.text}"
+        case events.EntryFinished() if event.changed or event.error is not None:
+            return f"{escape(event.entry)}: {_outcome(event)}"
+    return ""
 
 
 def _outcome(event: events.EntryFinished) -> str:

@@ -18,6 +18,9 @@ from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.core.summary import Tally
 
+#: Lines that are kept of work that says more and more.
+_KEPT = 10_000
+
 
 class View(enum.Enum):
     """Which screen is up."""
@@ -104,6 +107,13 @@ class Text:
     top: int = 0
     question: str = ""
     live: bool = False
+
+    def follow(self, *lines: str) -> None:
+        """Add lines, and show the newest; of very many the oldest go."""
+        self.lines += lines
+        if len(self.lines) > 2 * _KEPT:
+            del self.lines[:-_KEPT]
+        self.top = 1_000_000
 
     def scroll(self, by: int, *, length: int, height: int) -> None:
         """Move what is seen of `length` lines, which are more than `lines` where these are wrapped."""
@@ -200,6 +210,7 @@ KEYS = (
     ("c", "copy"),
     ("d", "dryrun"),
     ("a", "all"),
+    ("w", "watch"),
     ("i", "info"),
     ("/", "filter"),
     ("u", "update maps"),
@@ -234,6 +245,7 @@ A verb is how far to go:
   c          copy: {VERBS["copy"]}
   d          dryrun: {VERBS["dryrun"]}
   a          all: the same for every entry that is shown
+  w          watch: keep entries equal until you stop it; ends a watch of another process
 
 Before anything is deleted or replaced you see the plan and are asked.
 

@@ -30,8 +30,8 @@ _WORK = [
     Choice("back"),
 ]
 _KEYS = (
-    "a number: an entry · a all entries · u update maps · m other maps · r role · x own commands · o options · "
-    "? help · q leave"
+    "a number: an entry · a all entries · w watch all · u update maps · m other maps · r role · x own commands · "
+    "o options · ? help · q leave"
 )
 
 
@@ -89,6 +89,8 @@ class PlainMenu:
             verb = prompter.choose(f"All {count(len(entries), 'entry')}:", [*_WORK[:3], _WORK[4]], default="back")
             if verb != "back":
                 self._run(Verb(verb), [entry.name for entry in entries])
+        elif answer == "w" and entries:
+            self._watch([entry.name for entry in entries])
         elif answer == "u":
             self._take(lambda job: actions.preview())
         elif answer == "m":
@@ -123,6 +125,14 @@ class PlainMenu:
                     verb, names, emit=screen.on_event, stop=job.stop, approve=ask_once(job.ask)
                 )
             )
+        finally:
+            screen.close()
+
+    def _watch(self, names: list[str]) -> None:
+        self._prompter.say("What changes is brought over at once. Ctrl-C ends it.")
+        screen = Screen(self._environment)
+        try:
+            self._try(lambda job: self._actions.watch(names, emit=screen.on_event, stop=job.stop))
         finally:
             screen.close()
 
