@@ -6,12 +6,15 @@ gone, or on which another file system was mounted, is waited for: that it is not
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
 from s32s.core import paths
 from s32s.core.changes import Changes
+from s32s.core.errors import Refused
 from s32s.core.rules import Links, Rules, Verdict
+from s32s.system import directories
 from s32s.system.inotify import TreeWatch, Unwatchable
 
 #: How often (seconds) it is made sure that the path still leads to the directory that is watched.
@@ -42,6 +45,7 @@ class Hints:
         self._first_s: float | None = None
         self._last_s = 0.0
         self.overflows = 0
+        self._mount = self._mounted_at()
 
     @property
     def is_watching(self) -> bool:
@@ -74,6 +78,21 @@ class Hints:
         if not had and now_s < self._again_s:
             return False
         return self._start(now_s) or had
+
+    def check_mount(self) -> None:
+        """Refuse a directory that is on another disk than at first: its own may not be mounted, and have left a ghost.
+
+        Raises:
+            Refused: names both.
+        """
+        now = self._mounted_at()
+        self._mount = self._mount or now
+        if now is not None and now != self._mount:
+            raise Refused(
+                f"{paths.escape(self._root)} was on the disk that is mounted at {paths.escape(self._mount or '')}, "
+                f"and is now on that of {paths.escape(now)}",
+                hint="mount it again; if the new place is meant, start the watch again",
+            )
 
     def take(self) -> Changes:
         """What has changed since the last call; everything where nobody tells."""
@@ -115,6 +134,10 @@ class Hints:
         count = watch.watches
         self._say(f"watching {shown} ({count:,} director{'y' if count == 1 else 'ies'})")
         return True
+
+    def _mounted_at(self) -> str | None:
+        """Where the disk of the directory is mounted; None as long as it is not there."""
+        return directories.mount_point(self._root) if os.path.isdir(self._root) else None
 
     def _ignores(self, path: str) -> bool:
         return all(self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED for is_dir in (False, True))

@@ -16,7 +16,7 @@ from s32s.agent.hints import POLL_S, Hints
 from s32s.agent.memories import Memories
 from s32s.agent.watch_state import WatchState
 from s32s.core import events
-from s32s.core.errors import Conflict, Interrupted, S32sError
+from s32s.core.errors import Conflict, Interrupted, Refused, S32sError
 from s32s.core.events import Emit, EntryFinished
 from s32s.core.plan import Plan
 from s32s.core.rules import Rules
@@ -205,6 +205,12 @@ class Watched:
     def _run(self, *, full: bool) -> None:
         timed = full and self._compared_s > 0
         began_ns = time.time_ns()
+        try:
+            if self._hints is not None:
+                self._hints.check_mount()
+        except Refused as exc:
+            self._fail(exc)
+            return
         if full:
             if self._hints is not None and self._hints.due_s(0, 0) is not None and timed:
                 self._run(full=False)  # so that what the comparison finds are changes that nobody has told of

@@ -11,7 +11,7 @@ from s32s.core.table import Table
 
 _KINDS = list(Kind)
 _CODES = {kind: code for code, kind in enumerate(_KINDS)}
-_FILE = _CODES[Kind.FILE]
+_FILE, _DIR = _CODES[Kind.FILE], _CODES[Kind.DIR]
 _UNKNOWN = -(2**63)
 _NO_SHA256 = bytes(32)
 _NO_MD5 = bytes(16)
@@ -250,11 +250,13 @@ class Columns(Table):
     def is_same_run(self, row: int, other: Columns, to: int, count: int) -> bool:
         """See `Tree.is_same_run`."""
         here, there = slice(row, row + count), slice(to, to + count)
+        kinds = self.kinds[here]
+        files = kinds.count(_FILE)
         return (
-            not any(self.kinds[here])
-            and not any(other.kinds[there])
-            and _all_have(_HAS_SHA256, self._has[here])
-            and _all_have(_HAS_SHA256, other._has[there])
+            files + kinds.count(_DIR) == count
+            and kinds == other.kinds[there]
+            and _have(_HAS_SHA256, self._has[here]) == files
+            and _have(_HAS_SHA256, other._has[there]) == files
             and self.sizes[here] == other.sizes[there]
             and self._modes[here] == other._modes[there]
             and self._mtimes[here] == other._mtimes[there]
@@ -276,8 +278,8 @@ class Columns(Table):
             not any(self.kinds[here])
             and not any(other.kinds[there])
             and self.sizes[here] == other.sizes[there]
-            and _all_have(_HAS_MD5, self._has[here])
-            and _all_have(_HAS_MD5, other._has[there])
+            and _have(_HAS_MD5, self._has[here]) == count
+            and _have(_HAS_MD5, other._has[there]) == count
             and self._etags[16 * row : 16 * (row + count)] == other._etags[16 * to : 16 * (to + count)]
         )
 
@@ -295,5 +297,6 @@ class Columns(Table):
         return self if self._is_sorted else super().in_order()
 
 
-def _all_have(what: int, has: bytearray) -> bool:
-    return has.count(what) + has.count(_HAS_SHA256 | _HAS_MD5) == len(has)
+def _have(what: int, has: bytearray) -> int:
+    """How many have it; only files have anything."""
+    return has.count(what) + has.count(_HAS_SHA256 | _HAS_MD5)

@@ -83,7 +83,7 @@ class Tree(Sequence[Item]):
         return self._columns.is_same_object(row, other._columns, other_row, count)
 
     def is_same_run(self, row: int, other: Tree, other_row: int, count: int) -> bool:
-        """Whether two runs certainly are the same files, by what both trees know; False says nothing.
+        """Whether two runs certainly are the same files and directories, by what both know; False says nothing.
 
         With `is_same` it answers for nearly all of two trees that are nearly alike, without making items of them.
         """

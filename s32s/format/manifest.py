@@ -135,15 +135,14 @@ def read_head(data: bytes) -> Head:
 
 def to_bytes(items: Iterable[Item]) -> tuple[bytes, ManifestRef]:
     """Encode items as a manifest; return its bytes and the reference a head carries."""
-    return packed(map(line_of, items))
+    lines = map(line_of, items)
+    return packed(iter(lambda: "".join(itertools.islice(lines, 10_000)).encode(), b""))
 
 
-def packed(lines: Iterator[str]) -> tuple[bytes, ManifestRef]:
-    """Compress the lines of a manifest; return its bytes and the reference a head carries."""
+def packed(text: Iterable[bytes]) -> tuple[bytes, ManifestRef]:
+    """Compress the text of a manifest, which comes in parts; return its bytes and the reference a head carries."""
     # Hashes do not compress: a higher level takes seven times as long for nothing.
-    parts: list[bytes] = []  # the text is held once, and not as characters too
-    while part := "".join(itertools.islice(lines, 10_000)).encode():
-        parts.append(part)
+    parts = list(text)  # held once, and not as characters too
     packer = zstandard.ZstdCompressor(level=1).compressobj(size=sum(map(len, parts)))
     data = b"".join([*map(packer.compress, parts), packer.flush()])
     sha256 = hashlib.sha256(data).hexdigest()

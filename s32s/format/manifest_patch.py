@@ -7,8 +7,10 @@ Lines that both have are taken as they are; only the others are decoded or encod
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
 
 from s32s.core import tree
@@ -16,6 +18,8 @@ from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.format.manifest import ManifestRef
 
+#: Lines that are taken at once.
+_BLOCK = 1000
 #: A path without anything that JSON would escape.
 _PATH = re.compile(r'\{"path":"([^"\\]*)"')
 
@@ -54,7 +58,7 @@ def write(after: Tree, before: tuple[bytes, Tree], changed: Collection[str]) -> 
         changed: paths whose items may be others than they were.
     """
     try:
-        return manifest.packed(_lines(after, before, changed))
+        return manifest.packed(text.encode() for text in _texts(after, before, changed))
     except _NotAlikeError:
         return manifest.to_bytes(after)
 
@@ -63,22 +67,44 @@ class _NotAlikeError(Exception):
     """The lines of a manifest are not those of its tree, one by one."""
 
 
-def _lines(after: Tree, before: tuple[bytes, Tree], changed: Collection[str]) -> Iterator[str]:
+def _texts(after: Tree, before: tuple[bytes, Tree], changed: Collection[str]) -> Iterator[str]:
+    """The text of a manifest, in pieces of whole lines."""
     data, known = before
     lines = manifest.lines_of(data, "the manifest before")
+    rows = sorted(row for path in changed if (row := after.find(path)) is not None)
     for at, to, count in tree.join(known.paths, after.paths):
-        for step in range(count):
-            line = next(lines, "") if at is not None else ""
-            if at is not None and not _names(line, known.path(at + step)):
-                raise _NotAlikeError
-            if to is None:
-                continue
-            if at is None or after.path(to + step) in changed:
-                yield manifest.line_of(after[to + step])
-            else:
-                yield f"{line}\n"
+        if to is None:
+            _take(lines, known, at or 0, count)
+        elif at is None:
+            yield from (manifest.line_of(after[row]) for row in range(to, to + count))
+        else:
+            done = 0
+            for row in rows[bisect_left(rows, to) : bisect_left(rows, to + count)]:
+                yield from _kept(lines, known, at + done, row - to - done)
+                _take(lines, known, at + row - to, 1)
+                yield manifest.line_of(after[row])
+                done = row - to + 1
+            yield from _kept(lines, known, at + done, count - done)
     if next(lines, None) is not None:
         raise _NotAlikeError
+
+
+def _kept(lines: Iterator[str], known: Tree, at: int, count: int) -> Iterator[str]:
+    """The next lines, many at once."""
+    for start in range(at, at + count, _BLOCK):
+        yield "\n".join(_take(lines, known, start, min(_BLOCK, at + count - start))) + "\n"
+
+
+def _take(lines: Iterator[str], known: Tree, at: int, count: int) -> list[str]:
+    """The next lines, whose first and last are those of these rows: both are in order, so the others are too.
+
+    Raises:
+        _NotAlikeError: they are not.
+    """
+    taken = list(itertools.islice(lines, count))
+    if len(taken) < count or any(not _names(taken[step], known.path(at + step)) for step in (0, count - 1)):
+        raise _NotAlikeError
+    return taken
 
 
 def _differing(old: Iterator[str], new: Iterator[str]) -> Iterator[tuple[str | None, str | None]]:

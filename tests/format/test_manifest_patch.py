@@ -58,7 +58,7 @@ def test_trees_that_have_nothing_in_common(before: Tree, after: Tree) -> None:
 
 def encoded(*items: Item) -> tuple[bytes, ManifestRef]:
     """A manifest with its lines in this order."""
-    return manifest.packed(map(manifest.line_of, items))
+    return manifest.packed(manifest.line_of(one).encode() for one in items)
 
 
 A, B, C = item("a", 1), item("b", 2), item("c", 5)
@@ -89,7 +89,7 @@ def test_a_new_line_is_not_trusted(path: str) -> None:
     data, ref = encoded(A, item(path, 1))
     with pytest.raises(BadPath):
         manifest_patch.read(data, ref, (old, tree.make([A])), room=1000)
-    data, ref = manifest.packed(iter([manifest.line_of(A), "no line\n"]))
+    data, ref = manifest.packed([manifest.line_of(A).encode(), b"no line\n"])
     with pytest.raises(IntegrityError):
         manifest_patch.read(data, ref, (old, tree.make([A])), room=1000)
     with pytest.raises(IntegrityError):

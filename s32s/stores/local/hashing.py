@@ -67,6 +67,8 @@ def to_hash(here: Tree, other: Tree, *, strays: bool) -> Iterator[tuple[int, boo
         if row is None:
             continue
         if to is not None:
+            if here.is_same_run(row, other, to, count):
+                continue
             for at in range(count):
                 if not here.is_decided(row + at, other, to + at):
                     sha256, md5 = compare.missing_hashes(here[row + at], other[to + at])
