@@ -249,7 +249,7 @@ def _peers(place: Place, server: S3Server, options: argparse.Namespace) -> Figur
     pull = f"while sleep {options.poll.removesuffix('s')}; do {command(server.endpoint_url, is_push=False)}; done"
     slave = subprocess.Popen(["/bin/sh", "-c", pull], env=environment, start_new_session=True)
     try:
-        time.sleep(30)  # it compares everything first
+        _rest(master)
         figures = _figures(place, [master, slave], options.peer_saves)
     finally:
         _end(master)
@@ -257,11 +257,22 @@ def _peers(place: Place, server: S3Server, options: argparse.Namespace) -> Figur
     with fault_proxy(server.endpoint_url) as proxy:
         master = lsyncd(proxy.endpoint_url)
         try:
-            time.sleep(60)
+            _rest(master)
             figures.requests = _requests(place, proxy, server)
         finally:
             _end(master)
     return figures
+
+
+def _rest(process: subprocess.Popen[bytes]) -> None:
+    """Wait until lsyncd has compared everything: its child has ended, and so counts."""
+    before = _cpu_s(process.pid)
+    while (now := _cpu_s(process.pid)) == before:
+        time.sleep(1)
+    while now != before:
+        before = now
+        time.sleep(15)
+        now = _cpu_s(process.pid)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

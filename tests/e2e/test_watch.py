@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -407,3 +408,38 @@ def test_what_cannot_be_watched_is_refused(tmp_path: Path, moto: S3Server) -> No
     assert "is a file" in file.err
     wrong = machine.run("watch", str(tmp_path / "d"), str(tmp_path / "t"), "--poll", "never")
     assert wrong.status == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_a_source_whose_disk_is_away_is_waited_for(loop: Loop) -> None:
+    """What lies below the mount point is no replacement for what was mounted there."""
+    script = """
+    mount -t tmpfs none "$SOURCE"; echo b > "$SOURCE/b"; echo c > "$SOURCE/c"
+    $S32S watch --settle 0.1s > watch.log 2>&1 &
+    until grep -q "2 new" watch.log; do sleep 0.1; done
+    umount -l "$SOURCE"
+    until grep -q "mount it again" watch.log; do sleep 0.1; done
+    mount -t tmpfs none "$SOURCE"; echo b > "$SOURCE/b"; echo c > "$SOURCE/c"; echo d > "$SOURCE/d"
+    until grep -q "it works again" watch.log; do sleep 0.1; done
+    kill $!; wait $! || true
+    umount -l "$SOURCE"
+    """
+    make_tree(loop.source, {"ghost": b"g"})
+    loop.write_map()
+    ended = subprocess.run(
+        ["unshare", "-m", "sh", "-euc", script],
+        env={**loop.master.environment(), "S32S": f"{sys.executable} -m s32s", "SOURCE": str(loop.source)},
+        cwd=loop.master.root,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    said = (loop.master.root / "watch.log").read_text()
+    if "mount" in ended.stderr and not said:
+        pytest.skip(f"no mounts here: {ended.stderr}")
+
+    assert ended.returncode == 0, ended.stderr + said
+    assert "deleted" not in said
+    assert loop.pull().status == 0
+    assert {path.name: path.read_bytes() for path in loop.target.iterdir()} == {"b": b"b\n", "c": b"c\n", "d": b"d\n"}
