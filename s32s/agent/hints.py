@@ -14,7 +14,7 @@ from s32s.core import paths
 from s32s.core.changes import Changes
 from s32s.core.errors import Refused
 from s32s.core.rules import Links, Rules, Verdict
-from s32s.system import directories
+from s32s.system import mounts
 from s32s.system.inotify import TreeWatch, Unwatchable
 
 #: How often (seconds) it is made sure that the path still leads to the directory that is watched.
@@ -137,7 +137,7 @@ class Hints:
 
     def _mounted_at(self) -> str | None:
         """Where the disk of the directory is mounted; None as long as it is not there."""
-        return directories.mount_point(self._root) if os.path.isdir(self._root) else None
+        return mounts.point_of(os.path.realpath(self._root)) if os.path.isdir(self._root) else None
 
     def _ignores(self, path: str) -> bool:
         return all(self._rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED for is_dir in (False, True))

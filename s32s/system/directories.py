@@ -251,11 +251,3 @@ def _open_for_removal(parent: int, name: str) -> int:
         with contextlib.suppress(PermissionError):
             os.fchmod(fd, 0o700)
     return fd
-
-
-def mount_point(path: str) -> str:
-    """Where the file system that holds a path is mounted: the path itself, or the nearest one above it."""
-    path = os.path.realpath(path)
-    while not os.path.ismount(path):
-        path = os.path.dirname(path)
-    return path

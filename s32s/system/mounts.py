@@ -33,9 +33,14 @@ def mounts(text: str) -> list[Mount]:
 
 def kind_at(path: str) -> str:
     """The kind of the file system that holds a real path, such as "ext4"; "" where that is not known."""
-    own = [mount for mount in mounts(_mountinfo("self")) if _holds(mount.point, path)]
-    # Of several mounts at one point the last one is seen.
-    return max(enumerate(own), key=lambda nth: (len(nth[1].point), nth[0]))[1].kind if own else ""
+    mount = _over(path)
+    return mount.kind if mount is not None else ""
+
+
+def point_of(path: str) -> str:
+    """Where the file system is mounted that holds a real path; "" where that is not known."""
+    mount = _over(path)
+    return mount.point if mount is not None else ""
 
 
 def mounted_at_or_below(path: str) -> str | None:
@@ -72,6 +77,12 @@ def bound_elsewhere(path: str) -> str | None:
             if mount.device == above.device and (mount.root == inside or mount.root.startswith(inside + "/")):
                 return f"{mount.point} (process {process})" if process != "self" else mount.point
     return None
+
+
+def _over(path: str) -> Mount | None:
+    own = [mount for mount in mounts(_mountinfo("self")) if _holds(mount.point, path)]
+    # Of several mounts at one point the last one is seen.
+    return max(enumerate(own), key=lambda nth: (len(nth[1].point), nth[0]))[1] if own else None
 
 
 def _processes() -> list[str]:
