@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from s32s.core import paths
 
@@ -142,6 +143,8 @@ def parse_remote(text: str) -> RemotePath:
         raise ValueError(f"the URL names no host; write {scheme}://host/dir")
     if ".." in parts:
         raise ValueError('a path may not hold ".."')
+    if wrong := next((char for char in "?#" if char in rest), ""):
+        raise ValueError(f'"{wrong}" ends the path of a URL; write {quote(wrong)} where a name or password has it')
     return RemotePath(f"{scheme}://{host}/{'/'.join(parts)}".rstrip("/"))
 
 
@@ -164,6 +167,12 @@ def is_location(text: str, *, stores: Collection[str] = ()) -> bool:
         return True
     store, colon, _ = text.partition(":")
     return bool(colon) and store in stores
+
+
+def store_of(text: str) -> str:
+    """The store that an argument may mean, such as the "nas" of `nas:site`; empty for none."""
+    found = None if "://" in text else _STORE_PATH.fullmatch(text)
+    return found[1] if found else ""
 
 
 def parse_location(text: str, *, at: str, stores: Collection[str] = ()) -> Location:

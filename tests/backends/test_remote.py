@@ -119,6 +119,37 @@ def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             listed(RemoteBackend(f"{kind}://me@127.0.0.1:1/x"))
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sftp:///x", "names no host"),
+        ("sftp://h/a/../b", "may not hold"),
+        ("webdav://h/a?b", "write %3F"),
+        ("sftp://h/a#b", "write %23"),
+    ],
+)
+def test_a_url_that_cannot_be_meant(tmp_path: Path, moto: S3Server, url: str, says: str) -> None:
+    """With what would be right."""
+    (tmp_path / "source").mkdir()
+    assert_failed(Machine(tmp_path / "m", moto).run("sync", str(tmp_path / "source"), url), 2, says=says)
+
+
+def test_options_that_its_library_does_not_have() -> None:
+    """Are told as such."""
+    with pytest.raises(ConfigError, match="bogus"):
+        listed(RemoteBackend("sftp://u@127.0.0.1:1/x", bogus=1))
+
+
+def test_any_file_system_of_fsspec_is_a_store() -> None:
+    """By the URL of one that fsspec has itself."""
+    backend = RemoteBackend("memory://place")
+    put(backend, "a/b", b"x")
+
+    assert (listed(backend), content(backend, "a/b")) == ({"a/b": 1}, b"x")
+    with pytest.raises(ConfigError, match="does not reach"):
+        RemoteBackend("nonsense://x")
+
+
 TREE: dict[str, bytes | None] = {
     "index.html": b"hello",
     "css/site.css": b"body {}",

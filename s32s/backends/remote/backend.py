@@ -224,13 +224,22 @@ class RemoteBackend(SimpleBackend):
         try:
             with translated(self.location, key):
                 if files is None:
-                    files = self._open()
+                    files = self._opened()
                 yield files
         except Unreachable:
             files = None  # what is broken is opened again
             raise
         finally:
             self._idle.put(files)
+
+    def _opened(self) -> Files:
+        try:
+            return self._open()
+        except TypeError as exc:
+            raise ConfigError(
+                f"{self.location} cannot be opened with these options: {paths.escape(str(exc))}",
+                hint="its library says which there are: paramiko.SSHClient.connect, httpx.Client, or that of fsspec",
+            ) from exc
 
 
 def _below(directory: str, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ _AWAY = {
     "EOFError",
     "InterruptedError",
     "NoValidConnectionsError",
+    "ResourceLocked",
     "SSHException",
     "TimeoutError",
     "TransportError",
@@ -48,7 +50,8 @@ def translated(location: str, key: str) -> Iterator[None]:
     except Exception as exc:
         kinds = {kind.__name__ for kind in type(exc).__mro__}
         status = getattr(getattr(exc, "response", None), "status_code", 0) or getattr(exc, "status_code", 0)
-        why = paths.escape(str(exc).strip().partition("\n")[0] or type(exc).__name__)[:300]
+        why = paths.escape(re.sub(r"^\[Errno [^]]*\] ", "", str(exc).strip()).partition("\n")[0])[:300]
+        why = why or type(exc).__name__
         if kinds & _MISSING or status == 404:
             raise NotFound(f"{where} does not exist") from exc
         if "BadHostKeyException" in kinds:
@@ -65,7 +68,8 @@ def translated(location: str, key: str) -> Iterator[None]:
             raise CredentialsError(f"{location} does not let this user in: {why}") from exc
         if kinds & _DENIED or status == 403:
             raise AccessDenied(f"access to {where} is denied: {why}") from exc
-        if kinds & _AWAY or status >= 500:
+        # 423: another request is at it, RFC 4918, 11.3; 507: the disk is full, and stays so.
+        if kinds & _AWAY or status in (423, 429) or (status >= 500 and status != 507):
             raise Unreachable(f"{location} could not be reached: {why}") from exc
         raise StoreError(f"{where}: {why}") from exc
 

@@ -41,13 +41,18 @@ def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None
     from s32s.config.settings import S3Connection
     from s32s.config.settings_file import connection_with
     from s32s.core.guards import HALF
-    from s32s.core.location import is_location
+    from s32s.core.location import is_location, store_of
+    from s32s.core.text import closest
 
     settings = _configured(options)
     stores = settings.stores if settings else {}
     for name in options.names:
         if not is_location(name, stores=stores):
-            raise UsageError(f"{paths.quote(name)} is not a place", hint=f"write ./{name} for a directory of this name")
+            hint = f"write ./{name} for a directory of this name"
+            if store := store_of(name):
+                near = closest(store, stores)
+                hint = f'there is no store "{store}"{f"; did you mean {near}?" if near else ""}: ' + hint
+            raise UsageError(f"{paths.quote(name)} is not a place", hint=hint)
     if len(options.names) != 2:
         raise UsageError("two places are needed: SOURCE TARGET", hint="such as s32s sync ./site s3://bucket/site")
     if options.role or options.update_maps:
