@@ -20,6 +20,12 @@ from s32s.core.errors import ConfigError, CredentialsError, NotFound, Unreachabl
 from s32s.testing import BackendContract, content, listed, put
 
 
+@pytest.fixture
+def server(moto: S3Server) -> S3Server:
+    """That of the maps, which is another one."""
+    return moto
+
+
 @pytest.fixture(scope="module", params=list(KINDS))
 def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A server, and the directory that it serves."""
