@@ -148,7 +148,7 @@ class TestWithoutFaults:
         assert read == [name.encode() for name in names[::10]]
         assert asleep.fired == 0
         assert proxy.count(lambda request: request.method == "PUT") == 1_100
-        assert proxy.count(lambda request: request.is_list) == 3
+        assert proxy.count(lambda request: request.is_list) == 2
         assert {request.status for request in proxy.requests} == {200}
         assert not any(request.fault for request in proxy.requests)
 
