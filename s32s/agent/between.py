@@ -34,6 +34,7 @@ from s32s.core.rules import Links, Rules, compile_rules
 from s32s.replication.checkpoints import Checkpoints
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
+from s32s.stores.local.follow import check_apart
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
 from s32s.stores.local.target_rules import TargetRules, check_target
@@ -267,6 +268,7 @@ class _Pair:
             files=within(self.asked.files, self.options.below),
             spare_ignored=not isinstance(target, Directory),
             verify=self.options.verify,
+            check_source=lambda wanted: check_apart(wanted, target.path if isinstance(target, Directory) else ""),
             allow_links=("/",) if self.rules.links is Links.KEEP else (),
         )
         if isinstance(source, Directory) and isinstance(target, Directory):

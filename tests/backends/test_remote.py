@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 from support.checks import assert_failed
 from support.machine import Ended, Loop, Machine
-from support.remotes import KINDS, serving, trust
+from support.remotes import KINDS, PASSWORD, USER, serving, trust
 from support.servers import S3Server
 from support.trees import make_tree, snapshot
 
@@ -115,6 +115,27 @@ def test_a_host_that_nobody_knows_is_refused(tmp_path: Path, monkeypatch: pytest
         known.write_text(f"{known.read_text().split()[0]} {other.get_name()} {other.get_base64()}\n")
         with pytest.raises(ConfigError, match=r"another host key|not known"):
             listed(RemoteBackend(url))
+
+
+def test_hosts_and_passwords_of_the_users_own_files(
+    remote: tuple[str, Path], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`~/.ssh/config` gives a host a name, `~/.netrc` has the password of a WebDAV server."""
+    url, _ = remote
+    scheme, _, rest = url.partition("://")
+    login, _, place = rest.partition("@")
+    port = place.partition(":")[2].partition("/")[0]
+    if scheme == "sftp":
+        (home / ".ssh/config").write_text(f"Host web\n  HostName 127.0.0.1\n  Port {port}\n  User {USER}\n")
+        named = f"sftp://:{login.partition(':')[2]}@web/{place.partition('/')[2]}"
+    else:
+        (home / ".netrc").write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
+        named = f"{scheme}://{place}"
+
+    backend = RemoteBackend(f"{named.rstrip('/')}/by name")
+    put(backend, "a", b"x")
+
+    assert content(backend, "a") == b"x"
 
 
 def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

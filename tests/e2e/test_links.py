@@ -166,6 +166,19 @@ def test_a_link_that_cannot_be_followed(loop: Loop, target: str, says: str) -> N
     assert '"d/odd"' in pushed.err
 
 
+def test_a_link_to_the_target_is_refused(tmp_path: Path, moto: S3Server) -> None:
+    """Each run would copy the copy of the run before."""
+    machine, source, target = Machine(tmp_path / "m", moto), tmp_path / "source", tmp_path / "target"
+    make_tree(source, {"f": b"f"})
+    make_tree(target / "d", {"g": b"g"})
+    for place, named in ((target, target), (target / "d", target), (target, target / "new")):
+        (source / "way").unlink(missing_ok=True)
+        (source / "way").symlink_to(place)
+        ended = machine.run("sync", str(source), str(named), "--links", "follow", "--yes")
+        assert_failed(ended, 3, says='the link "way" leads to')
+    assert (target / "d/g").read_bytes() == b"g"
+
+
 def test_a_circle_of_links_ends(loop: Loop, tmp_path: Path) -> None:
     """Two directories outside that lead to each other."""
     make_tree(tmp_path / "one", {"a": b"a"})

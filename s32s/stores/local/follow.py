@@ -7,10 +7,12 @@ import os
 import stat
 
 from s32s.core import guards, paths
+from s32s.core.errors import Refused
 from s32s.core.rules import Rules, Verdict
+from s32s.stores.base import Snapshot
 from s32s.stores.local import walk
 from s32s.stores.local.stat_cache import stamp
-from s32s.stores.local.walk import DirectoryListing
+from s32s.stores.local.walk import DirectoryListing, LocalSnapshot
 from s32s.system import directories
 
 
@@ -26,6 +28,23 @@ def followed(root: str, found: DirectoryListing, rules: Rules) -> DirectoryListi
         rules: what takes part, also of what is led to.
     """
     return _resolved(found, os.path.realpath(root), "", (), rules)
+
+
+def check_apart(wanted: Snapshot, target: str) -> None:
+    """Refuse a source in which a link that is followed leads to, or into, its target, or to a directory above it.
+
+    Raises:
+        Refused: names the link; each run would copy what the one before has copied.
+    """
+    if not isinstance(wanted, LocalSnapshot) or not target:
+        return
+    real = os.path.realpath(target)
+    for path, place in sorted(wanted.listing.led.items()):
+        if paths.overlaps(place, real):
+            raise Refused(
+                f"the link {paths.quote(path)} leads to {paths.quote(place)}: the target would feed on itself",
+                hint="leave the link out with --ignore, or name another target",
+            )
 
 
 def _resolved(
