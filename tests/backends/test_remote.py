@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import paramiko
 import pytest
 from support.checks import assert_failed
 from support.machine import Ended, Loop, Machine
@@ -108,8 +109,6 @@ def test_a_host_that_nobody_knows_is_refused(tmp_path: Path, monkeypatch: pytest
         trust(url, tmp_path)
         assert listed(RemoteBackend(url)) == {}
         known = tmp_path / ".ssh/known_hosts"
-        import paramiko
-
         kind = known.read_text().split()[1]
         other = paramiko.RSAKey.generate(2048) if "rsa" in kind else paramiko.ECDSAKey.generate()
         known.write_text(f"{known.read_text().split()[0]} {other.get_name()} {other.get_base64()}\n")
@@ -136,6 +135,19 @@ def test_hosts_and_passwords_of_the_users_own_files(
     put(backend, "a", b"x")
 
     assert content(backend, "a") == b"x"
+
+
+def test_a_key_lets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of `~/.ssh`, without a password."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "served").mkdir()
+    with serving("openssh", tmp_path / "served") as url:
+        trust(url, tmp_path)
+        paramiko.ECDSAKey.generate().write_private_key_file(str(tmp_path / ".ssh/id_ecdsa"))
+        backend = RemoteBackend(url.replace(":p%40ss%3Aword", ""))
+        put(backend, "a", b"x")
+
+        assert (tmp_path / "served/a").read_bytes() == b"x"
 
 
 def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from fsspec.implementations.sftp import SFTPFileSystem
 
 from s32s.backends.base import Chunk
 from s32s.backends.remote.files import PATIENCE_S, READ_SIZE, Files, Info, etag_of
+from s32s.core.errors import Unsupported
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its errors are raised as well
 
@@ -83,7 +84,15 @@ class SftpFiles(Files):
 
     def move(self, source: str, target: str) -> None:
         """See `Files`; OpenSSH's extension replaces a file in one step, the protocol's own rename may not."""
-        self.fs.ftp.posix_rename(source, target)
+        try:
+            self.fs.ftp.posix_rename(source, target)
+        except OSError as exc:
+            if "unsupported" in str(exc).lower():
+                raise Unsupported(
+                    "this SFTP server cannot replace a file in one step (posix-rename@openssh.com)",
+                    hint="use one that can, such as OpenSSH, or WebDAV",
+                ) from exc
+            raise
 
 
 def _configured(host: str) -> dict[str, Any]:
