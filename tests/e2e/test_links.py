@@ -36,6 +36,7 @@ def test_they_are_refused_unless_the_map_says_otherwise(linked: Loop) -> None:
 
     assert_failed(pushed, 1, says="points out of the tree")
     assert all(f'"{path}"' in pushed.err for path in OUTSIDE)
+    assert "--links" in pushed.err
 
 
 def test_they_are_left_behind(linked: Loop) -> None:

@@ -39,6 +39,7 @@ _KINDS = {
     stat.S_IFCHR: "a character device",
 }
 
+_LEAVES = "is a symbolic link that points out of the tree"
 _TIMELESS = "its modification time, before 1677-09-22 or after 2262-04-11, cannot be recorded; touch sets another one"
 
 
@@ -123,7 +124,7 @@ class LocalSource:
         """Leave links behind that point out of the tree, where the rules say so."""
         if self._rules.links is not Links.SKIP or not (left := guards.leaving(found.listing.targets)):
             return found
-        why = "it is a symbolic link that points out of the tree"
+        why = f"it {_LEAVES}"
         rejected = tuple(Rejection(path, why) for path in sorted(left))
         return replace(found, tree=found.tree.patched(left, ()), rejected=rejected)
 
@@ -242,7 +243,7 @@ class LocalSource:
             except UnicodeEncodeError:
                 return "its target is not valid UTF-8"
             if self._rules.links is Links.REFUSE and guards.leaves(item):
-                return f"it is a symbolic link that points out of the tree, to {paths.quote(item.target or '')}"
+                return f"it {_LEAVES}, to {paths.quote(item.target or '')}"
         return None
 
     def _fitting(self, found: Tree) -> Tree:
@@ -335,9 +336,11 @@ class FileBody:
 
 def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:
     count = f"{len(problems):,} name{'s' if len(problems) > 1 else ''}"
+    links = any(_LEAVES in why for why in problems.values())
     return Unreadable(
         f"{count} in {paths.escape(root)} cannot be replicated:{paths.listed(problems)}",
-        hint="remove or rename them, or leave them out with a rule of ignore",
+        hint="remove or rename them, or leave them out with a rule of ignore"
+        + ("; links (in a map), or --links, says what else may happen to such links" if links else ""),
         reasons=problems,
     )
 
