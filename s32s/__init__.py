@@ -10,6 +10,10 @@ The command line and the menu call what stands here, and so may any Python progr
     for end in report.finished:
         print(end.entry, end.error or "done")
 
+Two places do without a configuration:
+
+    report = s32s.run_places(s32s.Between("./site", "s3://bucket/site"), "sync")
+
 `open_agent` takes `Settings` made in memory as well, and `Agent.run` a `MapSet` of `load_map_files`. A run tells
 events. A failure of an entry is in its `EntryFinished`; what keeps a run from beginning is raised as an `S32sError`.
 
@@ -26,6 +30,7 @@ __all__ = [
     "AccessDenied",
     "Agent",
     "BadPath",
+    "Between",
     "BucketMissing",
     "ConfigError",
     "Conflict",
@@ -88,12 +93,15 @@ __all__ = [
     "load_map_files",
     "load_settings",
     "open_agent",
+    "run_places",
 ]
 
 if TYPE_CHECKING:
     from s32s.agent.agent import Agent, open_agent
+    from s32s.agent.between import Between
     from s32s.agent.catalog import Update
     from s32s.agent.options import Options
+    from s32s.agent.places import run_places
     from s32s.agent.report import Report
     from s32s.agent.status import EntryState, EntryStatus
     from s32s.config.map_files import load as load_map_files
@@ -154,6 +162,7 @@ _HOMES = {
     "AccessDenied": ("core.errors", "AccessDenied"),
     "Agent": ("agent.agent", "Agent"),
     "BadPath": ("core.errors", "BadPath"),
+    "Between": ("agent.between", "Between"),
     "BucketMissing": ("core.errors", "BucketMissing"),
     "ConfigError": ("core.errors", "ConfigError"),
     "Conflict": ("core.errors", "Conflict"),
@@ -216,6 +225,7 @@ _HOMES = {
     "load_map_files": ("config.map_files", "load"),
     "load_settings": ("config.settings_file", "load"),
     "open_agent": ("agent.agent", "open_agent"),
+    "run_places": ("agent.places", "run_places"),
 }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from s32s.agent import catalog, runner
 from s32s.agent.catalog import Update
-from s32s.agent.options import Options
+from s32s.agent.options import Options, verb_of
 from s32s.agent.report import Report
 from s32s.agent.roles.base import AgentContext
 from s32s.agent.services import Services
@@ -22,7 +22,6 @@ from s32s.config import settings_file
 from s32s.config.maps import MapSet
 from s32s.config.settings import Directories, Settings
 from s32s.core import events
-from s32s.core.errors import UsageError
 from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
@@ -68,13 +67,9 @@ class Agent(AgentContext):
             ConfigError, MapError, StoreError, Unreachable: there are no maps to work from.
             Interrupted: `stop` was set, or a signal handler raised it; the entry's destination is as its promise says.
         """
-        try:
-            chosen = Verb(verb)
-        except ValueError as exc:
-            raise UsageError(f"{verb!r} is not a verb", hint="use sync, copy or dryrun") from exc
         return runner.run(
             self,
-            verb=chosen,
+            verb=verb_of(verb),
             names=names,
             role=role,
             options=options,

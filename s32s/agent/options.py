@@ -1,4 +1,4 @@
-"""What a command may ask for beyond its verb."""
+"""What a command may ask for: its verb, and what goes beyond it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from s32s.core import paths
 from s32s.core.errors import UsageError
+from s32s.core.plan import Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,15 @@ class Options:
                 f"{paths.quote(self.below)} cannot be a directory of the tree: {why}",
                 hint="name it relative to the top of the tree, such as css/fonts",
             )
+
+
+def verb_of(text: Verb | str) -> Verb:
+    """The verb of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return Verb(text)
+    except ValueError as exc:
+        raise UsageError(f"{text!r} is not a verb", hint="use sync, copy or dryrun") from exc

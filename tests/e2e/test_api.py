@@ -110,6 +110,26 @@ def test_a_stopped_run_says_so(loop: Loop, maps: s32s.MapSet, directories: s32s.
         assert [entry.state for entry in agent.status(maps=maps)] == [s32s.EntryState.INTERRUPTED]
 
 
+def test_two_places(loop: Loop, tmp_path: Path, directories: s32s.Directories) -> None:
+    """Without a configuration; a dry run changes nothing, a wrong verb is told."""
+    make_tree(loop.source, {"a": b"1", "d/b": b"2"})
+    s3 = s32s.S3Connection(endpoint_url=loop.server.endpoint_url, region=loop.server.region)
+    place, back, told = f"s3://{loop.bucket}/places", tmp_path / "back", list[object]()
+
+    def run(source: object, target: object, verb: str = "sync") -> s32s.Report:
+        asked = s32s.Between(str(source), str(target))
+        return s32s.run_places(asked, verb, s3=s3, directories=directories, emit=told.append)
+
+    assert run(loop.source, place, "dryrun").finished[0].due
+    assert run(loop.source, place).finished[0].changed
+    assert not run(loop.source, place).finished[0].due
+    assert run(place, back).exit_status == 0
+    assert snapshot(back) == snapshot(loop.source)
+    assert any(isinstance(event, s32s.FilePut) for event in told)
+    with pytest.raises(s32s.UsageError, match="not a verb"):
+        run(place, back, "move")
+
+
 class TestNames:
     def test_every_name_is_there(self) -> None:
         """In the list, in the table of homes, and for type checkers."""

@@ -117,24 +117,18 @@ def _between(
     timeout_s: float | None,
 ) -> Report:
     """Do a verb between two places; what a configuration says of S3 holds where there is one."""
-    from s32s.agent.between import run_between
-    from s32s.agent.state import State
-    from s32s.config import settings_file
+    from s32s.agent.places import run_places
     from s32s.frontends.render import files
 
     asked, settings, connection = places.asked_between(options)
-    state = State.open(settings_file.directories(os.environ), writable=verb.changes)
-    opened.callback(state.close)
     emit = opened.enter_context(files.recorded(tell, directory))
     opened.enter_context(_alarm(options.timeout, timeout_s, stop))
-    return run_between(
+    return run_places(
         asked,
         verb,
-        state,
-        connection,
-        options=chosen,
+        s3=connection,
         stores=settings.stores if settings else {},
-        homes=settings_file.homes(),
+        options=chosen,
         attended=sys.stderr.isatty(),
         emit=emit,
         stop=stop,
