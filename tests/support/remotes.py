@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -68,22 +67,29 @@ def trust(url: str, home: Path) -> None:
         file.write(f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n")
 
 
-@functools.cache
 def _sftp_server() -> Path:
     """OpenSSH's program: installed, or out of Debian's package."""
+    found = _found_sftp_server()
+    if isinstance(found, str):
+        pytest.skip(f"no OpenSSH sftp-server here, and it cannot be fetched: {found}")
+    return found
+
+
+@functools.cache
+def _found_sftp_server() -> Path | str:
+    """The program, or why there is none."""
     installed = Path("/usr/lib/openssh/sftp-server")
     if installed.is_file():
         return installed
-    if shutil.which("apt-get") is None:
-        pytest.skip("no OpenSSH sftp-server here, and no apt-get to fetch it")
     directory = Path(tempfile.mkdtemp(prefix="s32s-sftp-server-"))
-    fetched = subprocess.run(
-        ["apt-get", "download", "openssh-sftp-server"], cwd=directory, capture_output=True, text=True, timeout=60
-    )
-    packages = list(directory.glob("*.deb"))
-    if not packages:
-        pytest.skip(f"OpenSSH's sftp-server cannot be fetched: {fetched.stderr.strip()[-200:]}")
-    subprocess.run(["dpkg-deb", "-x", str(packages[0]), str(directory)], check=True)
+    try:
+        subprocess.run(
+            ["apt-get", "download", "openssh-sftp-server"], cwd=directory, capture_output=True, timeout=30, check=True
+        )
+        (package,) = directory.glob("*.deb")
+        subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], capture_output=True, check=True)
+    except (OSError, subprocess.SubprocessError, ValueError) as exc:
+        return str(exc)
     return directory / "usr/lib/openssh/sftp-server"
 
 
