@@ -67,6 +67,18 @@ class TestRemote(BackendContract):
         assert listed(backend) == {"a/k": 1}
         assert dict(backend.delete(["a/b/c/k"])) == {}
 
+    def test_a_directory_that_somebody_has_removed_is_made_again(
+        self, backend: Backend, remote: tuple[str, Path]
+    ) -> None:
+        """Although this process has made it before."""
+        put(backend, "d/e/a", b"x")
+        assert isinstance(backend, RemoteBackend)
+        other = RemoteBackend(f"{remote[0]}/place {TestRemote.number}/ä")
+        other.delete(["d/e/a"])
+        put(backend, "d/e/b", b"y")
+
+        assert listed(backend) == {"d/e/b": 1}
+
     def test_what_was_never_finished_is_not_seen(self, backend: Backend, remote: tuple[str, Path]) -> None:
         """And is removed where that is asked for."""
 

@@ -110,17 +110,10 @@ class RemoteBackend(SimpleBackend):
                 self._make_directory(files, key.rstrip("/"))
                 return PutResult(None, None)
             self._check(files, key, mode)
-            directory = paths.parent(key)
-            self._make_directory(files, directory)
-            temporary = self._path(_below(directory, TEMPORARY + secrets.token_hex(8)))
             try:
-                files.write(temporary, chunks(), size)
-                files.move(temporary, self._path(key))
-            except BaseException:
-                self._made.clear()
-                with contextlib.suppress(Exception):
-                    files.remove(temporary)
-                raise
+                self._write(files, key, chunks(), size)
+            except NotFound:  # its directory has gone meanwhile, or another connection is only just making it
+                self._write(files, key, chunks(), size)
             return PutResult(self._info(files, key).etag, None)
 
     def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
@@ -163,6 +156,21 @@ class RemoteBackend(SimpleBackend):
                 return tuple(files.names(self._path(directory)))
         except NotFound:
             return None
+
+    def _write(self, files: Files, key: str, chunks: Iterator[Chunk], size: int) -> None:
+        """Write an object beside its place, and move it there."""
+        directory = paths.parent(key)
+        temporary = self._path(_below(directory, TEMPORARY + secrets.token_hex(8)))
+        with translated(self.location, key):
+            try:
+                self._make_directory(files, directory)
+                files.write(temporary, chunks, size)
+                files.move(temporary, self._path(key))
+            except BaseException:
+                self._made.clear()
+                with contextlib.suppress(Exception):
+                    files.remove(temporary)
+                raise
 
     def _info(self, files: Files, key: str) -> Info:
         info = files.info(self._path(key))

@@ -19,7 +19,7 @@ from s32s.core.errors import (
 )
 
 #: Errors of the libraries, by the name of their class: importing them to name them would cost every run.
-_MISSING = {"FileNotFoundError", "ResourceNotFound"}
+_MISSING = {"FileNotFoundError", "ResourceConflict", "ResourceNotFound"}
 _DENIED = {"PermissionError", "ForbiddenOperation"}
 _LOGIN = {"AuthenticationException", "PasswordRequiredException"}
 _AWAY = {
@@ -52,7 +52,8 @@ def translated(location: str, key: str) -> Iterator[None]:
         status = getattr(getattr(exc, "response", None), "status_code", 0) or getattr(exc, "status_code", 0)
         why = paths.escape(re.sub(r"^\[Errno [^]]*\] ", "", str(exc).strip()).partition("\n")[0])[:300]
         why = why or type(exc).__name__
-        if kinds & _MISSING or status == 404:
+        # 409 to a PUT: its collection is not there, RFC 4918, 9.7.1.
+        if kinds & _MISSING or status in (404, 409):
             raise NotFound(f"{where} does not exist") from exc
         if "BadHostKeyException" in kinds:
             raise ConfigError(
