@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
-from s32s.agent.report import Report, fold
 from s32s.agent.results import Result
 from s32s.agent.roles.base import within
 from s32s.agent.roles.writer import writer
@@ -80,55 +79,6 @@ class Between:
     take_over_directory: bool = False
 
 
-def run_between(
-    asked: Between,
-    verb: Verb,
-    state: State,
-    connection: S3Connection,
-    *,
-    options: Options | None = None,
-    stores: Mapping[str, StoreSettings] | None = None,
-    homes: frozenset[str] = frozenset(),
-    attended: bool = False,
-    emit: Emit = events.silent,
-    stop: threading.Event | None = None,
-    approve: Callable[[str, Plan], bool] | None = None,
-    ask: Callable[[str], bool] = lambda question: False,
-) -> Report:
-    """Do `verb` from one place to another one.
-
-    Args:
-        state: this machine's memory; it is written to only by a verb that changes something.
-        connection: how S3 is reached.
-        stores: those of the configuration, by name; see `StorePath`.
-        homes: home directories of this machine's users, none of which is ever a target.
-        attended: somebody watches, so an address at which nothing answers is told at once.
-        emit, stop, approve: see `Agent.run`.
-        ask: puts the question whether a directory that s32s has never written may be taken over.
-
-    Returns:
-        How it ended; a failure is in there, not raised.
-
-    Raises:
-        UsageError: a place or a rule cannot be understood.
-        Interrupted: `stop` was set, or a signal handler raised it.
-    """
-    pair = open_between(
-        asked,
-        verb,
-        state,
-        connection,
-        options=options,
-        stores=stores,
-        homes=homes,
-        attended=attended,
-        stop=stop,
-        approve=approve,
-        ask=ask,
-    )
-    return fold([pair.run(emit)])
-
-
 def open_between(
     asked: Between,
     verb: Verb,
@@ -143,7 +93,16 @@ def open_between(
     approve: Callable[[str, Plan], bool] | None = None,
     ask: Callable[[str], bool] = lambda question: False,
 ) -> BetweenPair:
-    """Make ready what `run_between` does; it may then be run as often as needed.
+    """Make two places ready for a verb, which may then be done as often as needed.
+
+    Args:
+        state: this machine's memory; it is written to only by a verb that changes something.
+        connection: how S3 is reached.
+        stores: those of the configuration, by name; see `StorePath`.
+        homes: home directories of this machine's users, none of which is ever a target.
+        attended: somebody watches, so an address at which nothing answers is told at once.
+        stop, approve: see `Agent.run`.
+        ask: puts the question whether a directory that s32s has never written may be taken over.
 
     Raises:
         UsageError: a place or a rule cannot be understood.
@@ -214,7 +173,7 @@ class BetweenPair:
             memories: of a watch.
 
         Raises:
-            Interrupted: see `run_between`.
+            Interrupted: `stop` was set, or a signal handler raised it.
         """
         source, target, approve = self.source, self.target, self.approve
         context = RunContext(

@@ -7,9 +7,9 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 
-from s32s.agent.between import Between, run_between
+from s32s.agent.between import Between, open_between
 from s32s.agent.options import Options, verb_of
-from s32s.agent.report import Report
+from s32s.agent.report import Report, fold
 from s32s.agent.state import State
 from s32s.config import settings_file
 from s32s.config.settings import Directories, S3Connection, StoreSettings
@@ -55,7 +55,7 @@ def run_places(
     chosen = verb_of(verb)
     state = State.open(directories or settings_file.directories(os.environ), writable=chosen.changes)
     with contextlib.closing(state):
-        return run_between(
+        pair = open_between(
             asked,
             chosen,
             state,
@@ -64,8 +64,8 @@ def run_places(
             stores=stores,
             homes=settings_file.homes(),
             attended=attended,
-            emit=emit,
             stop=stop,
             approve=approve,
             ask=ask,
         )
+        return fold([pair.run(emit)])

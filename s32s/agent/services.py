@@ -27,7 +27,7 @@ class Services:
     Args:
         connection: the S3 of a place without a store.
         stores: those of the configuration, by name.
-        attended: see `run_between`.
+        attended: see `open_between`.
 
     Attributes:
         s3: that of a place without a store.

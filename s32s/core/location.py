@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from s32s.core import paths
 
@@ -92,8 +92,8 @@ class RemotePath:
 
     @property
     def path(self) -> str:
-        """Of the directory, as it is written."""
-        return self.url.partition("://")[2].partition("/")[2]
+        """Of the directory, without the escapes of a URL."""
+        return unquote(self.url.partition("://")[2].partition("/")[2])
 
     def overlaps(self, other: RemotePath) -> bool:
         """Tell whether one is, or lies in, the other; users do not count."""
@@ -141,7 +141,7 @@ def parse_remote(text: str) -> RemotePath:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not host.rpartition("@")[2]:
         raise ValueError(f"the URL names no host; write {scheme}://host/dir")
-    if ".." in parts:
+    if ".." in map(unquote, parts):
         raise ValueError('a path may not hold ".."')
     if wrong := next((char for char in "?#" if char in rest), ""):
         raise ValueError(f'"{wrong}" ends the path of a URL; write {quote(wrong)} where a name or password has it')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,24 @@ class TestRemote(BackendContract):
         with pytest.raises(NotFound):
             backend.head("d/.s32s-tmp-left")
 
+    def test_only_unfinished_writes_of_some_keys_are_removed(self, backend: Backend) -> None:
+        """Another tool may be writing the others."""
+        assert isinstance(backend, RemoteBackend)
+        left = {}
+        for key in ("d/a", "d/b", "e/c"):
+            mark = hashlib.sha256(key.encode()).hexdigest()[:16]
+            left[key] = f"{key[0]}/.s32s-tmp-{mark}-left"
+            put(backend, left[key], b"half")
+
+        backend.abort_uploads(keys=["d/a"])
+
+        with pytest.raises(NotFound):
+            backend.head(left["d/a"])
+        assert [backend.head(left[key]).size for key in ("d/b", "e/c")] == [4, 4]
+        backend.abort_uploads()
+        with pytest.raises(NotFound):
+            backend.head(left["e/c"])
+
     def test_no_password_is_shown(self, backend: Backend) -> None:
         """Neither in the location nor in errors."""
         with pytest.raises(NotFound) as caught:
@@ -155,8 +174,10 @@ def test_a_key_lets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "served").mkdir()
     with serving("openssh", tmp_path / "served") as url:
         trust(url, tmp_path)
-        paramiko.ECDSAKey.generate().write_private_key_file(str(tmp_path / ".ssh/id_ecdsa"))
         backend = RemoteBackend(url.replace(":p%40ss%3Aword", ""))
+        with pytest.raises(CredentialsError):
+            listed(backend)
+        paramiko.ECDSAKey.generate().write_private_key_file(str(tmp_path / ".ssh/id_ecdsa"))
         put(backend, "a", b"x")
 
         assert (tmp_path / "served/a").read_bytes() == b"x"
@@ -175,6 +196,7 @@ def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         ("sftp:///x", "names no host"),
         ("sftp://h/a/../b", "may not hold"),
+        ("sftp://h/a/%2e%2e/b", "may not hold"),
         ("webdav://h/a?b", "write %3F"),
         ("sftp://h/a#b", "write %23"),
     ],
@@ -259,6 +281,7 @@ def test_a_directory_goes_there_and_comes_back(
 def test_places_in_one_another_are_refused(machine: Machine, remote: tuple[str, Path]) -> None:
     """By their URLs."""
     assert_failed(machine.run("sync", f"{remote[0]}/a", f"{remote[0]}/a/b"), 3, says="overlap")
+    assert_failed(machine.run("sync", f"{remote[0]}/a b", f"{remote[0]}/a%20b"), 3, says="overlap")
 
 
 def test_a_map_names_such_a_place(tmp_path: Path, home: Path, loop: Loop, remote: tuple[str, Path]) -> None:

@@ -8,6 +8,7 @@ where they do not write in the same moment. `capabilities` says so.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import queue
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -134,15 +135,17 @@ class RemoteBackend(SimpleBackend):
         return failed
 
     def abort_uploads(self, *, keys: Collection[str] | None = None) -> None:
-        """Remove what writes that died have left."""
-        left = [""]
+        """Remove what writes that died have left; with `keys` only directories of these are looked at."""
+        marks = None if keys is None else {_mark(key) for key in keys}
+        left = [""] if keys is None else sorted({paths.parent(key.rstrip("/")) for key in keys})
         while left:
             directory = left.pop()
             for info in self._names(directory) or ():
                 key = _below(directory, info.name)
-                if info.kind == "directory":
+                if info.kind == "directory" and marks is None:
                     left.append(key)
-                if info.name.startswith(TEMPORARY):
+                mark = info.name.removeprefix(TEMPORARY).partition("-")[0]
+                if info.name.startswith(TEMPORARY) and (marks is None or mark in marks):
                     with contextlib.suppress(NotFound), self._connected(key) as files:
                         if info.kind == "directory":
                             self._remove_directories(files, key)
@@ -160,7 +163,7 @@ class RemoteBackend(SimpleBackend):
     def _write(self, files: Files, key: str, chunks: Iterator[Chunk], size: int) -> None:
         """Write an object beside its place, and move it there."""
         directory = paths.parent(key)
-        temporary = self._path(_below(directory, TEMPORARY + secrets.token_hex(8)))
+        temporary = self._path(_below(directory, f"{TEMPORARY}{_mark(key)}-{secrets.token_hex(8)}"))
         with translated(self.location, key):
             try:
                 self._make_directory(files, directory)
@@ -252,6 +255,11 @@ class RemoteBackend(SimpleBackend):
 
 def _below(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory else name
+
+
+def _mark(key: str) -> str:
+    """What the temporary names of a key have in common."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _opener(url: str, options: Mapping[str, Any]) -> tuple[str, str, Callable[[], Files]]:

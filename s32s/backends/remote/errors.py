@@ -65,7 +65,7 @@ def translated(location: str, key: str) -> Iterator[None]:
                 f"the host key of {location} is not known",
                 hint=f"compare it with the server's own and add it: {_keyscan(location)} >> ~/.ssh/known_hosts",
             ) from exc
-        if kinds & _LOGIN or status == 401:
+        if kinds & _LOGIN or status == 401 or "No authentication methods" in why:  # an SSHException like any other
             raise CredentialsError(f"{location} does not let this user in: {why}") from exc
         if kinds & _DENIED or status == 403:
             raise AccessDenied(f"access to {where} is denied: {why}") from exc

@@ -365,23 +365,20 @@ class Controller:
         )
 
     def _watch(self, names: Sequence[str]) -> None:
-        text = Text(f"watch of {count(len(names), 'entry')}", [""], live=True)
+        def work(job: Background[Any], say: Callable[[str], None]) -> None:
+            def emit(event: events.Event) -> None:
+                if told := watch_line(event):
+                    say(f"{time.strftime('%H:%M:%S')}  {told}")
 
-        def emit(event: events.Event) -> None:
-            if told := watch_line(event):
-                text.follow(f"  {time.strftime('%H:%M:%S')}  {told}")
-                self._redraw()
+            self._actions.watch(names, emit=emit, stop=job.stop)
 
-        def ended(job: Background[Any]) -> None:
-            text.live = False
-            said = "" if isinstance(job.error, Interrupted) else job.said()
-            text.follow("", f"  {said or 'The watch has ended.'}")
+        def ended(job: Background[Any]) -> str:
             self._reload()
+            said = "" if isinstance(job.error, Interrupted) else job.said()
+            return said or "The watch has ended."
 
         self._back()
-        self._start(lambda job: self._actions.watch(names, emit=emit, stop=job.stop), ended, "")
-        if not self._notice:
-            self._text, self._view = text, View.TEXT
+        self._read_along(f"watch of {count(len(names), 'entry')}", work, ended)
 
     def _end_watch(self, name: str) -> None:
         self._back()
@@ -439,6 +436,32 @@ class Controller:
         self._text = Text(title, lines)
         self._wrapped = (0, 0, [])
         self._view = View.TEXT
+
+    def _read_along(
+        self,
+        title: str,
+        work: Callable[[Background[Any], Callable[[str], None]], object],
+        ended: Callable[[Background[Any]], str],
+    ) -> None:
+        """Begin a job whose lines are read while it works, unless another one is at work.
+
+        Args:
+            work: is given the job, and what takes a line of it.
+            ended: the last line.
+        """
+        text = Text(title, [""], live=True)
+
+        def say(line: str) -> None:
+            text.follow(f"  {line}")
+            self._redraw()
+
+        def then(job: Background[Any]) -> None:
+            text.live = False
+            text.follow("", f"  {ended(job)}")
+
+        self._start(lambda job: work(job, say), then, "")
+        if not self._notice:
+            self._text, self._wrapped, self._view = text, (0, 0, []), View.TEXT
 
     def _offer(self, title: str, choices: list[tuple[str, str]], choose: Callable[[str], None]) -> None:
         self._choosing = Choosing(title, choices)
@@ -500,19 +523,15 @@ class Controller:
         self._reload()
 
     def _command(self, name: str) -> None:
-        text = Text(f"command {name}", [""], live=True)
-        self._text = text
-        self._view = View.TEXT
+        def work(job: Background[Any], say: Callable[[str], None]) -> int:
+            return self._actions.command(name, on_line=lambda line: say(escape(line)), stop=job.stop)
 
-        def on_line(line: str) -> None:
-            text.follow(f"  {escape(line)}")
-
-        def ended(job: Background[Any]) -> None:
-            text.live = False
+        def ended(job: Background[Any]) -> str:
             said = job.said() or f"it ended with status {job.result}"
-            text.follow("", f"  {'stopped: ' if job.stop.is_set() else ''}{said}")
+            return f"{'stopped: ' if job.stop.is_set() else ''}{said}"
 
-        self._start(lambda job: self._actions.command(name, on_line=on_line, stop=job.stop), ended, "")
+        self._back()
+        self._read_along(f"command {name}", work, ended)
 
     def _offer_options(self) -> None:
         self._offer("Options", model.options(self._actions.settings.menu), self._set_option)

@@ -61,17 +61,15 @@ def _resolved(
     if not leaving:
         return found
     added = DirectoryListing()
-    for path in leaving:
-        row = found.find(path)
+    rows = list(found.rows(leaving))
+    for path, row in zip(leaving, rows, strict=True):
         try:
             _follow(added, path, real, prefix, above, rules)
         except OSError as exc:
-            if row is not None:
-                added.paths.append(path)
-                added.modes.append(found.modes[row])
-                added.stamps.extend(found.stamp(row))
+            added.paths.append(path)
+            added.modes.append(found.modes[row])
+            added.stamps.extend(found.stamp(row))
             added.errors[path] = exc
-    rows = [row for path in leaving if (row := found.find(path)) is not None]
     return found.patched(rows, added.in_order())
 
 
