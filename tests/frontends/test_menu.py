@@ -474,7 +474,7 @@ class TestWatch:
                 while "watching" not in loop.master.run("status").out and time.monotonic() < until:
                     time.sleep(0.1)
                 screen.press("u")
-                screen.wait_for("up to date, watched", without="fetching")
+                screen.wait_for("up to date, watched", "the maps have not changed")
                 screen.press("i")
                 screen.wait_for("watch", "watching, 2 directories")
                 screen.press("q")

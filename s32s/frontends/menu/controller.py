@@ -64,6 +64,7 @@ class Controller:
         self._statuses: dict[str, EntryStatus] = {}
         self._found: dict[str, int] = {}
         self._job: Background[Any] | None = None
+        self._at_work = ""  # what the notice says while the job is at work
         self._then: Callable[[Background[Any]], None] = lambda job: None
         self._refresh = threading.Event()
 
@@ -249,10 +250,10 @@ class Controller:
         self, work: Callable[[Background[Any]], object], then: Callable[[Background[Any]], None], notice: str
     ) -> None:
         """Begin a job; `then` is told when it has come to its end."""
-        if self._job is not None:
+        if self._is_busy():
             self._notice = "one thing after the other: something is still at work"
             return
-        self._notice = notice
+        self._notice = self._at_work = notice
         self._then = then
         self._job = Background(work, changed=self._redraw)
 
@@ -265,9 +266,19 @@ class Controller:
             self._ask(*job.question)
         elif not job.is_running and (self._view in (View.LIST, View.RUN) or self._text.live):
             # Who reads or chooses something is not torn away from it.
-            self._job = None
+            self._conclude(job)
+
+    def _conclude(self, job: Background[Any]) -> None:
+        self._job = None
+        if self._notice == self._at_work:  # another one is for the person, who may not have seen it yet
             self._notice = ""
-            self._then(job)
+        self._then(job)
+
+    def _is_busy(self) -> bool:
+        """Whether a job is at work; one that has come to its end unseen is concluded first."""
+        if self._job is not None and not self._job.is_running:
+            self._conclude(self._job)
+        return self._job is not None
 
     def _opened(self, job: Background[Any]) -> None:
         if job.error is not None:
@@ -328,7 +339,7 @@ class Controller:
         self._go(Verb(word), [row.name for row in self._listing.visible()])
 
     def _go(self, verb: Verb, names: Sequence[str]) -> None:
-        if self._job is not None:
+        if self._is_busy():
             self._notice = "one thing after the other: something is still at work"
             return
         running = Running(verb, {name: model.Progress(name=name) for name in names}, began_s=time.monotonic())
