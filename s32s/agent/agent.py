@@ -23,11 +23,13 @@ from s32s.config.maps import MapSet
 from s32s.config.settings import Directories, Settings
 from s32s.core import events
 from s32s.core.events import Emit
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 
 if TYPE_CHECKING:
     from s32s.agent.status import EntryStatus
+    from s32s.replication.merge_job import Contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Agent(AgentContext):
         emit: Emit = events.silent,
         stop: threading.Event | None = None,
         approve: Callable[[str, Plan], bool] | None = None,
+        decide: Callable[[str, Merge, Contents], Merge] | None = None,
     ) -> Report:
         """Do a verb for the named entries, or for all that have this machine's role.
 
@@ -58,6 +61,8 @@ class Agent(AgentContext):
             emit: told every event of the run; may be called from several threads.
             stop: set it to end the run; see `Interrupted`.
             approve: asked with an entry's name and its plan before that is carried out.
+            decide: of a shared folder: asked with an entry's name, its merge and what files hold; gives back what is to
+                be done of it, by default all but the conflicts.
 
         Returns:
             How each entry ended. Failures are in there, not raised.
@@ -78,6 +83,7 @@ class Agent(AgentContext):
             emit=emit,
             stop=stop,
             approve=approve,
+            decide=decide,
         )
 
     def watch(

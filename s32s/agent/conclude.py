@@ -64,6 +64,7 @@ def conclude(
         with kept.state.running(context.entry, kept.role) if kept is not None else contextlib.nullcontext():
             done = work()
             after(done)
+            error = done.failure
     except Interrupted as exc:
         # 0: a worker or a pause noticed the stop; the caller who set it knows the signal and raises on its own.
         if not context.stop.is_set():
@@ -90,6 +91,7 @@ def conclude(
         generation=stands.generation,
         error=error,
         fingerprint=done.fingerprint if done else "",
+        merge=done.merge if done else None,
     )
     # What did not come to its turn says nothing of the entry; least of all may it hide how the run that holds the lock
     # ends, or has ended.

@@ -19,6 +19,7 @@ from s32s.config.maps import Entry, MapSet
 from s32s.core import events, paths
 from s32s.core.errors import UsageError
 from s32s.core.events import Emit
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.core.text import closest
@@ -28,6 +29,7 @@ from s32s.system.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from s32s.agent.memories import Memories
+    from s32s.replication.merge_job import Contents, Decide
 
 
 def run(
@@ -42,6 +44,7 @@ def run(
     emit: Emit = events.silent,
     stop: threading.Event | None = None,
     approve: Callable[[str, Plan], bool] | None = None,
+    decide: Callable[[str, Merge, Contents], Merge] | None = None,
 ) -> Report:
     """Do `verb` for the named entries, or for all that have this machine's role.
 
@@ -54,6 +57,8 @@ def run(
         emit: is told every fact of the run; may be called from several threads.
         stop: set it to end the run; see `Interrupted`.
         approve: asked with an entry's name and its plan before that is carried out.
+        decide: of a shared folder: asked with an entry's name, its merge and what files hold; gives back what is to
+            be done of it, by default all but the conflicts.
 
     Returns:
         How each entry ended. Failures are in there, not raised.
@@ -83,6 +88,7 @@ def run(
             emit=emit,
             stop=stop,
             approve=approve,
+            decide=decide,
         )
         for entry in choose(loaded, names, chosen_role)
     ]
@@ -105,6 +111,7 @@ def run_entry(
     emit: Emit = events.silent,
     stop: threading.Event | None = None,
     approve: Callable[[str, Plan], bool] | None = None,
+    decide: Callable[[str, Merge, Contents], Merge] | None = None,
     memories: Memories | None = None,
 ) -> events.EntryFinished:
     """Do `verb` for one entry.
@@ -112,7 +119,7 @@ def run_entry(
     Args:
         loaded: all maps, since the places of the other entries count.
         rates: see `Task`.
-        emit, stop, approve: see `run`.
+        emit, stop, approve, decide: see `run`.
         memories: of a watch.
 
     Raises:
@@ -137,7 +144,9 @@ def run_entry(
         functools.partial(approve, entry.name) if approve else lambda plan: True,
     )
     _listen(agent, entry.name, emit)
-    return _run_entry(task, role, agent, context)
+    return _run_entry(
+        task, role, agent, context, functools.partial(decide, entry.name) if decide else _all_but_conflicts
+    )
 
 
 def _listen(agent: AgentContext, entry: str, emit: Emit) -> None:
@@ -165,12 +174,18 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
     return chosen
 
 
-def _run_entry(task: Task, role: Role, agent: AgentContext, context: RunContext) -> events.EntryFinished:
+def _all_but_conflicts(made: Merge, contents: Contents) -> Merge:
+    return made
+
+
+def _run_entry(
+    task: Task, role: Role, agent: AgentContext, context: RunContext, decide: Decide
+) -> events.EntryFinished:
     entry = task.entry
 
     def work() -> Outcome:
         _check(entry, role, agent)
-        return _do(entry.place(role) or "", task, role, agent, context)
+        return _do(entry.place(role) or "", task, role, agent, context, decide)
 
     def after(done: Outcome) -> None:
         if task.verb.changes:
@@ -205,12 +220,14 @@ def _when_stopped(task: Task, role: Role) -> str:
     """How things stand when a run was stopped before or outside of a change, as a clause."""
     if role is Role.MASTER and task.verb.changes:
         return "slaves follow the last published generation, and the next run goes on"
+    if role is Role.PEER and task.verb.changes:
+        return "what was done stays, nothing else was touched, and the next run goes on"
     if role is Role.MIRROR and task.verb.changes:
         return "what was copied stays, nothing was deleted, and the next run goes on"
     return "the target is as it was"
 
 
-def _do(place: str, task: Task, role: Role, agent: AgentContext, context: RunContext) -> Outcome:
+def _do(place: str, task: Task, role: Role, agent: AgentContext, context: RunContext, decide: Decide) -> Outcome:
     match role:
         case Role.MASTER:
             from s32s.agent.roles.push import push  # each brings stores that the others do not need
@@ -224,8 +241,12 @@ def _do(place: str, task: Task, role: Role, agent: AgentContext, context: RunCon
             from s32s.agent.roles.mirror import mirror
 
             return mirror(place, task, agent, context)
+        case Role.PEER:
+            from s32s.agent.roles.peer import peer
+
+            return peer(place, task, agent, context, decide)
 
 
 def _exclusive_place(entry: Entry, role: Role) -> str:
-    """What no other entry of this role may touch: a prefix for master and mirror, a directory for a slave."""
-    return entry.s3 if role is Role.MASTER else entry.place(role) or ""
+    """What no other entry of this role may touch: a prefix for who writes there, a directory for a slave."""
+    return entry.s3 if role in (Role.MASTER, Role.PEER) else entry.place(role) or ""

@@ -109,12 +109,14 @@ class Capabilities:
     Attributes:
         conditional_put: whether `Create` and `Replace` are kept, as far as is known; False where the server has shown
             that it takes no condition. One that ignores them without a word is found out by who reads back.
+        reads_back: whether a read shows what was written last, as S3 does, so that what is there proves who was last.
         metadata: whether an object keeps the headers and the metadata that it is put with.
         max_key_bytes: how long a key may be.
         concurrent_gets: how many small objects `get_many` has under way at the same time on one thread.
     """
 
     conditional_put: bool = True
+    reads_back: bool = True
     metadata: bool = True
     max_key_bytes: int = 1024
     concurrent_gets: int = 1

@@ -79,6 +79,12 @@ def _master(text: str) -> str:
     return _local_path(text, drives=True)
 
 
+def _peer(text: str) -> str:
+    if text.startswith("~/") or text == "~":
+        return "~/" + _local_path("/" + text[2:], drives=False)[1:]
+    return _local_path(text, drives=True)
+
+
 def _slave(text: str) -> str:
     return _local_path(text, drives=False)
 
@@ -140,6 +146,10 @@ class Entry(pydantic.BaseModel):
     mirror: Annotated[_Path, pydantic.AfterValidator(_place)] | None = None
     """Another `bucket/prefix` or `NAME:prefix`, for the role mirror: its copy, made within S3 where that can be."""
 
+    peer: Annotated[_Path, pydantic.AfterValidator(_peer)] | None = None
+    """Folder that several people share through `s3`, both ways, for the role peer. Absolute; the same on each computer,
+    or beginning with `~` for everybody's own home directory."""
+
     files: Annotated[
         list[Annotated[_Path, pydantic.AfterValidator(_listed_file)]] | None,
         pydantic.Field(min_length=1, max_length=100_000),
@@ -184,12 +194,13 @@ class Entry(pydantic.BaseModel):
 
     def place(self, role: Role) -> str | None:
         """This role's own place, or None when the entry is meant for other machines."""
-        return {Role.MASTER: self.master, Role.SLAVE: self.slave, Role.MIRROR: self.mirror}[role]
+        places = {Role.MASTER: self.master, Role.SLAVE: self.slave, Role.MIRROR: self.mirror, Role.PEER: self.peer}
+        return places[role]
 
     def direction(self, role: Role) -> tuple[str, str]:
         """Where from and where to."""
         place = self.place(role) or ""
-        return (place, self.s3) if role is Role.MASTER else (self.s3, place)
+        return (place, self.s3) if role in (Role.MASTER, Role.PEER) else (self.s3, place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from s32s.core import guards, paths
 from s32s.core.guards import MaxDelete
 from s32s.core.location import STORE_NAME, S3Path
 from s32s.core.role import Role
+from s32s.core.rules import compile_rules
 from s32s.system.rate_limit import bytes_a_second
 
 NAME = "s32s.toml"
@@ -85,6 +86,28 @@ class WatchSettings(pydantic.BaseModel):
         return seconds
 
 
+class PeerSettings(pydantic.BaseModel):
+    """The table [peer]: what this person wants of shared folders."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    ignore: tuple[str, ...] = ()
+    """More rules as those of "ignore" in a map, for this computer alone: what they name is neither sent nor fetched."""
+    folders: Mapping[str, str] = {}
+    """Where the folder of an entry is on this computer, by the entry's name, instead of where the map says."""
+
+    @pydantic.field_validator("ignore", mode="before")
+    @classmethod
+    def _ignore(cls, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(rule, str) and rule for rule in value):
+            raise _fail("it must be a list of rules")
+        try:
+            compile_rules(ignore=value)
+        except ValueError as exc:
+            raise _fail(str(exc)) from exc
+        return tuple(value)
+
+
 class MetricsSettings(pydantic.BaseModel):
     """The table [metrics]: where numbers for Prometheus are left."""
 
@@ -110,7 +133,7 @@ class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
     role: Role
-    """What this machine is: master, slave or mirror."""
+    """What this machine is: master, slave, mirror or peer."""
     maps: S3Path
     """S3 path of the maps: bucket/prefix with every *.json below it, or one .json object."""
     allow_system: bool = False
@@ -135,6 +158,7 @@ class Settings(pydantic.BaseModel):
     metrics: MetricsSettings = MetricsSettings()
     menu: MenuSettings = MenuSettings()
     watch: WatchSettings = WatchSettings()
+    peer: PeerSettings = PeerSettings()
 
     @pydantic.field_validator("role", mode="before")
     @classmethod

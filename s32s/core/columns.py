@@ -24,6 +24,7 @@ class Columns(Table):
     """The facts of many items, column by column; unknown ones as values that no item has."""
 
     __slots__ = (
+        "_changed",
         "_etags",
         "_has",
         "_is_sorted",
@@ -45,7 +46,7 @@ class Columns(Table):
         "_sha256": 32,
         "_etags": 16,
     }
-    RARE = ("_rare",)
+    RARE = ("_changed", "_rare")
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,15 +60,18 @@ class Columns(Table):
         self._etags = bytearray()  # of those that look like an MD5
         #: What few items have: md5, version, target, copy_of, and ETags of another look.
         self._rare: dict[int, tuple[str | None, str | None, str | None, str | None, str | None]] = {}
+        self._changed: dict[int, str] = {}
         self._is_sorted = True
 
     def add(self, item: Item) -> None:
         """Append an item."""
-        path, kind, size, mtime_ns, mode, sha256, md5, etag, version, target, stored_ns, copy_of = item
+        path, kind, size, mtime_ns, mode, sha256, md5, etag, version, target, stored_ns, copy_of, changed = item
         is_plain = etag is not None and is_md5(etag)
         rare = (md5, version, target, copy_of, None if is_plain else etag)
         if rare != _NOTHING_RARE:
             self._rare[len(self.paths)] = rare
+        if changed is not None:
+            self._changed[len(self.paths)] = changed
         self.append(
             path,
             size,
@@ -78,6 +82,10 @@ class Columns(Table):
             stored_ns,
             kind=_FILE if kind is Kind.FILE else _CODES[kind],
         )
+
+    def note_changed(self, changed: str) -> None:
+        """Say of the row that is appended next who changed it, and when."""
+        self._changed[len(self.paths)] = changed
 
     def append(
         self,
@@ -140,6 +148,10 @@ class Columns(Table):
             self._sha256 += bytes(32 * count)
         self._etags += target._etags[16 * to : 16 * (to + count)]
         self._has += has
+        if source._changed:
+            at = len(self.paths)
+            known = source._changed
+            self._changed.update({at + nth: known[row + nth] for nth in range(count) if row + nth in known})
         self.paths += source.paths[here]
         self.kinds += source.kinds[here]
         self.sizes += source.sizes[here]
@@ -178,6 +190,9 @@ class Columns(Table):
         self._rare.pop(row, None)
         if one._rare:
             self._rare[row] = one._rare[0]
+        self._changed.pop(row, None)
+        if one._changed:
+            self._changed[row] = one._changed[0]
 
     def kind(self, row: int) -> Kind:
         """The kind of the item at a row."""
@@ -212,6 +227,7 @@ class Columns(Table):
             rare[2],
             None if stored_ns == _UNKNOWN else stored_ns,
             rare[3],
+            self._changed.get(row),
         )
 
     def holding(self, contents: Set[bytes], rows: Iterable[int]) -> Iterator[Item]:
@@ -288,7 +304,7 @@ class Columns(Table):
         paths = "\0".join(self.paths).encode("utf-8", "surrogateescape")
         parts = (self.kinds, self.sizes, self._modes, self._mtimes, self._stored, self._has, self._sha256, self._etags)
         digest = hashlib.blake2b(paths, digest_size=32)
-        for part in (*parts, repr(sorted(self._rare.items())).encode()):
+        for part in (*parts, repr(sorted(self._rare.items())).encode(), repr(sorted(self._changed.items())).encode()):
             digest.update(part)
         return digest.hexdigest()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from s32s.core.errors import S32sError
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan
 
 
@@ -37,6 +38,14 @@ class Planned:
 
     entry: str
     plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What two sides have made of a shared folder stands, and has passed the guards; nothing is changed yet."""
+
+    entry: str
+    merge: Merge
 
 
 class Progress(NamedTuple):
@@ -105,7 +114,8 @@ class EntryFinished:
         due: whether there is, or was, anything to change or to publish.
         changed: whether the destination was changed, or with no files to move, published again.
         generation: of the manifest that the destination now follows; 0 without one.
-        same_as: names what the destination was found to be, unchanged; two ends with the same name have equal plans.
+        fingerprint: names what the destination was found to be, unchanged; two ends of one name have equal plans.
+        merge: of a shared folder: what was carried out, or would be, and what is left undecided.
     """
 
     entry: str
@@ -116,12 +126,14 @@ class EntryFinished:
     generation: int = 0
     error: S32sError | None = None
     fingerprint: str = ""
+    merge: Merge | None = None
 
 
 Event = (
     EntryStarted
     | Phase
     | Planned
+    | Merged
     | Progress
     | FilePut
     | Restarted

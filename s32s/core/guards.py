@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from s32s.core import paths
 from s32s.core.errors import Refused
 from s32s.core.item import Item, Kind
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 
@@ -134,6 +135,44 @@ def check_plan(plan: Plan, limits: Limits) -> None:
             hint="--force-delete to delete them",
             paths=tuple(item.path for item in plan.extras if item.kind is not Kind.DIR),
         )
+
+
+def check_merge(made: Merge, limits: Limits) -> None:
+    """Refuse a merge that would empty or decimate one of its sides; touch nothing.
+
+    A file that one side has moved is not a deletion for the other.
+
+    Raises:
+        Refused: with the numbers, the limit and the option that lifts it.
+    """
+    if limits.force:
+        return
+    for steps, taker, giver, where, other in (
+        (made.uploads, made.theirs, made.mine, "on S3", "this folder"),
+        (made.downloads, made.mine, made.theirs, "in this folder", "S3"),
+    ):
+        moved = {step.new.sha256 for step in steps if step.new is not None and step.new.sha256}
+        deleted = [
+            step.old
+            for step in steps
+            if step.new is None
+            and step.old is not None
+            and step.old.kind is not Kind.DIR
+            and step.old.sha256 not in moved
+        ]
+        if deleted and not giver.files:
+            raise Refused(
+                f"{other} holds no files any more, and {len(deleted):,} would be deleted {where}",
+                hint="check whether its disk is mounted; --force-delete deletes them on purpose",
+                paths=tuple(item.path for item in deleted),
+            )
+        if not limits.max_delete.allows(len(deleted), of=taker.files):
+            raise Refused(
+                f"{len(deleted):,} of {taker.files:,} files would be deleted {where}, "
+                f"and max_delete allows {limits.max_delete}",
+                hint="--force-delete to delete them",
+                paths=tuple(item.path for item in deleted),
+            )
 
 
 def _check_carried(plan: Plan) -> None:

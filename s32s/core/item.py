@@ -31,6 +31,8 @@ class Item(NamedTuple):
         target: where a symbolic link points, verbatim.
         stored_ns: when S3 stored the object, by its own clock, in ns since the epoch.
         copy_of: ETag of the object that this one was copied from, where that is remembered.
+        changed: in a folder that several people share, when it was changed last (UTC, ISO 8601) and by whom, with a
+            space between, for people; see `changed_by`.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Item(NamedTuple):
     target: str | None = None
     stored_ns: int | None = None
     copy_of: str | None = None
+    changed: str | None = None
 
 
 def is_md5(etag: str | None) -> bool:
@@ -54,3 +57,9 @@ def is_md5(etag: str | None) -> bool:
     like one, so a difference proves nothing while equality does.
     """
     return etag is not None and len(etag) == 32 and not etag.strip("0123456789abcdef")
+
+
+def changed_by(item: Item) -> tuple[str, str]:
+    """Who changed an item last, and when; empty where that is not known."""
+    when, _, who = (item.changed or "").partition(" ")
+    return who, when

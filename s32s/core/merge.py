@@ -37,11 +37,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import NamedTuple
 
 from s32s.core import paths, tree
 from s32s.core.item import Item, Kind
 from s32s.core.tree import Tree
+
+_PATH = itemgetter(0)  # of a step
 
 
 class Clash(enum.Enum):
@@ -129,12 +132,13 @@ def merge(base: Tree, mine: Tree, theirs: Tree, *, frozen: Collection[str] = ())
         frozen: paths that could not be read here, each with all that is below.
     """
     sides = _Sides(base, mine, theirs)
-    clashing = sides.clashing_kinds()
+    apart = _apart(mine, theirs)
+    clashing = sides.clashing_kinds(apart)
     uploads: list[Step] = []
     downloads: list[Step] = []
     conflicts = [Conflict(path, mine.get(path), theirs.get(path), Clash.KINDS) for path in clashing]
     left_alone = {*frozen, *clashing}
-    for path in sorted({*base.paths, *mine.paths, *theirs.paths}):
+    for path in apart:
         if path in left_alone or any(above in left_alone for above in paths.ancestors(path)):
             continue
         here, there = mine.get(path), theirs.get(path)
@@ -168,7 +172,7 @@ def settled(made: Merge, choices: Mapping[str, Keep], *, copy_name: Callable[[st
         if choice is Keep.BOTH and (conflict.mine is None or conflict.theirs is None):
             choice = Keep.THEIRS if conflict.mine is None else Keep.MINE  # there is only one to be kept
         if choice is Keep.BOTH:
-            renamed = [item for item in made.mine if paths.is_within(item.path, conflict.path)]
+            renamed = made.mine.within(conflict.path)
             top = copy_name(conflict.path)
             for item in renamed:
                 copy = Copy(item, top + item.path[len(conflict.path) :])
@@ -183,12 +187,48 @@ def settled(made: Merge, choices: Mapping[str, Keep], *, copy_name: Callable[[st
                 downloads.append(Step(path, there, here if choice is Keep.THEIRS else None))
     settled_to = replace(
         made,
-        uploads=tuple(sorted(uploads, key=_path_of)),
-        downloads=tuple(sorted(downloads, key=_path_of)),
+        uploads=tuple(sorted(uploads, key=_PATH)),
+        downloads=tuple(sorted(downloads, key=_PATH)),
         conflicts=tuple(left),
         copies=tuple(copies),
     )
     return _with_directories(settled_to)
+
+
+def chosen(made: Merge, uploads: Collection[str] | None = None, downloads: Collection[str] | None = None) -> Merge:
+    """The same merge, of which only some steps are taken, with the directories that these need.
+
+    Args:
+        uploads, downloads: paths of the steps that are taken; None for all.
+    """
+    return _with_directories(
+        replace(
+            made,
+            uploads=made.uploads if uploads is None else tuple(step for step in made.uploads if step.path in uploads),
+            downloads=made.downloads
+            if downloads is None
+            else tuple(step for step in made.downloads if step.path in downloads),
+        ),
+        empties=False,
+    )
+
+
+def without_deletions(made: Merge) -> Merge:
+    """What `copy` does: the same merge, in which neither side loses a path, nor what stands in the way of a step."""
+
+    def kept(steps: tuple[Step, ...], taker: Tree) -> set[str]:
+        return {
+            step.path
+            for step in steps
+            if step.new is not None
+            and (step.old is None or step.old.kind is step.new.kind or Kind.DIR not in (step.old.kind, step.new.kind))
+            and not any(
+                (there := taker.get(above)) is not None and there.kind is not Kind.DIR
+                for above in paths.ancestors(step.path)
+            )
+        }
+
+    return chosen(made, kept(made.uploads, made.theirs), kept(made.downloads, made.mine))
 
 
 def outcome(made: Merge) -> tuple[Tree, Tree, Tree]:
@@ -209,26 +249,18 @@ def outcome(made: Merge) -> tuple[Tree, Tree, Tree]:
     return mine, theirs, tree.make([*common, *remembered])
 
 
-def twins(found: Tree) -> list[tuple[str, ...]]:
-    """Names that are one name where upper and lower case do not count, as on Windows and macOS."""
-    groups: dict[str, list[str]] = {}
-    for path in found.paths:
-        groups.setdefault(path.casefold(), []).append(path)
-    return [tuple(group) for group in groups.values() if len(group) > 1]
-
-
 class _Sides:
     """The three trees, and questions about one path of them."""
 
     def __init__(self, base: Tree, mine: Tree, theirs: Tree) -> None:
         self._base, self._mine, self._theirs = base, mine, theirs
 
-    def clashing_kinds(self) -> list[str]:
+    def clashing_kinds(self, apart: Iterable[str]) -> list[str]:
         """Where a directory meets something else, and both sides have changed something at or below; tops alone."""
         found: list[str] = []
-        for item in self._mine:
-            other = self._theirs.get(item.path)
-            if other is None or (item.kind is Kind.DIR) is (other.kind is Kind.DIR):
+        for path in apart:
+            item, other = self._mine.get(path), self._theirs.get(path)
+            if item is None or other is None or (item.kind is Kind.DIR) is (other.kind is Kind.DIR):
                 continue
             changed_here, changed_there = (
                 self._has_changed_within(item.path, side) for side in (self._mine, self._theirs)
@@ -257,14 +289,16 @@ class _Sides:
         """Whether a path without a clash goes up, or down; None where there is nothing to do."""
         was, here, there = self._base.get(path), self._mine.get(path), self._theirs.get(path)
         if is_same(here, there):
-            if here is None or there is None or _attributes(here) == _attributes(there):
+            if here is None or there is None:
                 return None
-            return was is not None and is_same(was, there) and _attributes(was) == _attributes(there)
+            if _are_alike(here, there):
+                return True if _knows_more(here, there) else None
+            return was is not None and is_same(was, there) and _are_alike(was, there)
         return is_same(was, there)
 
     def _has_changed_within(self, top: str, side: Tree) -> bool:
         """Whether a side has something new or modified at a path or below; of deletions alone nothing can be lost."""
-        return any(not is_same(self._base.get(item.path), item) for item in side if paths.is_within(item.path, top))
+        return any(not is_same(self._base.get(item.path), item) for item in side.within(top))
 
     def _has_lost_directory(self, path: str, side: Tree) -> bool:
         """Whether a side has deleted a directory above a path that both had."""
@@ -272,6 +306,17 @@ class _Sides:
             (was := self._base.get(above)) is not None and was.kind is Kind.DIR and side.get(above) is None
             for above in paths.ancestors(path)
         )
+
+
+def _apart(mine: Tree, theirs: Tree) -> list[str]:
+    """Where two sides may differ, in order: of all other paths nothing is to be done, whatever was common."""
+    found: list[str] = []
+    for at, to, count in tree.join(mine.paths, theirs.paths):
+        if at is None or to is None:
+            found.append(theirs.path(to) if to is not None else mine.path(at or 0))
+        elif not mine.is_same_run(at, theirs, to, count):
+            found += (mine.path(at + nth) for nth in range(count) if not mine.is_same(at + nth, theirs, to + nth))
+    return found
 
 
 def is_same(one: Item | None, other: Item | None) -> bool:
@@ -285,12 +330,26 @@ def is_same(one: Item | None, other: Item | None) -> bool:
     return one.kind is Kind.DIR or one.target == other.target
 
 
-def _attributes(item: Item) -> tuple[int | None, int | None]:
-    return item.mode, item.mtime_ns if item.kind is Kind.FILE else None
+def _are_alike(one: Item, other: Item) -> bool:
+    """Whether mode and time are the same, as far as both are known."""
+    if one.mode != other.mode and one.mode is not None and other.mode is not None:
+        return False
+    is_timed = one.kind is Kind.FILE and one.mtime_ns is not None and other.mtime_ns is not None
+    return not is_timed or one.mtime_ns == other.mtime_ns
 
 
-def _with_directories(made: Merge) -> Merge:
-    """Bring directories along that a step needs, and delete those that were deleted on a side and now hold nothing."""
+def _knows_more(one: Item, other: Item) -> bool:
+    """Whether mode or time of one are known, and not those of the other: of an object that no manifest names."""
+    is_timed = one.kind is Kind.FILE and one.mtime_ns is not None and other.mtime_ns is None
+    return is_timed or (one.mode is not None and other.mode is None)
+
+
+def _with_directories(made: Merge, *, empties: bool = True) -> Merge:
+    """Bring directories along that a step needs, and delete those that were deleted on a side and now hold nothing.
+
+    Args:
+        empties: False to delete none beyond those of the steps.
+    """
 
     def completed(steps: tuple[Step, ...], giver: Tree, taker: Tree) -> tuple[Step, ...]:
         kept = {step.path: step for step in steps}
@@ -303,7 +362,10 @@ def _with_directories(made: Merge) -> Merge:
         emptied = {
             item.path
             for item in made.base.of_kind(Kind.DIR)
-            if giver.get(item.path) is None and (there := taker.get(item.path)) is not None and there.kind is Kind.DIR
+            if (empties or item.path in kept)
+            and giver.get(item.path) is None
+            and (there := taker.get(item.path)) is not None
+            and there.kind is Kind.DIR
         }
         gone = emptied | {path for path, step in kept.items() if step.new is None}
         stays = [path for path in taker.paths if path not in gone]
@@ -315,7 +377,7 @@ def _with_directories(made: Merge) -> Merge:
                 kept.pop(path, None)
             else:
                 kept[path] = Step(path, None, taker.get(path))
-        return tuple(sorted(kept.values(), key=_path_of))
+        return tuple(sorted(kept.values(), key=_PATH))
 
     return replace(
         made,
@@ -329,14 +391,10 @@ def _below(side: Tree, conflict: Conflict) -> dict[str, Item]:
     if not conflict.is_tree:
         item = side.get(conflict.path)
         return {} if item is None else {conflict.path: item}
-    return {item.path: item for item in side if paths.is_within(item.path, conflict.path)}
+    return {item.path: item for item in side.within(conflict.path)}
 
 
 def _taken(side: Tree, steps: Iterable[Step]) -> Tree:
     listed = list(steps)
     gone = [step.path for step in listed if step.new is None]
     return side.patched(gone, (step.new for step in listed if step.new is not None))
-
-
-def _path_of(step: Step) -> str:
-    return step.path

@@ -11,3 +11,4 @@ class Role(enum.Enum):
     MASTER = "master"
     SLAVE = "slave"
     MIRROR = "mirror"
+    PEER = "peer"

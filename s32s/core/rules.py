@@ -43,12 +43,14 @@ class Rules:
         accept: the patterns, one of which a file must fit; none means that all do.
         links: what happens to links that point out of the tree.
         below: the only directory of which anything takes part; empty for all.
+        spares_own: whether what s32s keeps in a shared folder is passed over, instead of being a name in the way.
     """
 
     files: frozenset[str] | None = None
     accept: tuple[AnyPattern, ...] = ()
     links: Links = Links.REFUSE
     below: str = ""
+    spares_own: bool = False
     _ignore: re.Pattern[str] | None = None
     _ignore_below: re.Pattern[str] | None = None
     _matches: Callable[[str], bool] | None = None
@@ -83,6 +85,10 @@ class Rules:
         if not self.below or paths.is_within(path, self.below):
             return False
         return not (is_dir and paths.is_within(self.below, path))
+
+    def sparing_own(self) -> Rules:
+        """The same rules for a shared folder."""
+        return replace(self, spares_own=True)
 
     def limited(self, directory: str) -> Rules:
         """The same rules for one directory of the tree alone; empty for all of it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from s32s.core import events
 from s32s.core.item import Kind
+from s32s.core.merge import Merge, Step
 from s32s.core.plan import Plan
 
 
@@ -35,6 +36,9 @@ class Tally:
             case events.Planned():
                 self.files = self.size = 0
                 self.files_of, self.size_of = event.plan.bodies, event.plan.size
+            case events.Merged():
+                self.files = self.size = 0
+                self.files_of, self.size_of = _bodies(event.merge)
             case events.Progress():
                 self.size += event.size
             case events.FilePut():
@@ -48,6 +52,8 @@ def summary(finished: events.EntryFinished) -> str:
     plan = finished.plan
     if finished.error is not None:
         return str(finished.error)
+    if finished.merge is not None:
+        return _merged(finished.merge)
     if plan is None:
         return ""
     rejected = f", {len(plan.rejected):,} rejected" if plan.rejected else ""
@@ -55,6 +61,44 @@ def summary(finished: events.EntryFinished) -> str:
         text = "up to date" if not finished.changed else "manifest published"
         return f"{text}, {files(plan)}{rejected}"
     return f"{', '.join(counts(plan))}; {files(plan)}{rejected}"
+
+
+def _merged(made: Merge) -> str:
+    """What a shared folder has given and taken."""
+    told = []
+    for word, steps in (("uploaded", made.uploads), ("downloaded", made.downloads)):
+        kinds = {
+            "new": sum(step.old is None for step in steps if not _is_directory(step)),
+            "modified": sum(None not in (step.new, step.old) for step in steps if not _is_directory(step)),
+            "deleted": sum(step.new is None for step in steps if not _is_directory(step)),
+        }
+        if any(kinds.values()):
+            told.append(f"{word} " + ", ".join(f"{number:,} {kind}" for kind, number in kinds.items() if number))
+        elif steps:
+            told.append(f"{word} {len(steps):,} director{'y' if len(steps) == 1 else 'ies'}")
+    if made.conflicts:
+        told.append(f"{len(made.conflicts):,} conflict{'s' if len(made.conflicts) > 1 else ''}")
+    moved = [step for step in made.downloads if not _is_directory(step)]
+    number = made.mine.files
+    number += sum(step.old is None for step in moved) - sum(step.new is None for step in moved)
+    return f"{'; '.join(told) or 'up to date'}; {number:,} file{'' if number == 1 else 's'}"
+
+
+def _bodies(made: Merge) -> tuple[int, int]:
+    """Files and bytes that a merge moves."""
+    moved = [
+        step.new
+        for step in (*made.uploads, *made.downloads)
+        if step.new is not None
+        and step.new.kind is Kind.FILE
+        and (step.old is None or step.old.sha256 is None or step.old.sha256 != step.new.sha256)
+    ]
+    return len(moved), sum(item.size for item in moved)
+
+
+def _is_directory(step: Step) -> bool:
+    item = step.new or step.old
+    return item is not None and item.kind is Kind.DIR
 
 
 def files(plan: Plan) -> str:

@@ -58,6 +58,10 @@ class Tree(Sequence[Item]):
         """The row of a path, or None."""
         return self._columns.find(path)
 
+    def within(self, path: str) -> list[Item]:
+        """The item at a path, and all below it."""
+        return [self._columns.item(row) for row in self._columns.within(path)]
+
     @property
     def paths(self) -> Sequence[str]:
         """The paths of all items, in order, without making these."""

@@ -17,6 +17,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from sys import intern
 from typing import Annotated, Any
 
 import pydantic
@@ -38,6 +39,8 @@ MAX_TEXT = 2 * 1024**3
 MAX_LINE = 16 * 1024
 #: Bytes of memory that one may take while it is read: some 3.5 million files.
 MAX_MEMORY = 900_000_000
+#: Of who changed a path, and when: a time, and a user's and a machine's name.
+_MAX_CHANGED = 600
 #: Of a symbolic link: PATH_MAX less the final NUL, path_resolution(7).
 MAX_LINK = 4095
 
@@ -46,6 +49,7 @@ _MAX_INT = 2**63 - 1
 #: Measured at 500,000 lines: bytes of memory a line, without the characters of its path, and more for what is rare.
 _ROW = 150
 _RARE = 250
+_CHANGED = 100
 #: Likewise, of the compressed manifest; hashes do not shrink.
 _PACKED = 70
 
@@ -204,8 +208,11 @@ def tree_of(lines: Iterable[str], key: str, *, room: int, weight: int) -> Tree:
     seen: set[str] | None = None  # only where the lines are not in order
     for number, line in enumerate(lines, start=1):
         if plain := _PLAIN.fullmatch(line):
-            path, size, mtime_ns, sha256, etag, mode = plain.groups()
+            path, size, mtime_ns, sha256, etag, mode, changed = plain.groups()
             bits = int(mode) & 0o777
+            if changed is not None:
+                columns.note_changed(intern(changed))
+                weight += _CHANGED
             columns.append(path, int(size), int(mtime_ns), bits, bytes.fromhex(sha256), bytes.fromhex(etag))
             weight += len(path) + _ROW
         else:
@@ -256,6 +263,8 @@ def check_size(published: Tree) -> None:
 def _weight(item: Item) -> int:
     """Bytes of memory that a row takes which is not like nearly all."""
     weight = sys.getsizeof(item.path) + _ROW
+    if item.changed:
+        weight += _CHANGED
     if item.target or item.version or (item.etag and not is_md5(item.etag)):
         weight += _RARE + sum(map(sys.getsizeof, (item.target, item.version, item.etag)))
     return weight
@@ -263,12 +272,13 @@ def _weight(item: Item) -> int:
 
 def line_of(item: Item) -> str:
     """An item as it is written, with its line end."""
-    path, kind, size, mtime_ns, mode, sha256, _, etag, version, target, _, _ = item
+    path, kind, size, mtime_ns, mode, sha256, _, etag, version, target, _, _, changed = item
     if kind is Kind.FILE and mtime_ns is not None and mode is not None and sha256 and etag and version is None:
         # Nearly every line, by hand: the encoder takes six times as long.
         return (
             f'{{"path":{_ENCODE(path)},"type":"file","size":{size},"mtime_ns":{mtime_ns},'
-            f'"sha256":"{sha256}","etag":{_ENCODE(etag)},"mode":{mode}}}\n'
+            f'"sha256":"{sha256}","etag":{_ENCODE(etag)},"mode":{mode}'
+            + (f',"changed":{_ENCODE(changed)}}}\n' if changed else "}\n")
         )
     facts: dict[str, Any] = {"path": path, "type": kind.value}
     if kind is Kind.FILE:
@@ -282,6 +292,8 @@ def line_of(item: Item) -> str:
         facts["target"] = target
     elif mode is not None:
         facts["mode"] = mode
+    if changed:
+        facts["changed"] = changed
     return _ENCODE(facts) + "\n"
 
 
@@ -336,7 +348,8 @@ def _item(line: str) -> Item:
     ):
         raise _BadLine(f"{paths.quote(path)} has an impossible size, time or mode")
     sha256, etag, version, target = get("sha256"), get("etag"), get("version"), get("target")
-    for value in (sha256, etag, version, target):
+    changed = get("changed")
+    for value in (sha256, etag, version, target, changed):
         if value is not None and not isinstance(value, str):
             raise _BadLine(f"{paths.quote(path)} has a field of the wrong type")
     if sha256 is not None and (len(sha256) != 64 or sha256.strip(_HEX)):
@@ -344,22 +357,26 @@ def _item(line: str) -> Item:
     for value in (etag, version):
         if value is not None and paths.escape(value) != value:
             raise _BadLine(f"{paths.quote(path)} has an ETag or version that S3 never gives")
+    if changed is not None and (len(changed) > _MAX_CHANGED or paths.escape(changed) != changed):
+        raise _BadLine(f"{paths.quote(path)} was changed by somebody whose name cannot be shown")
+    changed = intern(changed) if changed else None
     # setuid, setgid and sticky bits never travel (design 4.7).
     bits = None if mode is None else mode & 0o777
     if kind is Kind.DIR:
-        return Item(path, kind, mode=bits)
+        return Item(path, kind, mode=bits, changed=changed)
     if kind is Kind.LINK:
         if not _is_link_target(target):
             raise _BadLine(f"{paths.quote(path)} is a link without a usable target")
-        return Item(path, kind, target=target)
-    return Item(path, kind, size, mtime_ns, bits, sha256, None, etag, version)
+        return Item(path, kind, target=target, changed=changed)
+    return Item(path, kind, size, mtime_ns, bits, sha256, None, etag, version, changed=changed)
 
 
 #: Nearly every line, as `line_of` writes it: a fifth of the time of JSON, and nothing that JSON would read otherwise.
 _PLAIN = re.compile(
     r'\{"path":"([ !#-\[\]-~]+)","type":"file","size":(0|[1-9][0-9]{0,17}),'
     r'"mtime_ns":(0|-?[1-9][0-9]{0,17}|-?[1-8][0-9]{18}),'
-    r'"sha256":"([0-9a-f]{64})","etag":"([0-9a-f]{32})","mode":(0|[1-9][0-9]{0,5})\}'
+    r'"sha256":"([0-9a-f]{64})","etag":"([0-9a-f]{32})","mode":(0|[1-9][0-9]{0,5})'
+    r'(?:,"changed":"([ !#-\[\]-~]{1,300})")?\}'
 )
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _HEX = "0123456789abcdef"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from s32s.core import events
-from s32s.core.errors import Interrupted
+from s32s.core.errors import Interrupted, S32sError
 from s32s.core.events import Emit
 from s32s.core.guards import Limits
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan, Verb
 from s32s.core.rules import Rules
 from s32s.replication.checkpoints import Checkpoints
@@ -71,6 +72,10 @@ class RunContext:
         """Say what people should know and stops nothing."""
         self.emit(events.Warned(self.entry, text))
 
+    def waiting(self, text: str) -> None:
+        """Say what is waited for."""
+        self.emit(events.Waiting(self.entry, text))
+
     def heartbeat(self, size: int) -> None:
         """A progress function for work whose bytes nobody counts: it only notices the stop."""
         if self.stop.is_set():
@@ -87,6 +92,8 @@ class Outcome(NamedTuple):
         is_listed: whether every item of the source was looked at, and not only what a manifest says of them.
         fingerprint: names what the target was found to be without a look at each file, see `EntryFinished`.
         note: what people should know; may be empty.
+        merge: of a shared folder: what was to be done, and what is left undecided.
+        failure: what is wrong although all else was done.
     """
 
     plan: Plan
@@ -97,3 +104,5 @@ class Outcome(NamedTuple):
     is_listed: bool
     fingerprint: str = ""
     note: str = ""
+    merge: Merge | None = None
+    failure: S32sError | None = None

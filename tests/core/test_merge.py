@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from s32s.core import guards, paths, tree
 from s32s.core.item import Item, Kind
-from s32s.core.merge import Clash, Keep, Merge, merge, outcome, settled, twins
+from s32s.core.merge import Clash, Keep, Merge, merge, outcome, settled
+from s32s.core.portable import twins
 from s32s.core.tree import Tree
 
 

@@ -23,7 +23,7 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         S32sError: what was uploaded so far is there, but no manifest names it and nothing was deleted.
     """
     entry, state = task.entry, agent.state
-    _check_prefix(entry.location, task, agent)
+    check_prefix(entry.location, task, agent)
     if not root.startswith("/"):
         raise Refused(f"{paths.escape(root)} is a path of another system", hint="run this entry on its own machine")
     last = last_run(entry, Role.MASTER, agent)
@@ -47,7 +47,7 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
     return replicate(source, target, task.job(agent.settings, spare_ignored=True), run)
 
 
-def _check_prefix(place: Location, task: Task, agent: AgentContext) -> None:
+def check_prefix(place: Location, task: Task, agent: AgentContext) -> None:
     """Refuse a prefix whose exact sync would delete other things that live there.
 
     Raises:

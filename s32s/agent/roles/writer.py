@@ -9,15 +9,16 @@ from s32s.agent.state import State
 from s32s.stores.objects.publisher import Writer
 
 
-def writer(state: State, host: str, options: Options, *, generation: int = 0) -> Writer:
+def writer(state: State, host: str, options: Options | None = None, *, generation: int = 0) -> Writer:
     """This machine as one that publishes.
 
     Args:
         host: its name, for people.
         generation: the last one that it has published there.
     """
-    return Writer(state.writer_id(), host, _now, options.take_over, generation)
+    return Writer(state.writer_id(), host, now, bool(options and options.take_over), generation)
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as UTC in ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

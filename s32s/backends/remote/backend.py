@@ -50,7 +50,7 @@ class RemoteBackend(SimpleBackend):
         ConfigError: the library for this kind of URL is not installed, or does not know the kind.
     """
 
-    capabilities = Capabilities(conditional_put=False, metadata=False)
+    capabilities = Capabilities(conditional_put=False, reads_back=False, metadata=False)
 
     def __init__(self, url: str, **options: Any) -> None:
         self.location, self._top, self._open = _opener(url, options)

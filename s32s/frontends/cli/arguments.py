@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from s32s import __version__
 from s32s.core.text import closest
+from s32s.frontends.cli.shared_arguments import Parts, add_shared, shared_parsers
 
 #: What each status means, for help and manual.
 EXIT = """exit status:
@@ -30,7 +31,8 @@ The role of this machine is the direction:
 
   master   its directory  >  the S3 path
   slave    the S3 path    >  its directory
-  mirror   the S3 path    >  another S3 path"""
+  mirror   the S3 path    >  another S3 path
+  peer     its folder     <> the S3 path, shared with others"""
 
 _SERVICE = """The service runs s32s sync, or with --watch s32s watch, and nothing else may be
 written by it than what the configuration allows. A run that is due is never
@@ -100,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
         "write this machine's configuration",
         example="s32s configure --role slave --maps bucket/maps --allow /srv --allow /var/www",
     )
-    made.add_argument("--role", metavar="ROLE", help="master, slave or mirror")
+    made.add_argument("--role", metavar="ROLE", help="master, slave, mirror or peer")
     made.add_argument("--maps", metavar="PATH", help="S3 path of the maps: bucket/prefix, or one .json object")
     made.add_argument(
         "--allow",
@@ -123,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         _verb_parser(command(name, text, example=example, more=_MORE[name]), name)
 
+    shared_parsers(command, Parts(_add_output, _add_limits, _action))
     _watch_parser(
         command(
             "watch",
@@ -231,6 +234,10 @@ def _add_common(made: argparse.ArgumentParser) -> None:
         help="entries to do (default: all of this machine's role), or two places: SOURCE TARGET",
     )
     made.add_argument("--role", metavar="ROLE", help="instead of the configuration's")
+    _add_output(made)
+
+
+def _add_output(made: argparse.ArgumentParser) -> None:
     made.add_argument("--json", action="store_true", help="JSON lines on standard output")
     made.add_argument("--quiet", action="store_true", help="errors only")
     made.add_argument(
@@ -263,6 +270,7 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
         made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")
     else:
         made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
+    add_shared(made)
     _add_places(made)
 
 
@@ -285,7 +293,11 @@ def _add_places(made: argparse.ArgumentParser) -> None:
     places.add_argument(
         "--in-place", action="store_true", help="change a directory file by file, such as a mount point"
     )
-    places.add_argument("--yes", action="store_true", help="take over a directory that s32s has never written")
+    places.add_argument(
+        "--yes",
+        action="store_true",
+        help="take over a directory that s32s has never written; of a shared folder, take everything but conflicts",
+    )
 
 
 class _Parser(argparse.ArgumentParser):

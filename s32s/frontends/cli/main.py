@@ -103,7 +103,21 @@ def _answered(status: int) -> int:
 
 
 #: Commands that do something: what they did counts, whether their words arrive or not.
-_WORK = {"menu", "configure", "maps update", "copy", "sync", "watch", "service install", "service remove", "demo"}
+_WORK = {
+    "peer",
+    "trash restore",
+    "trash empty",
+    "forget",
+    "menu",
+    "configure",
+    "maps update",
+    "copy",
+    "sync",
+    "watch",
+    "service install",
+    "service remove",
+    "demo",
+}
 
 #: The module and the function of each command.
 _COMMANDS = {
@@ -118,6 +132,12 @@ _COMMANDS = {
     "dryrun": "run:run",
     "copy": "run:run",
     "sync": "run:run",
+    "peer": "run:run",
+    "trash": "trash:trash_usage",
+    "trash list": "trash:trash_list",
+    "trash restore": "trash:trash_restore",
+    "trash empty": "trash:trash_empty",
+    "forget": "trash:forget",
     "watch": "watch:watch",
     "status": "status:status",
     "service": "service:service_usage",

@@ -285,6 +285,7 @@ def roles(now: Role) -> list[tuple[str, str]]:
         Role.MASTER: "directory > S3 path",
         Role.SLAVE: "S3 path > directory",
         Role.MIRROR: "S3 path > another S3 path",
+        Role.PEER: "folder <> S3 path, shared with others",
     }
     ordered = [now, *(role for role in Role if role is not now)]
     return [(role.value, meanings[role]) for role in ordered]

@@ -27,6 +27,7 @@ _ROLES = [
     Choice("more", "other roles"),
 ]
 _MORE = [
+    Choice("peer", "shares folders with others, both ways"),
     Choice("mirror", "keeps one S3 path equal to another one"),
     Choice("back", "to slave and master"),
 ]
@@ -103,7 +104,8 @@ def set_up(prompter: Prompter, file: Path, today: Settings | None) -> Settings:
 def _ask_role(prompter: Prompter, today: Settings | None) -> Role:
     default = today.role.value if today else "slave"
     while True:
-        choices = _ROLES if default != "mirror" else [*_ROLES[:2], _MORE[0]]
+        others = [choice for choice in _MORE if choice.word == default]
+        choices = _ROLES if not others else [*_ROLES[:2], *others]
         word = prompter.choose("What is this machine?", choices, default=default)
         if word == "more":
             word = prompter.choose("Other roles:", _MORE)

@@ -17,9 +17,13 @@ from s32s.core import paths
 from s32s.core.errors import EntryFailed, S32sError, UsageError
 from s32s.core.events import Emit, EntryFinished, Event
 from s32s.core.item import Item
+from s32s.core.merge import Merge, Step
+from s32s.frontends.render.merges import kind_of
+from s32s.frontends.render.merges import telling as telling_steps
 from s32s.frontends.render.plans import shown, telling
 from s32s.system import atomic
 
+_SHARED = ("uploaded.txt", "downloaded.txt", "conflicts.txt")
 NAMES = ("new.txt", "modified.txt", "deleted.txt", "unchanged.txt", "success.txt", "error.txt")
 #: What the files say, by name, and how they looked then: a run that ends the same need not write them again.
 _SAME_AS = ".same-as"
@@ -68,7 +72,9 @@ def write(report: Report, directory: Path) -> None:
         if fingerprint and _said(directory) == [fingerprint, *_stamps(directory)]:
             return
         ends = [(end.entry, _lines(end)) for end in report.finished]
-        for name in NAMES:
+        # Those of a shared folder are written for one alone, or where they are from before.
+        shared = [name for name in _SHARED if any(name in found for _, found in ends) or (directory / name).exists()]
+        for name in (*NAMES, *shared):
             lines = [
                 f"{paths.escape(entry)}: {line}" if len(ends) > 1 else line
                 for entry, by_name in ends
@@ -132,6 +138,8 @@ def _stamps(directory: Path) -> Iterator[str]:
 def _lines(end: EntryFinished) -> dict[str, list[str]]:
     """The lines of each file about one entry."""
     found = {"error.txt": _errors(end)}
+    if end.merge is not None:
+        return found | _shared(end.merge)
     if end.plan is None:
         return found
     same = list(end.plan.unchanged.sources())
@@ -144,6 +152,19 @@ def _lines(end: EntryFinished) -> dict[str, list[str]]:
         "success.txt": sorted([*puts, *same], key=lambda item: item.path),
     }
     return found | {name: list(map(shown, telling(items))) for name, items in listed.items()}
+
+
+def _shared(made: Merge) -> dict[str, list[str]]:
+    """The lines about a shared folder: what went each way, with what happened to it, and what is undecided."""
+
+    def steps(listed: tuple[Step, ...]) -> list[str]:
+        return [f"{paths.escape(step.path)}\t{kind_of(step)}" for step in telling_steps(listed)]
+
+    return {
+        "uploaded.txt": steps(made.uploads),
+        "downloaded.txt": steps(made.downloads),
+        "conflicts.txt": [f"{paths.escape(one.path)}\t{one.clash.value}" for one in made.conflicts],
+    }
 
 
 def _errors(end: EntryFinished) -> list[str]:

@@ -10,7 +10,10 @@ from typing import Any, TextIO
 from s32s.core import events
 from s32s.core.errors import S32sError
 from s32s.core.events import Event
+from s32s.core.item import Item, changed_by
+from s32s.core.merge import Merge, Step
 from s32s.core.plan import Plan
+from s32s.frontends.render.merges import kind_of
 
 
 class Lines:
@@ -44,6 +47,8 @@ class Lines:
                 return {"event": "started", "entry": event.entry, "source": event.source, "target": event.target}
             case events.Planned():
                 return {"event": "planned", "entry": event.entry, **plan_facts(event.plan, paths=self._plan)}
+            case events.Merged():
+                return {"event": "merged", "entry": event.entry, **merge_facts(event.merge, paths=self._plan)}
             case events.Restarted():
                 return {"event": "started_over", "entry": event.entry, "turn": event.attempt, "reason": event.reason}
             case events.Waiting():
@@ -91,6 +96,36 @@ def plan_facts(plan: Plan, *, paths: bool) -> dict[str, Any]:
             "rejected": [{"path": rejection.path, "reason": rejection.reason} for rejection in plan.rejected],
         }
     return facts
+
+
+def merge_facts(made: Merge, *, paths: bool) -> dict[str, Any]:
+    """Counts of a merge, and on demand every path, with who has changed it last and when."""
+    facts: dict[str, Any] = {
+        "uploads": len(made.uploads),
+        "downloads": len(made.downloads),
+        "conflicts": len(made.conflicts),
+        "files": made.mine.files,
+    }
+    if paths:
+        facts["paths"] = {
+            "uploads": [_step_facts(step) for step in made.uploads],
+            "downloads": [_step_facts(step) for step in made.downloads],
+            "conflicts": [
+                {"path": conflict.path, "reason": conflict.clash.value, **_changed(conflict.theirs)}
+                for conflict in made.conflicts
+            ],
+            "frozen": list(made.frozen),
+        }
+    return facts
+
+
+def _step_facts(step: Step) -> dict[str, Any]:
+    return {"path": step.path, "kind": kind_of(step), **_changed(step.new or step.old)}
+
+
+def _changed(item: Item | None) -> dict[str, Any]:
+    who, when = changed_by(item) if item is not None else ("", "")
+    return {"by": who, "at": when} if who else {}
 
 
 def error_facts(error: S32sError) -> dict[str, Any]:

@@ -54,8 +54,8 @@ def plan_lines(plan: Plan, *, limit: int | None, colour: bool) -> Iterator[str]:
     yield from table(rows, right={1, 2})
     if groups:
         yield ""
-    shares = _shares([len(group.lines) for group in groups], limit)
-    for group, share in zip(groups, shares, strict=True):
+    cut = shares([len(group.lines) for group in groups], limit)
+    for group, share in zip(groups, cut, strict=True):
         mark = paint(f"{group.mark:<10}", group.colour, on=colour)
         yield from (f"  {mark}  {line}" for line in group.lines[:share])
         if share < len(group.lines):
@@ -109,13 +109,13 @@ def _number(items: Iterable[Item]) -> str:
     return count(files, "file") if files or not listed else count(len(listed), "directory")
 
 
-def _shares(lengths: Sequence[int], limit: int | None) -> list[int]:
+def shares(lengths: Sequence[int], limit: int | None) -> list[int]:
     """Cut lengths so that they sum up to `limit`: the short ones whole, the long ones alike."""
     if limit is None or sum(lengths) <= limit:
         return list(lengths)
-    shares = [0] * len(lengths)
+    parts = [0] * len(lengths)
     left = limit
     for done, at in enumerate(sorted(range(len(lengths)), key=lengths.__getitem__)):
-        shares[at] = min(lengths[at], max(1, left // (len(lengths) - done)))
-        left -= shares[at]
-    return shares
+        parts[at] = min(lengths[at], max(1, left // (len(lengths) - done)))
+        left -= parts[at]
+    return parts

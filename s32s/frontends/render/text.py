@@ -6,18 +6,22 @@ and no progress; NO_COLOR is honoured.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from s32s.core import events, paths
 from s32s.core.errors import Interrupted
 from s32s.core.events import EntryFinished, Event
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan
 from s32s.core.summary import Tally, summary
 from s32s.frontends.render.layout import amount, can_colour, paint
+from s32s.frontends.render.merges import merge_lines
 from s32s.frontends.render.plans import plan_lines
 
 if TYPE_CHECKING:
@@ -71,7 +75,9 @@ class Screen:
                     self._close()
                     if self._animated:
                         self._bar = _Bar(event.entry, self._err)
-                case events.Phase() | events.Planned() | events.Progress() | events.FilePut() if self._bar:
+                case events.Phase() | events.Planned() | events.Merged() | events.Progress() | events.FilePut() if (
+                    self._bar
+                ):
                     self._bar.on_event(event)
                 case events.Restarted() if not self._quiet:
                     self._print_err(event.entry, f"starting over (attempt {event.attempt}): {event.reason}", "yellow")
@@ -89,6 +95,17 @@ class Screen:
                 case _:
                     pass
 
+    @contextlib.contextmanager
+    def paused(self, entry: str) -> Iterator[None]:
+        """Keep the progress of an entry from the screen while its person is asked."""
+        with self._guard:
+            self._close()
+        try:
+            yield
+        finally:
+            if self._animated:
+                self._bar = _Bar(entry, self._err)
+
     def close(self) -> None:
         """Take the progress from the screen, whatever happened."""
         with self._guard:
@@ -101,7 +118,9 @@ class Screen:
 
     def _finish(self, event: EntryFinished) -> None:
         name = paths.escape(event.entry)
-        if event.error is not None:
+        if event.merge is not None and (event.error is None or not self._quiet):
+            self._finish_merge(event, event.merge)
+        elif event.error is not None:
             if not isinstance(event.error, Interrupted):
                 self._print_err(event.entry, f"FAILED: {event.error}", "red")
         elif not self._quiet and event.plan is not None:
@@ -111,6 +130,21 @@ class Screen:
                 text = f"{summary(event)}  ({_traffic(event.plan, event.seconds)})"
                 self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
                 self._print_rejections(event.plan)
+
+    def _finish_merge(self, event: EntryFinished, made: Merge) -> None:
+        name = paint(paths.escape(event.entry), "bold", on=self._colour_out)
+        if self._quiet:
+            return
+        if self._dryrun and event.due:
+            self._print_out(f"{name}  {self._direction.replace(' > ', ' <> ')}")
+            limit = self._most() if self._out.isatty() else None
+            for line in merge_lines(made, limit=limit, colour=self._colour_out):
+                self._print_out(line)
+        else:
+            done = summary(replace(event, error=None))
+            self._print_out(f"{name}: {done}  ({event.seconds:.1f} s)")
+        if event.error is not None:
+            self._print_err(event.entry, f"FAILED: {event.error}", "red")
 
     def _print_plan(self, event: EntryFinished, plan: Plan) -> None:
         name = paint(paths.escape(event.entry), "bold", on=self._colour_out)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from s32s.backends.base import Backend, Chunk, PutResult
 from s32s.core import guards, paths, tree
 from s32s.core.errors import Refused, SourceChanged, Unreadable
 from s32s.core.item import Item, Kind
@@ -25,11 +22,12 @@ from s32s.core.rules import Links, Rules, Verdict
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot, StoreCapabilities
 from s32s.stores.local import hashing, walk
+from s32s.stores.local.bodies import LEAVES, TIMELESS, FileBody, unreadable
 from s32s.stores.local.follow import followed
 from s32s.stores.local.memory import LocalMemory
-from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable, stamp
+from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable
 from s32s.stores.local.walk import DirectoryListing, LocalSnapshot, Patch
-from s32s.system import directories, file_bytes
+from s32s.system import directories
 from s32s.system.concurrency import for_each
 
 _KINDS = {
@@ -38,9 +36,6 @@ _KINDS = {
     stat.S_IFBLK: "a block device",
     stat.S_IFCHR: "a character device",
 }
-
-_LEAVES = "is a symbolic link that points out of the tree"
-_TIMELESS = "its modification time, before 1677-09-22 or after 2262-04-11, cannot be recorded; touch sets another one"
 
 
 class LocalSource:
@@ -54,6 +49,10 @@ class LocalSource:
         load_cache: asked once for what is known of the files; nothing is known to read every file.
         save_cache: told what is known of them after a run.
         memory: of a watch; None for a run that walks the directory.
+        is_shared: leave out what cannot be replicated, and find out which files were moved.
+
+    Attributes:
+        frozen: what was left out, and why; all that is below was left out, too.
     """
 
     def __init__(
@@ -66,7 +65,10 @@ class LocalSource:
         load_cache: Callable[[], StatCache],
         save_cache: Callable[[StatCache], None],
         memory: LocalMemory | None = None,
+        is_shared: bool = False,
     ) -> None:
+        self.frozen: dict[str, str] = {}
+        self._is_shared = is_shared
         self.root = root
         self.fd = fd
         self._rules = rules
@@ -118,20 +120,27 @@ class LocalSource:
         """
         self._check(listing)
         columns, rows = walk.recall(listing, self._cache)
-        return self._without_leaving(LocalSnapshot(self._fitting(Tree(columns)), listing=listing, rows=rows))
+        found = LocalSnapshot(self._fitting(self._thawed(Tree(columns))), listing=listing, rows=rows)
+        return self._without_leaving(found)
+
+    def _thawed(self, found: Tree) -> Tree:
+        """Only what can be replicated."""
+        gone = [item.path for path in self.frozen for item in found.within(path)]
+        return found.patched(gone, ()) if gone else found
 
     def _without_leaving(self, found: LocalSnapshot) -> LocalSnapshot:
         """Leave links behind that point out of the tree, where the rules say so."""
         if self._rules.links is not Links.SKIP or not (left := guards.leaving(found.listing.targets)):
             return found
-        why = f"it {_LEAVES}"
+        why = f"it {LEAVES}"
         rejected = tuple(Rejection(path, why) for path in sorted(left))
         return replace(found, tree=found.tree.patched(left, ()), rejected=rejected)
 
     def _check(self, listing: DirectoryListing) -> None:
         problems = {path: why for row, path in enumerate(listing.paths) if (why := self._problem(listing, row, path))}
-        if problems:
-            raise _unreadable(self.root, problems)
+        if problems and not self._is_shared:
+            raise unreadable(self.root, problems)
+        self.frozen |= problems
 
     def refine(self, mine: LocalSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> LocalSnapshot:
         """Hash the files that the target could already hold; the others are read for their upload anyway.
@@ -154,13 +163,17 @@ class LocalSource:
                 problems[found.item.path] = f"it cannot be read: {exc.strerror}"
                 return
             if done is None:
+                if self._is_shared:
+                    problems[found.item.path] = "somebody writes to it just now"
+                    return
                 raise SourceChanged(f"{paths.quote(found.item.path)} changed while it was read")
             hashed[row], self._seen[found.item.path] = done
 
-        for_each(hashing.to_hash(mine.tree, against.tree, strays=False), read, jobs=hashing.HASHERS)
-        if problems:
-            raise _unreadable(self.root, problems)
-        return replace(mine, tree=mine.tree.replacing(hashed))
+        for_each(hashing.to_hash(mine.tree, against.tree, strays=self._is_shared), read, jobs=hashing.HASHERS)
+        if problems and not self._is_shared:
+            raise unreadable(self.root, problems)
+        self.frozen |= problems
+        return replace(mine, tree=self._thawed(mine.tree.replacing(hashed)))
 
     def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
         """One file a batch: uploads do not gain from company."""
@@ -182,6 +195,18 @@ class LocalSource:
         if self._memory is not None:
             saved = mine.patch is None or (cache is self._memory.cache and not self._memory.unsaved)
             self._memory.keep(mine.listing, self._tree_as_read(mine, plan, cache), cache, saved=saved)
+
+    def remember_hashes(self, mine: LocalSnapshot, placed: Mapping[str, CachedHash]) -> None:
+        """Save the hashes of the files that were read, and those of files that have come since.
+
+        Args:
+            placed: what has come, by path.
+        """
+        if not (self._seen or placed):
+            return
+        cache = self._cache_of_all(mine, {})
+        rows = sorted(row for path in placed if (row := cache.find(path)) is not None)
+        self._save_cache(cache.patched(rows, StatCache(placed.items())))
 
     def _cache_of_all(self, mine: LocalSnapshot, etags: Mapping[str, str | None]) -> StatCache:
         cache, listing = StatCache(), mine.listing
@@ -232,7 +257,7 @@ class LocalSource:
         if paths.is_reserved(path):
             return "the name belongs to s32s itself"
         if listing.is_file(row):
-            return None if is_recordable(listing.mtime_ns(row)) else _TIMELESS
+            return None if is_recordable(listing.mtime_ns(row)) else TIMELESS
         item = listing.found(row).item
         if item.kind is Kind.OTHER:
             status = os.stat(item.path, dir_fd=self.fd, follow_symlinks=False)
@@ -243,7 +268,7 @@ class LocalSource:
             except UnicodeEncodeError:
                 return "its target is not valid UTF-8"
             if self._rules.links is Links.REFUSE and guards.leaves(item):
-                return f"it {_LEAVES}, to {paths.quote(item.target or '')}"
+                return f"it {LEAVES}, to {paths.quote(item.target or '')}"
         return None
 
     def _fitting(self, found: Tree) -> Tree:
@@ -278,73 +303,6 @@ class LocalSource:
             self._seen[path] = seen
 
 
-class FileBody:
-    """The bytes of one file of a LocalSource."""
-
-    def __init__(self, source: LocalSource, item: Item) -> None:
-        self._source = source
-        self._item = item
-
-    @property
-    def item(self) -> Item:
-        """See `stores.base.Body`."""
-        return self._item
-
-    def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
-        """See `stores.base.Body`."""
-        return None
-
-    def chunks(self) -> Iterator[Chunk]:
-        """Read the file, and make sure that it stood still meanwhile.
-
-        A writer through a shared mapping can dodge the time stamps; the SHA-256 is of the bytes that were sent, so
-        readers of the manifest still get one consistent file.
-        """
-        path = self._item.path
-        try:
-            fd = self._source.open_file(path)
-        except FileNotFoundError as exc:
-            raise SourceChanged(f"{paths.quote(path)} disappeared while it was uploaded") from exc
-        except OSError as exc:
-            raise _unreadable(self._source.root, {path: f"it cannot be read: {exc.strerror}"}) from exc
-        try:
-            before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode):
-                raise SourceChanged(f"{paths.quote(path)} is not a file any more")
-            sha256 = hashlib.sha256()
-            for chunk in file_bytes.read_chunks(fd):
-                sha256.update(chunk)
-                yield chunk
-            seen_ns = time.time_ns()
-            after = os.fstat(fd)
-        finally:
-            os.close(fd)
-        if stamp(before) != stamp(after):
-            raise SourceChanged(f"{paths.quote(path)} changed while it was read")
-        if not is_recordable(after.st_mtime_ns):
-            raise _unreadable(self._source.root, {path: _TIMELESS})
-        self._item = self._item._replace(
-            size=after.st_size,
-            mtime_ns=after.st_mtime_ns,
-            mode=stat.S_IMODE(after.st_mode) & 0o777,
-            sha256=sha256.hexdigest(),
-            md5=None,
-        )
-        seen = CachedHash(stamp(after), seen_ns, sha256=self._item.sha256)
-        self._source.note(path, seen)
-
-
-def _unreadable(root: str, problems: Mapping[str, str]) -> Unreadable:
-    count = f"{len(problems):,} name{'s' if len(problems) > 1 else ''}"
-    links = any(_LEAVES in why for why in problems.values())
-    return Unreadable(
-        f"{count} in {paths.escape(root)} cannot be replicated:{paths.listed(problems)}",
-        hint="remove or rename them, or leave them out with a rule of ignore"
-        + ("; links (in a map), or --links, says what else may happen to such links" if links else ""),
-        reasons=problems,
-    )
-
-
 @contextlib.contextmanager
 def open_source(
     root: str,
@@ -354,11 +312,12 @@ def open_source(
     load_cache: Callable[[], StatCache],
     save_cache: Callable[[StatCache], None],
     memory: LocalMemory | None = None,
+    is_shared: bool = False,
 ) -> Iterator[LocalSource]:
     """Open a directory for reading.
 
     Args:
-        root, rules, fits, load_cache, save_cache, memory: see `LocalSource`.
+        root, rules, fits, load_cache, save_cache, memory, is_shared: see `LocalSource`.
 
     Raises:
         Refused: it is not there, or cannot be read.
@@ -373,7 +332,16 @@ def open_source(
     except OSError as exc:
         raise Refused(f"the source directory {paths.escape(root)} cannot be read: {exc.strerror}") from exc
     try:
-        yield LocalSource(root, fd, rules=rules, fits=fits, load_cache=load_cache, save_cache=save_cache, memory=memory)
+        yield LocalSource(
+            root,
+            fd,
+            rules=rules,
+            fits=fits,
+            load_cache=load_cache,
+            save_cache=save_cache,
+            memory=memory,
+            is_shared=is_shared,
+        )
     finally:
         os.close(fd)
 
@@ -390,5 +358,8 @@ def walk_source(fd: int, rules: Rules, *, root: str = "", only: str = "", descen
     def ignores(path: str, is_dir: bool) -> bool:
         return not takes_all and rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
 
-    found = walk.walk(fd, prunes=rules.prunes, ignores=ignores, only=only, descends=descends)
+    def prunes(path: str) -> bool:
+        return (rules.spares_own and path == paths.RESERVED) or rules.prunes(path)
+
+    found = walk.walk(fd, prunes=prunes, ignores=ignores, only=only, descends=descends)
     return followed(root, found, rules) if rules.links is Links.FOLLOW else found

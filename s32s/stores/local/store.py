@@ -33,6 +33,7 @@ class LocalStore:
         save_cache: told what is known of them after a run.
         warn: told what people should know and stops nothing.
         memory: what a watch knows of it; None for a run that walks it.
+        is_shared: as a source: a folder that several people share, see `LocalSource`.
     """
 
     location: str
@@ -43,6 +44,7 @@ class LocalStore:
     save_cache: Callable[[StatCache], None] = lambda cache: None
     warn: Callable[[str], None] = lambda text: None
     memory: LocalMemory | None = None
+    is_shared: bool = False
 
     @property
     def capabilities(self) -> StoreCapabilities:
@@ -62,6 +64,7 @@ class LocalStore:
             load_cache=self.load_cache,
             save_cache=self.save_cache,
             memory=self.memory,
+            is_shared=self.is_shared,
         )
 
     def open_target(self, *, writable: bool) -> AbstractContextManager[LocalTarget]:

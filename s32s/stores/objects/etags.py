@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from s32s.backends.base import Backend
 from s32s.core import compare, tree
 from s32s.core.errors import NotFound
-from s32s.core.item import Item, Kind
+from s32s.core.item import Item, Kind, is_md5
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.base import Progress, Published, Snapshot
@@ -105,3 +105,21 @@ def copies_of(plan: Plan, published: Published | None) -> dict[str, tuple[str, s
     if published is not None:
         pairs += [(put.item.path, put.item.etag, published.etags.get(put.item.path)) for put in plan.puts]
     return {path: (original, copy) for path, original, copy in pairs if original and copy and original != copy}
+
+
+def with_contents(theirs: Tree, mine: Tree, base: Tree) -> Tree:
+    """What others have, where no manifest says what an object holds: by its ETag, as far as that tells."""
+    known: dict[int, Item] = {}
+    for row, path in enumerate(theirs.paths):
+        if theirs.kind(row) is not Kind.FILE or theirs.hashes(row) is not None:
+            continue
+        item = theirs[row]
+        if item.sha256 is not None:
+            continue
+        for other in (mine.get(path), base.get(path)):
+            if other is None or other.sha256 is None or other.size != item.size:
+                continue
+            if (item.etag and other.etag == item.etag) or (is_md5(item.etag) and other.md5 == item.etag):
+                known[row] = item._replace(sha256=other.sha256)
+                break
+    return theirs.replacing(known)

@@ -41,11 +41,15 @@ class PrefixMemory:
         Where it does, an answer that a write was done needs no look at what is then there.
         """
         if self._is_strict is None:
-            self._is_strict = backend.capabilities.conditional_put and _refuses(backend)
+            self._is_strict = keeps_conditions(backend)
         return self._is_strict
 
 
-def _refuses(backend: Backend) -> bool:
+def keeps_conditions(backend: Backend) -> bool:
+    """Whether a server refuses what a condition forbids; tried on a key aside, by four requests."""
+    if not backend.capabilities.conditional_put:
+        return False
+
     def write(mode: PutMode) -> bool:
         try:
             backend.put(_PROBE, lambda: iter([b"s32s"]), size=4, mode=mode)

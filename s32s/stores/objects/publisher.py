@@ -54,6 +54,7 @@ class Publisher:
         found: the head as it is.
         like: what its manifest was made of, where the new one is to be made from that.
         is_strict: whether the server is known to refuse what a condition forbids, so that its answers are proof enough.
+        settles: whether it is known not to, so that a claim is left alone for a moment before it is believed.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Publisher:
         *,
         like: Tree | None = None,
         is_strict: bool = False,
+        settles: bool = False,
     ) -> None:
         self._backend = backend
         self._cache = cache
@@ -72,6 +74,7 @@ class Publisher:
         self._head, self._etag = found
         self._like = like
         self._is_strict = is_strict
+        self._settles = settles
         self._dropped: str | None = None  # the manifest that is named no more
 
     @property
@@ -96,16 +99,33 @@ class Publisher:
         base = before or Head(generation=0, writer=self._writer.id, nonce="", host=self._writer.host, time="")
         mine = Claim(writer=self._writer.id, host=self._writer.host, started=self._writer.now())
         self._write(base.model_copy(update={"push": mine}), what="begin the push")
-        if not self._backend.capabilities.conditional_put:
+        if self._settles or not self._backend.capabilities.conditional_put:
             time.sleep(_SETTLE_S)  # a rival who looked before we wrote has written by now
             self._check_still_held("begin the push")
         return claim is not None
 
-    def publish(self, published: Tree, *, changed: Collection[str] = ()) -> Position:
+    def renew(self) -> None:
+        """Show that the claim is alive: the head gets another nonce.
+
+        Raises:
+            Conflict: the head is no longer ours.
+        """
+        self._write(self._held(), what="go on with the push")
+
+    def release(self) -> None:
+        """Give up a claim that was published along.
+
+        Raises:
+            Conflict: the head is no longer ours.
+        """
+        self._write(self._held().model_copy(update={"push": None}), what="end the push")
+
+    def publish(self, published: Tree, *, changed: Collection[str] = (), keeps_claim: bool = False) -> Position:
         """Write the manifest and the head of the next generation.
 
         Args:
             changed: paths whose items may be others than before.
+            keeps_claim: for `release`, as something is still to be done before another one may push.
 
         Raises:
             Conflict: the head is no longer ours.
@@ -124,6 +144,7 @@ class Publisher:
             size=published.size,
             manifest=ref,
             previous=held.manifest.key if held.manifest else None,
+            push=held.push if keeps_claim else None,
         )
         self._write(head, what="publish")
         self._cache.save(self._backend.location, data)

@@ -38,8 +38,6 @@ def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None
         UsageError: they are not two places, or an option does not go with them.
     """
     from s32s.agent.between import Between
-    from s32s.config.settings import S3Connection
-    from s32s.config.settings_file import connection_with
     from s32s.core.guards import HALF
     from s32s.core.location import is_location, store_of
     from s32s.core.text import closest
@@ -57,9 +55,7 @@ def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None
         raise UsageError("two places are needed: SOURCE TARGET", hint="such as s32s sync ./site s3://bucket/site")
     if options.role or options.update_maps:
         raise UsageError("--role and --update-maps are for entries of the maps, not for two places")
-    connection: S3Connection = settings.s3 if settings else S3Connection()
-    words = {"endpoint_url": options.endpoint_url, "profile": options.profile, "region": options.region}
-    connection = connection_with(connection, {name: word for name, word in words.items() if word})
+    settings, connection = connected(options, settings)
     source, target = options.names
     asked = Between(
         source,
@@ -75,6 +71,17 @@ def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None
         take_over_directory=options.yes,
     )
     return asked, settings, connection
+
+
+def connected(options: argparse.Namespace, settings: Settings | None = None) -> tuple[Settings | None, S3Connection]:
+    """The configuration, where there is one, and how S3 is reached: by the options, else as that says."""
+    from s32s.config.settings import S3Connection
+    from s32s.config.settings_file import connection_with
+
+    settings = settings or _configured(options)
+    words = {"endpoint_url": options.endpoint_url, "profile": options.profile, "region": options.region}
+    connection: S3Connection = settings.s3 if settings else S3Connection()
+    return settings, connection_with(connection, {name: word for name, word in words.items() if word})
 
 
 def _configured(options: argparse.Namespace) -> Settings | None:
@@ -117,7 +124,6 @@ def _check_none(options: argparse.Namespace) -> None:
         "files_from",
         "no_manifest",
         "in_place",
-        "yes",
     )
     given = ["--" + name.replace("_", "-") for name in names if getattr(options, name)]
     if given:

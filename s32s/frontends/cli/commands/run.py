@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from s32s.agent.options import Options
     from s32s.agent.report import Report
     from s32s.core.events import Event
+    from s32s.core.merge import Merge
     from s32s.core.plan import Verb
+    from s32s.core.role import Role
+    from s32s.frontends.render.text import Screen
+    from s32s.replication.merge_job import Contents
 
 #: What setitimer(2) takes everywhere.
 _LONGEST_S = 10 * 365 * 86400.0
@@ -72,14 +76,19 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
         accept_older=options.accept_older,
         jobs=options.jobs,
         bandwidth=options.bandwidth,
-        below=(options.below or "").removeprefix("./").rstrip("/"),
+        below=(getattr(options, "below", None) or "").removeprefix("./").rstrip("/"),
     )
-    is_between = places.are_places(options)
+    is_shared = options.command == "peer"
+    is_between = not is_shared and places.are_places(options)
     with contextlib.closing(screen), contextlib.ExitStack() as opened:
-        if is_between:
+        if is_shared:
+            emit = opened.enter_context(files.recorded(tell, directory))
+            report = _shared(options, verb, chosen, emit, screen, stop)
+        elif is_between:
             report = _between(options, verb, chosen, opened, tell, directory, stop, timeout_s)
         else:
             agent = opened.enter_context(open_machine(options, writable=verb.changes, attended=sys.stderr.isatty()))
+            _check_shared(options, role or agent.settings.role)
             emit = opened.enter_context(files.recorded(tell, directory))
             opened.enter_context(_alarm(options.timeout, timeout_s, stop))
             report = agent.run(
@@ -90,6 +99,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
                 update_maps=options.update_maps,
                 emit=emit,
                 stop=stop,
+                decide=_decisions(options, screen),
             )
     for end in report.finished:
         if end.error is not None:
@@ -104,6 +114,74 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
     if not report.exit_status and getattr(options, "exit_code", False) and report.has_work:
         return 4
     return report.exit_status
+
+
+def _check_shared(options: argparse.Namespace, role: Role) -> None:
+    """Refuse options that only a shared folder has.
+
+    Raises:
+        UsageError: names them.
+    """
+    if role.value == "peer":
+        return
+    names = ("yes", "keep", "upload_only", "download_only")
+    if given := ["--" + name.replace("_", "-") for name in names if getattr(options, name, None)]:
+        raise UsageError(
+            f"{', '.join(given)} is for shared folders (role peer), and this machine is a {role.value}",
+            hint="--role peer takes that role for once",
+        )
+
+
+def _decisions(options: argparse.Namespace, screen: Screen) -> Callable[[str, Merge, Contents], Merge]:
+    """Who decides about a merge: somebody at the terminal, else the options."""
+    from s32s.core.merge import Keep
+    from s32s.frontends.cli.commands.decisions import Decisions, is_attended
+
+    if options.upload_only and options.download_only:
+        raise UsageError("--upload-only and --download-only exclude each other")
+    keep = getattr(options, "keep", None)
+    asks = not (options.yes or options.json or options.quiet) and is_attended((sys.stdin, sys.stderr))
+    decisions = Decisions(
+        keep=Keep(keep) if keep else None,
+        uploads=not options.download_only,
+        downloads=not options.upload_only,
+        asks=asks,
+    )
+
+    def decide(name: str, made: Merge, contents: Contents) -> Merge:
+        if not asks:
+            return decisions(name, made, contents)
+        with screen.paused(name):
+            return decisions(name, made, contents)
+
+    return decide
+
+
+def _shared(
+    options: argparse.Namespace,
+    verb: Verb,
+    chosen: Options,
+    emit: Callable[[Event], None],
+    screen: Screen,
+    stop: threading.Event,
+) -> Report:
+    """Share a folder without a map."""
+    from s32s.agent.sharing import run_peer
+
+    settings, connection = places.connected(options)
+    return run_peer(
+        options.folder,
+        options.place,
+        verb,
+        settings=settings,
+        s3=connection,
+        ignore=options.ignore or (),
+        options=chosen,
+        attended=sys.stderr.isatty(),
+        emit=emit,
+        stop=stop,
+        decide=_decisions(options, screen),
+    )
 
 
 def _between(

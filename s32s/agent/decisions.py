@@ -1,0 +1,48 @@
+"""What is to be done of a merge: decisions as a person makes them, for every front end."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+
+from s32s.core import merge
+from s32s.core.conflict_names import copy_name
+from s32s.core.merge import Keep, Merge
+
+
+def decided(
+    made: Merge,
+    *,
+    uploads: bool | set[str] = True,
+    downloads: bool | set[str] = True,
+    keep: Keep | Mapping[str, Keep] | None = None,
+) -> Merge:
+    """A merge as it was decided.
+
+    Args:
+        uploads, downloads: all, none, or the paths that are taken.
+        keep: how conflicts are settled: all alike, or by path; those that are not named stay undecided.
+    """
+    taken = merge.chosen(made, _paths(uploads), _paths(downloads))
+    if keep is None:
+        return taken
+    choices = {conflict.path: keep for conflict in made.conflicts} if isinstance(keep, Keep) else keep
+    host, when = socket.gethostname().partition(".")[0], time.strftime("%Y-%m-%d %H.%M")
+    named: set[str] = set()
+
+    def name(path: str) -> str:
+        def is_taken(one: str) -> bool:
+            return one in named or any(side.find(one) is not None for side in (made.mine, made.theirs))
+
+        chosen = copy_name(path, host=host, when=when, is_taken=is_taken)
+        named.add(chosen)
+        return chosen
+
+    return merge.settled(taken, choices, copy_name=name)
+
+
+def _paths(taken: bool | set[str]) -> set[str] | None:
+    if isinstance(taken, set):
+        return taken
+    return None if taken else set()

@@ -1,0 +1,161 @@
+"""A folder and a place to share it through, for a program: what `s32s peer DIR PLACE` does, in one function."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import pydantic
+
+from s32s.agent import catalog, runner
+from s32s.agent.options import Options, verb_of
+from s32s.agent.report import Report, fold
+from s32s.agent.roles.base import AgentContext
+from s32s.agent.services import Services
+from s32s.agent.state import State
+from s32s.config import settings_file
+from s32s.config.maps import Entry, MapSet
+from s32s.config.settings import Directories, S3Connection, Settings
+from s32s.core import events, paths
+from s32s.core.errors import UsageError
+from s32s.core.events import Emit
+from s32s.core.location import is_location
+from s32s.core.merge import Merge
+from s32s.core.plan import Verb
+from s32s.core.role import Role
+from s32s.format.manifest import HEAD_KEY, sha256_of
+
+if TYPE_CHECKING:
+    from s32s.replication.merge_job import Contents
+
+#: Stands for the maps where there are none.
+_NO_MAPS = "no-maps-on-this-machine"
+
+
+def run_peer(
+    folder: str,
+    place: str,
+    verb: Verb | str = "sync",
+    *,
+    settings: Settings | None = None,
+    s3: S3Connection | None = None,
+    ignore: Sequence[str] = (),
+    directories: Directories | None = None,
+    options: Options | None = None,
+    attended: bool = False,
+    emit: Emit = events.silent,
+    stop: threading.Event | None = None,
+    decide: Callable[[str, Merge, Contents], Merge] | None = None,
+) -> Report:
+    """Bring a folder and what others have made of it together, or show what that would be; no map is needed.
+
+    Args:
+        folder: a path.
+        place: `s3://bucket/prefix`, or `NAME:prefix` in a store of the settings.
+        verb: "sync", "copy" or "dryrun".
+        settings: this machine's; None where there are none.
+        s3: how S3 is reached; None for what the settings or the AWS_… variables say.
+        ignore: rules as in a map.
+        directories: where state and cache are; None for where the command line would keep them.
+        attended: somebody waits, so an address at which nothing answers is told at once.
+        emit, stop, decide: see `Agent.run`.
+
+    Returns:
+        How it ended; a failure is in there, not raised.
+
+    Raises:
+        UsageError: no such verb, or the place or a rule cannot be understood.
+        ConfigError: the state cannot be used.
+        Interrupted: `stop` was set, or a signal handler raised it.
+    """
+    chosen = verb_of(verb)
+    entry = entry_of(folder, place, ignore)
+    state = State.open(directories or settings_file.directories(os.environ), writable=chosen.changes)
+    with contextlib.closing(state):
+        agent = context_of(state, settings, s3, attended=attended)
+        ended = runner.run_entry(
+            entry,
+            MapSet((entry,), ()),
+            agent,
+            verb=chosen,
+            role=Role.PEER,
+            options=options or Options(),
+            emit=emit,
+            stop=stop,
+            decide=decide,
+        )
+    return fold([ended])
+
+
+def entry_of(folder: str, place: str, ignore: Sequence[str] = ()) -> Entry:
+    """The entry that a map would have for a folder and a place.
+
+    Raises:
+        UsageError: they cannot be understood.
+    """
+    root = os.path.abspath(os.path.expanduser(folder))
+    try:
+        return Entry(name=place, s3=place, peer=root, ignore=list(ignore))
+    except pydantic.ValidationError as exc:
+        first = exc.errors()[0]
+        hint = "a folder is shared through s3://bucket/prefix, or a store of the configuration: NAME:prefix"
+        raise UsageError(
+            f"{place}: {first['msg']}" if first["loc"][:1] == ("s3",) else first["msg"], hint=hint
+        ) from exc
+
+
+def context_of(state: State, settings: Settings | None, s3: S3Connection | None, *, attended: bool) -> AgentContext:
+    """This machine without maps."""
+    mine = settings or Settings.model_validate({"role": "peer", "maps": _NO_MAPS})
+    return AgentContext(
+        settings=mine,
+        state=state,
+        services=Services(s3 or mine.s3, mine.stores, attended=attended),
+        host=socket.gethostname(),
+        homes=settings_file.homes(),
+    )
+
+
+def forget_shared(agent: AgentContext, names: Sequence[str], *, everywhere: bool) -> list[str]:
+    """Forget what shared folders had in common with their places; no file is touched.
+
+    Args:
+        names: of entries, or a folder and its place.
+        everywhere: remove the list of files on S3 too, so that the next sync of everybody starts from comparing.
+
+    Returns:
+        What was forgotten, for people.
+
+    Raises:
+        UsageError: there is no such entry, or it is not a shared folder.
+        StoreError, Unreachable: S3 does not take it.
+    """
+    from s32s.agent.roles.peer import folder_of, forget_folder
+
+    told: list[str] = []
+    for entry in _entries(agent, names):
+        root = folder_of(entry.name, entry.peer or "", agent.settings.peer.folders)
+        backend = agent.services.backend(entry.location)
+        told += forget_folder(root, backend.location, agent.state)
+        if everywhere:
+            keys = [one.key for page in backend.list(paths.RESERVED) for one in page]
+            gone = [key for key in keys if key == HEAD_KEY or sha256_of(key)]
+            if gone:
+                backend.delete(gone)
+                told.append(f"the list of files at {backend.location}")
+    return told
+
+
+def _entries(agent: AgentContext, names: Sequence[str]) -> list[Entry]:
+    if len(names) == 2 and is_location(names[1], stores=agent.settings.stores):
+        return [entry_of(*names)]
+    loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)
+    entries = runner.choose(loaded, names, Role.PEER)
+    for entry in entries:
+        if entry.peer is None:
+            raise UsageError(f"the entry {paths.quote(entry.name)} is not a shared folder: it has no peer")
+    return entries

@@ -1,0 +1,190 @@
+"""Questions about a shared folder at a terminal: what goes up, what comes down, and what a conflict becomes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from s32s.agent.decisions import decided
+from s32s.core.merge import Conflict, Keep, Merge, Step
+from s32s.core.paths import escape
+from s32s.frontends.render.merges import conflict_line, kind_of, step_line, telling
+from s32s.replication.merge_job import Contents
+
+_KEEPS = {"m": Keep.MINE, "t": Keep.THEIRS, "b": Keep.BOTH}
+_MOST_DIFF = 200
+
+
+@dataclass(slots=True)
+class Decisions:
+    """What a person wants of a merge; pass it as `decide`. Asked twice, it asks only about what is new.
+
+    Attributes:
+        keep: how every conflict is settled; None to ask, or to leave it.
+        uploads, downloads: whether these are wanted at all.
+        asks: whether somebody is there to be asked.
+    """
+
+    keep: Keep | None = None
+    uploads: bool = True
+    downloads: bool = True
+    asks: bool = False
+    source: TextIO = field(default_factory=lambda: sys.stdin)
+    out: TextIO = field(default_factory=lambda: sys.stderr)
+    _known: dict[tuple[object, ...], bool] = field(default_factory=dict)
+    _kept: dict[tuple[object, ...], Keep | None] = field(default_factory=dict)
+
+    def __call__(self, name: str, made: Merge, contents: Contents) -> Merge:
+        """See `Agent.run`."""
+        if not self.asks:
+            return decided(made, uploads=self.uploads, downloads=self.downloads, keep=self.keep)
+        up = self._chosen(f"{escape(name)}: upload", made.uploads, contents) if self.uploads else set[str]()
+        down = self._chosen(f"{escape(name)}: download", made.downloads, contents) if self.downloads else set[str]()
+        keeps = {conflict.path: self.keep for conflict in made.conflicts} if self.keep else self._settle(made, contents)
+        return decided(
+            made, uploads=up, downloads=down, keep={path: keep for path, keep in keeps.items() if keep is not None}
+        )
+
+    # -- lists
+
+    def _chosen(self, what: str, steps: Sequence[Step], contents: Contents) -> set[str]:
+        told = telling(steps)
+        new = [step for step in told if _key(step) not in self._known]
+        if new:
+            self._say("", f"{what}: {len(new):,}")
+            self._say(*(f"  {number:>3}  {step_line(step)}" for number, step in enumerate(new, start=1)))
+            picked = self._ask(what, len(new), lambda number: self._details(new[number - 1].path, contents))
+            for number, step in enumerate(new, start=1):
+                self._known[_key(step)] = number in picked
+        taken = {step.path for step in told if self._known[_key(step)]}
+        # A directory that holds something of it comes along; one that goes, with all that was in it.
+        hidden = [step for step in steps if step.path not in {one.path for one in told}]
+        dropped = {step.path for step in told} - taken
+        return taken | {
+            step.path for step in hidden if not any(path.startswith(f"{step.path}/") for path in dropped) or step.new
+        }
+
+    def _ask(self, what: str, count: int, details: Callable[[int], None]) -> set[int]:
+        while True:
+            answer = self._read(
+                f"{what.rpartition(': ')[2].capitalize()} which? [all, none, 1-{count}, ? or d NUMBER] "
+            )
+            word = answer.strip().lower()
+            if word in ("all", "a", "y", "yes"):
+                return set(range(1, count + 1))
+            if word in ("none", "n", "no", ""):
+                return set()
+            if asked := re.fullmatch(r"(?:\?|d)\s*(\d+)", word):
+                if 1 <= int(asked[1]) <= count:
+                    details(int(asked[1]))
+                    continue
+            elif word == "?":
+                self._say(
+                    "  all      take every line",
+                    "  none     leave them as they are; the next sync asks again",
+                    "  1-5, 8   take these lines",
+                    "  d 3      show what differs in line 3",
+                )
+                continue
+            try:
+                return numbers(word, count)
+            except ValueError as exc:
+                self._say(f"  {exc}")
+
+    # -- conflicts
+
+    def _settle(self, made: Merge, contents: Contents) -> dict[str, Keep | None]:
+        keeps: dict[str, Keep | None] = {}
+        for conflict in made.conflicts:
+            key = (conflict.path, _content(conflict.mine), _content(conflict.theirs))
+            if key not in self._kept:
+                self._kept[key] = self._settle_one(conflict, contents)
+            keeps[conflict.path] = self._kept[key]
+        return keeps
+
+    def _settle_one(self, conflict: Conflict, contents: Contents) -> Keep | None:
+        self._say("", conflict_line(conflict))
+        while True:
+            word = self._read("Keep mine, theirs, both, or leave it? [m, t, b, leave, d] ").strip().lower()
+            if word in ("", "l", "leave", "n", "none"):
+                return None
+            if word in ("d", "?"):
+                self._details(conflict.path, contents)
+            elif word[:1] in _KEEPS and (len(word) == 1 or word in [keep.value for keep in Keep]):
+                return _KEEPS[word[0]]
+            else:
+                self._say(f'  "{escape(word)}" is none of m, t, b, leave and d')
+
+    def _details(self, path: str, contents: Contents) -> None:
+        """Show what differs."""
+        import difflib
+
+        sides = [contents.mine(path), contents.theirs(path)]
+        texts = [_text(side) for side in sides]
+        if None in texts:
+            sizes = ["not there" if side is None else f"{len(side):,} bytes" for side in sides]
+            self._say(f"  {escape(path)} is not text, or too large to show: here {sizes[0]}, there {sizes[1]}")
+            return
+        here, there = (text or "" for text in texts)
+        lines = list(
+            difflib.unified_diff(there.splitlines(), here.splitlines(), "theirs", "mine", lineterm="", n=2)
+        ) or ["the text is the same"]
+        self._say(*(f"  {escape(line)}" for line in lines[:_MOST_DIFF]))
+        if len(lines) > _MOST_DIFF:
+            self._say(f"  … and {len(lines) - _MOST_DIFF:,} more lines")
+
+    def _read(self, question: str) -> str:
+        print(question, end="", file=self.out, flush=True)
+        line = self.source.readline()
+        if not line:
+            print(file=self.out)
+        return line
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            print(line, file=self.out)
+
+
+def numbers(text: str, count: int) -> set[int]:
+    """The numbers that "1-5, 8" names.
+
+    Raises:
+        ValueError: for people.
+    """
+    found: set[int] = set()
+    for part in filter(None, re.split(r"[,\s]+", text.strip())):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if match is None:
+            raise ValueError(f'"{escape(part)}" is neither a number nor a range such as 1-5')
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 1 <= first <= last <= count:
+            raise ValueError(f"{part} is not between 1 and {count}")
+        found.update(range(first, last + 1))
+    return found
+
+
+def _key(step: Step) -> tuple[object, ...]:
+    return kind_of(step), step.path, _content(step.new), _content(step.old)
+
+
+def _content(item: object) -> object:
+    return (getattr(item, "kind", None), getattr(item, "sha256", None), getattr(item, "size", None))
+
+
+def _text(data: bytes | None) -> str | None:
+    if data is None:
+        return ""
+    if b"\0" in data:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def is_attended(streams: Collection[TextIO]) -> bool:
+    """Whether somebody sits at a terminal to be asked."""
+    return all(stream.isatty() for stream in streams)

@@ -1,0 +1,114 @@
+"""`trash` and `forget`: what shared folders have lost, and what is remembered of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from s32s.core import paths
+from s32s.core.errors import Declined, UsageError
+from s32s.frontends.cli.commands.common import open_machine, print_json
+
+if TYPE_CHECKING:
+    import argparse
+    import threading
+
+    from s32s.agent.agent import Agent
+    from s32s.agent.trash import SharedTrash
+
+
+def trash_usage(options: argparse.Namespace, stop: threading.Event) -> int:
+    raise UsageError("an action is missing", hint="s32s trash list, restore or empty; see s32s trash --help")
+
+
+def trash_list(options: argparse.Namespace, stop: threading.Event) -> int:
+    from s32s.frontends.render.layout import amount, table
+
+    with open_machine(options, writable=False) as agent:
+        lost = _trash(options.name, agent).found()
+    if options.json:
+        for one in lost:
+            print_json({"event": "trashed", **one._asdict()})
+        return 0
+    if not lost:
+        print(f"the trash of {paths.escape(options.name)} is empty")
+        return 0
+    rows = [
+        [
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.when_s)),
+            one.where,
+            paths.escape(one.who) or "-",
+            amount(one.size),
+            paths.escape(one.path),
+            one.id,
+        ]
+        for one in lost
+    ]
+    print(*table([["WHEN", "WHERE", "BY", "SIZE", "PATH", "ID"], *rows], right={3}), sep="\n")
+    return 0
+
+
+def trash_restore(options: argparse.Namespace, stop: threading.Event) -> int:
+    with open_machine(options) as agent:
+        came = _trash(options.name, agent).restore(options.paths, number=options.id)
+    for path in came:
+        print(f"restored  {paths.escape(path)}")
+    return 0
+
+
+def trash_empty(options: argparse.Namespace, stop: threading.Event) -> int:
+    from s32s.config.settings import duration_s
+
+    try:
+        older_s = duration_s(options.older)
+    except ValueError as exc:
+        raise UsageError(f"--older: {exc}") from exc
+    whose = "for everybody, here and on S3" if options.everywhere else "on this computer"
+    _confirm(options, f"Remove for good what is in the trash of {paths.escape(options.name)} {whose}?")
+    with open_machine(options) as agent:
+        here, there = _trash(options.name, agent).empty(older_s=older_s, everywhere=options.everywhere)
+    print(f"removed: {here:,} here" + (f", {there:,} on S3" if options.everywhere else ""))
+    return 0
+
+
+def forget(options: argparse.Namespace, stop: threading.Event) -> int:
+    """Forget a shared folder."""
+    from s32s.agent.sharing import forget_shared
+
+    _confirm(
+        options,
+        f"Forget what {' and '.join(map(paths.escape, options.names))} had in common with S3"
+        f"{', for everybody' if options.everywhere else ''}? No file is touched.",
+    )
+    with open_machine(options) as agent:
+        told = forget_shared(agent, options.names, everywhere=options.everywhere)
+    print(f"forgotten: {', '.join(told)}" if told else "there was nothing to forget")
+    return 0
+
+
+def _trash(name: str, agent: Agent) -> SharedTrash:
+    from s32s.agent.runner import choose
+    from s32s.agent.trash import SharedTrash
+    from s32s.core.role import Role
+
+    (entry,) = choose(agent.load_maps(), [name], Role.PEER)
+    if entry.peer is None:
+        raise UsageError(f"the entry {paths.quote(name)} is not a shared folder: it has no peer")
+    return SharedTrash(entry, agent)
+
+
+def _confirm(options: argparse.Namespace, question: str) -> None:
+    """Ask at a terminal.
+
+    Raises:
+        Declined: the answer was no, or nobody is there to ask.
+    """
+    if options.yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Declined("nobody is there to confirm it", hint="--yes goes on without a question")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if os.fsdecode(sys.stdin.readline().strip().lower()) not in ("y", "yes"):
+        raise Declined("it was not confirmed", hint="nothing was changed")

@@ -1,0 +1,107 @@
+"""What two sides have made of a shared folder, for eyes: three lists, each path with who changed it, and when."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Iterator, Sequence
+
+from s32s.core import paths
+from s32s.core.item import Item, Kind, changed_by
+from s32s.core.merge import Conflict, Merge, Step, is_same
+from s32s.frontends.render.layout import amount, count, paint
+from s32s.frontends.render.plans import shares
+
+#: Marks and colours by kind of step.
+_KINDS = {"new": ("+ new", "green"), "modified": ("~ modified", "yellow"), "deleted": ("- deleted", "red")}
+
+
+def kind_of(step: Step) -> str:
+    """What a step is: "new", "modified" or "deleted"."""
+    return "deleted" if step.new is None else "new" if step.old is None else "modified"
+
+
+def telling(steps: Sequence[Step]) -> list[Step]:
+    """The steps worth a line: directories only where nothing that is in them is told, deletions first."""
+    holding = {paths.parent(step.path) for step in steps}
+    told = [step for step in steps if step.path not in holding or not _is_directory(step)]
+    return sorted(told, key=lambda step: (step.new is not None, step.path))
+
+
+def merge_lines(made: Merge, *, limit: int | None, colour: bool) -> Iterator[str]:
+    """The merge, a line at a time.
+
+    Args:
+        limit: paths to show; None for all.
+        colour: whether the marks are painted.
+    """
+    lists = (
+        ("to upload", [step_line(step, colour=colour) for step in telling(made.uploads)]),
+        ("to download", [step_line(step, colour=colour) for step in telling(made.downloads)]),
+        ("conflicts", [conflict_line(conflict, colour=colour) for conflict in made.conflicts]),
+    )
+    cut = shares([len(lines) for _, lines in lists], limit)
+    for (title, lines), share in zip(lists, cut, strict=True):
+        if not lines:
+            continue
+        yield f"  {paint(f'{title} ({len(lines):,})', 'bold', on=colour)}"
+        yield from (f"    {line}" for line in lines[:share])
+        if share < len(lines):
+            yield f"    … and {len(lines) - share:,} more (--all shows them)"
+    for path in made.frozen:
+        yield f"    ! left alone  {paths.escape(path)}"
+    yield f"  unchanged: {count(unchanged(made), 'file')}"
+
+
+def unchanged(made: Merge) -> int:
+    """How many files and links are the same on both sides."""
+    apart = {step.path for step in (*made.uploads, *made.downloads) if not _is_directory(step)}
+    apart |= {conflict.path for conflict in made.conflicts}
+    apart |= set(made.frozen)
+    return max(0, made.mine.files - sum(made.mine.find(path) is not None for path in apart))
+
+
+def step_line(step: Step, *, colour: bool = False) -> str:
+    """A step with its size, and who has changed the path last."""
+    mark, paint_as = _KINDS[kind_of(step)]
+    item = step.new or step.old
+    assert item is not None
+    size = f"  {amount(item.size)}" if item.kind is Kind.FILE and step.new is not None and _moves_bytes(step) else ""
+    slash = "/" if item.kind is Kind.DIR else ""
+    note = "" if _moves_bytes(step) or step.new is None or step.old is None else "  (permissions or time)"
+    return f"{paint(f'{mark:<10}', paint_as, on=colour)}  {paths.escape(step.path)}{slash}{size}{note}{who(step)}"
+
+
+def conflict_line(conflict: Conflict, *, colour: bool = False) -> str:
+    """A conflict, and who has changed the other side."""
+    there = _who(conflict.theirs)
+    return (
+        f"{paint('! conflict', 'red', on=colour)}  {paths.escape(conflict.path)}  {conflict.clash.value}"
+        f"{f'; there by {there}' if there else ''}"
+    )
+
+
+def who(step: Step) -> str:
+    """Who has changed a path last, as far as the other side says so."""
+    known = _who(step.new) or _who(step.old)
+    return f"  {known}" if known else ""
+
+
+def _who(item: Item | None) -> str:
+    if item is None or not item.changed:
+        return ""
+    name, when = changed_by(item)
+    try:
+        seconds = calendar.timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ"))
+    except ValueError:
+        return paths.escape(name)
+    return f"{paths.escape(name)}, {time.strftime('%d %b %H:%M', time.localtime(seconds))}"
+
+
+def _moves_bytes(step: Step) -> bool:
+    return step.new is None or step.old is None or not is_same(step.new, step.old)
+
+
+def _is_directory(step: Step) -> bool:
+    item = step.new or step.old
+    return item is not None and item.kind is Kind.DIR

@@ -1,0 +1,80 @@
+"""What is to be done with a shared folder: the job, what is remembered between runs, and who decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from s32s.core.guards import Limits
+from s32s.core.item import Item
+from s32s.core.merge import Merge
+from s32s.core.plan import Verb
+from s32s.core.rules import Rules
+from s32s.core.tree import Tree
+
+
+class Common(NamedTuple):
+    """What this machine knows to be equal on both sides.
+
+    Attributes:
+        tree: of both.
+        generation: of the prefix, that was seen last.
+        folder: the id of the folder; empty for one that was never synced.
+    """
+
+    tree: Tree
+    generation: int = 0
+    folder: str = ""
+
+
+class Memory(Protocol):
+    """Where that is kept between runs."""
+
+    def load(self) -> Common:
+        """What is known."""
+        ...
+
+    def note(self, path: str, item: Item | None) -> None:
+        """One path has become equal: it is this item, or is gone on both sides."""
+        ...
+
+    def save(self, common: Common) -> None:
+        """Keep all of it."""
+        ...
+
+
+class Contents(NamedTuple):
+    """What a file holds on either side, for who decides; None where it is not there, or larger than a megabyte."""
+
+    mine: Callable[[str], bytes | None]
+    theirs: Callable[[str], bytes | None]
+
+
+Decide = Callable[[Merge, Contents], Merge]
+
+
+def undecided(made: Merge, contents: Contents) -> Merge:
+    """Everything is taken but the conflicts."""
+    return made
+
+
+class MergeJob(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        rules: what takes part; the rest is neither sent nor deleted, on either side.
+        accepts_older: go on from a generation that is older than the last one seen, as if nothing were common.
+        verify: read every file.
+        changed: who this is and when, for what is uploaded: see `Item.changed`.
+        decide: takes a merge, and gives back what is to be done of it; by default all but the conflicts.
+        name: of the entry, for what people are told to type.
+    """
+
+    verb: Verb
+    rules: Rules
+    limits: Limits
+    changed: Callable[[], str]
+    accepts_older: bool = False
+    verify: bool = False
+    decide: Decide = undecided
+    name: str = ""

@@ -1,0 +1,124 @@
+"""The deleted folder of a shared prefix: what somebody has deleted, until it is emptied.
+
+    .s32s/deleted/20261123T101500Z-4f9a1c2e/list.jsonl     who, when and what
+    .s32s/deleted/20261123T101500Z-4f9a1c2e/0              the bytes of the first file of the list
+    .s32s/deleted/20261123T101500Z-4f9a1c2e/1
+
+Each deletion has a place of its own, so that a file and a later directory of the same name do not meet, and the bytes
+have numbers for names, so that no path becomes too long for a key.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
+from s32s.core import paths
+from s32s.core.errors import IntegrityError, NotFound, SourceChanged
+from s32s.core.item import Item, Kind
+from s32s.format import manifest
+
+PLACE = f"{paths.RESERVED}/deleted"
+_LIST = "list.jsonl"
+_MOST = 64 * 1024**2
+
+
+class Deleted(NamedTuple):
+    """One deletion.
+
+    Attributes:
+        id: names it.
+        who, when: by whom and when (UTC, ISO 8601).
+        items: the files and links.
+    """
+
+    id: str
+    who: str
+    when: str
+    items: tuple[Item, ...]
+
+
+class DeletedFolder:
+    """The deleted folder of one prefix.
+
+    Args:
+        who: this person and machine.
+        now: the time as UTC in ISO 8601.
+    """
+
+    def __init__(self, backend: Backend, who: str = "", now: Callable[[], str] = lambda: "") -> None:
+        self._backend = backend
+        self._who = who
+        self._now = now
+
+    def keep(self, items: Sequence[Item]) -> None:
+        """Copy files that are about to be deleted, on the server where it can, and note who deletes them.
+
+        Raises:
+            SourceChanged: one is no longer the one that was listed.
+        """
+        if not items:
+            return
+        items = sorted(items, key=lambda item: item.path)  # as they are read again
+        when = self._now()
+        place = f"{PLACE}/{when.replace('-', '').replace(':', '')}-{secrets.token_hex(4)}"
+        for number, item in enumerate(items):
+            if item.kind is Kind.FILE:
+                self._copy(item.path, f"{place}/{number}", item)
+        lines = [json.dumps({"who": self._who, "when": when}) + "\n", *map(manifest.line_of, items)]
+        data = "".join(lines).encode()
+        self._backend.put(f"{place}/{_LIST}", lambda: iter([data]), size=len(data))
+
+    def found(self) -> list[Deleted]:
+        """All deletions that are kept, the oldest first."""
+        keys = itertools.chain.from_iterable(self._backend.list(PLACE))
+        ids = sorted(
+            one.key.removeprefix(f"{PLACE}/").removesuffix(f"/{_LIST}") for one in keys if one.key.endswith(f"/{_LIST}")
+        )
+        return [self._read(one) for one in ids]
+
+    def open(self, deleted: Deleted, item: Item) -> Iterator[Chunk]:
+        """The bytes of one of its files.
+
+        Raises:
+            NotFound: they are not there any more.
+        """
+        got = self._backend.get(f"{PLACE}/{deleted.id}/{deleted.items.index(item)}", expected=item.size)
+        return got.chunks
+
+    def remove(self, deletions: Iterable[Deleted]) -> None:
+        """Forget deletions for good."""
+        keys = []
+        for one in deletions:
+            keys += [f"{PLACE}/{one.id}/{number}" for number in range(len(one.items))]
+            keys.append(f"{PLACE}/{one.id}/{_LIST}")
+        if keys:
+            self._backend.delete(keys)
+
+    def _read(self, name: str) -> Deleted:
+        key = f"{PLACE}/{name}/{_LIST}"
+        data, _ = self._backend.read(key, limit=_MOST)
+        first, _, rest = data.decode().partition("\n")
+        try:
+            facts = json.loads(first)
+            who, when = str(facts["who"]), str(facts["when"])
+        except (ValueError, KeyError, TypeError) as exc:
+            raise IntegrityError(f"{key} is damaged", hint="delete that object") from exc
+        return Deleted(
+            name, who, when, tuple(manifest.tree_of(rest.split("\n")[:-1], key, room=paths.MAX_KEY, weight=0))
+        )
+
+    def _copy(self, key: str, to: str, item: Item) -> None:
+        backend = self._backend
+        try:
+            if isinstance(backend, ServerSideCopy) and backend.copies_from(unwrapped(backend)):
+                backend.copy(unwrapped(backend), key, to, size=item.size, etag=item.etag, progress=lambda size: None)
+                return
+            got = backend.get(key, if_match=item.etag, expected=item.size)
+            backend.put(to, lambda: got.chunks, size=got.size)
+        except NotFound as exc:
+            raise SourceChanged(f"{paths.quote(key)} was deleted on S3 during the run") from exc
