@@ -11,6 +11,7 @@ from s32s.agent.between import KIND, BetweenPair
 from s32s.agent.memories import Memories
 from s32s.agent.options import Options
 from s32s.agent.roles.base import AgentContext
+from s32s.agent.roles.peer import folder_of, shared_rules
 from s32s.agent.state import State
 from s32s.backends.base import Backend
 from s32s.config.maps import Entry, MapSet
@@ -75,11 +76,20 @@ class EntryPair:
     @property
     def source_root(self) -> str | None:
         """See `Pair`."""
+        if self._role is Role.PEER and self.entry.peer is not None:
+            return folder_of(self.entry.name, self.entry.peer, self._agent.settings.peer.folders)
         return self.entry.master if self._role is Role.MASTER else None
+
+    @property
+    def is_shared(self) -> bool:
+        """See `Pair`."""
+        return self._role is Role.PEER
 
     @property
     def rules(self) -> Rules:
         """See `Pair`."""
+        if self.is_shared:
+            return shared_rules(self.entry, self._agent.settings.peer.ignore).sparing_own()
         return self.entry.rules()
 
     def run(self, emit: Emit, memories: Memories) -> EntryFinished:
@@ -99,7 +109,8 @@ class EntryPair:
 
     def position(self) -> tuple[int, str] | None:
         """See `Pair`."""
-        return _position(self._agent.services.backend(self.entry.location)) if self.entry.manifest else None
+        found = _position(self._agent.services.backend(self.entry.location)) if self.entry.manifest else None
+        return (found[0], "") if found is not None and self.is_shared else found
 
     def is_alive(self) -> None:
         """See `Pair`."""
@@ -126,6 +137,11 @@ class PlacesPair:
     def source_root(self) -> str | None:
         """See `Pair`."""
         return self._pair.source.path if isinstance(self._pair.source, Directory) else None
+
+    @property
+    def is_shared(self) -> bool:
+        """See `Pair`."""
+        return False
 
     @property
     def rules(self) -> Rules:

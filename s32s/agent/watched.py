@@ -64,6 +64,11 @@ class Pair(Protocol):
         ...
 
     @property
+    def is_shared(self) -> bool:
+        """Whether others change the other side as well, so that it is asked, too."""
+        ...
+
+    @property
     def rules(self) -> Rules:
         """What takes part."""
         ...
@@ -110,6 +115,7 @@ class Watched:
         self._run_s = 0.0 if self._hints is not None else random.uniform(0, pace.poll_s / 2)  # noqa: S311 # no secret
         self._run_s += time.monotonic()
         self._full_s = 0.0
+        self._poll_s = float("inf")
         self._compared_s = 0.0
         self._failures = 0
         self._told = ""
@@ -129,7 +135,7 @@ class Watched:
             self._run(full=True)
         elif self._is_due(now_s):
             self._run(full=False)
-        elif self._hints is None and now_s >= self._run_s:
+        elif (self._hints is None and now_s >= self._run_s) or now_s >= self._poll_s:
             self._poll()
         return max(0.0, self._next_s() - time.monotonic())
 
@@ -172,7 +178,7 @@ class Watched:
     def _next_s(self) -> float:
         if self._failures:
             return min(self._run_s, max(self._full_s, self._run_s))
-        times = [self._full_s, self._run_s]
+        times = [self._full_s, self._run_s, self._poll_s]
         if self._hints is not None and (due_s := self._hints.due_s(self._pace.settle_s, self._pace.most_s)) is not None:
             times.append(due_s)
         return min(times)
@@ -185,6 +191,8 @@ class Watched:
             self._run_s = now_s + pages * self._pace.poll_s * random.uniform(0.9, 1.1)  # noqa: S311
         else:
             self._run_s = float("inf") if self._hints.is_watching else now_s + POLL_S
+        if self.pair.is_shared:
+            self._poll_s = now_s + self._pace.poll_s * random.uniform(0.9, 1.1)  # noqa: S311
 
     # -- what
 
@@ -220,7 +228,7 @@ class Watched:
             # Somebody else has pushed; what is remembered of the prefix is out of date.
             self._memories.forget()
             finished = self._finish()
-        if finished.error is not None:
+        if finished.error is not None and finished.merge is None:
             self._fail(finished.error)
             return
         now_s = time.monotonic()
@@ -237,9 +245,13 @@ class Watched:
             self._count_missed(plan, began_ns)
         head = self._memories.source.found
         self._position = (head.position.generation, head.position.manifest) if head.manifest is not None else None
+        if self.pair.is_shared:
+            self._position = finished.generation, ""
         if self._failures:
-            self._failures, self._told = 0, ""
+            self._failures = 0
             self._tell("it works again")
+        # Of a shared folder a conflict is told once, and waits.
+        self._told = str(finished.error) if finished.error is not None else ""
         self._schedule()
 
     def _count_missed(self, plan: Plan, began_ns: int) -> None:

@@ -107,6 +107,8 @@ class Rules:
         """
         if self.below and self.is_outside(directory, is_dir=True):
             return True
+        if self.spares_own and directory == paths.RESERVED:
+            return True
         if self.files is not None:
             return directory not in self._file_parents
         if self._ignore_below is not None and self._ignore_below.fullmatch(directory) is not None:

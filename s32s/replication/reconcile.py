@@ -100,6 +100,7 @@ class _Attempt:
         fits = StoreCapabilities(max_path_bytes=self.shared.backend.capabilities.max_key_bytes)
         with self.local.open_source(target=fits, again=again) as here:
             run.phase("listing")
+            self.shared.expects_head = common.generation > 0
             found = self.shared.look()
             common = self._checked(common, found.position.generation)
             mine = here.look().snapshot()

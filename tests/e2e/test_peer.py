@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -585,3 +586,46 @@ class TestTrash:
         assert "up to date" in ended.out
         status = (ann.root / "team/d/e/2.txt").stat()
         assert (status.st_mtime, status.st_mode & 0o777) == (1_700_000_000, 0o640)
+
+
+class TestWatch:
+    def test_what_each_changes_comes_to_the_other_by_itself(self, tmp_path: Path, moto: S3Server, bucket: str) -> None:
+        """Both watch; a conflict is told once, and waits."""
+        entry = {"name": "TEAM", "s3": f"{bucket}/t", "peer": "~/team"}
+        put(moto, bucket, "maps/team.json", json.dumps([entry]).encode())
+        made = Machine(tmp_path / "ann", moto), Machine(tmp_path / "bob", moto)
+        for machine in made:
+            machine.write_config("peer", f"{bucket}/maps", text="")
+            (machine.root / "team").mkdir()
+        ann, bob = (machine.root / "team" for machine in made)
+        watches = [machine.start("watch", "--update-maps", "--poll", "0.3s", "--settle", "0.1s") for machine in made]
+
+        def wait_for(what: Callable[[], bool]) -> None:
+            until = time.monotonic() + 40
+            while not what():
+                assert time.monotonic() < until
+                time.sleep(0.05)
+
+        try:
+            wait_for(lambda: (ann / ".s32s/id").exists() and (bob / ".s32s/id").exists())
+            (ann / "a.txt").write_text("from ann")
+            wait_for(lambda: (bob / "a.txt").exists())
+            (bob / "b.txt").write_text("from bob")
+            wait_for(lambda: (ann / "b.txt").exists())
+            (ann / "a.txt").unlink()
+            wait_for(lambda: not (bob / "a.txt").exists())
+
+            watches[1].send_signal(signal.SIGSTOP)
+            (ann / "b.txt").write_text("ann again")
+            (bob / "b.txt").write_text("bob again")
+            wait_for(lambda: get(moto, bucket, "t/b.txt") == b"ann again")
+            watches[1].send_signal(signal.SIGCONT)
+            (bob / "c.txt").write_text("c")
+            wait_for(lambda: (ann / "c.txt").exists())
+            assert (bob / "b.txt").read_text() == "bob again"
+        finally:
+            for watch in watches:
+                watch.send_signal(signal.SIGTERM)
+            said = [watch.communicate(timeout=30)[1] for watch in watches]
+        assert [watch.returncode for watch in watches] == [0, 0]
+        assert said[1].count("1 conflict is left undecided") == 1

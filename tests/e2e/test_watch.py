@@ -204,6 +204,7 @@ def test_a_source_that_vanishes_deletes_nothing(both: tuple[Loop, Watch, Watch])
 def test_somebody_else_pushes(both: tuple[Loop, Watch, Watch]) -> None:
     """A sync beside the watch; the watch notices that its memory is out of date."""
     loop, master, slave = both
+    time.sleep(1)  # a process that is stopped within a transaction keeps the others out of the database
     os.kill(master.process.pid, signal.SIGSTOP)
     make_tree(loop.source, {"d1/f1": b"by another run"})
     assert loop.push().status == 0

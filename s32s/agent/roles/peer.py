@@ -12,6 +12,7 @@ from s32s.agent.roles.push import check_prefix
 from s32s.agent.roles.writer import now, writer
 from s32s.agent.state import State
 from s32s.backends.base import Backend
+from s32s.config.maps import Entry
 from s32s.core import guards, paths
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits
@@ -34,19 +35,15 @@ def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: D
     """
     entry = task.entry
     check_prefix(entry.location, task, agent)
+    if task.memories is not None:
+        task.memories.source_dir.take()  # what has changed is seen by a look at all of it
     if not entry.manifest:
         raise Refused(f"{entry.s3} cannot be shared without a manifest", hint='take "manifest": false out of the entry')
     root = folder_of(entry.name, place, agent.settings.peer.folders)
-    rules = compile_rules(
-        files=entry.files,
-        ignore=(*entry.ignore, *agent.settings.peer.ignore),
-        accept=entry.accept or (),
-        links=entry.links,
-    )
     return share(
         root,
         task.backend(agent, entry.location),
-        rules,
+        shared_rules(entry, agent.settings.peer.ignore),
         verb=task.verb,
         limits=Limits(agent.settings.max_delete, force=task.options.force_delete),
         accepts_older=task.options.accept_older,
@@ -122,6 +119,15 @@ def share(
             return reconcile(local, shared, memory, job, run)
         finally:
             memory.close()
+
+
+def shared_rules(entry: Entry, own: Sequence[str]) -> Rules:
+    """What takes part on this computer.
+
+    Args:
+        own: further rules of this person.
+    """
+    return compile_rules(files=entry.files, ignore=(*entry.ignore, *own), accept=entry.accept or (), links=entry.links)
 
 
 def folder_of(name: str, place: str, folders: object) -> str:

@@ -48,9 +48,7 @@ def shared_parsers(command: Callable[..., argparse.ArgumentParser], parts: Parts
     )
     made.set_defaults(verb="sync", role="peer", timeout=None, update_maps=False)
     made.add_argument("folder", metavar="DIR", help="the folder")
-    made.add_argument(
-        "place", metavar="PLACE", help="s3://bucket/prefix, or NAME:prefix in a store"
-    )
+    made.add_argument("place", metavar="PLACE", help="s3://bucket/prefix, or NAME:prefix in a store")
     how = made.add_mutually_exclusive_group()
     for verb, text in (
         ("dryrun", "show what would be done, change nothing"),

@@ -358,8 +358,5 @@ def walk_source(fd: int, rules: Rules, *, root: str = "", only: str = "", descen
     def ignores(path: str, is_dir: bool) -> bool:
         return not takes_all and rules.verdict(path, is_dir=is_dir) is Verdict.IGNORED
 
-    def prunes(path: str) -> bool:
-        return (rules.spares_own and path == paths.RESERVED) or rules.prunes(path)
-
-    found = walk.walk(fd, prunes=prunes, ignores=ignores, only=only, descends=descends)
+    found = walk.walk(fd, prunes=rules.prunes, ignores=ignores, only=only, descends=descends)
     return followed(root, found, rules) if rules.links is Links.FOLLOW else found

@@ -38,6 +38,9 @@ RENEW_S = 6.0
 LEASE_S = 30.0
 #: How long to wait before the head is looked at again while somebody else writes, in seconds.
 _LOOK_S = (0.1, 0.6)
+#: How often a head that was there is looked for again, and after how long, in seconds: some servers, such as `rclone
+#: serve s3`, do not show an object for a moment while it is replaced.
+_MISSES, _MISSES_S = 4, 0.3
 #: Before the last attempt to see the head and the objects of one moment.
 _MOST_LOOKS = 20
 
@@ -63,6 +66,9 @@ class SharedPrefix:
         manifests: where they are kept between runs.
         wait: waits so many seconds, and raises where the run is to end.
         tell: told what is waited for.
+
+    Attributes:
+        expects_head: whether there was a head when this machine has looked last.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class SharedPrefix:
         self._wait = wait
         self._tell = tell
         self._is_strict: bool | None = None
+        self.expects_head = False
         able = self.backend.capabilities
         if not (able.conditional_put or able.reads_back):
             raise Refused(
@@ -109,6 +116,11 @@ class SharedPrefix:
         """The head, once nobody writes: without a claim, or with one that is abandoned, or our own of before."""
         found, since_s = self._prefix.read_head(), time.monotonic()
         told = False
+        for _ in range(_MISSES if self.expects_head else 0):
+            if found.head is not None:
+                break
+            self._wait(_MISSES_S)
+            found = self._prefix.read_head()
         while (claim := found.head.push if found.head else None) is not None and claim.writer != self._writer.id:
             if time.monotonic() - since_s > LEASE_S:
                 break
