@@ -1,0 +1,224 @@
+"""A prefix that several people write to: whose turn it is, and what one who died leaves to the others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from s32s.backends.base import OVERWRITE, Backend, Capabilities, Chunk, ObjectMeta, PutMode, PutResult
+from s32s.backends.memory import MemoryBackend
+from s32s.core import plan as planner
+from s32s.core.errors import Conflict, Refused
+from s32s.core.item import Item
+from s32s.core.plan import Plan
+from s32s.core.rules import EVERYTHING
+from s32s.stores.base import Progress
+from s32s.stores.objects import shared
+from s32s.stores.objects.deleted import DeletedFolder
+from s32s.stores.objects.prefix import ManifestCache, Prefix, read_head
+from s32s.stores.objects.publisher import Publisher, Writer
+from s32s.stores.objects.shared import SharedPrefix, SharedSnapshot, SharedTransaction
+
+
+class Bytes:
+    """A body in memory."""
+
+    def __init__(self, path: str, data: bytes) -> None:
+        self.item = Item(path, size=len(data), mtime_ns=1, mode=0o644)
+        self._data = data
+
+    def chunks(self) -> Iterator[Chunk]:
+        """See `stores.base.Body`."""
+        yield self._data
+
+    def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
+        """See `stores.base.Body`."""
+        return None
+
+
+class Person:
+    """One who shares the place."""
+
+    def __init__(self, name: str, backend: Backend) -> None:
+        self.backend = backend
+        self.writer = Writer(f"{name:0<32}", f"{name}@studio", lambda: "2026-11-23T10:15:00Z")
+        prefix = Prefix(backend, rules=EVERYTHING, cache=ManifestCache())
+        self.view = SharedPrefix(prefix, self.writer, ManifestCache(), wait=time.sleep, tell=lambda text: None)
+
+    def push(self, *come: Bytes, gone: tuple[str, ...] = ()) -> None:
+        """A whole push."""
+        found = self.view.look()
+        with self.view.transaction(found, plan_for(found, come, gone)) as transaction:
+            write(transaction, *come)
+            transaction.sweep()
+
+    def begin(self, *come: Bytes, gone: tuple[str, ...] = ()) -> SharedTransaction:
+        """A push of a computer that gives no sign of life after its claim."""
+        found = self.view.look()
+        publisher = Publisher(self.backend, self.writer._replace(take_over=True), found.found, ManifestCache())
+        transaction = SharedTransaction(self.backend, plan_for(found, come, gone), publisher, self.writer, ())
+        transaction.claim()
+        return transaction
+
+
+def plan_for(found: SharedSnapshot, come: tuple[Bytes, ...], gone: tuple[str, ...]) -> Plan:
+    """What a push would do."""
+    return planner.make(found.tree.patched(gone, [body.item for body in come]), found.tree, rules=EVERYTHING)
+
+
+def write(transaction: SharedTransaction, *come: Bytes) -> None:
+    """All of a push but its end."""
+    transaction.keep_deleted()
+    for body in come:
+        transaction.put(body, lambda size: None)
+    transaction.publish()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "LEASE_S", 0.6)
+    monkeypatch.setattr(shared, "RENEW_S", 0.05)
+    monkeypatch.setattr(shared, "_LOOK_S", (0.01, 0.02))
+
+
+@pytest.fixture
+def backend() -> MemoryBackend:
+    """The place."""
+    return MemoryBackend()
+
+
+def test_everybody_sees_what_the_others_have_pushed(backend: MemoryBackend) -> None:
+    """And what is deleted is kept, with who and when."""
+    ann, bob = Person("ann", backend), Person("bob", backend)
+    ann.push(Bytes("a", b"1"))
+    bob.push(Bytes("b", b"2"), gone=("a",))
+
+    found = ann.view.look()
+
+    assert list(found.tree.paths) == ["b"]
+    assert found.position.generation == 2
+    head = read_head(backend).head
+    assert head is not None
+    assert head.push is None
+    folder = DeletedFolder(backend)
+    (deletion,) = folder.found()
+    assert (deletion.who, deletion.when) == ("bob@studio", "2026-11-23T10:15:00Z")
+    assert b"".join(folder.open(deletion, deletion.items[0])) == b"1"
+    folder.remove([deletion])
+    assert folder.found() == []
+
+
+def test_who_is_slower_begins_again(backend: MemoryBackend) -> None:
+    """The look is out of date, and nothing was written."""
+    ann, bob = Person("ann", backend), Person("bob", backend)
+    found = ann.view.look()
+    bob.push(Bytes("b", b"2"))
+
+    with pytest.raises(Conflict), ann.view.transaction(found, plan_for(found, (Bytes("a", b"1"),), ())):
+        pytest.fail("nobody may write")
+    assert list(bob.view.look().tree.paths) == ["b"]
+
+
+def test_a_claim_that_lives_is_waited_for(backend: MemoryBackend) -> None:
+    """However long it takes, as long as it shows that it is alive."""
+    ann, bob = Person("ann", backend), Person("bob", backend)
+    found, body = ann.view.look(), Bytes("a", b"1")
+    looked: list[SharedSnapshot] = []
+    looking = threading.Thread(target=lambda: looked.append(bob.view.look()))
+    with ann.view.transaction(found, plan_for(found, (body,), ())) as transaction:
+        looking.start()
+        time.sleep(1.5)
+        assert not looked
+        write(transaction, body)
+        transaction.sweep()
+    looking.join(10)
+
+    assert list(looked[0].tree.paths) == ["a"]
+
+
+def test_a_claim_that_is_dead_is_taken_over(backend: MemoryBackend) -> None:
+    """What its holder has uploaded belongs to everybody, as far as it came."""
+    ann, bob = Person("ann", backend), Person("bob", backend)
+    bob.push(Bytes("b", b"2"))
+    transaction = ann.begin(Bytes("a", b"1"))
+    transaction.put(Bytes("a", b"1"), lambda size: None)
+
+    began_s = time.monotonic()
+    bob.push(Bytes("c", b"3"))
+
+    assert time.monotonic() - began_s >= 0.6
+    assert list(bob.view.look().tree.paths) == ["a", "b", "c"]
+    with pytest.raises(Conflict):
+        transaction.publish()
+
+
+def test_who_was_away_for_too_long_writes_nothing_more(backend: MemoryBackend) -> None:
+    """It may have lost the claim, and would overwrite what others have written since."""
+    body = Bytes("a", b"1")
+    transaction = Person("ann", backend).begin(body)
+    time.sleep(0.4)
+
+    with pytest.raises(Conflict, match="away for too long"):
+        transaction.put(body, lambda size: None)
+
+
+def test_what_only_waits_for_its_deletion_does_not_come_back(backend: MemoryBackend) -> None:
+    """Who deleted it has published, and died before the object was gone."""
+    ann, bob = Person("ann", backend), Person("bob", backend)
+    ann.push(Bytes("a", b"1"), Bytes("b", b"2"))
+    write(ann.begin(gone=("a",)))
+
+    seen = bob.view.look()
+    assert list(seen.tree.paths) == ["b"]
+    assert seen.left_over == ("a",)
+
+    bob.push(Bytes("c", b"3"))
+    assert {one.key for page in backend.list("") for one in page if not one.key.startswith(".s32s")} == {"b", "c"}
+
+
+def test_a_place_that_proves_nothing_is_refused(backend: MemoryBackend) -> None:
+    """Such as a server of files."""
+    backend.capabilities = Capabilities(conditional_put=False, reads_back=False)
+
+    with pytest.raises(Refused, match="nothing proves there who was quicker"):
+        Person("ann", backend)
+
+
+class Careless(MemoryBackend):
+    """Ignores every condition, as some servers do."""
+
+    def put(self, key, chunks, *, size: int, mode: PutMode = OVERWRITE, meta: ObjectMeta | None = None) -> PutResult:  # type: ignore[no-untyped-def] # as of its base
+        """See `Backend`."""
+        return super().put(key, chunks, size=size, meta=meta)
+
+
+def test_a_server_without_conditions_is_asked_twice() -> None:
+    """Of three who claim at the same moment at most one writes: the others see that somebody was later."""
+    place = Careless()
+    people = [Person(name, place) for name in ("ann", "bob", "eve")]
+    founds = [one.view.look() for one in people]
+    together, told = threading.Barrier(3), list[str]()
+
+    def claim(number: int) -> None:
+        body = Bytes(f"f{number}", b"x")
+        together.wait()
+        try:
+            with people[number].view.transaction(founds[number], plan_for(founds[number], (body,), ())) as transaction:
+                write(transaction, body)
+                transaction.sweep()
+        except Conflict:
+            told.append("lost")
+        else:
+            told.append("won")
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(told) == 3
+    assert told.count("won") <= 1
