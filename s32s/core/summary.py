@@ -53,7 +53,7 @@ def summary(finished: events.EntryFinished) -> str:
     if finished.error is not None:
         return str(finished.error)
     if finished.merge is not None:
-        return _merged(finished.merge)
+        return _merged(finished.merge, "ed" if finished.changed else "")
     if plan is None:
         return ""
     rejected = f", {len(plan.rejected):,} rejected" if plan.rejected else ""
@@ -63,10 +63,11 @@ def summary(finished: events.EntryFinished) -> str:
     return f"{', '.join(counts(plan))}; {files(plan)}{rejected}"
 
 
-def _merged(made: Merge) -> str:
-    """What a shared folder has given and taken."""
+def _merged(made: Merge, done: str) -> str:
+    """What a shared folder has given and taken, or would; `done` is the end of the word."""
     told = []
-    for word, steps in (("uploaded", made.uploads), ("downloaded", made.downloads)):
+    to = "" if done else "to "
+    for word, steps in ((f"{to}upload{done}", made.uploads), (f"{to}download{done}", made.downloads)):
         kinds = {
             "new": sum(step.old is None for step in steps if not _is_directory(step)),
             "modified": sum(None not in (step.new, step.old) for step in steps if not _is_directory(step)),

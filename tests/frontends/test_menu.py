@@ -15,7 +15,7 @@ import pytest
 from support.checks import left_overs
 from support.faultproxy import Delay, FaultProxy, Rule, on
 from support.machine import Loop, Machine, make_loop
-from support.servers import S3Server, make_bucket, put
+from support.servers import S3Server, keys, make_bucket, put
 from support.terminal import Terminal, terminal
 from support.trees import make_tree, snapshot
 
@@ -568,3 +568,68 @@ def piped(machine: Machine, answers: list[str]) -> subprocess.CompletedProcess[s
         timeout=60,
         check=False,
     )
+
+
+class TestSharedFolder:
+    def test_what_goes_which_way_is_picked_by_check_boxes(self, tmp_path: Path, moto: S3Server) -> None:
+        """Uploads, downloads and conflicts on one screen; a look at what differs comes back to it."""
+        make_bucket(moto, bucket := f"test-{uuid.uuid4().hex}")
+        entry = {"name": "TEAM", "s3": f"{bucket}/t", "peer": "~/team"}
+        put(moto, bucket, "maps/team.json", json.dumps([entry]).encode())
+        ann, bob = Machine(tmp_path / "ann", moto), Machine(tmp_path / "bob", moto)
+        for machine in (ann, bob):
+            machine.write_config("peer", f"{bucket}/maps")
+            (machine.root / "team").mkdir()
+        (ann.root / "team/plan.txt").write_text("walls\n")
+        assert ann.run("sync", "--update-maps").status == 0
+        assert bob.run("sync", "--update-maps").status == 0
+        (ann.root / "team/plan.txt").write_text("walls\nby ann\n")
+        (ann.root / "team/x.txt").write_text("x")
+        assert ann.run("sync").status == 0
+        (bob.root / "team/plan.txt").write_text("walls\nby bob\n")
+        (bob.root / "team/up1.txt").write_text("1")
+        (bob.root / "team/up2.txt").write_text("2")
+
+        with at(bob, columns=120) as screen:
+            screen.wait_for("TEAM")
+            screen.press("enter")
+            screen.wait_for("sync TEAM", "2 to upload, 1 to download, 1 conflict", "[x] up", "[x] down", "[leave ]")
+            screen.press("down", " ")
+            screen.wait_for("[ ] up")
+            screen.press("down", "d")
+            screen.wait_for("-by ann", "+by bob")
+            screen.press("q")
+            screen.wait_for("[leave ]")
+            screen.press(" ")
+            screen.wait_for("[mine  ]")
+            screen.press("enter")
+            screen.wait_for("sync: 1 done", "uploaded 1 new, 1 modified; downloaded 1 new")
+            screen.press("q", "q")
+            assert screen.ended() == 0
+
+        assert (bob.root / "team/x.txt").read_text() == "x"
+        assert ann.run("sync").status == 0
+        assert (ann.root / "team/plan.txt").read_text() == "walls\nby bob\n"
+        assert (ann.root / "team/up1.txt").exists()
+        assert not (ann.root / "team/up2.txt").exists()
+
+    def test_leaving_the_boxes_changes_nothing(self, tmp_path: Path, moto: S3Server) -> None:
+        """Neither here nor there."""
+        make_bucket(moto, bucket := f"test-{uuid.uuid4().hex}")
+        entry = {"name": "TEAM", "s3": f"{bucket}/t", "peer": "~/team"}
+        put(moto, bucket, "maps/team.json", json.dumps([entry]).encode())
+        ann = Machine(tmp_path / "ann", moto)
+        ann.write_config("peer", f"{bucket}/maps")
+        (ann.root / "team").mkdir()
+        (ann.root / "team/a.txt").write_text("a")
+
+        with at(ann) as screen:
+            screen.wait_for("TEAM")
+            screen.press("enter")
+            screen.wait_for("1 to upload")
+            screen.press("escape")
+            screen.wait_for("it was not confirmed")
+            screen.press("q", "q")
+            assert screen.ended() == 0
+
+        assert set(keys(moto, bucket)) == {"maps/team.json"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from s32s.agent import catalog, onboarding
@@ -24,13 +25,17 @@ from s32s.config.settings import Directories, Settings
 from s32s.core.errors import ConfigError
 from s32s.core.events import Emit
 from s32s.core.location import S3Path
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.frontends.render import files
+from s32s.replication.merge_job import Contents
 from s32s.system import processes
 
 #: Whether a plan is carried out; asked with the name of its entry.
 Approve = Callable[[str, Plan], bool]
+#: What is to be done of a merge; asked with the name of its entry.
+Decides = Callable[[str, Merge, Contents], Merge]
 
 
 class Actions:
@@ -76,7 +81,14 @@ class Actions:
             return statuses(entries, self.role, agent, ask_s3=ask_s3)
 
     def run(
-        self, verb: Verb, names: Sequence[str], *, emit: Emit, stop: threading.Event, approve: Approve | None = None
+        self,
+        verb: Verb,
+        names: Sequence[str],
+        *,
+        emit: Emit,
+        stop: threading.Event,
+        approve: Approve | None = None,
+        decide: Decides | None = None,
     ) -> Report:
         """Do `verb` for the named entries; the report of a change is left with the state.
 
@@ -93,6 +105,7 @@ class Actions:
                 emit=recording,
                 stop=stop,
                 approve=approve if verb.changes and self.settings.menu.ask else None,
+                decide=decide,
             )
 
     def watch(self, names: Sequence[str], *, emit: Emit, stop: threading.Event) -> None:
@@ -201,6 +214,26 @@ def ask_once(ask: Approve) -> Approve:
         return True
 
     return approve
+
+
+def decide_once(ask: Decides) -> Decides:
+    """Let somebody decide about an entry's merge once; again only when a later one has something else in it.
+
+    A run begins again when others were quicker, and nobody likes to be asked twice.
+    """
+    known: dict[str, tuple[Merge, Merge]] = {}
+
+    def decide(entry: str, made: Merge, contents: Contents) -> Merge:
+        if not (made.uploads or made.downloads or made.conflicts):
+            return made
+        if entry in known:
+            before, chosen = known[entry]
+            if (before.uploads, before.downloads, before.conflicts) == (made.uploads, made.downloads, made.conflicts):
+                return replace(chosen, mine=made.mine, theirs=made.theirs, base=made.base)
+        known[entry] = made, (chosen := ask(entry, made, contents))
+        return chosen
+
+    return decide
 
 
 def entry_facts(entry: Entry, role: Role) -> list[tuple[str, str]]:

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from s32s.core.errors import S32sError
+from s32s.core.errors import Declined, S32sError
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan
+from s32s.replication.merge_job import Contents
 
 T = TypeVar("T")
 
@@ -22,6 +24,7 @@ class Background(Generic[T]):
     Attributes:
         stop: set it to end the work.
         question: (entry, plan) that waits for `answer`; None when nobody is asked.
+        merge: (entry, merge, contents) that waits for `decide`; None when nobody is asked.
         error: what ended the work; None while it runs, and when all went well.
         result: what it came to; None until then.
 
@@ -33,12 +36,14 @@ class Background(Generic[T]):
     def __init__(self, work: Callable[[Background[T]], T], *, changed: Callable[[], None] = lambda: None) -> None:
         self.stop = threading.Event()
         self.question: tuple[str, Plan] | None = None
+        self.merge: tuple[str, Merge, Contents] | None = None
         self.error: BaseException | None = None
         self.result: T | None = None
         self._work = work
         self._changed = changed
         self._answered = threading.Event()
         self._yes = False
+        self._decided: Merge | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -68,6 +73,30 @@ class Background(Generic[T]):
         """Answer the question that waits."""
         self._yes = yes
         self.question = None
+        self._answered.set()
+
+    def ask_merge(self, entry: str, made: Merge, contents: Contents) -> Merge:
+        """Let the person who watches decide about a merge; called by the work itself.
+
+        Raises:
+            Declined: nothing is to be done.
+        """
+        self._answered.clear()
+        self._decided = None
+        self.merge = (entry, made, contents)
+        self._changed()
+        while not self._answered.wait(0.1):
+            if self.stop.is_set():
+                break
+        self.merge = None
+        if self._decided is None:
+            raise Declined("it was not confirmed", hint="nothing was changed")
+        return self._decided
+
+    def decide(self, made: Merge | None) -> None:
+        """Answer the merge that waits; None to do nothing."""
+        self._decided = made
+        self.merge = None
         self._answered.set()
 
     def said(self) -> str:

@@ -18,17 +18,21 @@ from s32s.agent.status import EntryState, EntryStatus
 from s32s.config.maps import Entry
 from s32s.core import events
 from s32s.core.errors import ConfigError, Declined, Interrupted
+from s32s.core.merge import Merge
 from s32s.core.paths import escape
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.core.summary import summary
 from s32s.frontends.menu import model, views
-from s32s.frontends.menu.actions import Actions, ask_once, entry_facts
+from s32s.frontends.menu.actions import Actions, ask_once, decide_once, entry_facts
 from s32s.frontends.menu.background import Background
 from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, View
+from s32s.frontends.menu.picking import Picking
 from s32s.frontends.render.layout import count, wrap
+from s32s.frontends.render.merges import differing, merge_lines
 from s32s.frontends.render.plans import plan_lines, telling
 from s32s.frontends.render.statuses import watch_words, words
+from s32s.replication.merge_job import Contents
 
 _ASKED = 200  # paths of a plan that is asked about
 _MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -1_000_000, "end": 1_000_000}
@@ -64,6 +68,7 @@ class Controller:
         self._statuses: dict[str, EntryStatus] = {}
         self._found: dict[str, int] = {}
         self._job: Background[Any] | None = None
+        self._picking: Picking | None = None
         self._at_work = ""  # what the notice says while the job is at work
         self._then: Callable[[Background[Any]], None] = lambda job: None
         self._refresh = threading.Event()
@@ -90,6 +95,8 @@ class Controller:
         self._size = (columns, rows)
         if self._view is View.RUN and self._running is not None:
             return views.run_screen(self._running, now_s=time.monotonic(), columns=columns, rows=rows)
+        if self._view is View.PICK and self._picking is not None:
+            return self._picking.lines(columns, rows)
         if self._view is View.CHOICE:
             return views.choice_screen(self._choosing, notice=self._notice, columns=columns, rows=rows)
         if self._view in (View.TEXT, View.QUESTION):
@@ -134,11 +141,16 @@ class Controller:
             self._press_in_choice(key)
         elif self._view is View.QUESTION:
             self._press_in_question(key)
+        elif self._view is View.PICK:
+            self._press_in_pick(key)
         elif self._view is View.TEXT:
             if key in _MOVES:
                 self._read_on(_MOVES[key])
             elif key in ("enter", "escape", "q") and not self._text.live:
-                self._back()
+                if self._picking is not None:
+                    self._view = View.PICK
+                else:
+                    self._back()
 
     def _read_on(self, by: int) -> None:
         columns, rows = self._size
@@ -201,6 +213,24 @@ class Controller:
         elif key in ("y", "Y", "n", "N", "enter", "escape", "q"):
             self._answer(yes=key in ("y", "Y"))
 
+    def _press_in_pick(self, key: str) -> None:
+        picking = self._picking
+        if picking is None:
+            return
+        if key in _MOVES:
+            picking.move(_MOVES[key])
+        elif key == " ":
+            picking.toggle()
+            picking.move(1)
+        elif key in ("a", "n"):
+            picking.take_all(taken=key == "a")
+        elif key in ("d", "?"):
+            self._read(escape(picking.path), ["", *(f"  {line}" for line in differing(picking.path, picking.contents))])
+        elif key == "enter":
+            self._decide(picking.merge())
+        elif key in ("escape", "q"):
+            self._decide(None)
+
     def _filter(self, key: str) -> None:
         if key in ("enter", *_MOVES):
             self._filtering = False
@@ -223,6 +253,9 @@ class Controller:
         elif self._view is View.CHOICE:
             self._choosing.cursor = int(value)
             self.press("enter")
+        elif self._picking is not None:
+            self._picking.cursor = int(value)
+            self.press(" ")
         else:
             self._listing.cursor = int(value)
 
@@ -230,6 +263,8 @@ class Controller:
         """Ctrl-C: stops what is at work; where nothing is, leaves."""
         if self._view is View.QUESTION:
             self._answer(yes=False)
+        if self._picking is not None:
+            self._decide(None)
         if self._job is not None:
             self._job.stop.set()
             if self._running is not None:
@@ -264,6 +299,8 @@ class Controller:
             return
         if job.question is not None and self._view is not View.QUESTION:
             self._ask(*job.question)
+        elif job.merge is not None and self._picking is None:
+            self._pick(*job.merge)
         elif not job.is_running and (self._view in (View.LIST, View.RUN) or self._text.live):
             # Who reads or chooses something is not torn away from it.
             self._conclude(job)
@@ -353,7 +390,9 @@ class Controller:
             running.on_event(event, time.monotonic(), outcome)
 
         self._start(
-            lambda job: self._actions.run(verb, names, emit=emit, stop=job.stop, approve=ask_once(job.ask)),
+            lambda job: self._actions.run(
+                verb, names, emit=emit, stop=job.stop, approve=ask_once(job.ask), decide=decide_once(job.ask_merge)
+            ),
             lambda job: self._ran(job, running),
             "",
         )
@@ -402,6 +441,20 @@ class Controller:
         self._text = Text(f"{verb} {escape(entry)}: this deletes or replaces files", lines, question=_YES_NO)
         self._wrapped = (0, 0, [])
 
+    def _pick(self, entry: str, made: Merge, contents: Contents) -> None:
+        picking = Picking(entry, made, contents)
+        if picking.is_empty:
+            self._decide(made)
+            return
+        self._picking = picking
+        self._view = View.PICK
+
+    def _decide(self, made: Merge | None) -> None:
+        self._picking = None
+        self._view = View.RUN
+        if self._job is not None:
+            self._job.decide(made)
+
     def _answer(self, *, yes: bool) -> None:
         self._view = View.RUN
         if self._job is not None:
@@ -419,13 +472,19 @@ class Controller:
             plan = running.plans.get(entry.name)
             told = entry.outcome or "not begun"
             lines += f"  {escape(entry.name)}: {told}".splitlines()
-            if plan is not None and running.verb is Verb.DRYRUN and (not plan.is_empty or plan.rejected):
+            merge = running.merges.get(entry.name)
+            if merge is not None and running.verb is Verb.DRYRUN:
+                lines += [f"  {line}" for line in merge_lines(merge, limit=None, colour=False)]
+                lines.append("")
+            elif plan is not None and running.verb is Verb.DRYRUN and (not plan.is_empty or plan.rejected):
                 lines += [f"  {line}" for line in plan_lines(plan, limit=None, colour=False)]
                 lines.append("")
             elif plan is not None and plan.rejected:
                 lines += [f"  ! rejected  {escape(gone.path)}  ({escape(gone.reason)})" for gone in plan.rejected]
             if plan is not None and running.verb is Verb.DRYRUN:
                 work = len(telling(put.item for put in plan.puts)) + len(telling(plan.extras))
+                if merge is not None:
+                    work = len(merge.uploads) + len(merge.downloads) + len(merge.conflicts)
                 self._found[entry.name] = work
             elif plan is not None:
                 self._found.pop(entry.name, None)

@@ -14,6 +14,7 @@ from s32s.agent.status import EntryState
 from s32s.config.settings import MenuSettings
 from s32s.core import events
 from s32s.core.errors import Declined, Interrupted
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.core.summary import Tally
@@ -30,6 +31,7 @@ class View(enum.Enum):
     RUN = "run"
     QUESTION = "question"
     CHOICE = "choice"
+    PICK = "pick"
 
 
 @dataclass(slots=True)
@@ -159,6 +161,7 @@ class Running:
     verb: Verb
     entries: dict[str, Progress]
     plans: dict[str, Plan] = field(default_factory=dict)
+    merges: dict[str, Merge] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     began_s: float = 0.0
     stopping: bool = False
@@ -202,6 +205,8 @@ class Running:
                 entry.phase = "ended"
                 if event.plan is not None:
                     self.plans[event.entry] = event.plan
+                if event.merge is not None:
+                    self.merges[event.entry] = event.merge
 
 
 #: The keys of the list, and what they do, in the order in which they are shown.

@@ -39,7 +39,7 @@ def list_screen(
     """The list of entries, with the keys below it."""
     visible = listing.visible()
     of = f"{len(visible):,} of " if listing.filter else ""
-    head = [_bar(title, f"{of}{count(len(listing.rows), 'entry')}", columns)]
+    head = [bar(title, f"{of}{count(len(listing.rows), 'entry')}", columns)]
     below = _key_lines(columns)
     if details:
         chosen = listing.chosen
@@ -66,7 +66,7 @@ def list_screen(
         body.append([(chosen_style, left, tag), (state_style, fit(row.state, columns - width(left)), tag)])
     if not visible:
         body.append(_plain("  nothing matches the filter" if listing.filter else "", columns))
-    return _filled(head, body, below, columns, rows)
+    return filled(head, body, below, columns, rows)
 
 
 def text_screen(text: Text, *, wrapped: Sequence[str], footer: str, columns: int, rows: int) -> list[Line]:
@@ -80,7 +80,7 @@ def text_screen(text: Text, *, wrapped: Sequence[str], footer: str, columns: int
     style = "class:question" if text.question else "class:keys"
     below: list[Line] = [[(style, fit(f" {text.question or footer}", columns), None)]]
     body: list[Line] = [[(_line_style(line), fit(line, columns), None)] for line in shown]
-    return _filled([_bar(text.title, place, columns)], body, below, columns, rows)
+    return filled([bar(text.title, place, columns)], body, below, columns, rows)
 
 
 def choice_screen(choosing: Choosing, *, notice: str, columns: int, rows: int) -> list[Line]:
@@ -92,7 +92,7 @@ def choice_screen(choosing: Choosing, *, notice: str, columns: int, rows: int) -
         body.append([(style, fit(f"  {fit(word, wide)}   {meaning}", columns), ("row", at))])
     below = _notice_lines(notice, columns)
     below.append([("class:keys", fit(" Enter takes it   Esc goes back", columns), None)])
-    return _filled([_bar(choosing.title, "", columns)], body, below, columns, rows)
+    return filled([bar(choosing.title, "", columns)], body, below, columns, rows)
 
 
 def run_screen(running: Running, *, now_s: float, columns: int, rows: int) -> list[Line]:
@@ -106,7 +106,7 @@ def run_screen(running: Running, *, now_s: float, columns: int, rows: int) -> li
         f"{amount(int(running.size / seconds))}/s",
         _time(seconds),
     ]
-    head = [_bar(title, f"{running.done:,} of {count(of, 'entry')} done", columns)]
+    head = [bar(title, f"{running.done:,} of {count(of, 'entry')} done", columns)]
     head += [_plain("", columns), _plain(f"  {_gauge(running.done, of, 20)}  {'   '.join(parts)}", columns)]
     head.append(_plain("", columns))
     said = " stopping: what is under way comes to its end first" if running.stopping else " Ctrl-C stops"
@@ -120,7 +120,7 @@ def run_screen(running: Running, *, now_s: float, columns: int, rows: int) -> li
     lines += [[("class:warn", fit(f"  {_one_line(line)}", columns), None)] for line in running.warnings[-3:]]
     height = max(1, rows - len(head) - len(below))
     top = max(0, min(at_work - height // 2, len(lines) - height))
-    return _filled(head, lines[top : top + height], below, columns, rows)
+    return filled(head, lines[top : top + height], below, columns, rows)
 
 
 def _entry_lines(entry: Progress, now_s: float, columns: int) -> list[Line]:
@@ -149,7 +149,7 @@ def _notice_lines(notice: str, columns: int) -> list[Line]:
     return [[("class:warn", fit(f" {line}", columns), None)] for line in wrap(notice, columns - 2)[:3] if notice]
 
 
-def _bar(left: str, right: str, columns: int) -> Line:
+def bar(left: str, right: str, columns: int) -> Line:
     """The line at the top: reversed, and so seen without colours, too."""
     left = f" {left} "
     right = f" {right} " if right else ""
@@ -217,7 +217,7 @@ def _plain(text: str, columns: int) -> Line:
     return [("", fit(text, columns), None)]
 
 
-def _filled(head: list[Line], body: list[Line], below: list[Line], columns: int, rows: int) -> list[Line]:
+def filled(head: list[Line], body: list[Line], below: list[Line], columns: int, rows: int) -> list[Line]:
     """Head on top, the keys at the bottom, and as many lines as the terminal has."""
     room = max(0, rows - len(head) - len(below))
     middle = body[:room] + [_plain("", columns)] * (room - len(body[:room]))

@@ -11,7 +11,10 @@ from s32s.core.item import Item, Kind, changed_by
 from s32s.core.merge import Conflict, Merge, Step, is_same
 from s32s.frontends.render.layout import amount, count, paint
 from s32s.frontends.render.plans import shares
+from s32s.replication.merge_job import Contents
 
+#: Lines of a difference that are shown.
+_MOST_DIFF = 200
 #: Marks and colours by kind of step.
 _KINDS = {"new": ("+ new", "green"), "modified": ("~ modified", "yellow"), "deleted": ("- deleted", "red")}
 
@@ -79,6 +82,32 @@ def conflict_line(conflict: Conflict, *, colour: bool = False) -> str:
         f"{paint('! conflict', 'red', on=colour)}  {paths.escape(conflict.path)}  {conflict.clash.value}"
         f"{f'; there by {there}' if there else ''}"
     )
+
+
+def differing(path: str, contents: Contents) -> list[str]:
+    """What differs between the two sides of a path, for who decides: of text line by line, else in bytes."""
+    import difflib
+
+    sides = contents.mine(path), contents.theirs(path)
+    texts = [_text(side) for side in sides]
+    if None in texts:
+        sizes = ["nothing to show" if side is None else f"{len(side):,} bytes" for side in sides]
+        return [f"{paths.escape(path)} is not text, or too large to show: here {sizes[0]}, there {sizes[1]}"]
+    here, there = ((text or "").splitlines() for text in texts)
+    lines = list(difflib.unified_diff(there, here, "theirs", "mine", lineterm="", n=2)) or ["the text is the same"]
+    more = [f"… and {len(lines) - _MOST_DIFF:,} more lines"] if len(lines) > _MOST_DIFF else []
+    return [*map(paths.escape, lines[:_MOST_DIFF]), *more]
+
+
+def _text(data: bytes | None) -> str | None:
+    if data is None:
+        return ""
+    if b"\0" in data:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def who(step: Step) -> str:

@@ -11,11 +11,10 @@ from typing import TextIO
 from s32s.agent.decisions import decided
 from s32s.core.merge import Conflict, Keep, Merge, Step
 from s32s.core.paths import escape
-from s32s.frontends.render.merges import conflict_line, kind_of, step_line, telling
+from s32s.frontends.render.merges import conflict_line, differing, kind_of, step_line, telling
 from s32s.replication.merge_job import Contents
 
 _KEEPS = {"m": Keep.MINE, "t": Keep.THEIRS, "b": Keep.BOTH}
-_MOST_DIFF = 200
 
 
 @dataclass(slots=True)
@@ -120,21 +119,7 @@ class Decisions:
 
     def _details(self, path: str, contents: Contents) -> None:
         """Show what differs."""
-        import difflib
-
-        sides = [contents.mine(path), contents.theirs(path)]
-        texts = [_text(side) for side in sides]
-        if None in texts:
-            sizes = ["not there" if side is None else f"{len(side):,} bytes" for side in sides]
-            self._say(f"  {escape(path)} is not text, or too large to show: here {sizes[0]}, there {sizes[1]}")
-            return
-        here, there = (text or "" for text in texts)
-        lines = list(
-            difflib.unified_diff(there.splitlines(), here.splitlines(), "theirs", "mine", lineterm="", n=2)
-        ) or ["the text is the same"]
-        self._say(*(f"  {escape(line)}" for line in lines[:_MOST_DIFF]))
-        if len(lines) > _MOST_DIFF:
-            self._say(f"  … and {len(lines) - _MOST_DIFF:,} more lines")
+        self._say(*(f"  {line}" for line in differing(path, contents)))
 
     def _read(self, question: str) -> str:
         print(question, end="", file=self.out, flush=True)
@@ -172,17 +157,6 @@ def _key(step: Step) -> tuple[object, ...]:
 
 def _content(item: object) -> object:
     return (getattr(item, "kind", None), getattr(item, "sha256", None), getattr(item, "size", None))
-
-
-def _text(data: bytes | None) -> str | None:
-    if data is None:
-        return ""
-    if b"\0" in data:
-        return None
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def is_attended(streams: Collection[TextIO]) -> bool:
