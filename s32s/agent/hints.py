@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from s32s.core import paths
 from s32s.core.changes import Changes
 from s32s.core.errors import Refused
 from s32s.core.rules import Links, Rules, Verdict
 from s32s.system import mounts
-from s32s.system.inotify import TreeWatch, Unwatchable
+from s32s.system.unwatchable import Unwatchable
+
+if TYPE_CHECKING:
+    from s32s.system.inotify import TreeWatch
 
 #: How often (seconds) it is made sure that the path still leads to the directory that is watched.
 _LOOK_S = 2.0
@@ -116,12 +120,19 @@ class Hints:
             self._watch.close()
             self._watch = None
 
+    def _tree_watch(self) -> TreeWatch:
+        try:
+            from s32s.system.inotify import TreeWatch
+        except ImportError as exc:
+            raise Unwatchable("only Linux tells of changes") from exc
+        return TreeWatch(self._root, prunes=self._rules.prunes, ignores=self._ignores, on_change=self._changed)
+
     def _start(self, now_s: float) -> bool:
-        watch = TreeWatch(self._root, prunes=self._rules.prunes, ignores=self._ignores, on_change=self._changed)
         shown = paths.escape(self._root)
         try:
             if self._rules.links is Links.FOLLOW:
                 raise Unwatchable("its links are followed, and changes behind them are not told")
+            watch = self._tree_watch()
             watch.start()
         except Unwatchable as exc:
             self._again_s = now_s + _AGAIN_S

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import secrets
 import sqlite3
 import time
@@ -35,7 +34,7 @@ from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError
 from s32s.replication.checkpoints import Checkpoint
 from s32s.stores.local.stat_cache import StatCache
-from s32s.system import atomic, directories, locks, marks
+from s32s.system import atomic, locks, marks, openat
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +251,12 @@ class State:
             return
         directory = self._places.state / "locks"
         directory.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(directory, directories.OPEN_DIR)
+        fd = openat.open(str(directory), openat.OPEN_DIR)
         try:
             with locks.lock(fd, locks.digest(name) + ".lock", what=name, holder=locks.holder()):
                 yield
         finally:
-            os.close(fd)
+            openat.close(fd)
 
     @property
     def directories(self) -> Sequence[Path]:

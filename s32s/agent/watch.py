@@ -270,4 +270,6 @@ def _is_same(old: Pair, new: Pair) -> bool:
 
 def _slept_s() -> float:
     """How long this machine has slept since it was started: clock_gettime(2)."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0  # another system, whose sleep is not noticed
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -7,7 +7,6 @@ refused by name, with the nearest known one.
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +20,7 @@ from s32s.config.settings import NAME, Directories, MenuSettings, S3Connection, 
 from s32s.core import paths
 from s32s.core.errors import ConfigError
 from s32s.core.role import Role
-from s32s.system import atomic
+from s32s.system import atomic, openat
 
 
 def find(explicit: str | None, environment: Mapping[str, str]) -> Path:
@@ -35,7 +34,7 @@ def find(explicit: str | None, environment: Mapping[str, str]) -> Path:
         return Path(environment["S32S_CONFIG"])
     if os.path.lexists(NAME):
         return Path(NAME)
-    if os.geteuid() == 0:
+    if openat.user_id() == 0:
         return Path("/etc/s32s") / NAME
     return _xdg(environment, "XDG_CONFIG_HOME", ".config") / NAME
 
@@ -43,7 +42,7 @@ def find(explicit: str | None, environment: Mapping[str, str]) -> Path:
 def directories(environment: Mapping[str, str]) -> Directories:
     """State and cache: systemd's directories, else the system's for root, else XDG's."""
     state, cache = environment.get("STATE_DIRECTORY"), environment.get("CACHE_DIRECTORY")
-    if os.geteuid() == 0:
+    if openat.user_id() == 0:
         default_state, default_cache = Path("/var/lib/s32s"), Path("/var/cache/s32s")
     else:
         default_state = _xdg(environment, "XDG_STATE_HOME", ".local/state")
@@ -170,12 +169,18 @@ def _given(changes: Mapping[str, Any]) -> bool:
 
 def homes() -> frozenset[str]:
     """The home directories of this machine's users, none of which is ever a target."""
+    try:
+        import pwd
+    except ImportError:  # Windows
+        return frozenset({os.path.expanduser("~")})
     return frozenset(user.pw_dir.rstrip("/") for user in pwd.getpwall() if user.pw_dir.startswith("/"))
 
 
 def _check_owner(status: os.stat_result, path: Path) -> None:
     """The file names directories to replace and commands to run, so only its owner and root may write it."""
-    if status.st_uid not in (0, os.geteuid()):
+    if (me := openat.user_id()) is None:
+        return  # Windows, where the file is in the profile of its user
+    if status.st_uid not in (0, me):
         raise ConfigError(f"{path} belongs to another user", hint="it must belong to you or to root")
     if status.st_mode & stat.S_IWOTH:
         raise ConfigError(f"every user may write {path}", hint=f"chmod o-w {path}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from s32s.core import paths
+from s32s.core.errors import EntryFailed
 from s32s.core.guards import Limits
 from s32s.core.item import Item
 from s32s.core.merge import Merge
@@ -78,3 +80,26 @@ class MergeJob(NamedTuple):
     verify: bool = False
     decide: Decide = undecided
     name: str = ""
+
+
+def left_undone(decided: Merge, waits: Mapping[str, str], moved: Sequence[str]) -> EntryFailed | None:
+    """What is left undone, although all else was done; None where nothing is.
+
+    Args:
+        waits: paths that could not be synced, and why.
+        moved: paths that changed here during the run.
+    """
+    told: list[str] = []
+    names = {conflict.path: conflict.clash.value for conflict in decided.conflicts}
+    if decided.conflicts:
+        told.append(f"{len(names):,} conflict{'s are' if len(names) > 1 else ' is'} left undecided")
+    if waits:
+        told.append(f"{len(waits):,} path{'s' if len(waits) > 1 else ''} could not be synced")
+        names |= waits
+    if moved:
+        told.append(f"{len(moved):,} changed here meanwhile and stayed")
+        names |= dict.fromkeys(moved, "it changed here meanwhile")
+    if not told:
+        return None
+    hint = "decide at a terminal, or with --keep mine, theirs or both" if decided.conflicts else "run it again"
+    return EntryFailed(f"{' and '.join(told)}; all else is done:{paths.listed(names)}", hint=hint, reasons=names)

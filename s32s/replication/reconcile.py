@@ -23,7 +23,7 @@ from s32s.core.merge import Merge, Step
 from s32s.core.rules import EVERYTHING, Verdict
 from s32s.core.tree import Tree
 from s32s.replication.job import Outcome, RunContext
-from s32s.replication.merge_job import Common, Contents, Memory, MergeJob
+from s32s.replication.merge_job import Common, Contents, Memory, MergeJob, left_undone
 from s32s.stores.base import Batch, Position, Snapshot, StoreCapabilities
 from s32s.stores.local.bodies import FileBody
 from s32s.stores.local.folder import CopyOf, Folder, open_folder
@@ -219,7 +219,7 @@ class _Attempt:
 
     def _upload(self, decided: Merge, found: SharedSnapshot, here: LocalSource, done: _Done) -> None:
         changed = self.job.changed()
-        come = [step.new._replace(changed=changed, etag=None) for step in decided.uploads if step.new is not None]
+        come = [_uploaded(step.new, step.old, changed) for step in decided.uploads if step.new is not None]
         gone = [step.path for step in decided.uploads if step.new is None]
         wanted = found.tree.patched(gone, come)
         plan = planner.make(wanted, found.tree, rules=EVERYTHING)
@@ -364,28 +364,14 @@ class _Attempt:
             target=position,
             is_listed=True,
             merge=decided,
-            failure=self._failure(decided, done, frozen) if self.job.verb.changes else None,
+            failure=left_undone(decided, {**frozen, **done.held}, self.folder.told) if self.job.verb.changes else None,
         )
 
-    def _failure(self, decided: Merge, done: _Done, frozen: Mapping[str, str]) -> EntryFailed | None:
-        """What is left undone, although all else was done."""
-        told: list[str] = []
-        names: dict[str, str] = {}
-        if decided.conflicts:
-            count = len(decided.conflicts)
-            told.append(f"{count:,} conflict{'s are' if count > 1 else ' is'} left undecided")
-            names |= {conflict.path: conflict.clash.value for conflict in decided.conflicts}
-        waits = {**frozen, **done.held}
-        if waits:
-            told.append(f"{len(waits):,} path{'s' if len(waits) > 1 else ''} could not be synced")
-            names |= waits
-        if self.folder.told:
-            told.append(f"{len(self.folder.told):,} changed here meanwhile and stayed")
-            names |= dict.fromkeys(self.folder.told, "it changed here meanwhile")
-        if not told:
-            return None
-        hint = "decide at a terminal, or with --keep mine, theirs or both" if decided.conflicts else "run it again"
-        return EntryFailed(f"{' and '.join(told)}; all else is done:{paths.listed(names)}", hint=hint, reasons=names)
+
+def _uploaded(new: Item, old: Item | None, changed: str) -> Item:
+    """An item as it is named on S3; a system without permission bits leaves those that are there."""
+    mode = old.mode if new.mode is None and old is not None and old.kind is new.kind else new.mode
+    return new._replace(changed=changed, etag=None, mode=mode)
 
 
 def _none() -> planner.Joined:

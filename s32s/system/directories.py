@@ -16,11 +16,11 @@ from typing import Final
 
 from s32s.core import paths
 from s32s.core.errors import Refused
+from s32s.system import openat
 
 #: How directories are opened: never through a symbolic link.
-OPEN_DIR: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# On the way a directory need only be searchable, like the /home/* of others; O_PATH asks for no more (open(2)).
-_PASS_DIR = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_DIR: Final = openat.OPEN_DIR
+_PASS_DIR = openat.PASS_DIR
 #: Of a descent: directories that stay open at once, far below the 1,024 descriptors of a usual process.
 _KEPT_OPEN = 32
 
@@ -32,7 +32,9 @@ def open_dir(path: str) -> int:
         Refused: a component is a symbolic link.
         OSError: any other failure, such as a missing component.
     """
-    fd = os.open("/", OPEN_DIR)
+    if not openat.HAS_AT:
+        return _open_by_path(path)
+    fd = openat.open("/", OPEN_DIR)
     done = ""
     parts = [part for part in path.split("/") if part]
     try:
@@ -40,11 +42,27 @@ def open_dir(path: str) -> int:
             done += "/" + part
             flags = OPEN_DIR if number == len(parts) else _PASS_DIR
             fd, above = _open_part(part, fd, flags, shown=done), fd
-            os.close(above)
+            openat.close(above)
     except BaseException:
-        os.close(fd)
+        openat.close(fd)
         raise
     return fd
+
+
+def _open_by_path(path: str) -> int:
+    """`open_dir` where directories are known by their paths alone."""
+    whole = os.path.abspath(path)
+    real = os.path.realpath(whole)
+    if os.path.normcase(real) != os.path.normcase(whole):
+        raise Refused(
+            f"{paths.escape(path)} is or lies below a symbolic link", hint=f"name the real path, {paths.escape(real)}"
+        )
+    return openat.open(whole, OPEN_DIR) if os.path.isdir(whole) else _not_there(whole)
+
+
+def _not_there(path: str) -> int:
+    code = errno.ENOTDIR if os.path.lexists(path) else errno.ENOENT
+    raise OSError(code, os.strerror(code), path)
 
 
 def open_below(root: int, path: str) -> int:
@@ -53,15 +71,15 @@ def open_below(root: int, path: str) -> int:
     Raises:
         OSError: a component is missing, a link (ELOOP or ENOTDIR), or no directory.
     """
-    fd = os.dup(root)
+    fd = openat.dup(root)
     parts = path.split("/") if path else []
     try:
         for number, part in enumerate(parts, start=1):
             flags = OPEN_DIR if number == len(parts) else _PASS_DIR
-            fd, above = os.open(part, flags, dir_fd=fd), fd
-            os.close(above)
+            fd, above = openat.open(part, flags, dir_fd=fd), fd
+            openat.close(above)
     except BaseException:
-        os.close(fd)
+        openat.close(fd)
         raise
     return fd
 
@@ -73,7 +91,7 @@ def directory(root: int, path: str) -> Iterator[int]:
     try:
         yield fd
     finally:
-        os.close(fd)
+        openat.close(fd)
 
 
 class Descent:
@@ -100,8 +118,8 @@ class Descent:
         self._fds.append(fd)
         if len(self._fds) > _KEPT_OPEN:
             above = self._fds[-_KEPT_OPEN]
-            self._closed.append(os.fstat(above))
-            os.close(above)
+            self._closed.append(openat.fstat(above))
+            openat.close(above)
             self._fds[-_KEPT_OPEN] = -1
 
     def leave(self) -> None:
@@ -113,19 +131,19 @@ class Descent:
         left = self._fds.pop()
         try:
             if self._fds[-1] < 0:
-                fd = os.open("..", OPEN_DIR, dir_fd=left)
-                if not os.path.samestat(os.fstat(fd), self._closed.pop()):
-                    os.close(fd)
+                fd = openat.open("..", OPEN_DIR, dir_fd=left)
+                if not os.path.samestat(openat.fstat(fd), self._closed.pop()):
+                    openat.close(fd)
                     raise OSError(errno.ESTALE, "a directory above was moved meanwhile")
                 self._fds[-1] = fd
         finally:
-            os.close(left)
+            openat.close(left)
 
     def close(self) -> None:
         """Close all that is open, but for the root."""
         for fd in self._fds[1:]:
             if fd >= 0:
-                os.close(fd)
+                openat.close(fd)
         del self._fds[1:]
 
 
@@ -149,10 +167,10 @@ def check_ancestors(path: str) -> None:
 
 def _open_part(part: str, above: int, flags: int, *, shown: str) -> int:
     try:
-        return os.open(part, flags, dir_fd=above)
+        return openat.open(part, flags, dir_fd=above)
     except OSError as exc:
         with contextlib.suppress(OSError):
-            if stat.S_ISLNK(os.stat(part, dir_fd=above, follow_symlinks=False).st_mode):
+            if stat.S_ISLNK(openat.stat(part, dir_fd=above, follow_symlinks=False).st_mode):
                 where = os.path.realpath(shown)
                 raise Refused(
                     f"{paths.escape(shown)} is a symbolic link", hint=f"name the real path, {paths.escape(where)}"
@@ -168,9 +186,9 @@ def remove_tree(parent: int, name: str) -> None:
     Raises:
         OSError: something could not be removed; it names the first.
     """
-    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    status = openat.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
-        os.unlink(name, dir_fd=parent)
+        openat.unlink(name, dir_fd=parent)
         return
     _Removal(parent, status.st_dev).remove(name)
 
@@ -195,7 +213,7 @@ class _Removal:
                     self._left.pop()
                     name = self._way.pop()
                     self._descent.leave()
-                    self._try(os.rmdir, name)
+                    self._try(openat.rmdir, name)
         finally:
             self._descent.close()
         if self._error is not None:
@@ -210,11 +228,11 @@ class _Removal:
         self._descent.enter(fd)
         self._way.append(name)
         self._left.append([])
-        if os.fstat(fd).st_dev != self._device:
+        if openat.fstat(fd).st_dev != self._device:
             self._note(OSError(errno.EBUSY, "something is mounted on it"), "")
             return
         try:
-            with os.scandir(fd) as entries:
+            with openat.scandir(fd) as entries:
                 inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         except OSError as exc:
             self._note(exc, "")
@@ -223,7 +241,7 @@ class _Removal:
             if is_dir:
                 self._left[-1].append(child)
             else:
-                self._try(os.unlink, child)
+                self._try(openat.unlink, child)
 
     def _try(self, remove: Callable[..., None], name: str) -> None:
         try:
@@ -243,11 +261,11 @@ class _Removal:
 def _open_for_removal(parent: int, name: str) -> int:
     """Open a directory that is going to be emptied; one without the owner's bits gets them first."""
     try:
-        fd = os.open(name, OPEN_DIR, dir_fd=parent)
+        fd = openat.open(name, OPEN_DIR, dir_fd=parent)
     except PermissionError:
-        os.chmod(name, 0o700, dir_fd=parent)  # by path, as fchmod needs an open file; the parent is ours
-        return os.open(name, OPEN_DIR, dir_fd=parent)
-    if os.fstat(fd).st_mode & 0o700 != 0o700:
+        openat.chmod(name, 0o700, dir_fd=parent)  # by path, as fchmod needs an open file; the parent is ours
+        return openat.open(name, OPEN_DIR, dir_fd=parent)
+    if openat.fstat(fd).st_mode & 0o700 != 0o700:
         with contextlib.suppress(PermissionError):
-            os.fchmod(fd, 0o700)
+            openat.fchmod(fd, 0o700)
     return fd

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from typing import Final
 
-from s32s.system import libc
+from s32s.system import libc, openat
 
 #: How files are opened: a new one that nobody has put there, and an old one, without waiting for a FIFO.
-NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SAFE: Final = openat.flag("O_NOFOLLOW") | openat.flag("O_CLOEXEC") | openat.flag("O_BINARY")
+NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
+OPEN_FILE: Final = os.O_RDONLY | openat.flag("O_NONBLOCK") | _SAFE
 
 _FICLONE = 0x40049409  # ioctl_ficlonerange(2)
 _SYNC_FILE_RANGE_WRITE = 2  # <linux/fs.h>
@@ -28,8 +28,10 @@ _ZEROS = bytes(_COPY_CHUNK)
 def reflink(source: int, target: int) -> bool:
     """Let the empty file `target` share the blocks of `source`, where the file system can."""
     try:
+        import fcntl
+
         fcntl.ioctl(target, _FICLONE, source)
-    except OSError:
+    except (OSError, ImportError):
         return False
     return True
 
@@ -47,6 +49,8 @@ def read_chunks(fd: int) -> Iterator[bytes]:
 
 def _has_holes(fd: int) -> bool:
     status = os.fstat(fd)
+    if not (hasattr(os, "SEEK_DATA") and hasattr(status, "st_blocks")):
+        return False
     return status.st_blocks * 512 < status.st_size  # stat(2): blocks are of 512 bytes, whatever st_blksize says
 
 
@@ -89,10 +93,17 @@ def write_sparsely(fd: int, data: bytes | memoryview, at: int) -> bool:
     while view:
         piece = view[: _WRITE - at % _WRITE]  # so that a hole begins where a block does
         is_hole = len(piece) >= _LEAST_HOLE and _is_zeros(piece)
-        done = len(piece) if is_hole else os.pwrite(fd, piece, at)
+        done = len(piece) if is_hole else _write_at(fd, piece, at)
         at += done
         view = view[done:]
     return is_hole
+
+
+def _write_at(fd: int, piece: memoryview, at: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(fd, piece, at)
+    os.lseek(fd, at, os.SEEK_SET)
+    return os.write(fd, piece)
 
 
 def _is_zeros(piece: memoryview) -> bool:

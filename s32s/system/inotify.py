@@ -22,6 +22,7 @@ from inotify_simple import INotify, flags
 
 from s32s.core.changes import Changes
 from s32s.system import mounts
+from s32s.system.unwatchable import Unwatchable
 
 #: Never OPEN or ACCESS: our own reading would wake us.
 _MASK = (
@@ -49,10 +50,6 @@ _SLEEP_MS = 500
 _PAUSES_S = (0.0, 0.5, 2.0, 10.0)
 #: File systems on which others may write without an event here: inotify(7), "Limitations and caveats".
 _REMOTE = frozenset(["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "ceph", "glusterfs", "afs", "vboxsf"])
-
-
-class Unwatchable(Exception):
-    """A directory cannot be watched; the text says why, and what helps."""
 
 
 class TreeWatch:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import NoReturn
+import types
+from typing import Any, NoReturn
 
 
-def load() -> ctypes.CDLL:
-    """The C library of this process."""
-    return ctypes.CDLL(None, use_errno=True)
+def load() -> Any:
+    """The C library of this process; one without any function where there is none, as on Windows."""
+    try:
+        return ctypes.CDLL(None, use_errno=True)
+    except (OSError, TypeError):
+        return types.SimpleNamespace()
 
 
 def give_back_memory() -> None:

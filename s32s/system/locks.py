@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,9 @@ from collections.abc import Iterator
 
 from s32s.core import paths
 from s32s.core.errors import Locked, Refused
+from s32s.system import exclusive, openat
+
+_SAFE = openat.flag("O_NOFOLLOW") | openat.flag("O_NONBLOCK") | openat.flag("O_CLOEXEC")
 
 
 def digest(text: str) -> str:
@@ -47,52 +49,55 @@ def lock(parent: int, name: str, *, what: str, holder: dict[str, str]) -> Iterat
     fd = _locked_file(parent, name, what=what)
     try:
         os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(holder).encode(), 0)
+        os.write(fd, json.dumps(holder).encode())
         yield
     finally:
         # Unlinked while held: a process that opened it meanwhile finds another inode under the name, and tries again.
         with contextlib.suppress(OSError):
-            os.unlink(name, dir_fd=parent)
-        os.close(fd)
+            openat.unlink(name, dir_fd=parent)
+        openat.close(fd)
 
 
 def _locked_file(parent: int, name: str, *, what: str) -> int:
     while True:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | _SAFE
         try:
-            fd = os.open(name, flags, 0o600, dir_fd=parent)
+            fd = openat.open(name, flags, 0o600, dir_fd=parent)
         except OSError as exc:
             if exc.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV):
                 raise _no_lock(parent, name, what) from exc
             raise
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink > 1:
-            os.close(fd)
+        status = openat.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or openat.user_id() not in (None, status.st_uid) or status.st_nlink > 1:
+            openat.close(fd)
             # Its name can be guessed; what is written into it must not land in a file that somebody has linked there.
             raise _no_lock(parent, name, what)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            said = os.pread(fd, 4096, 0)
-            os.close(fd)
-            if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            raise Locked(f"another run works on {what}{_holder(said)}", hint="try again when it has finished") from exc
+            is_ours = exclusive.take(fd)
+        except BaseException:
+            openat.close(fd)
+            raise
+        if not is_ours:
+            said = os.read(fd, 4096)
+            openat.close(fd)
+            raise Locked(f"another run works on {what}{_holder(said)}", hint="try again when it has finished")
         try:
-            here = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            here = openat.stat(name, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
-            os.close(fd)
+            openat.close(fd)
             continue
-        if os.path.samestat(here, os.fstat(fd)):
+        if os.path.samestat(here, openat.fstat(fd)):
             return fd
-        os.close(fd)
+        openat.close(fd)
 
 
 def _no_lock(parent: int, name: str, what: str) -> Refused:
-    where = f"{os.readlink(f'/proc/self/fd/{parent}').rstrip('/')}/{name}"
+    where = name
+    with contextlib.suppress(OSError):
+        where = f"{os.readlink(f'/proc/self/fd/{parent}').rstrip('/')}/{name}"
     kind = "something else"
     with contextlib.suppress(OSError):
-        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+        mode = openat.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
         kind = _LOCK_KINDS.get(stat.S_IFMT(mode), "something else")
     return Refused(
         f"{paths.escape(where)}, where the lock of {paths.escape(what)} belongs, is {kind}, so it is not ours",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from s32s.system import atomic
+from s32s.system import atomic, exclusive, openat
+
+_SAFE = openat.flag("O_NOFOLLOW") | openat.flag("O_CLOEXEC")
 
 #: No moment that a mark names is later: the year 5138.
 _LATEST_S = 1e11
@@ -27,10 +28,10 @@ def mark(file: Path) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):
             file.parent.mkdir(mode=0o700, exist_ok=True)
-            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(time.time()).encode(), 0)
+            fd = os.open(file, os.O_RDWR | os.O_CREAT | _SAFE, 0o600)
+            if exclusive.take(fd):
+                os.ftruncate(fd, 0)
+                os.write(fd, json.dumps(time.time()).encode())
         yield
     finally:
         if fd >= 0:
@@ -43,15 +44,14 @@ def marked_since(file: Path) -> float | None:
     The kernel drops the lock of a process that dies (flock(2)), so a killed run is not taken for a live one.
     """
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(file, os.O_RDWR | _SAFE)
     except OSError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
+        if not exclusive.is_taken(fd):
+            return None
         with contextlib.suppress(OSError, ValueError):
-            since = float(os.pread(fd, 64, 0))
+            since = float(os.read(fd, 64))
             if 0 <= since < _LATEST_S:
                 return since
         return time.time()  # it has only just begun

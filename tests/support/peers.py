@@ -12,7 +12,7 @@ from pathlib import Path
 
 from support.machine import Ended, Machine
 from support.servers import S3Server, get, keys
-from support.trees import snapshot
+from support.trees import Entry, snapshot
 
 
 class Peer(Machine):
@@ -31,7 +31,7 @@ class Peer(Machine):
         """`s32s peer`, to its end."""
         return self.run("peer", str(self.folder), self.place, *arguments)
 
-    def tree(self) -> dict[str, object]:
+    def tree(self) -> dict[str, Entry]:
         """What the folder holds, without what s32s keeps in it."""
         found = snapshot(self.folder)
         return {path: what for path, what in found.items() if path.split("/")[0] != ".s32s"}

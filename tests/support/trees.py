@@ -7,7 +7,6 @@ A tree is described by a mapping from relative paths (`/` between segments) to w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import stat
@@ -111,10 +110,14 @@ def fixed(path: Path) -> Iterator[None]:
 
 
 def _get_flags(fd: int) -> int:
+    import fcntl  # of Linux alone
+
     return int(struct.unpack("l", fcntl.ioctl(fd, _GET_FLAGS, bytes(8)))[0])
 
 
 def _set_flags(fd: int, flags: int) -> None:
+    import fcntl
+
     fcntl.ioctl(fd, _SET_FLAGS, struct.pack("l", flags))
 
 

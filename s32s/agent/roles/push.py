@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from s32s.agent.roles.base import AgentContext, Task, last_run
 from s32s.agent.roles.writer import writer
 from s32s.core import paths
@@ -24,7 +26,7 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
     """
     entry, state = task.entry, agent.state
     check_prefix(entry.location, task, agent)
-    if not root.startswith("/"):
+    if not os.path.isabs(root):
         raise Refused(f"{paths.escape(root)} is a path of another system", hint="run this entry on its own machine")
     last = last_run(entry, Role.MASTER, agent)
     source = LocalStore(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from s32s.core.errors import SourceChanged, Unreadable
 from s32s.core.item import Item
 from s32s.stores.base import Progress
 from s32s.stores.local.stat_cache import CachedHash, is_recordable, stamp
-from s32s.system import file_bytes
+from s32s.system import file_bytes, openat
 
 LEAVES = "is a symbolic link that points out of the tree"
 TIMELESS = "its modification time, before 1677-09-22 or after 2262-04-11, cannot be recorded; touch sets another one"
@@ -77,7 +76,7 @@ class FileBody:
         except OSError as exc:
             raise unreadable(self._source.root, {path: f"it cannot be read: {exc.strerror}"}) from exc
         try:
-            before = os.fstat(fd)
+            before = openat.fstat(fd)
             if not stat.S_ISREG(before.st_mode):
                 raise SourceChanged(f"{paths.quote(path)} is not a file any more")
             sha256 = hashlib.sha256()
@@ -85,9 +84,9 @@ class FileBody:
                 sha256.update(chunk)
                 yield chunk
             seen_ns = time.time_ns()
-            after = os.fstat(fd)
+            after = openat.fstat(fd)
         finally:
-            os.close(fd)
+            openat.close(fd)
         if stamp(before) != stamp(after):
             raise SourceChanged(f"{paths.quote(path)} changed while it was read")
         if not is_recordable(after.st_mtime_ns):
@@ -95,7 +94,7 @@ class FileBody:
         self._item = self._item._replace(
             size=after.st_size,
             mtime_ns=after.st_mtime_ns,
-            mode=stat.S_IMODE(after.st_mode) & 0o777,
+            mode=stat.S_IMODE(after.st_mode) & 0o777 if openat.HAS_MODES else self._item.mode,
             sha256=sha256.hexdigest(),
             md5=None,
         )

@@ -31,7 +31,7 @@ from s32s.stores.local.marker import Marker, read_marker, write_marker
 from s32s.stores.local.stat_cache import CTIME, stamp
 from s32s.stores.local.trash import Trash
 from s32s.stores.local.walk import DirectoryListing
-from s32s.system import atomic, directories, file_bytes, locks
+from s32s.system import atomic, directories, file_bytes, locks, openat
 
 _NEW = "new"
 _FILE_MODE = 0o644
@@ -75,8 +75,8 @@ class Folder:
         self._numbers = itertools.count()
         self._guard = threading.Lock()
         self.trash = Trash(fd)
-        status = os.fstat(fd)
-        self._owner = (status.st_uid, status.st_gid) if os.geteuid() == 0 and status.st_uid != 0 else None
+        status = openat.fstat(fd)
+        self._owner = (status.st_uid, status.st_gid) if openat.user_id() == 0 and status.st_uid != 0 else None
 
     def marker(self) -> Marker | None:
         """Which folder it is; None where nobody has said so."""
@@ -99,10 +99,10 @@ class Folder:
             name = str(next(self._numbers))
             self._staged[item.path] = name, item
             if self._new < 0:
-                os.mkdir(_NEW, 0o700, dir_fd=self._own)
+                openat.mkdir(_NEW, 0o700, dir_fd=self._own)
                 self._new = directories.open_below(self._own, _NEW)
         sha256, size, ends_in_hole = hashlib.sha256(), 0, False
-        fd = os.open(name, file_bytes.NEW_FILE, 0o600, dir_fd=self._new)
+        fd = openat.open(name, file_bytes.NEW_FILE, 0o600, dir_fd=self._new)
         try:
             for chunk in body.chunks():
                 sha256.update(chunk)
@@ -120,11 +120,11 @@ class Folder:
             item = body.item._replace(sha256=sha256.hexdigest())
             if self._owner:
                 os.fchown(fd, *self._owner)
-            os.fchmod(fd, (_FILE_MODE if item.mode is None else item.mode) & 0o777)
-            if item.mtime_ns is not None:
-                os.utime(fd, ns=(item.mtime_ns, item.mtime_ns))
+            openat.fchmod(fd, (_FILE_MODE if item.mode is None else item.mode) & 0o777)
         finally:
-            os.close(fd)
+            openat.close(fd)
+        if item.mtime_ns is not None:
+            openat.set_time(name, self._new, item.mtime_ns)
         with self._guard:
             self._staged[item.path] = name, item
 
@@ -190,7 +190,7 @@ class Folder:
         """How a file looks now, see `stat_cache.stamp`; None where there is none."""
         try:
             with directories.directory(self._fd, paths.parent(path)) as parent:
-                status = os.stat(path.rpartition("/")[2], dir_fd=parent, follow_symlinks=False)
+                status = openat.stat(path.rpartition("/")[2], dir_fd=parent, follow_symlinks=False)
         except OSError:
             return None
         return stamp(status) if stat.S_ISREG(status.st_mode) else None
@@ -198,7 +198,7 @@ class Folder:
     def close(self) -> None:
         """Remove what did not come to its place."""
         if self._new >= 0:
-            os.close(self._new)
+            openat.close(self._new)
             self._new = -1
             directories.remove_tree(self._own, _NEW)
 
@@ -210,7 +210,7 @@ class Folder:
         try:
             with directories.directory(self._fd, paths.parent(path)) as parent:
                 if old.kind is Kind.DIR:
-                    os.rmdir(name, dir_fd=parent)
+                    openat.rmdir(name, dir_fd=parent)
                     return True
                 if not self._is_as_found(parent, path, old, found):
                     return False
@@ -274,10 +274,10 @@ class Folder:
             return self._staged[new.path][0]
         with self._guard:
             if self._new < 0:
-                os.mkdir(_NEW, 0o700, dir_fd=self._own)
+                openat.mkdir(_NEW, 0o700, dir_fd=self._own)
                 self._new = directories.open_below(self._own, _NEW)
         name = f"link-{secrets.token_hex(8)}"
-        os.symlink(new.target or "", name, dir_fd=self._new)
+        openat.symlink(new.target or "", name, dir_fd=self._new)
         if self._owner:
             os.chown(name, *self._owner, dir_fd=self._new, follow_symlinks=False)
         return name
@@ -285,9 +285,9 @@ class Folder:
     def _make_directory(self, parent: int, name: str, new: Item) -> bool:
         mode = (_DIR_MODE if new.mode is None else new.mode) & 0o777
         try:
-            os.mkdir(name, mode, dir_fd=parent)
+            openat.mkdir(name, mode, dir_fd=parent)
         except FileExistsError:
-            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            status = openat.stat(name, dir_fd=parent, follow_symlinks=False)
             if not stat.S_ISDIR(status.st_mode):
                 return False
         else:
@@ -295,19 +295,19 @@ class Folder:
                 os.chown(name, *self._owner, dir_fd=parent, follow_symlinks=False)
         if new.mode is not None:
             with directories.directory(parent, name) as fd:
-                os.fchmod(fd, mode | (stat.S_IMODE(os.fstat(fd).st_mode) & ~0o777))
+                openat.fchmod(fd, mode | (stat.S_IMODE(openat.fstat(fd).st_mode) & ~0o777))
         return True
 
     def _dress(self, parent: int, name: str, new: Item) -> None:
         """Give a file another mode and time; its bytes stay."""
-        fd = os.open(name, file_bytes.OPEN_FILE, dir_fd=parent)
+        fd = openat.open(name, file_bytes.OPEN_FILE, dir_fd=parent)
         try:
             if new.mode is not None:
-                os.fchmod(fd, new.mode & 0o777)
-            if new.mtime_ns is not None:
-                os.utime(fd, ns=(new.mtime_ns, new.mtime_ns))
+                openat.fchmod(fd, new.mode & 0o777)
         finally:
-            os.close(fd)
+            openat.close(fd)
+        if new.mtime_ns is not None:
+            openat.set_time(name, parent, new.mtime_ns)
 
     def _is_as_found(self, parent: int, path: str, old: Item, found: DirectoryListing) -> bool:
         return self._is_it(parent, path.rpartition("/")[2], path, old, found)
@@ -318,9 +318,9 @@ class Folder:
 
     def _is_it(self, parent: int, name: str, path: str, old: Item, found: DirectoryListing) -> bool:
         """Whether a name holds what was found at a path: a rename moves the change time, which does not count."""
-        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        status = openat.stat(name, dir_fd=parent, follow_symlinks=False)
         if old.kind is Kind.LINK:
-            return stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=parent) == old.target
+            return stat.S_ISLNK(status.st_mode) and openat.readlink(name, dir_fd=parent) == old.target
         row = found.find(path)
         return row is not None and stamp(status)[:CTIME] == tuple(found.stamp(row))[:CTIME]
 
@@ -346,15 +346,15 @@ def open_folder(root: str, *, writable: bool) -> Iterator[Folder]:
     except OSError as exc:
         raise Refused(f"the folder {shown} cannot be opened: {exc.strerror}") from exc
     with contextlib.ExitStack() as held:
-        held.callback(os.close, fd)
+        held.callback(openat.close, fd)
         if not writable:
             yield Folder(root, fd, -1)
             return
         try:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(paths.RESERVED, 0o700, dir_fd=fd)
+                openat.mkdir(paths.RESERVED, 0o700, dir_fd=fd)
             own = directories.open_below(fd, paths.RESERVED)
-            held.callback(os.close, own)
+            held.callback(openat.close, own)
             held.enter_context(locks.lock(own, "lock", what=root, holder=locks.holder()))
             with contextlib.suppress(FileNotFoundError):
                 directories.remove_tree(own, _NEW)

@@ -8,7 +8,7 @@ import secrets
 from typing import NamedTuple
 
 from s32s.core import paths
-from s32s.system import directories, file_bytes
+from s32s.system import directories, file_bytes, openat
 
 _NAME = "id"
 _PLACE = f"{paths.RESERVED}/{_NAME}"
@@ -24,7 +24,7 @@ class Marker(NamedTuple):
 def read_marker(folder: int) -> Marker | None:
     """The marker of the folder with this descriptor; None where there is none, or another text."""
     try:
-        fd = os.open(_PLACE, file_bytes.OPEN_FILE, dir_fd=folder)
+        fd = openat.open(_PLACE, file_bytes.OPEN_FILE, dir_fd=folder)
     except OSError:
         return None
     try:
@@ -33,7 +33,7 @@ def read_marker(folder: int) -> Marker | None:
     except (ValueError, KeyError, TypeError):
         return None
     finally:
-        os.close(fd)
+        openat.close(fd)
 
 
 def write_marker(own: int, place: str) -> Marker:
@@ -46,13 +46,13 @@ def write_marker(own: int, place: str) -> Marker:
     made = Marker(secrets.token_hex(16), place)
     text = json.dumps({"id": made.id, "place": place, "note": "s32s knows this folder by this file"}) + "\n"
     name = f"{_NAME}.{secrets.token_hex(4)}"
-    fd = os.open(name, file_bytes.NEW_FILE, 0o600, dir_fd=own)
+    fd = openat.open(name, file_bytes.NEW_FILE, 0o600, dir_fd=own)
     try:
         os.write(fd, text.encode())
         os.fsync(fd)
     finally:
-        os.close(fd)
-    os.rename(name, _NAME, src_dir_fd=own, dst_dir_fd=own)
+        openat.close(fd)
+    openat.rename(name, _NAME, src_dir_fd=own, dst_dir_fd=own)
     return made
 
 
@@ -63,9 +63,9 @@ def forget_marker(root: str) -> bool:
     except OSError:
         return False
     try:
-        os.unlink(_PLACE, dir_fd=fd)
+        openat.unlink(_PLACE, dir_fd=fd)
     except OSError:
         return False
     finally:
-        os.close(fd)
+        openat.close(fd)
     return True

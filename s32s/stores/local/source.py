@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from s32s.stores.local.follow import followed
 from s32s.stores.local.memory import LocalMemory
 from s32s.stores.local.stat_cache import CachedHash, StatCache, is_recordable
 from s32s.stores.local.walk import DirectoryListing, LocalSnapshot, Patch
-from s32s.system import directories
+from s32s.system import directories, openat
 from s32s.system.concurrency import for_each
 
 _KINDS = {
@@ -260,7 +259,7 @@ class LocalSource:
             return None if is_recordable(listing.mtime_ns(row)) else TIMELESS
         item = listing.found(row).item
         if item.kind is Kind.OTHER:
-            status = os.stat(item.path, dir_fd=self.fd, follow_symlinks=False)
+            status = openat.stat(item.path, dir_fd=self.fd, follow_symlinks=False)
             return f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no file')}"
         if item.kind is Kind.LINK:
             try:
@@ -343,7 +342,7 @@ def open_source(
             is_shared=is_shared,
         )
     finally:
-        os.close(fd)
+        openat.close(fd)
 
 
 def walk_source(fd: int, rules: Rules, *, root: str = "", only: str = "", descends: bool = True) -> DirectoryListing:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from s32s.core import paths
 from s32s.core.errors import EntryFailed
-from s32s.system import atomic, directories
+from s32s.system import atomic, directories, openat
 
 #: Where it is in the folder.
 PLACE = f"{paths.RESERVED}/trash"
@@ -70,7 +70,7 @@ class Trash:
             self._run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
         to = f"{PLACE}/{self._run}/{path}"
         with directories.directory(self._folder, self.make_way(paths.parent(to))) as there:
-            os.rename(name, to.rpartition("/")[2], src_dir_fd=parent, dst_dir_fd=there)
+            openat.rename(name, to.rpartition("/")[2], src_dir_fd=parent, dst_dir_fd=there)
         return to
 
     def put_back(self, there: str, parent: int, name: str) -> None:
@@ -121,7 +121,7 @@ class Trash:
     def _runs(self) -> list[tuple[str, float]]:
         try:
             with directories.directory(self._folder, PLACE) as place:
-                names = sorted(os.listdir(place))
+                names = sorted(openat.listdir(place))
         except FileNotFoundError:
             return []
         found = ((name, _RUN.fullmatch(name)) for name in names)
@@ -134,7 +134,7 @@ class Trash:
         made = ""
         for part in path.split("/") if path else ():
             with directories.directory(self._folder, made) as above, contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o755 if path.split("/", 1)[0] != paths.RESERVED else 0o700, dir_fd=above)
+                openat.mkdir(part, 0o755 if path.split("/", 1)[0] != paths.RESERVED else 0o700, dir_fd=above)
             made = f"{made}/{part}" if made else part
         return path
 
@@ -147,14 +147,14 @@ class Trash:
 
 
 def _files(fd: int, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
-    for name in sorted(os.listdir(fd)):
+    for name in sorted(openat.listdir(fd)):
         path = f"{prefix}{name}"
-        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        status = openat.stat(name, dir_fd=fd, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             yield path, status
             continue
         try:
-            below = os.open(name, directories.OPEN_DIR, dir_fd=fd)
+            below = openat.open(name, directories.OPEN_DIR, dir_fd=fd)
         except OSError as exc:
             if exc.errno in (errno.ELOOP, errno.ENOTDIR):
                 continue
@@ -162,4 +162,4 @@ def _files(fd: int, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         try:
             yield from _files(below, f"{path}/")
         finally:
-            os.close(below)
+            openat.close(below)

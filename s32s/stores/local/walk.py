@@ -34,7 +34,7 @@ from s32s.stores.local.stat_cache import (
     inode_of,
     stamp,
 )
-from s32s.system import directories, file_bytes
+from s32s.system import directories, file_bytes, openat
 
 #: Characters of a path below which nothing more is looked at: 16 times what a system call takes at once (PATH_MAX).
 #: Each name costs its whole path, so that a few deep directories could otherwise fill the memory.
@@ -99,7 +99,13 @@ class DirectoryListing(Table):
             kind,
             size=stamp[2] if is_file else 0,
             mtime_ns=stamp[3] if is_file else None,
-            mode=mode & self.file_bits if is_file else mode & 0o777 if kind is Kind.DIR else None,
+            mode=None
+            if not openat.HAS_MODES
+            else mode & self.file_bits
+            if is_file
+            else mode & 0o777
+            if kind is Kind.DIR
+            else None,
             target=self.targets.get(path),
         )
         return DirectoryEntry(item, stamp, self.errors.get(path))
@@ -257,14 +263,14 @@ def walk(
         return found
     descent, prefix = directories.Descent(top), f"{directory}/" if directory else ""
     # At each level, the names that are still to be looked at.
-    left = [iter([name] if only else sorted(os.listdir(root)))]
+    left = [iter([name] if only else sorted(openat.listdir(root)))]
     try:
         while left:
             fd = descent.fd
             for name in left[-1]:
                 path = prefix + name
                 try:
-                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    status = openat.stat(name, dir_fd=fd, follow_symlinks=False)
                 except FileNotFoundError:
                     continue
                 mode = status.st_mode
@@ -277,7 +283,7 @@ def walk(
                     stamps.extend(stamp(status) if not is_dir else (*stamp(status)[:2], 0, 0, 0))
                     if stat.S_ISLNK(mode):
                         try:
-                            found.targets[path] = os.readlink(name, dir_fd=fd)
+                            found.targets[path] = openat.readlink(name, dir_fd=fd)
                         except OSError as exc:
                             found.errors[path] = exc
                 if is_dir and descends:
@@ -297,7 +303,7 @@ def walk(
     finally:
         descent.close()
         if top != root:
-            os.close(top)
+            openat.close(top)
     return found.in_order()
 
 
@@ -305,11 +311,11 @@ def _enter(descent: directories.Descent, name: str, path: str) -> list[str]:
     """Go down into a directory; return what it holds, in order."""
     if len(path) > _MOST_PATH:
         raise OSError(errno.ENAMETOOLONG, "it is nested too deeply")
-    fd = os.open(name, directories.OPEN_DIR, dir_fd=descent.fd)
+    fd = openat.open(name, directories.OPEN_DIR, dir_fd=descent.fd)
     try:
-        inside = sorted(os.listdir(fd))
+        inside = sorted(openat.listdir(fd))
     except OSError:
-        os.close(fd)
+        openat.close(fd)
         raise
     descent.enter(fd)
     return inside
@@ -327,15 +333,15 @@ def open_file(root: int, path: str, led: Mapping[str, str] | None = None) -> int
     for one in (path, *paths.ancestors(path)) if led else ():
         if led and one in led:
             if one == path:
-                return os.open(led[one], file_bytes.OPEN_FILE)
+                return openat.open(led[one], file_bytes.OPEN_FILE)
             place = directories.open_dir(led[one])
             try:
                 return open_file(place, path[len(one) + 1 :])
             finally:
-                os.close(place)
+                openat.close(place)
     above, _, name = path.rpartition("/")
     with directories.directory(root, above) as parent:
-        return os.open(name, file_bytes.OPEN_FILE, dir_fd=parent)
+        return openat.open(name, file_bytes.OPEN_FILE, dir_fd=parent)
 
 
 def recall(listing: DirectoryListing, cache: StatCache) -> tuple[Columns, array[int]]:
@@ -349,7 +355,7 @@ def recall(listing: DirectoryListing, cache: StatCache) -> tuple[Columns, array[
         hashes = cache.hashes(at) if at >= 0 else None
         if hashes is not None:
             size, mtime_ns = listing.stamps[STAMP * row + SIZE], listing.mtime_ns(row)
-            mode = listing.modes[row] & listing.file_bits
+            mode = listing.modes[row] & listing.file_bits if openat.HAS_MODES else -1
             columns.append(listing.paths[row], size, mtime_ns, mode, hashes[:32], hashes[32:])
             continue
         item = listing.found(row).item

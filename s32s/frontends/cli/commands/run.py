@@ -240,6 +240,8 @@ def _alarm(text: str | None, seconds: float | None, stop: threading.Event) -> It
     if seconds is None:
         yield
         return
+    if not hasattr(signal, "SIGALRM"):
+        raise UsageError("--timeout is not available on this system", hint="let the scheduler end the run")
     signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

@@ -74,7 +74,8 @@ def _watch_entries(
 
     role = role_of(options.role)
     reload = threading.Event()
-    signal.signal(signal.SIGHUP, lambda number, frame: reload.set())
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda number, frame: reload.set())
     while not stop.is_set():
         reload.clear()
         with open_machine(options) as agent:
