@@ -34,6 +34,7 @@ __all__ = [
     "BucketMissing",
     "ConfigError",
     "Conflict",
+    "Contents",
     "CredentialsError",
     "Declined",
     "Directories",
@@ -52,6 +53,8 @@ __all__ = [
     "Locked",
     "MapError",
     "MapSet",
+    "Merge",
+    "Merged",
     "NotFound",
     "Options",
     "OutOfTime",
@@ -68,6 +71,7 @@ __all__ = [
     "Refused",
     "Rejection",
     "Report",
+    "Resolution",
     "Restarted",
     "Role",
     "S3Connection",
@@ -90,9 +94,11 @@ __all__ = [
     "Warned",
     "Watching",
     "WriteConflict",
+    "decided",
     "load_map_files",
     "load_settings",
     "open_agent",
+    "run_peer",
     "run_places",
 ]
 
@@ -100,9 +106,11 @@ if TYPE_CHECKING:
     from s32s.agent.agent import Agent, open_agent
     from s32s.agent.between import Between
     from s32s.agent.catalog import Update
+    from s32s.agent.decisions import decided
     from s32s.agent.options import Options
     from s32s.agent.places import run_places
     from s32s.agent.report import Report
+    from s32s.agent.sharing import run_peer
     from s32s.agent.status import EntryState, EntryStatus
     from s32s.config.map_files import load as load_map_files
     from s32s.config.maps import Entry, MapSet, Problem
@@ -143,6 +151,7 @@ if TYPE_CHECKING:
         EntryFinished,
         EntryStarted,
         FilePut,
+        Merged,
         Output,
         Phase,
         Planned,
@@ -154,8 +163,10 @@ if TYPE_CHECKING:
     )
     from s32s.core.item import Item, Kind
     from s32s.core.location import S3Path
+    from s32s.core.merge import Merge, Resolution
     from s32s.core.plan import Keep, Plan, Put, Rejection, Unchanged, Verb
     from s32s.core.role import Role
+    from s32s.replication.merge_job import Contents
 
 #: Where each name is, and what it is called there.
 _HOMES = {
@@ -166,6 +177,7 @@ _HOMES = {
     "BucketMissing": ("core.errors", "BucketMissing"),
     "ConfigError": ("core.errors", "ConfigError"),
     "Conflict": ("core.errors", "Conflict"),
+    "Contents": ("replication.merge_job", "Contents"),
     "CredentialsError": ("core.errors", "CredentialsError"),
     "Declined": ("core.errors", "Declined"),
     "Directories": ("config.settings", "Directories"),
@@ -184,6 +196,8 @@ _HOMES = {
     "Locked": ("core.errors", "Locked"),
     "MapError": ("core.errors", "MapError"),
     "MapSet": ("config.maps", "MapSet"),
+    "Merge": ("core.merge", "Merge"),
+    "Merged": ("core.events", "Merged"),
     "NotFound": ("core.errors", "NotFound"),
     "Options": ("agent.options", "Options"),
     "OutOfTime": ("core.errors", "OutOfTime"),
@@ -200,6 +214,7 @@ _HOMES = {
     "Refused": ("core.errors", "Refused"),
     "Rejection": ("core.plan", "Rejection"),
     "Report": ("agent.report", "Report"),
+    "Resolution": ("core.merge", "Resolution"),
     "Restarted": ("core.events", "Restarted"),
     "Role": ("core.role", "Role"),
     "S32sError": ("core.errors", "S32sError"),
@@ -222,9 +237,11 @@ _HOMES = {
     "Warned": ("core.events", "Warned"),
     "Watching": ("core.events", "Watching"),
     "WriteConflict": ("core.errors", "WriteConflict"),
+    "decided": ("agent.decisions", "decided"),
     "load_map_files": ("config.map_files", "load"),
     "load_settings": ("config.settings_file", "load"),
     "open_agent": ("agent.agent", "open_agent"),
+    "run_peer": ("agent.sharing", "run_peer"),
     "run_places": ("agent.places", "run_places"),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from s32s.core import merge
 from s32s.core.conflict_names import copy_name
-from s32s.core.merge import Keep, Merge
+from s32s.core.merge import Merge, Resolution
 
 
 def decided(
@@ -16,7 +16,7 @@ def decided(
     *,
     uploads: bool | set[str] = True,
     downloads: bool | set[str] = True,
-    keep: Keep | Mapping[str, Keep] | None = None,
+    keep: Resolution | Mapping[str, Resolution] | None = None,
 ) -> Merge:
     """A merge as it was decided.
 
@@ -27,7 +27,7 @@ def decided(
     taken = merge.chosen(made, _paths(uploads), _paths(downloads))
     if keep is None:
         return taken
-    choices = {conflict.path: keep for conflict in made.conflicts} if isinstance(keep, Keep) else keep
+    choices = {conflict.path: keep for conflict in made.conflicts} if isinstance(keep, Resolution) else keep
     host, when = socket.gethostname().partition(".")[0], time.strftime("%Y-%m-%d %H.%M")
     named: set[str] = set()
 

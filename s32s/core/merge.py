@@ -59,7 +59,7 @@ class Clash(enum.Enum):
     KINDS = "a directory on one side, a file or link on the other, and changed on both"
 
 
-class Keep(enum.Enum):
+class Resolution(enum.Enum):
     """How a conflict is settled."""
 
     MINE = "mine"
@@ -155,7 +155,7 @@ def merge(base: Tree, mine: Tree, theirs: Tree, *, frozen: Collection[str] = ())
     return _with_directories(made)
 
 
-def settled(made: Merge, choices: Mapping[str, Keep], *, copy_name: Callable[[str], str]) -> Merge:
+def settled(made: Merge, choices: Mapping[str, Resolution], *, copy_name: Callable[[str], str]) -> Merge:
     """The same merge, in which some conflicts are settled; no content of either side is lost with `BOTH`.
 
     Args:
@@ -169,9 +169,9 @@ def settled(made: Merge, choices: Mapping[str, Keep], *, copy_name: Callable[[st
         if choice is None:
             left.append(conflict)
             continue
-        if choice is Keep.BOTH and (conflict.mine is None or conflict.theirs is None):
-            choice = Keep.THEIRS if conflict.mine is None else Keep.MINE  # there is only one to be kept
-        if choice is Keep.BOTH:
+        if choice is Resolution.BOTH and (conflict.mine is None or conflict.theirs is None):
+            choice = Resolution.THEIRS if conflict.mine is None else Resolution.MINE  # there is only one to be kept
+        if choice is Resolution.BOTH:
             renamed = made.mine.within(conflict.path)
             top = copy_name(conflict.path)
             for item in renamed:
@@ -181,10 +181,10 @@ def settled(made: Merge, choices: Mapping[str, Keep], *, copy_name: Callable[[st
         mine, theirs = (_below(side, conflict) for side in (made.mine, made.theirs))
         for path in sorted({*mine, *theirs}):
             here, there = mine.get(path), theirs.get(path)
-            if choice is Keep.MINE:
+            if choice is Resolution.MINE:
                 uploads.append(Step(path, here, there))
             else:
-                downloads.append(Step(path, there, here if choice is Keep.THEIRS else None))
+                downloads.append(Step(path, there, here if choice is Resolution.THEIRS else None))
     settled_to = replace(
         made,
         uploads=tuple(sorted(uploads, key=_PATH)),

@@ -127,11 +127,17 @@ def of_machine(
     """The service for a configuration, checked against this machine.
 
     Raises:
-        ConfigError: an allowed directory does not exist, so that the sandbox could not be made.
+        ConfigError: an allowed directory does not exist, so that the sandbox could not be made, or the role is peer and
+            the service is not one of a user.
         UsageError: the instance is not a name.
     """
     if instance is not None and not _INSTANCE.fullmatch(instance):
         raise UsageError(f"{paths.quote(instance)} is not a name of an instance: letters, digits, _ . and -")
+    if configuration.role is Role.PEER and not is_user_unit:
+        raise ConfigError(
+            "a shared folder belongs to a person, and a service of the system may not write there",
+            hint="install a service of yours: s32s service install --user",
+        )
     missing = [directory for directory in configuration.allow if not os.path.isdir(directory)]
     if configuration.role is Role.SLAVE and missing:
         raise ConfigError(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from s32s.core import guards, paths, tree
 from s32s.core.item import Item, Kind
-from s32s.core.merge import Clash, Keep, Merge, merge, outcome, settled
+from s32s.core.merge import Clash, Merge, Resolution, merge, outcome, settled
 from s32s.core.portable import twins
 from s32s.core.tree import Tree
 
@@ -141,16 +141,16 @@ def test_a_conflict_stays_until_somebody_settles_it() -> None:
         made = merge(base, mine, theirs)
         assert shown(made) == ("", "", {"d/n": Clash.DIRECTORY_DELETED_HERE})
 
-    kept = settled(made, {"d/n": Keep.THEIRS}, copy_name=str)
+    kept = settled(made, {"d/n": Resolution.THEIRS}, copy_name=str)
     assert shown(kept) == ("", "+d +d/n", {})
-    given_up = settled(made, {"d/n": Keep.MINE}, copy_name=str)
+    given_up = settled(made, {"d/n": Resolution.MINE}, copy_name=str)
     assert shown(given_up)[0] == "-d -d/n"
 
 
 def test_both_are_kept() -> None:
     """Ours under another name, a whole directory too."""
     made = merge(make({}), make({"p": DIR, "p/x": A, "p/y": B}), make({"p": C}))
-    both = settled(made, {"p": Keep.BOTH}, copy_name=lambda path: f"{path} (mine)")
+    both = settled(made, {"p": Resolution.BOTH}, copy_name=lambda path: f"{path} (mine)")
     mine, theirs, _ = outcome(both)
 
     assert {item.path: item.sha256 for item in mine} == {item.path: item.sha256 for item in theirs}
@@ -190,7 +190,7 @@ def _trees() -> st.SearchStrategy[Tree]:
 
 
 TREES = _trees()
-CHOICES = st.sampled_from([*Keep])
+CHOICES = st.sampled_from([*Resolution])
 
 
 def contents(found: Tree) -> dict[str, tuple[Kind, object]]:
@@ -250,10 +250,12 @@ def _attributes_alone(mine: Tree, theirs: Tree) -> set[str]:
 
 
 @given(TREES, TREES, TREES, st.dictionaries(st.sampled_from(["p", "q", "p/x", "p/y", "q/x", "q/y"]), CHOICES))
-def test_what_is_settled_is_equal_on_both_sides(base: Tree, mine: Tree, theirs: Tree, choices: dict[str, Keep]) -> None:
+def test_what_is_settled_is_equal_on_both_sides(
+    base: Tree, mine: Tree, theirs: Tree, choices: dict[str, Resolution]
+) -> None:
     """Each conflict by its choice; with `BOTH` nothing that is new is lost."""
     first = merge(base, mine, theirs)
-    chosen = {conflict.path: choices.get(conflict.path, Keep.BOTH) for conflict in first.conflicts}
+    chosen = {conflict.path: choices.get(conflict.path, Resolution.BOTH) for conflict in first.conflicts}
     made = settled(first, chosen, copy_name=lambda path: f"{path}~")
     here, there, common = outcome(made)
 
@@ -262,5 +264,5 @@ def test_what_is_settled_is_equal_on_both_sides(base: Tree, mine: Tree, theirs: 
     for side in (here, there):
         guards.check_shape(side, what="the outcome")
         assert {above for path in side.paths for above in paths.ancestors(path)} <= set(side.paths)
-    if all(choice is Keep.BOTH for choice in chosen.values()):
+    if all(choice is Resolution.BOTH for choice in chosen.values()):
         assert changes(base, mine) | changes(base, theirs) <= {*contents(here).values()}

@@ -130,6 +130,32 @@ def test_two_places(loop: Loop, tmp_path: Path, directories: s32s.Directories) -
         run(place, back, "move")
 
 
+def test_a_shared_folder(loop: Loop, tmp_path: Path) -> None:
+    """A program decides about conflicts, by what files hold."""
+    s3 = s32s.S3Connection(endpoint_url=loop.server.endpoint_url, region=loop.server.region)
+    place, told = f"s3://{loop.bucket}/team", list[str]()
+    folders = {name: tmp_path / name for name in ("ann", "bob")}
+    for name, folder in folders.items():
+        make_tree(folder, {"plan": name.encode()})
+
+    def decide(name: str, made: s32s.Merge, contents: s32s.Contents) -> s32s.Merge:
+        for conflict in made.conflicts:
+            told.append(f"{contents.mine(conflict.path)!r} {contents.theirs(conflict.path)!r}")
+        return s32s.decided(made, keep=s32s.Resolution.MINE)
+
+    def run(name: str, verb: str = "sync") -> s32s.Report:
+        directories = s32s.Directories(tmp_path / f"{name}-state", tmp_path / f"{name}-cache")
+        return s32s.run_peer(str(folders[name]), place, verb, s3=s3, directories=directories, decide=decide)
+
+    assert run("ann", "dryrun").finished[0].due
+    assert [run(name).exit_status for name in ("ann", "bob", "ann")] == [0, 0, 0]
+
+    assert told == ["b'bob' b'ann'"]
+    assert (folders["ann"] / "plan").read_bytes() == b"bob"
+    with pytest.raises(s32s.UsageError, match="a folder is shared through"):
+        s32s.run_peer(str(folders["ann"]), "sftp://host/team")
+
+
 class TestNames:
     def test_every_name_is_there(self) -> None:
         """In the list, in the table of homes, and for type checkers."""

@@ -154,6 +154,18 @@ def test_what_is_shown_is_what_would_be_installed(machine: Machine) -> None:
     assert "OnCalendar=*-*-* 0/1:00:00" in shown.out
 
 
+def test_a_shared_folder_has_a_service_of_its_person(machine: Machine) -> None:
+    """One of the system could not write there."""
+    machine.write_config("peer", "bucket/maps")
+
+    system, own = machine.run("service", "show"), machine.run("service", "show", "--user")
+
+    assert system.status == 2
+    assert "s32s service install --user" in system.err
+    assert own.status == 0
+    assert "ExecStart=" in own.out
+
+
 def test_several_configurations_on_one_host(machine: Machine) -> None:
     """Each with its own state."""
     shown = machine.run("service", "show", "--instance", "web")

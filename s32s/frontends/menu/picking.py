@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from s32s.agent.decisions import decided
-from s32s.core.merge import Conflict, Keep, Merge, Step
+from s32s.core.merge import Conflict, Merge, Resolution, Step
 from s32s.core.paths import escape
 from s32s.frontends.menu.views import Line, bar, filled
 from s32s.frontends.render.layout import fit
@@ -13,7 +13,7 @@ from s32s.frontends.render.merges import conflict_line, step_line, telling
 from s32s.replication.merge_job import Contents
 
 #: What a conflict may become, in the order in which Space goes through them.
-_KEEPS = (None, Keep.MINE, Keep.THEIRS, Keep.BOTH)
+_KEEPS = (None, Resolution.MINE, Resolution.THEIRS, Resolution.BOTH)
 _WIDE = 8
 
 
@@ -34,7 +34,7 @@ class Picking:
     top: int = 0
     _rows: list[tuple[str, Step | Conflict]] = field(init=False)
     _taken: set[int] = field(init=False)
-    _keeps: dict[int, Keep] = field(default_factory=dict)
+    _keeps: dict[int, Resolution] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rows = [

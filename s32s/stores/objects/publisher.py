@@ -113,7 +113,7 @@ class Publisher:
         self._write(self._held(), what="go on with the push")
 
     def release(self) -> None:
-        """Give up a claim that was published along.
+        """Give up a claim, of the generation that the head names.
 
         Raises:
             Conflict: the head is no longer ours.

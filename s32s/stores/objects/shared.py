@@ -186,7 +186,11 @@ class SharedPrefix:
         transaction = SharedTransaction(self.backend, plan, publisher, self._writer, mine.left_over)
         transaction.claim()
         with transaction.alive():
-            yield transaction
+            try:
+                yield transaction
+            except BaseException:
+                transaction.give_up()
+                raise
 
 
 class SharedTransaction(ObjectTransaction):
@@ -208,6 +212,11 @@ class SharedTransaction(ObjectTransaction):
     def claim(self) -> None:
         super().claim()
         self._alive_s = _now_s()
+
+    def give_up(self) -> None:
+        """Let the others go on where this push has failed: what it has uploaded counts as theirs, too."""
+        with contextlib.suppress(S32sError), self._head:
+            self._claimed.release()
 
     @contextlib.contextmanager
     def alive(self) -> Iterator[None]:

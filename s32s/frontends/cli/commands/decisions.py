@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from s32s.agent.decisions import decided
-from s32s.core.merge import Conflict, Keep, Merge, Step
+from s32s.core.merge import Conflict, Merge, Resolution, Step
 from s32s.core.paths import escape
 from s32s.frontends.render.merges import conflict_line, differing, kind_of, step_line, telling
 from s32s.replication.merge_job import Contents
 
-_KEEPS = {"m": Keep.MINE, "t": Keep.THEIRS, "b": Keep.BOTH}
+_KEEPS = {"m": Resolution.MINE, "t": Resolution.THEIRS, "b": Resolution.BOTH}
 
 
 @dataclass(slots=True)
@@ -27,14 +27,14 @@ class Decisions:
         asks: whether somebody is there to be asked.
     """
 
-    keep: Keep | None = None
+    keep: Resolution | None = None
     uploads: bool = True
     downloads: bool = True
     asks: bool = False
     source: TextIO = field(default_factory=lambda: sys.stdin)
     out: TextIO = field(default_factory=lambda: sys.stderr)
     _known: dict[tuple[object, ...], bool] = field(default_factory=dict)
-    _kept: dict[tuple[object, ...], Keep | None] = field(default_factory=dict)
+    _kept: dict[tuple[object, ...], Resolution | None] = field(default_factory=dict)
 
     def __call__(self, name: str, made: Merge, contents: Contents) -> Merge:
         """See `Agent.run`."""
@@ -67,10 +67,9 @@ class Decisions:
         }
 
     def _ask(self, what: str, count: int, details: Callable[[int], None]) -> set[int]:
+        verb, some = what.rpartition(": ")[2].capitalize(), f"1-{count}" if count > 1 else "1"
         while True:
-            answer = self._read(
-                f"{what.rpartition(': ')[2].capitalize()} which? [all, none, 1-{count}, ? or d NUMBER] "
-            )
+            answer = self._read(f"{verb} which? [all, none, {some}, ? or d NUMBER] ")
             word = answer.strip().lower()
             if word in ("all", "a", "y", "yes"):
                 return set(range(1, count + 1))
@@ -95,8 +94,8 @@ class Decisions:
 
     # -- conflicts
 
-    def _settle(self, made: Merge, contents: Contents) -> dict[str, Keep | None]:
-        keeps: dict[str, Keep | None] = {}
+    def _settle(self, made: Merge, contents: Contents) -> dict[str, Resolution | None]:
+        keeps: dict[str, Resolution | None] = {}
         for conflict in made.conflicts:
             key = (conflict.path, _content(conflict.mine), _content(conflict.theirs))
             if key not in self._kept:
@@ -104,15 +103,15 @@ class Decisions:
             keeps[conflict.path] = self._kept[key]
         return keeps
 
-    def _settle_one(self, conflict: Conflict, contents: Contents) -> Keep | None:
+    def _settle_one(self, conflict: Conflict, contents: Contents) -> Resolution | None:
         self._say("", conflict_line(conflict))
         while True:
-            word = self._read("Keep mine, theirs, both, or leave it? [m, t, b, leave, d] ").strip().lower()
+            word = self._read("Resolution mine, theirs, both, or leave it? [m, t, b, leave, d] ").strip().lower()
             if word in ("", "l", "leave", "n", "none"):
                 return None
             if word in ("d", "?"):
                 self._details(conflict.path, contents)
-            elif word[:1] in _KEEPS and (len(word) == 1 or word in [keep.value for keep in Keep]):
+            elif word[:1] in _KEEPS and (len(word) == 1 or word in [keep.value for keep in Resolution]):
                 return _KEEPS[word[0]]
             else:
                 self._say(f'  "{escape(word)}" is none of m, t, b, leave and d')

@@ -134,7 +134,7 @@ def _check_shared(options: argparse.Namespace, role: Role) -> None:
 
 def _decisions(options: argparse.Namespace, screen: Screen) -> Callable[[str, Merge, Contents], Merge]:
     """Who decides about a merge: somebody at the terminal, else the options."""
-    from s32s.core.merge import Keep
+    from s32s.core.merge import Resolution
     from s32s.frontends.cli.commands.decisions import Decisions, is_attended
 
     if options.upload_only and options.download_only:
@@ -142,7 +142,7 @@ def _decisions(options: argparse.Namespace, screen: Screen) -> Callable[[str, Me
     keep = getattr(options, "keep", None)
     asks = not (options.yes or options.json or options.quiet) and is_attended((sys.stdin, sys.stderr))
     decisions = Decisions(
-        keep=Keep(keep) if keep else None,
+        keep=Resolution(keep) if keep else None,
         uploads=not options.download_only,
         downloads=not options.upload_only,
         asks=asks,
