@@ -48,7 +48,8 @@ class CommonMemory:
             if facts["format"] != _FORMAT:
                 return Common(tree.make(()))
             known = manifest.tree_of(lines, self._file.name, room=4095, weight=len(data))
-            common = Common(known, int(facts["generation"]), str(facts["folder"]))
+            strict = facts.get("strict")
+            common = Common(known, int(facts["generation"]), str(facts["folder"]), strict if strict in (0, 1) else None)
         except FileNotFoundError:
             return Common(tree.make(()))
         except (IntegrityError, BadPath, ValueError, KeyError, TypeError):
@@ -69,7 +70,13 @@ class CommonMemory:
         """See `merge_job.Memory`."""
         if not self._writable:
             return
-        head = json.dumps({"format": _FORMAT, "generation": common.generation, "folder": common.folder}) + "\n"
+        facts = {
+            "format": _FORMAT,
+            "generation": common.generation,
+            "folder": common.folder,
+            "strict": common.is_strict,
+        }
+        head = json.dumps(facts) + "\n"
         data, _ = manifest.packed([head.encode(), *(manifest.line_of(item).encode() for item in common.tree)])
         self._file.parent.mkdir(mode=0o700, exist_ok=True)
         atomic.write_atomic(self._file, data, mode=0o600)

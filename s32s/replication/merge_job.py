@@ -22,11 +22,13 @@ class Common(NamedTuple):
         tree: of both.
         generation: of the prefix, that was seen last.
         folder: the id of the folder; empty for one that was never synced.
+        is_strict: whether the server of the prefix keeps conditions; None where that was not tried.
     """
 
     tree: Tree
     generation: int = 0
     folder: str = ""
+    is_strict: bool | None = None
 
 
 class Memory(Protocol):

@@ -101,6 +101,7 @@ class _Attempt:
         with self.local.open_source(target=fits, again=again) as here:
             run.phase("listing")
             self.shared.expects_head = common.generation > 0
+            self.shared.is_strict = common.is_strict
             found = self.shared.look()
             common = self._checked(common, found.position.generation)
             mine = here.look().snapshot()
@@ -322,8 +323,8 @@ class _Attempt:
         came = (step.new for step in done.mine if step.new is not None)
         kept += [item for item in came if (now := there.get(item.path)) is not None and now.sha256 is None]
         generation = done.position.generation if done.position is not None else found.position.generation
-        after = Common(there.patched(list(apart), kept), generation, common.folder)
-        if after.generation != common.generation or after.tree.digest() != common.tree.digest():
+        after = Common(there.patched(list(apart), kept), generation, common.folder, self.shared.is_strict)
+        if after[1:] != common[1:] or after.tree.digest() != common.tree.digest():
             self.memory.save(after)
 
     def _ignored(self, *trees: Tree) -> set[str]:

@@ -627,5 +627,5 @@ class TestWatch:
             for watch in watches:
                 watch.send_signal(signal.SIGTERM)
             said = [watch.communicate(timeout=30)[1] for watch in watches]
-        assert [watch.returncode for watch in watches] == [0, 0]
+        assert all(watch.returncode in (0, 143) for watch in watches)  # 143: a look was under way
         assert said[1].count("1 conflict is left undecided") == 1

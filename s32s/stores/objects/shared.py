@@ -69,6 +69,7 @@ class SharedPrefix:
 
     Attributes:
         expects_head: whether there was a head when this machine has looked last.
+        is_strict: whether the server keeps conditions; None where that is still to be tried.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class SharedPrefix:
         self._manifests = manifests
         self._wait = wait
         self._tell = tell
-        self._is_strict: bool | None = None
+        self.is_strict: bool | None = None
         self.expects_head = False
         able = self.backend.capabilities
         if not (able.conditional_put or able.reads_back):
@@ -173,15 +174,15 @@ class SharedPrefix:
         Raises:
             Conflict: somebody else was quicker; nothing was written.
         """
-        if self._is_strict is None:
-            self._is_strict = keeps_conditions(self.backend)
+        if self.is_strict is None:
+            self.is_strict = keeps_conditions(self.backend)
         publisher = Publisher(
             self.backend,
             self._writer._replace(take_over=True),
             mine.found,
             self._manifests,
-            is_strict=self._is_strict,
-            settles=not self._is_strict,
+            is_strict=self.is_strict,
+            settles=not self.is_strict,
         )
         transaction = SharedTransaction(self.backend, plan, publisher, self._writer, mine.left_over)
         transaction.claim()
