@@ -21,6 +21,7 @@ from s32s.core.errors import Conflict, EntryFailed, IntegrityError, Interrupted,
 from s32s.core.item import Item, Kind
 from s32s.core.merge import Merge, Step
 from s32s.core.rules import EVERYTHING, Verdict
+from s32s.core.steps import needs_bytes, parts_of, uploaded
 from s32s.core.tree import Tree
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.merge_job import Common, Contents, Memory, MergeJob, left_undone
@@ -220,7 +221,7 @@ class _Attempt:
 
     def _upload(self, decided: Merge, found: SharedSnapshot, here: LocalSource, done: _Done) -> None:
         changed = self.job.changed()
-        come = [_uploaded(step.new, step.old, changed) for step in decided.uploads if step.new is not None]
+        come = [uploaded(step.new, step.old, changed) for step in decided.uploads if step.new is not None]
         gone = [step.path for step in decided.uploads if step.new is None]
         wanted = found.tree.patched(gone, come)
         plan = planner.make(wanted, found.tree, rules=EVERYTHING)
@@ -228,7 +229,7 @@ class _Attempt:
         with self.shared.transaction(found, plan) as transaction:
             self.folder.rename(decided.copies)
             self.run.phase("moving files")
-            transaction.keep_deleted()
+            transaction.keep_deleted(jobs=self.run.jobs)
             self._put_all(transaction, here, done)
             self.run.phase("publishing")
             published = transaction.publish()
@@ -259,28 +260,46 @@ class _Attempt:
             transaction.leave(path)
 
     def _download(self, steps: Sequence[Step], here: LocalSource, mine: LocalSnapshot, done: _Done) -> None:
-        self.run.phase("moving files")
-        wanted = [step.new for step in steps if step.new is not None and _needs_bytes(step)]
-        self._fetch(wanted, here, mine.tree)
-        self.folder.settle()
-        self.run.phase("placing files")
-        for step in self.folder.apply(steps, mine.listing):
-            self.memory.note(step.path, step.new)
-            done.mine.append(step)
+        """Bring what is new part by part, so that a run that ends early has not worked for nothing; deletions last.
 
-    def _fetch(self, wanted: Sequence[Item], here: LocalSource, mine: Tree) -> None:
-        """Bring files beside their places: those whose bytes are in the folder already from there."""
+        Raises:
+            SourceChanged: some files were replaced there meanwhile; all others are here.
+        """
+        self.run.phase("moving files")
+        moved: set[str] = set()
+        for part in parts_of(steps):
+            wanted = [step.new for step in part if step.new is not None and needs_bytes(step)]
+            moved |= self._fetch(wanted, here, mine.tree)
+            self.folder.settle()
+            for step in self.folder.apply([step for step in part if step.path not in moved], mine.listing):
+                self.memory.note(step.path, step.new)
+                done.mine.append(step)
+        if moved:
+            raise SourceChanged(f"{paths.some(sorted(moved))} changed on S3 during the run", paths=tuple(moved))
+
+    def _fetch(self, wanted: Sequence[Item], here: LocalSource, mine: Tree) -> set[str]:
+        """Bring files beside their places: those whose bytes are in the folder already from there.
+
+        Returns:
+            Which of them are not there any more.
+        """
+        moved: set[str] = set()
         contents = {item.sha256 for item in wanted if item.sha256 and item.size}
         nearby = {item.sha256: item for item in mine.holding(contents, range(len(mine)))}
         missing = [item for item in wanted if not (item.sha256 in nearby and self._copied(item, nearby, here))]
 
         def stage(batch: Batch) -> None:
             for body in batch:
-                self.folder.stage(body, self._progress)
+                try:
+                    self.folder.stage(body, self._progress)
+                except SourceChanged:
+                    moved.add(body.item.path)
+                    continue
                 self.run.emit(events.FilePut(self.run.entry, body.item.path, body.item.size))
 
         reading = read_ahead(self.shared.backend, missing, jobs=self.run.jobs)
         for_each(reading.batches, stage, jobs=self.run.jobs, width=reading.width)
+        return moved
 
     def _copied(self, item: Item, nearby: Mapping[str | None, Item], here: LocalSource) -> bool:
         try:
@@ -369,19 +388,8 @@ class _Attempt:
         )
 
 
-def _uploaded(new: Item, old: Item | None, changed: str) -> Item:
-    """An item as it is named on S3; a system without permission bits leaves those that are there."""
-    mode = old.mode if new.mode is None and old is not None and old.kind is new.kind else new.mode
-    return new._replace(changed=changed, etag=None, mode=mode)
-
-
 def _none() -> planner.Joined:
     return planner.Joined(tree.make(()), (), tree.make(()), ())
-
-
-def _needs_bytes(step: Step) -> bool:
-    new, old = step.new, step.old
-    return new is not None and new.kind is Kind.FILE and not (old is not None and merge.is_same(old, new))
 
 
 def _within(top: str, *trees: Tree) -> set[str]:

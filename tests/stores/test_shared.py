@@ -71,7 +71,7 @@ def plan_for(found: SharedSnapshot, come: tuple[Bytes, ...], gone: tuple[str, ..
 
 def write(transaction: SharedTransaction, *come: Bytes) -> None:
     """All of a push but its end."""
-    transaction.keep_deleted()
+    transaction.keep_deleted(jobs=4)
     for body in come:
         transaction.put(body, lambda size: None)
     transaction.publish()

@@ -26,6 +26,7 @@ from s32s.core import paths
 from s32s.core.errors import IntegrityError, Refused
 from s32s.core.item import Item, Kind
 from s32s.core.merge import Copy, Step
+from s32s.core.steps import clears
 from s32s.stores.base import Body, Progress
 from s32s.stores.local.marker import Marker, read_marker, write_marker
 from s32s.stores.local.stat_cache import CTIME, stamp
@@ -154,7 +155,7 @@ class Folder:
         Args:
             found: what the last look has found.
         """
-        ways_free = [step for step in steps if step.old is not None and _goes(step)]
+        ways_free = [step for step in steps if step.old is not None and clears(step)]
         for step in sorted(ways_free, key=_path_of, reverse=True):
             done = self._remove(step, found)
             if not done:
@@ -235,7 +236,7 @@ class Folder:
             with directories.directory(self._fd, paths.parent(path)) as parent:
                 if new.kind is Kind.DIR:
                     return self._make_directory(parent, name, new)
-                stands = old is not None and not _goes(step)
+                stands = old is not None and not clears(step)
                 if stands and old is not None and not self._is_as_found(parent, path, old, found):
                     return False
                 if new.kind is Kind.FILE and stands and path not in self._staged:
@@ -363,12 +364,6 @@ def open_folder(root: str, *, writable: bool) -> Iterator[Folder]:
         folder = Folder(root, fd, own)
         held.callback(folder.close)
         yield folder
-
-
-def _goes(step: Step) -> bool:
-    """Whether what stands at a path has to go before: a deletion, or another kind of which one is a directory."""
-    new, old = step.new, step.old
-    return new is None or (old is not None and old.kind is not new.kind and Kind.DIR in (old.kind, new.kind))
 
 
 def _path_of(step: Step) -> str:

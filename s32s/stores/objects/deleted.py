@@ -21,6 +21,7 @@ from s32s.core import paths
 from s32s.core.errors import IntegrityError, NotFound, SourceChanged
 from s32s.core.item import Item, Kind
 from s32s.format import manifest
+from s32s.system.concurrency import for_each
 
 PLACE = f"{paths.RESERVED}/deleted"
 _LIST = "list.jsonl"
@@ -55,8 +56,11 @@ class DeletedFolder:
         self._who = who
         self._now = now
 
-    def keep(self, items: Sequence[Item]) -> None:
+    def keep(self, items: Sequence[Item], *, jobs: int) -> None:
         """Copy files that are about to be deleted, on the server where it can, and note who deletes them.
+
+        Args:
+            jobs: how many at the same time.
 
         Raises:
             SourceChanged: one is no longer the one that was listed.
@@ -66,9 +70,12 @@ class DeletedFolder:
         items = sorted(items, key=lambda item: item.path)  # as they are read again
         when = self._now()
         place = f"{PLACE}/{when.replace('-', '').replace(':', '')}-{secrets.token_hex(4)}"
-        for number, item in enumerate(items):
-            if item.kind is Kind.FILE:
-                self._copy(item.path, f"{place}/{number}", item)
+
+        def copy(numbered: tuple[int, Item]) -> None:
+            number, item = numbered
+            self._copy(item.path, f"{place}/{number}", item)
+
+        for_each([(number, item) for number, item in enumerate(items) if item.kind is Kind.FILE], copy, jobs=jobs)
         lines = [json.dumps({"who": self._who, "when": when}) + "\n", *map(manifest.line_of, items)]
         data = "".join(lines).encode()
         self._backend.put(f"{place}/{_LIST}", lambda: iter([data]), size=len(data))

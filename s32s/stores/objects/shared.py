@@ -250,12 +250,12 @@ class SharedTransaction(ObjectTransaction):
         self._check_held()
         return super()._upload(body, chunks)
 
-    def keep_deleted(self) -> None:
-        """Copy what is about to be deleted into the deleted folder."""
+    def keep_deleted(self, *, jobs: int) -> None:
+        """Copy what is about to be deleted into the deleted folder, so many files at the same time."""
         self._check_held()
         gone = [item for item in self._plan.extras if item.kind is not Kind.DIR]
         gone += [put.old for put in self._plan.puts if put.old is not None and put.old.kind is not put.item.kind]
-        self._deleted.keep([item for item in gone if item.kind is not Kind.DIR])
+        self._deleted.keep([item for item in gone if item.kind is not Kind.DIR], jobs=jobs)
 
     def publish(self) -> Published:
         """Write the manifest, then the head; where something is to be deleted, the claim stays until it is."""
