@@ -58,7 +58,9 @@ class Services:
         if settings.type == "s3":
             return S3Backend(self._service(place.store), self._s3_path(place))
         if settings.type == "file":
-            raise ConfigError(f"{place} is a directory, which has no keys", hint="name it as one of two places")
+            from s32s.backends.directory import DirectoryBackend
+
+            return self._retrying(DirectoryBackend(_path_of(place.store, settings), place.prefix))
         options = settings.model_extra or {}
         if settings.type == "fsspec":
             rest = {name: value for name, value in options.items() if name != "url"}
@@ -181,7 +183,20 @@ def directory_of(place: Location, stores: Mapping[str, StoreSettings]) -> Locati
     """
     if not isinstance(place, StorePath) or stores[place.store].type != "file":
         return place
-    root = (stores[place.store].model_extra or {}).get("path")
-    if not isinstance(root, str) or not root.startswith("/") or ".." in root.split("/"):
-        raise ValueError(f"the store {place.store} needs the absolute path of a directory: path")
+    try:
+        root = _path_of(place.store, stores[place.store])
+    except ConfigError as exc:
+        raise ValueError(exc.what) from exc
     return parse_location(f"{root}/{place.prefix}", at="/")
+
+
+def _path_of(store: str, settings: StoreSettings) -> str:
+    """The directory of a store of type "file".
+
+    Raises:
+        ConfigError: it names none.
+    """
+    root = (settings.model_extra or {}).get("path")
+    if not isinstance(root, str) or not root.startswith("/") or ".." in root.split("/"):
+        raise ConfigError(f"the store {store} needs the absolute path of a directory: path")
+    return root.rstrip("/") or "/"

@@ -160,7 +160,7 @@ def check_merge(made: Merge, limits: Limits) -> None:
             and step.old.kind is not Kind.DIR
             and step.old.sha256 not in moved
         ]
-        if deleted and not giver.files:
+        if len(deleted) > 1 and not giver.files:
             raise Refused(
                 f"{other} holds no files any more, and {len(deleted):,} would be deleted {where}",
                 hint="check whether its disk is mounted; --force-delete deletes them on purpose",

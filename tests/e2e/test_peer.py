@@ -629,3 +629,44 @@ class TestWatch:
             said = [watch.communicate(timeout=30)[1] for watch in watches]
         assert all(watch.returncode in (0, 143) for watch in watches)  # 143: a look was under way
         assert said[1].count("1 conflict is left undecided") == 1
+
+
+class TestOtherPlaces:
+    def test_a_directory_that_people_share(self, tmp_path: Path, moto: S3Server) -> None:
+        """Such as one on a NAS: no S3 takes part, and one that is not mounted is not an empty one."""
+        nas = tmp_path / "nas"
+        nas.mkdir()
+        people = [Peer(tmp_path / name, moto, "nas:team") for name in ("ann", "bob")]
+        for person in people:
+            person.config.write_text(
+                f'role = "peer"\nmaps = "no-maps/here"\n[stores.nas]\ntype = "file"\npath = "{nas}"\n'
+                '[stores.web]\ntype = "fsspec"\nurl = "webdav://127.0.0.1:9/dir"\n'
+            )
+        ann, bob = people
+        write(ann, "plan.txt", "walls\n")
+        assert ann.sync().status == 0
+        assert bob.sync().status == 0
+        write(ann, "plan.txt", "walls\nby ann\n")
+        write(bob, "plan.txt", "walls\nby bob\n")
+        assert ann.sync().status == 0
+        assert bob.sync("--keep", "both").status == 0
+        (ann.folder / "plan.txt").unlink()
+        assert ann.sync().status == 0
+        assert bob.sync().status == 0
+        assert ann.tree() == bob.tree()
+        assert (nas / "team/.s32s/head.json").exists()
+        assert any("/deleted/" in str(file) for file in nas.rglob("*"))
+
+        nas.rename(tmp_path / "away")
+        ended = ann.sync()
+        assert ended.status == 1
+        assert "is not there; check whether its disk is mounted" in ended.err
+        nas.mkdir()
+        ended = ann.sync()
+        assert ended.status == 3
+        assert "went back from generation" in ended.err
+        assert not list(nas.iterdir())
+
+        other = ann.run("peer", str(bob.folder), "web:team")
+        assert other.status == 3
+        assert "nothing proves there who was quicker" in other.err
