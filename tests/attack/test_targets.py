@@ -342,7 +342,7 @@ def test_a_neighbour_who_plants_links_reaches_nothing(ready: Loop, tmp_path: Pat
     racer = threading.Thread(target=plant)
     racer.start()
     try:
-        for turn in range(6):
+        for turn in range(3):
             make_tree(ready.source, {"d/b": f"turn {turn}".encode(), f"many/{turn}": b"x", "d/deep/b": b"y"})
             ready.push()
             ended = ready.pull("--update-maps", "--force-delete")

@@ -294,7 +294,7 @@ def test_a_configuration_counts_where_there_is_one(between: Between) -> None:
         (["{root}/source", "{root}/x", "--role", "slave"], 2, "are for entries of the maps"),
         (["{root}/source", "{root}/x", "--files-from", "{root}/none"], 2, "cannot be read"),
         (["{root}/source", "{root}/x", "--accept", "{{"], 2, "brace"),
-        (["WEB", "--yes"], 2, "--yes is for two places"),
+        (["WEB", "--in-place"], 2, "--in-place is for two places"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )

@@ -26,7 +26,7 @@ def check(made: Crowd, server: S3Server, bucket: str) -> None:
 def test_three_people_at_once(tmp_path: Path, server: S3Server, bucket: str) -> None:
     """A few rounds, with kills."""
     made = crowd(tmp_path, server, bucket, 3, seed=7)
-    for _ in range(4):
+    for _ in range(3):
         made.round(kills=0.25)
     made.settle()
 

@@ -180,11 +180,11 @@ def test_a_head_that_cannot_be_read_is_not_taken_for_none(proxied: Loop, proxy: 
 def test_a_listing_that_breaks_off_on_a_later_page_is_never_taken_for_the_whole(
     tmp_path: Path, moto: S3Server, proxy: FaultProxy, bucket: str, fault: Fault, request: pytest.FixtureRequest
 ) -> None:
-    """With 1,500 objects of another tool and a second page that is not to be had, nothing is deleted."""
+    """With 1,010 objects of another tool and a second page that is not to be had, nothing is deleted."""
     if "moto" not in request.node.callspec.id:
         pytest.skip("one server is enough: the pages come from the proxy")
     loop = make_loop(tmp_path, moto, bucket, endpoint_url=proxy.endpoint_url)
-    for number in range(1500):
+    for number in range(1010):
         put(moto, bucket, f"data/web/{number:05}", b"x")
     assert loop.pull().status == 0
     before = snapshot(loop.target)

@@ -303,6 +303,21 @@ class TestQuestions:
         assert "up2.txt" not in names(ann)
         assert any("(conflict, " in name for name in names(ann))
 
+    def test_what_is_for_shared_folders_is_not_for_others(self, tmp_path: Path, moto: S3Server, bucket: str) -> None:
+        """A master has nothing to settle."""
+        entry = {"name": "WEB", "s3": f"{bucket}/web", "master": str(tmp_path / "site")}
+        put(moto, bucket, "maps/web.json", json.dumps([entry]).encode())
+        master = Machine(tmp_path / "m", moto)
+        master.write_config("master", f"{bucket}/maps")
+
+        ended = master.run("sync", "WEB", "--yes", "--keep", "mine")
+        both = master.run("peer", str(tmp_path), f"s3://{bucket}/x", "--upload-only", "--download-only")
+
+        assert ended.status == 2
+        assert "--yes, --keep is for shared folders (role peer), and this machine is a master" in ended.err
+        assert both.status == 2
+        assert "exclude each other" in both.err
+
     def test_yes_asks_nothing(self, two: tuple[Peer, Peer]) -> None:
         """Everything but conflicts is taken."""
         _, bob = two

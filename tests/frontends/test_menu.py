@@ -628,7 +628,7 @@ class TestSharedFolder:
             screen.press("enter")
             screen.wait_for("1 to upload")
             screen.press("escape")
-            screen.wait_for("it was not confirmed")
+            screen.wait_for("sync: 1 stopped", "it was not confirmed")
             screen.press("q", "q")
             assert screen.ended() == 0
 

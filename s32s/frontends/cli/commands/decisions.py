@@ -158,6 +158,6 @@ def _content(item: object) -> object:
     return (getattr(item, "kind", None), getattr(item, "sha256", None), getattr(item, "size", None))
 
 
-def is_attended(streams: Collection[TextIO]) -> bool:
-    """Whether somebody sits at a terminal to be asked."""
-    return all(stream.isatty() for stream in streams)
+def is_attended(streams: Collection[TextIO | None]) -> bool:
+    """Whether somebody sits at a terminal to be asked; a stream may have been closed."""
+    return all(stream is not None and stream.isatty() for stream in streams)

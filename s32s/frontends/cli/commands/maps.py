@@ -51,7 +51,7 @@ def maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
             [escape(entry.name), escape(entry.s3), *(escape(entry.place(role) or "-") for role in Role)]
             for entry in loaded.entries
         ]
-        print(*table([["NAME", "S3", "MASTER", "SLAVE", "MIRROR"], *rows]), sep="\n")
+        print(*table([["NAME", "S3", *(role.name for role in Role)], *rows]), sep="\n")
     return report_problems(loaded)
 
 
