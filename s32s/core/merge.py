@@ -132,13 +132,13 @@ def merge(base: Tree, mine: Tree, theirs: Tree, *, frozen: Collection[str] = ())
         frozen: paths that could not be read here, each with all that is below.
     """
     sides = _Sides(base, mine, theirs)
-    apart = _apart(mine, theirs)
-    clashing = sides.clashing_kinds(apart)
+    different = apart(mine, theirs)
+    clashing = sides.clashing_kinds(different)
     uploads: list[Step] = []
     downloads: list[Step] = []
     conflicts = [Conflict(path, mine.get(path), theirs.get(path), Clash.KINDS) for path in clashing]
     left_alone = {*frozen, *clashing}
-    for path in apart:
+    for path in different:
         if path in left_alone or any(above in left_alone for above in paths.ancestors(path)):
             continue
         here, there = mine.get(path), theirs.get(path)
@@ -308,7 +308,7 @@ class _Sides:
         )
 
 
-def _apart(mine: Tree, theirs: Tree) -> list[str]:
+def apart(mine: Tree, theirs: Tree) -> list[str]:
     """Where two sides may differ, in order: of all other paths nothing is to be done, whatever was common."""
     found: list[str] = []
     for at, to, count in tree.join(mine.paths, theirs.paths):

@@ -22,6 +22,7 @@ class Common(NamedTuple):
         tree: of both.
         generation: of the prefix, that was seen last.
         folder: the id of the folder; empty for one that was never synced.
+        manifest: SHA-256 of that generation's manifest.
         is_strict: whether the server of the prefix keeps conditions; None where that was not tried.
     """
 
@@ -29,6 +30,7 @@ class Common(NamedTuple):
     generation: int = 0
     folder: str = ""
     is_strict: bool | None = None
+    manifest: str = ""
 
 
 class Memory(Protocol):
@@ -69,6 +71,7 @@ class MergeJob(NamedTuple):
         rules: what takes part; the rest is neither sent nor deleted, on either side.
         accepts_older: go on from a generation that is older than the last one seen, as if nothing were common.
         verify: read every file.
+        lists: look at the objects also where head and folder are as they were.
         changed: who this is and when, for what is uploaded: see `Item.changed`.
         decide: takes a merge, and gives back what is to be done of it; by default all but the conflicts.
         name: of the entry, for what people are told to type.
@@ -80,6 +83,7 @@ class MergeJob(NamedTuple):
     changed: Callable[[], str]
     accepts_older: bool = False
     verify: bool = False
+    lists: bool = True
     decide: Decide = undecided
     name: str = ""
 

@@ -23,8 +23,9 @@ from s32s.core.merge import Merge, Step
 from s32s.core.rules import EVERYTHING, Verdict
 from s32s.core.steps import needs_bytes, parts_of, uploaded
 from s32s.core.tree import Tree
+from s32s.replication.contents import contents_of
 from s32s.replication.job import Outcome, RunContext
-from s32s.replication.merge_job import Common, Contents, Memory, MergeJob, left_undone
+from s32s.replication.merge_job import Common, Memory, MergeJob, left_undone
 from s32s.stores.base import Batch, Position, Snapshot, StoreCapabilities
 from s32s.stores.local.bodies import FileBody
 from s32s.stores.local.folder import CopyOf, Folder, open_folder
@@ -33,7 +34,7 @@ from s32s.stores.local.stat_cache import RACY_CTIME_NS, CachedHash
 from s32s.stores.local.store import LocalStore
 from s32s.stores.local.trash import KEEP_S
 from s32s.stores.local.walk import LocalSnapshot
-from s32s.stores.objects.bodies import ObjectBody, read_ahead
+from s32s.stores.objects.bodies import read_ahead
 from s32s.stores.objects.etags import with_contents
 from s32s.stores.objects.shared import SharedPrefix, SharedSnapshot, SharedTransaction
 from s32s.system.concurrency import for_each
@@ -42,8 +43,6 @@ from s32s.system.concurrency import for_each
 ATTEMPTS = 40
 #: The longest pause before, in seconds; a random one, so that many do not come back at the same moment.
 _MOST_PAUSE_S = 2.0
-#: The largest file that who decides may look into, in bytes.
-_MOST_SHOWN = 1024 * 1024
 
 
 def reconcile(local: LocalStore, shared: SharedPrefix, memory: Memory, job: MergeJob, run: RunContext) -> Outcome:
@@ -101,6 +100,8 @@ class _Attempt:
         fits = StoreCapabilities(max_path_bytes=self.shared.backend.capabilities.max_key_bytes)
         with self.local.open_source(target=fits, again=again) as here:
             run.phase("listing")
+            if not again and not job.lists and (nothing := self._nothing_new(common, here)) is not None:
+                return nothing
             self.shared.expects_head = common.generation > 0
             self.shared.is_strict = common.is_strict
             found = self.shared.look()
@@ -120,7 +121,7 @@ class _Attempt:
             done = _Done()
             if not job.verb.changes:
                 return self._outcome(made, made, found, done, frozen)
-            decided = job.decide(made, self._contents(made, here))
+            decided = job.decide(made, contents_of(made, here, self.shared.backend))
             if not common.folder:
                 common = common._replace(folder=self.folder.mark(self.shared.backend.location).id)
             if is_new:
@@ -133,6 +134,25 @@ class _Attempt:
             return self._outcome(decided, made, found, done, frozen)
 
     # -- before
+
+    def _nothing_new(self, common: Common, here: LocalSource) -> Outcome | None:
+        """The outcome where the folder and the head are as this machine knows them; None where more is to be done."""
+        position = self.shared.position()
+        if position is None or position[:2] != (common.generation, common.manifest):
+            return None
+        known = Snapshot(common.tree)
+        mine = here.look().snapshot()
+        mine = here.refine(mine, against=known, jobs=self.run.jobs, progress=self.run.heartbeat)
+        found, base = self._part(mine.tree), self._part(common.tree)
+        if here.frozen or merge.apart(found, base):
+            here.frozen.clear()
+            return None
+        made = Merge(found, base, base)
+        self.run.emit(events.Merged(self.run.entry, made))
+        if self.job.verb.changes:
+            here.remember_hashes(mine, {})
+        shared = SharedSnapshot(base, position)
+        return self._outcome(made, made, shared, _Done(), {})._replace(is_listed=False)
 
     def _common(self) -> tuple[bool, Common]:
         """Whether nothing is known yet, and what is known, if this is the folder that it is known of.
@@ -178,27 +198,6 @@ class _Attempt:
         """What takes part."""
         out = self._ignored(found)
         return found.patched(out, ()) if out else found
-
-    def _contents(self, made: Merge, here: LocalSource) -> Contents:
-        def is_small(item: Item | None) -> bool:
-            return item is not None and item.kind is Kind.FILE and item.size <= _MOST_SHOWN
-
-        def mine(path: str) -> bytes | None:
-            item = made.mine.get(path)
-            if item is None or not is_small(item):
-                return None
-            try:
-                return b"".join(FileBody(here, item).chunks())
-            except (SourceChanged, Unreadable):
-                return None
-
-        def theirs(path: str) -> bytes | None:
-            item = made.theirs.get(path)
-            if item is None or not is_small(item):
-                return None
-            return b"".join(ObjectBody(self.shared.backend, item).chunks())
-
-        return Contents(mine, theirs)
 
     # -- the work
 
@@ -340,9 +339,10 @@ class _Attempt:
         kept = [item for path in apart if (item := common.tree.get(path)) is not None]
         # What was hashed as it came is known better than a list of objects tells.
         came = (step.new for step in done.mine if step.new is not None)
-        kept += [item for item in came if (now := there.get(item.path)) is not None and now.sha256 is None]
-        generation = done.position.generation if done.position is not None else found.position.generation
-        after = Common(there.patched(list(apart), kept), generation, common.folder, self.shared.is_strict)
+        kept += [item for item in came if (listed := there.get(item.path)) is not None and listed.sha256 is None]
+        now = done.position or found.position
+        known = there.patched(list(apart), kept)
+        after = Common(known, now.generation, common.folder, self.shared.is_strict, now.manifest)
         if after[1:] != common[1:] or after.tree.digest() != common.tree.digest():
             self.memory.save(after)
 

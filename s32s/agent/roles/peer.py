@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
 from collections.abc import Sequence
 
 from s32s.agent.common_memory import CommonMemory
-from s32s.agent.roles.base import AgentContext, Task
+from s32s.agent.roles.base import AgentContext, Task, last_run
 from s32s.agent.roles.push import check_prefix
 from s32s.agent.roles.writer import now, writer
 from s32s.agent.state import State
@@ -17,6 +18,7 @@ from s32s.core import guards, paths
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits
 from s32s.core.plan import Verb
+from s32s.core.role import Role
 from s32s.core.rules import Rules, compile_rules
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.merge_job import Decide, MergeJob
@@ -40,6 +42,8 @@ def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: D
     if not entry.manifest:
         raise Refused(f"{entry.s3} cannot be shared without a manifest", hint='take "manifest": false out of the entry')
     root = folder_of(entry.name, place, agent.settings.peer.folders)
+    last = last_run(entry, Role.PEER, agent)
+    listed_s = last.listed_s if last is not None else None
     return share(
         root,
         task.backend(agent, entry.location),
@@ -48,6 +52,7 @@ def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: D
         limits=Limits(agent.settings.max_delete, force=task.options.force_delete),
         accepts_older=task.options.accept_older,
         verify=task.options.verify,
+        lists=listed_s is None or not 0 <= time.time() - listed_s < agent.settings.list_every_s,
         state=agent.state,
         host=agent.host,
         name=entry.name,
@@ -66,6 +71,7 @@ def share(
     limits: Limits,
     accepts_older: bool,
     verify: bool,
+    lists: bool,
     state: State,
     host: str,
     name: str,
@@ -76,6 +82,7 @@ def share(
     """Bring a folder and a place together; see `reconcile`.
 
     Args:
+        lists: look at all objects, even if nothing seems to have changed.
         host: this machine, for people.
         name: of the entry; empty without one.
         lock: names what no other run of this machine may do at the same time.
@@ -112,6 +119,7 @@ def share(
             changed=lambda: f"{now()} {me}",
             accepts_older=accepts_older,
             verify=verify,
+            lists=lists or verify,
             decide=decide,
             name=name,
         )

@@ -25,7 +25,7 @@ from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import manifest
-from s32s.stores.base import Body, Published, Snapshot
+from s32s.stores.base import Body, Position, Published, Snapshot
 from s32s.stores.objects.deleted import DeletedFolder
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.memory import keeps_conditions
@@ -96,6 +96,11 @@ class SharedPrefix:
                 "who was quicker when two people write at the same time",
                 hint="share a prefix on S3",
             )
+
+    def position(self) -> Position | None:
+        """Where the prefix stands by its head alone; None where somebody writes, or nobody has yet."""
+        found = self._prefix.read_head()
+        return found.position if found.manifest is not None and found.head and found.head.push is None else None
 
     def look(self) -> SharedSnapshot:
         """What the prefix holds at one moment at which nobody writes.
