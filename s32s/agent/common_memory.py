@@ -49,7 +49,13 @@ class CommonMemory:
                 return Common(tree.make(()))
             known = manifest.tree_of(lines, self._file.name, room=4095, weight=len(data))
             strict = facts.get("strict")
-            common = Common(known, int(facts["generation"]), str(facts["folder"]), strict if strict in (0, 1) else None)
+            common = Common(
+                known,
+                int(facts["generation"]),
+                str(facts["folder"]),
+                strict if strict in (0, 1) else None,
+                str(facts.get("manifest", "")),
+            )
         except FileNotFoundError:
             return Common(tree.make(()))
         except (IntegrityError, BadPath, ValueError, KeyError, TypeError):
@@ -70,12 +76,8 @@ class CommonMemory:
         """See `merge_job.Memory`."""
         if not self._writable:
             return
-        facts = {
-            "format": _FORMAT,
-            "generation": common.generation,
-            "folder": common.folder,
-            "strict": common.is_strict,
-        }
+        facts = {"format": _FORMAT, **common._asdict(), "strict": common.is_strict}
+        del facts["tree"], facts["is_strict"]
         head = json.dumps(facts) + "\n"
         data, _ = manifest.packed([head.encode(), *(manifest.line_of(item).encode() for item in common.tree)])
         self._file.parent.mkdir(mode=0o700, exist_ok=True)

@@ -22,9 +22,11 @@ def memory(root: Path, place: str = "bucket/team") -> CommonMemory:
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     """With the generation and the folder."""
-    memory(tmp_path).save(Common(tree.make([A, B]), 7, "id"))
+    for is_strict in (None, True, False):
+        known = Common(tree.make([A, B]), 7, "id", is_strict, "d" * 64)
+        memory(tmp_path).save(known)
+        assert memory(tmp_path).load() == known
 
-    assert memory(tmp_path).load() == Common(tree.make([A, B]), 7, "id")
     assert memory(tmp_path, "bucket/other").load() == Common(tree.make(()))
 
 
