@@ -120,11 +120,28 @@ def context_of(state: State, settings: Settings | None, s3: S3Connection | None,
     )
 
 
+def entry_at(folder: str) -> Entry:
+    """The entry of a folder that was shared before, by its marker.
+
+    Raises:
+        UsageError: it has no marker, or that names a place of the configuration.
+        Refused: it is not there.
+    """
+    from s32s.stores.local.folder import open_folder
+
+    root = os.path.abspath(os.path.expanduser(folder))
+    with open_folder(root, writable=False) as opened:
+        marker = opened.marker()
+    if marker is None:
+        raise UsageError(f"{paths.escape(folder)} is not a shared folder: it has no marker", hint="name an entry")
+    return entry_of(root, marker.place)
+
+
 def forget_shared(agent: AgentContext, names: Sequence[str], *, everywhere: bool) -> list[str]:
     """Forget what shared folders had in common with their places; no file is touched.
 
     Args:
-        names: of entries, or a folder and its place.
+        names: of entries, or a folder with its place, or alone where it has its marker.
         everywhere: remove the list of files on S3 too, so that the next sync of everybody starts from comparing.
 
     Returns:
@@ -153,6 +170,8 @@ def forget_shared(agent: AgentContext, names: Sequence[str], *, everywhere: bool
 def _entries(agent: AgentContext, names: Sequence[str]) -> list[Entry]:
     if len(names) == 2 and is_location(names[1], stores=agent.settings.stores):
         return [entry_of(*names)]
+    if len(names) == 1 and is_location(names[0]):
+        return [entry_at(names[0])]
     loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)
     entries = runner.choose(loaded, names, Role.PEER)
     for entry in entries:

@@ -162,7 +162,7 @@ class _Attempt:
         """
         common, marker = self.memory.load(), self.folder.marker()
         place, root = self.shared.backend.location, paths.escape(self.local.location)
-        forget = f"s32s forget {self.job.name}" if self.job.name else "s32s forget DIR"
+        forget = f"s32s forget {self.job.name}"
         if marker is not None and marker.place != place:
             raise Refused(
                 f"{root} is shared through {paths.escape(marker.place)} already",

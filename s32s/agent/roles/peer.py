@@ -17,6 +17,7 @@ from s32s.config.maps import Entry
 from s32s.core import guards, paths
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits
+from s32s.core.location import is_location
 from s32s.core.plan import Verb
 from s32s.core.role import Role
 from s32s.core.rules import Rules, compile_rules
@@ -55,7 +56,7 @@ def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: D
         lists=listed_s is None or not 0 <= time.time() - listed_s < agent.settings.list_every_s,
         state=agent.state,
         host=agent.host,
-        name=entry.name,
+        name=f"{paths.escape(root)} {entry.name}" if is_location(entry.name) else entry.name,
         lock=f"the push to {entry.s3}",
         run=run,
         decide=decide,
@@ -84,7 +85,7 @@ def share(
     Args:
         lists: look at all objects, even if nothing seems to have changed.
         host: this machine, for people.
-        name: of the entry; empty without one.
+        name: what `s32s forget` takes for it.
         lock: names what no other run of this machine may do at the same time.
     """
     check_folder(root, state)
@@ -189,7 +190,7 @@ def forget_folder(root: str, place: str, state: State) -> Sequence[str]:
     memory = CommonMemory(state.directories[0], root, place)
     known = memory.load()
     memory.forget()
-    told = [f"what was known of {len(known.tree):,} paths"] if known.folder else []
+    told = [f"what was known of {len(known.tree):,} path{'' if len(known.tree) == 1 else 's'}"] if known.folder else []
     if forget_marker(root):
         told.append(f"the marker in {root}")
     return told

@@ -76,7 +76,7 @@ def shared_parsers(command: Callable[..., argparse.ArgumentParser], parts: Parts
     ):
         action = parts.action(actions, name, text, example)
         action.set_defaults(command=f"trash {name}")
-        action.add_argument("name", metavar="NAME", help="the entry")
+        action.add_argument("name", metavar="NAME", help="the entry, or a folder such as ./team")
         if name == "restore":
             action.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a directory with all in it")
             action.add_argument("--id", metavar="ID", help="of which deletion; by default the latest")

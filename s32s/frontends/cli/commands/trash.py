@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     import threading
 
-    from s32s.agent.agent import Agent
+    from s32s.agent.roles.base import AgentContext
     from s32s.agent.trash import SharedTrash
 
 
@@ -26,7 +28,7 @@ def trash_usage(options: argparse.Namespace, stop: threading.Event) -> int:
 def trash_list(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.frontends.render.layout import amount, table
 
-    with open_machine(options, writable=False) as agent:
+    with _machine(options, writable=False) as agent:
         lost = _trash(options.name, agent).found()
     if options.json:
         for one in lost:
@@ -51,7 +53,7 @@ def trash_list(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def trash_restore(options: argparse.Namespace, stop: threading.Event) -> int:
-    with open_machine(options) as agent:
+    with _machine(options) as agent:
         came = _trash(options.name, agent).restore(options.paths, number=options.id)
     for path in came:
         print(f"restored  {paths.escape(path)}")
@@ -67,7 +69,7 @@ def trash_empty(options: argparse.Namespace, stop: threading.Event) -> int:
         raise UsageError(f"--older: {exc}") from exc
     whose = "for everybody, here and on S3" if options.everywhere else "on this computer"
     _confirm(options, f"Remove for good what is in the trash of {paths.escape(options.name)} {whose}?")
-    with open_machine(options) as agent:
+    with _machine(options) as agent:
         here, there = _trash(options.name, agent).empty(older_s=older_s, everywhere=options.everywhere)
     print(f"removed: {here:,} here" + (f", {there:,} on S3" if options.everywhere else ""))
     return 0
@@ -82,18 +84,39 @@ def forget(options: argparse.Namespace, stop: threading.Event) -> int:
         f"Forget what {' and '.join(map(paths.escape, options.names))} had in common with S3"
         f"{', for everybody' if options.everywhere else ''}? No file is touched.",
     )
-    with open_machine(options) as agent:
+    with _machine(options) as agent:
         told = forget_shared(agent, options.names, everywhere=options.everywhere)
     print(f"forgotten: {', '.join(told)}" if told else "there was nothing to forget")
     return 0
 
 
-def _trash(name: str, agent: Agent) -> SharedTrash:
+@contextlib.contextmanager
+def _machine(options: argparse.Namespace, *, writable: bool = True) -> Iterator[AgentContext]:
+    """This machine; one without a configuration can still look after a folder."""
+    from s32s.agent.sharing import context_of
+    from s32s.agent.state import State
+    from s32s.config import settings_file
+
+    if options.config or settings_file.find(None, os.environ).exists():
+        with open_machine(options, writable=writable) as agent:
+            yield agent
+        return
+    state = State.open(settings_file.directories(os.environ), writable=writable)
+    with contextlib.closing(state):
+        yield context_of(state, None, None, attended=True)
+
+
+def _trash(name: str, agent: AgentContext) -> SharedTrash:
+    from s32s.agent import catalog
     from s32s.agent.runner import choose
+    from s32s.agent.sharing import entry_at
     from s32s.agent.trash import SharedTrash
+    from s32s.core.location import is_location
     from s32s.core.role import Role
 
-    (entry,) = choose(agent.load_maps(), [name], Role.PEER)
+    if is_location(name):
+        return SharedTrash(entry_at(name), agent)
+    (entry,) = choose(catalog.load(agent.settings.maps, agent.state, agent.engine), [name], Role.PEER)
     if entry.peer is None:
         raise UsageError(f"the entry {paths.quote(name)} is not a shared folder: it has no peer")
     return SharedTrash(entry, agent)
