@@ -71,6 +71,7 @@ def _configuration() -> Iterator[str]:
     tables = {
         "[s3]": settings.S3Connection,
         "[watch]": settings.WatchSettings,
+        "[peer]": settings.PeerSettings,
         "[metrics]": settings.MetricsSettings,
         "[menu]": settings.MenuSettings,
     }

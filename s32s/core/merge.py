@@ -27,6 +27,7 @@ all that decides, never a time. The truth table; each line has a row in `tests/c
     mode or time changed  content unchanged        uploaded, and where both have changed only these, theirs are taken
     content unchanged     mode or time changed     downloaded
     not readable          anything                 frozen: neither side is touched
+    a name                one of another case      two paths; told at the upload, see `portable.py`
 
 A first merge has nothing in common: what only one side has goes to the other, what differs is a conflict, and nothing
 is deleted.
@@ -43,8 +44,6 @@ from typing import NamedTuple
 from s32s.core import paths, tree
 from s32s.core.item import Item, Kind
 from s32s.core.tree import Tree
-
-_PATH = itemgetter(0)  # of a step
 
 
 class Clash(enum.Enum):
@@ -187,8 +186,8 @@ def settled(made: Merge, choices: Mapping[str, Resolution], *, copy_name: Callab
                 downloads.append(Step(path, there, here if choice is Resolution.THEIRS else None))
     settled_to = replace(
         made,
-        uploads=tuple(sorted(uploads, key=_PATH)),
-        downloads=tuple(sorted(downloads, key=_PATH)),
+        uploads=tuple(sorted(uploads, key=itemgetter(0))),
+        downloads=tuple(sorted(downloads, key=itemgetter(0))),
         conflicts=tuple(left),
         copies=tuple(copies),
     )
@@ -377,7 +376,7 @@ def _with_directories(made: Merge, *, empties: bool = True) -> Merge:
                 kept.pop(path, None)
             else:
                 kept[path] = Step(path, None, taker.get(path))
-        return tuple(sorted(kept.values(), key=_PATH))
+        return tuple(sorted(kept.values(), key=itemgetter(0)))
 
     return replace(
         made,

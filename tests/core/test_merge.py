@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from s32s.core import guards, paths, tree
@@ -49,6 +49,7 @@ ROWS: dict[str, tuple[dict[str, Item], dict[str, Item], dict[str, Item], str, st
     "modified there": ({"p": A}, {"p": A}, {"p": B}, "", "~p", {}),
     "deleted there": ({"p": A}, {"p": A}, {}, "", "-p", {}),
     "kind changed there": ({"p": A}, {"p": A}, {"p": link("x")}, "", "~p", {}),
+    "case twins": ({}, {"P": A}, {"p": B}, "+P", "+p", {}),
     "new, the same": ({}, {"p": A}, {"p": A}, "", "", {}),
     "modified to the same": ({"p": A}, {"p": B}, {"p": B}, "", "", {}),
     "deleted on both sides": ({"p": A}, {}, {}, "", "", {}),
@@ -227,6 +228,22 @@ def test_a_second_merge_finds_only_what_is_open(base: Tree, mine: Tree, theirs: 
     assert {conflict.path for conflict in again.conflicts} == {conflict.path for conflict in first.conflicts}
     if not first.conflicts:
         assert contents(here) == contents(there) == contents(common)
+
+
+@given(TREES, TREES, TREES)
+def test_the_order_of_syncs_does_not_matter(base: Tree, ann: Tree, bob: Tree) -> None:
+    """Of two who share a place: where nothing conflicts, all end with the same, whoever comes first."""
+
+    def shared(order: str) -> list[dict[str, tuple[Kind, object]]]:
+        folders, known, hub = {"a": ann, "b": bob}, {"a": base, "b": base}, base
+        for who in order * 3:
+            made = merge(known[who], folders[who], hub)
+            assume(not made.conflicts)
+            folders[who], hub, known[who] = outcome(made)
+        return [contents(folders["a"]), contents(folders["b"]), contents(hub)]
+
+    one, other = shared("ab"), shared("ba")
+    assert one[0] == one[1] == one[2] == other[0] == other[1] == other[2]
 
 
 @given(TREES, TREES, TREES)
