@@ -282,9 +282,12 @@ class DirectoryBackend(SimpleBackend):
             BucketMissing: as when its disk is not mounted.
         """
         if not os.path.isdir(self._top):
-            raise BucketMissing(
-                f"{paths.escape(self._top)} is not there", hint="check whether its disk is mounted, or make it"
-            )
+            raise self._not_there()
+
+    def _not_there(self) -> BucketMissing:
+        return BucketMissing(
+            f"{paths.escape(self._top)} is not there", hint="check whether its disk is mounted, or make it"
+        )
 
     def _changed(self, key: str) -> PreconditionFailed:
         return PreconditionFailed(f"{self._named(key)} was changed by somebody else")
@@ -292,6 +295,8 @@ class DirectoryBackend(SimpleBackend):
     def _error(self, exc: OSError, key: str) -> Exception:
         named = paths.escape(self._named(key))
         if isinstance(exc, FileNotFoundError | NotADirectoryError) or exc.errno == errno.ELOOP:
+            if not os.path.isdir(self._top):
+                return self._not_there()
             return NotFound(f"{named} does not exist")
         if isinstance(exc, PermissionError):
             return AccessDenied(f"{named} may not be used: {exc.strerror}")

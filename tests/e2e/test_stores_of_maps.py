@@ -102,16 +102,28 @@ def test_a_mirror_table_of_before_is_told_what_to_write(loop: Loop) -> None:
 
 
 def test_a_store_that_is_a_directory(loop: Loop, tmp_path: Path) -> None:
-    """One of two places; never above its own path, and never the place of an entry."""
+    """One of two places, never above its own path; and the place of an entry, which a server follows."""
     make_tree(loop.source, FILES)
     disk = tmp_path / "disk"
     disk.mkdir()
-    with loop.master.config.open("a") as file:
-        file.write(f'[stores.usb]\ntype = "file"\npath = "{disk}"\n')
+    for machine in (loop.master, loop.slave):
+        with machine.config.open("a") as file:
+            file.write(f'[stores.usb]\ntype = "file"\npath = "{disk}"\n')
 
     copied = loop.master.run("sync", str(loop.source), "usb:site")
     assert copied.status == 0, copied.err
     assert snapshot(disk / "site") == snapshot(loop.source)
     assert_failed(loop.master.run("sync", str(loop.source), "usb:../site"), 2, says="prefix")
-    loop.write_map(s3="usb:site")
-    assert_failed(loop.push("--update-maps"), 2, says="directory")
+    loop.write_map(s3="usb:entry")
+    assert loop.push("--update-maps").status == 0
+    assert "up to date" in loop.push().out
+    assert loop.pull("--update-maps").status == 0
+    assert snapshot(loop.target) == snapshot(loop.source)
+    (loop.source / next(iter(FILES))).write_bytes(b"changed")
+    assert loop.push().status == 0
+    assert loop.pull().status == 0
+    assert snapshot(loop.target) == snapshot(loop.source)
+    disk.rename(tmp_path / "away")
+    assert_failed(loop.push(), 1, says="check whether its disk is mounted")
+    assert_failed(loop.pull(), 1, says="check whether its disk is mounted")
+    assert snapshot(loop.target) == snapshot(loop.source)
