@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from s32s.backends.base import Backend
 from s32s.core.errors import SourceChanged, Unreadable
 from s32s.core.item import Item, Kind
 from s32s.core.merge import Merge
 from s32s.replication.merge_job import Contents
 from s32s.stores.local.bodies import FileBody
 from s32s.stores.local.source import LocalSource
-from s32s.stores.objects.bodies import ObjectBody
+from s32s.stores.objects.shared import SharedPrefix
 
 #: The largest file that one may look into, in bytes.
 _MOST = 1024 * 1024
 
 
-def contents_of(made: Merge, here: LocalSource, backend: Backend) -> Contents:
+def contents_of(made: Merge, here: LocalSource, shared: SharedPrefix) -> Contents:
     """See `Contents`; it may be asked for as long as both sides are open."""
 
     def mine(path: str) -> bytes | None:
@@ -29,7 +28,8 @@ def contents_of(made: Merge, here: LocalSource, backend: Backend) -> Contents:
     def theirs(path: str) -> bytes | None:
         if (item := _small(made.theirs.get(path))) is None:
             return None
-        return b"".join(ObjectBody(backend, item).chunks())
+        (body,) = (body for batch in shared.read([item], jobs=1).batches for body in batch)
+        return b"".join(body.chunks())
 
     return Contents(mine, theirs)
 

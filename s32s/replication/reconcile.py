@@ -34,7 +34,6 @@ from s32s.stores.local.stat_cache import RACY_CTIME_NS, CachedHash
 from s32s.stores.local.store import LocalStore
 from s32s.stores.local.trash import KEEP_S
 from s32s.stores.local.walk import LocalSnapshot
-from s32s.stores.objects.bodies import read_ahead
 from s32s.stores.objects.etags import with_contents
 from s32s.stores.objects.shared import SharedPrefix, SharedSnapshot, SharedTransaction
 from s32s.system.concurrency import for_each
@@ -121,7 +120,7 @@ class _Attempt:
             done = _Done()
             if not job.verb.changes:
                 return self._outcome(made, made, found, done, frozen)
-            decided = job.decide(made, contents_of(made, here, self.shared.backend))
+            decided = job.decide(made, contents_of(made, here, self.shared))
             if not common.folder:
                 common = common._replace(folder=self.folder.mark(self.shared.backend.location).id)
             if is_new:
@@ -296,7 +295,7 @@ class _Attempt:
                     continue
                 self.run.emit(events.FilePut(self.run.entry, body.item.path, body.item.size))
 
-        reading = read_ahead(self.shared.backend, missing, jobs=self.run.jobs)
+        reading = self.shared.read(missing, jobs=self.run.jobs)
         for_each(reading.batches, stage, jobs=self.run.jobs, width=reading.width)
         return moved
 

@@ -15,7 +15,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from s32s.backends.base import Backend, Chunk, PutResult
@@ -25,7 +25,8 @@ from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import manifest
-from s32s.stores.base import Body, Position, Published, Snapshot
+from s32s.stores.base import Body, Position, Published, Reading, Snapshot
+from s32s.stores.objects.bodies import read_ahead
 from s32s.stores.objects.deleted import DeletedFolder
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.memory import keeps_conditions
@@ -96,6 +97,10 @@ class SharedPrefix:
                 "who was quicker when two people write at the same time",
                 hint="share a prefix on S3",
             )
+
+    def read(self, items: Sequence[Item], *, jobs: int) -> Reading:
+        """The bodies of items of a look; see `stores.base.Source.read`."""
+        return read_ahead(self.backend, items, jobs=jobs)
 
     def position(self) -> Position | None:
         """Where the prefix stands by its head alone; None where somebody writes, or nobody has yet."""
