@@ -290,7 +290,7 @@ class TestQuestions:
             screen.press("1, 3", "enter")
             screen.wait_for("download: 1", "ann@")
             screen.press("all", "enter")
-            screen.wait_for("modified on both sides; there by ann@")
+            screen.wait_for("modified on both sides; there by ann@", "Keep mine, theirs, both, or leave it?")
             screen.press("d", "enter")
             screen.wait_for("-by ann", "+by bob")
             screen.press("b", "enter")

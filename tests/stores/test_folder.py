@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from s32s.backends.base import Backend, Chunk, PutResult
-from s32s.core.errors import IntegrityError, Locked, Refused
+from s32s.core.errors import IntegrityError, Locked, Refused, SourceChanged
 from s32s.core.item import Item, Kind
 from s32s.core.merge import Copy, Step
 from s32s.core.rules import EVERYTHING
@@ -186,6 +186,27 @@ def test_wrong_bytes_never_come_to_their_place(root: Path, folder: Folder) -> No
     with pytest.raises(IntegrityError):
         folder.stage(Bytes("new.txt", b"theirs", size=3), lambda size: None)
     assert not (root / "new.txt").exists()
+
+
+def test_half_a_file_is_never_taken_for_one(root: Path, folder: Folder) -> None:
+    """What broke off on its way is not there for a later step of the same path, which needs no bytes."""
+
+    class Broken(Bytes):
+        def chunks(self) -> Iterator[Chunk]:
+            yield b"th"
+            raise SourceChanged("it was replaced")
+
+    listing = look(root)
+    (found,) = [entry.item for path in ("a.txt",) if (entry := listing.get(path))]
+    with pytest.raises(SourceChanged):
+        folder.stage(Broken("a.txt", b"theirs"), lambda size: None)
+    old = found._replace(sha256="a" * 64)
+
+    assert [step.path for step in folder.apply([Step("a.txt", old._replace(mode=0o600), old)], listing)] == ["a.txt"]
+
+    assert (root / "a.txt").read_text() == "mine"
+    assert (root / "a.txt").stat().st_mode & 0o777 == 0o600
+    assert trashed(root) == {}
 
 
 def test_ours_of_a_conflict_gets_its_other_name(root: Path, folder: Folder) -> None:

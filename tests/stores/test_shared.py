@@ -179,6 +179,21 @@ def test_what_only_waits_for_its_deletion_does_not_come_back(backend: MemoryBack
     assert {one.key for page in backend.list("") for one in page if not one.key.startswith(".s32s")} == {"b", "c"}
 
 
+def test_a_server_that_follows_such_a_prefix_is_not_misled(backend: MemoryBackend) -> None:
+    """However much is in the deleted folder, what only waits for its deletion makes no manifest stale."""
+    ann = Person("ann", backend)
+    for number in range(6):
+        ann.push(Bytes(f"old{number}", b"x"), Bytes("keep", b"%d" % number))
+        ann.push(gone=(f"old{number}",))
+    ann.push(Bytes("a", b"1"))
+    write(ann.begin(gone=("a",)))
+    prefix = Prefix(backend, rules=EVERYTHING, cache=ManifestCache())
+    found = prefix.read_head()
+    assert found.manifest is not None
+
+    prefix.compare_with_list(found, prefix.manifest_tree(found.manifest))
+
+
 def test_a_place_that_proves_nothing_is_refused(backend: MemoryBackend) -> None:
     """Such as a server of files."""
     backend.capabilities = Capabilities(conditional_put=False, reads_back=False)

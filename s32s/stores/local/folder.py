@@ -16,7 +16,6 @@ import errno
 import hashlib
 import itertools
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Iterator, Sequence
@@ -96,12 +95,7 @@ class Folder:
             IntegrityError: the bytes are not those that were announced.
         """
         item = body.item
-        with self._guard:
-            name = str(next(self._numbers))
-            self._staged[item.path] = name, item
-            if self._new < 0:
-                openat.mkdir(_NEW, 0o700, dir_fd=self._own)
-                self._new = directories.open_below(self._own, _NEW)
+        name = self._new_name()
         sha256, size, ends_in_hole = hashlib.sha256(), 0, False
         fd = openat.open(name, file_bytes.NEW_FILE, 0o600, dir_fd=self._new)
         try:
@@ -128,6 +122,14 @@ class Folder:
             openat.set_time(name, self._new, item.mtime_ns)
         with self._guard:
             self._staged[item.path] = name, item
+
+    def _new_name(self) -> str:
+        """A name among what is on its way here, whose directory is made with the first one."""
+        with self._guard:
+            if self._new < 0:
+                openat.mkdir(_NEW, 0o700, dir_fd=self._own)
+                self._new = directories.open_below(self._own, _NEW)
+            return str(next(self._numbers))
 
     def settle(self) -> None:
         """Write what was staged to the disk."""
@@ -168,10 +170,10 @@ class Folder:
         for step in sorted((step for step in steps if step.new is not None), key=_path_of):
             if step.path in left or any(above in left for above in paths.ancestors(step.path)):
                 continue
-            if self._put(step, found):
+            staged = self._staged.pop(step.path, None)
+            if self._put(step, found, staged):
                 # What was learned while it came here belongs to what is known of it.
-                known = self._staged.get(step.path)
-                yield step if known is None else step._replace(new=known[1])
+                yield step if staged is None else step._replace(new=staged[1])
             else:
                 self.told.append(step.path)
 
@@ -185,7 +187,7 @@ class Folder:
         self.trash.make_way(paths.parent(item.path))
         if item.kind is Kind.FILE:
             self.stage(body, lambda size: None)
-        return self._put(Step(item.path, item, None), DirectoryListing())
+        return self._put(Step(item.path, item, None), DirectoryListing(), self._staged.pop(item.path, None))
 
     def stamp_of(self, path: str) -> tuple[int, ...] | None:
         """How a file looks now, see `stat_cache.stamp`; None where there is none."""
@@ -227,8 +229,12 @@ class Folder:
                 return False
             raise
 
-    def _put(self, step: Step, found: DirectoryListing) -> bool:
-        """Bring what is new to its place; whether it is there."""
+    def _put(self, step: Step, found: DirectoryListing, come: tuple[str, Item] | None) -> bool:
+        """Bring what is new to its place; whether it is there.
+
+        Args:
+            come: the name of the staged file, where one was brought.
+        """
         path, new, old = step.path, step.new, step.old
         assert new is not None
         name = path.rpartition("/")[2]
@@ -239,10 +245,11 @@ class Folder:
                 stands = old is not None and not clears(step)
                 if stands and old is not None and not self._is_as_found(parent, path, old, found):
                     return False
-                if new.kind is Kind.FILE and stands and path not in self._staged:
-                    self._dress(parent, name, new)
-                    return True
-                staged = self._staged_name(new)
+                if new.kind is Kind.FILE and come is None:
+                    if stands:
+                        self._dress(parent, name, new)
+                    return stands
+                staged = come[0] if come is not None else self._made_link(new)
                 if not stands:
                     atomic.rename_new(self._new, staged, parent, name)
                     return True
@@ -269,15 +276,9 @@ class Folder:
         self.trash.take(self._new, staged, path)
         return True
 
-    def _staged_name(self, new: Item) -> str:
-        """The name of a staged file, or of a link that is made now."""
-        if new.kind is Kind.FILE:
-            return self._staged[new.path][0]
-        with self._guard:
-            if self._new < 0:
-                openat.mkdir(_NEW, 0o700, dir_fd=self._own)
-                self._new = directories.open_below(self._own, _NEW)
-        name = f"link-{secrets.token_hex(8)}"
+    def _made_link(self, new: Item) -> str:
+        """The name of a link that is made now."""
+        name = self._new_name()
         openat.symlink(new.target or "", name, dir_fd=self._new)
         if self._owner:
             os.chown(name, *self._owner, dir_fd=self._new, follow_symlinks=False)

@@ -224,9 +224,8 @@ class Prefix:
         """The trees of the manifests that are there beside the one of the head, as far as they can be read."""
         current = found.manifest.key if found.manifest else None
         stored = {one.key for page in self.backend.list(paths.RESERVED) for one in page}
-        for key in sorted(stored - {current})[:_MOST_MANIFESTS]:
-            if not (sha256 := manifest.sha256_of(key)):
-                continue
+        earlier = sorted((key, sha256) for key in stored - {current} if (sha256 := manifest.sha256_of(key)))
+        for key, sha256 in earlier[:_MOST_MANIFESTS]:
             with contextlib.suppress(NotFound, IntegrityError, BadPath):
                 data, _ = self.backend.read(key, limit=manifest.MAX_MANIFEST)
                 yield manifest.read(data, ManifestRef(key=key, size=len(data), sha256=sha256), room=self._room)
