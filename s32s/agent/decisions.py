@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from s32s.core import merge
+from s32s.core import merge, paths
 from s32s.core.conflict_names import copy_name
-from s32s.core.merge import Merge, Resolution
+from s32s.core.merge import Merge, Resolution, Step
 
 
 def decided(
@@ -40,6 +40,20 @@ def decided(
         return chosen
 
     return merge.settled(taken, choices, copy_name=name)
+
+
+def with_hidden(steps: Sequence[Step], taken: set[str], dropped: set[str]) -> set[str]:
+    """What is taken, where only some steps were shown: directories come along, and one goes if all shown in it goes.
+
+    Args:
+        taken, dropped: paths of the steps that were shown.
+    """
+    hidden = (step for step in steps if step.path not in taken | dropped)
+    return taken | {
+        step.path
+        for step in hidden
+        if step.new is not None or not any(paths.is_below(path, step.path) for path in dropped)
+    }
 
 
 def _paths(taken: bool | set[str]) -> set[str] | None:

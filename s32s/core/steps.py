@@ -18,6 +18,17 @@ def needs_bytes(step: Step) -> bool:
     return new is not None and new.kind is Kind.FILE and not (old is not None and is_same(old, new))
 
 
+def kind_of(step: Step) -> str:
+    """What a step is: "new", "modified" or "deleted"."""
+    return "deleted" if step.new is None else "new" if step.old is None else "modified"
+
+
+def is_directory(step: Step) -> bool:
+    """Whether it is about a directory."""
+    item = step.new or step.old
+    return item is not None and item.kind is Kind.DIR
+
+
 def clears(step: Step) -> bool:
     """Whether what stands at the path has to go before: a deletion, or a directory on one of the two sides."""
     new, old = step.new, step.old

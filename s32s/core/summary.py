@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from s32s.core import events
 from s32s.core.item import Kind
-from s32s.core.merge import Merge, Step
+from s32s.core.merge import Merge
 from s32s.core.plan import Plan
+from s32s.core.steps import is_directory, kind_of, needs_bytes
 
 
 @dataclass(slots=True)
@@ -68,18 +69,15 @@ def _merged(made: Merge, done: str) -> str:
     told = []
     to = "" if done else "to "
     for word, steps in ((f"{to}upload{done}", made.uploads), (f"{to}download{done}", made.downloads)):
-        kinds = {
-            "new": sum(step.old is None for step in steps if not _is_directory(step)),
-            "modified": sum(None not in (step.new, step.old) for step in steps if not _is_directory(step)),
-            "deleted": sum(step.new is None for step in steps if not _is_directory(step)),
-        }
+        found = [kind_of(step) for step in steps if not is_directory(step)]
+        kinds = {kind: found.count(kind) for kind in ("new", "modified", "deleted")}
         if any(kinds.values()):
             told.append(f"{word} " + ", ".join(f"{number:,} {kind}" for kind, number in kinds.items() if number))
         elif steps:
             told.append(f"{word} {len(steps):,} director{'y' if len(steps) == 1 else 'ies'}")
     if made.conflicts:
         told.append(f"{len(made.conflicts):,} conflict{'s' if len(made.conflicts) > 1 else ''}")
-    moved = [step for step in made.downloads if not _is_directory(step)]
+    moved = [step for step in made.downloads if not is_directory(step)]
     number = made.mine.files
     number += sum(step.old is None for step in moved) - sum(step.new is None for step in moved)
     return f"{'; '.join(told) or 'up to date'}; {number:,} file{'' if number == 1 else 's'}"
@@ -87,19 +85,8 @@ def _merged(made: Merge, done: str) -> str:
 
 def _bodies(made: Merge) -> tuple[int, int]:
     """Files and bytes that a merge moves."""
-    moved = [
-        step.new
-        for step in (*made.uploads, *made.downloads)
-        if step.new is not None
-        and step.new.kind is Kind.FILE
-        and (step.old is None or step.old.sha256 is None or step.old.sha256 != step.new.sha256)
-    ]
+    moved = [step.new for step in (*made.uploads, *made.downloads) if step.new is not None and needs_bytes(step)]
     return len(moved), sum(item.size for item in moved)
-
-
-def _is_directory(step: Step) -> bool:
-    item = step.new or step.old
-    return item is not None and item.kind is Kind.DIR
 
 
 def files(plan: Plan) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from s32s.agent.decisions import decided
+from s32s.agent.decisions import decided, with_hidden
 from s32s.core.merge import Conflict, Merge, Resolution, Step
 from s32s.core.paths import escape
 from s32s.frontends.menu.views import Line, bar, filled
@@ -87,17 +87,12 @@ class Picking:
         for at, (what, one) in enumerate(self._rows):
             if what != "conflict":
                 (sides if at in self._taken else dropped)[what].add(one.path)
-        # Directories have no line where something in them has one: they come along, and go if all of it goes.
-        for what, steps in (("upload", self.made.uploads), ("download", self.made.downloads)):
-            told = sides[what] | dropped[what]
-            sides[what] |= {
-                step.path
-                for step in steps
-                if step.path not in told
-                and (step.new or not any(path.startswith(f"{step.path}/") for path in dropped[what]))
-            }
+        up, down = (
+            with_hidden(steps, sides[what], dropped[what])
+            for what, steps in (("upload", self.made.uploads), ("download", self.made.downloads))
+        )
         keeps = {self._rows[at][1].path: keep for at, keep in self._keeps.items()}
-        return decided(self.made, uploads=sides["upload"], downloads=sides["download"], keep=keeps)
+        return decided(self.made, uploads=up, downloads=down, keep=keeps)
 
     def lines(self, columns: int, rows: int) -> list[Line]:
         """The picture."""

@@ -18,7 +18,7 @@ from s32s.core.errors import EntryFailed, S32sError, UsageError
 from s32s.core.events import Emit, EntryFinished, Event
 from s32s.core.item import Item
 from s32s.core.merge import Merge, Step
-from s32s.frontends.render.merges import kind_of
+from s32s.core.steps import kind_of
 from s32s.frontends.render.merges import telling as telling_steps
 from s32s.frontends.render.plans import shown, telling
 from s32s.system import atomic

@@ -13,7 +13,7 @@ from s32s.core.events import Event
 from s32s.core.item import Item, changed_by
 from s32s.core.merge import Merge, Step
 from s32s.core.plan import Plan
-from s32s.frontends.render.merges import kind_of
+from s32s.core.steps import kind_of
 
 
 class Lines:

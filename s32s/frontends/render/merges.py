@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from s32s.core import paths
 from s32s.core.item import Item, Kind, changed_by
 from s32s.core.merge import Conflict, Merge, Step, is_same
+from s32s.core.steps import is_directory, kind_of, needs_bytes
 from s32s.frontends.render.layout import amount, count, paint
 from s32s.frontends.render.plans import shares
 from s32s.replication.merge_job import Contents
@@ -19,15 +20,10 @@ _MOST_DIFF = 200
 _KINDS = {"new": ("+ new", "green"), "modified": ("~ modified", "yellow"), "deleted": ("- deleted", "red")}
 
 
-def kind_of(step: Step) -> str:
-    """What a step is: "new", "modified" or "deleted"."""
-    return "deleted" if step.new is None else "new" if step.old is None else "modified"
-
-
 def telling(steps: Sequence[Step]) -> list[Step]:
     """The steps worth a line: directories only where nothing that is in them is told, deletions first."""
     holding = {paths.parent(step.path) for step in steps}
-    told = [step for step in steps if step.path not in holding or not _is_directory(step)]
+    told = [step for step in steps if step.path not in holding or not is_directory(step)]
     return sorted(told, key=lambda step: (step.new is not None, step.path))
 
 
@@ -58,7 +54,7 @@ def merge_lines(made: Merge, *, limit: int | None, colour: bool) -> Iterator[str
 
 def unchanged(made: Merge) -> int:
     """How many files and links are the same on both sides."""
-    apart = {step.path for step in (*made.uploads, *made.downloads) if not _is_directory(step)}
+    apart = {step.path for step in (*made.uploads, *made.downloads) if not is_directory(step)}
     apart |= {conflict.path for conflict in made.conflicts}
     apart |= set(made.frozen)
     return max(0, made.mine.files - sum(made.mine.find(path) is not None for path in apart))
@@ -69,9 +65,10 @@ def step_line(step: Step, *, colour: bool = False) -> str:
     mark, paint_as = _KINDS[kind_of(step)]
     item = step.new or step.old
     assert item is not None
-    size = f"  {amount(item.size)}" if item.kind is Kind.FILE and step.new is not None and _moves_bytes(step) else ""
+    size = f"  {amount(item.size)}" if needs_bytes(step) else ""
     slash = "/" if item.kind is Kind.DIR else ""
-    note = "" if _moves_bytes(step) or step.new is None or step.old is None else "  (permissions or time)"
+    is_dressed = step.new is not None and step.old is not None and is_same(step.new, step.old)
+    note = "  (permissions or time)" if is_dressed else ""
     return f"{paint(f'{mark:<10}', paint_as, on=colour)}  {paths.escape(step.path)}{slash}{size}{note}{who(step)}"
 
 
@@ -125,12 +122,3 @@ def _who(item: Item | None) -> str:
     except ValueError:
         return paths.escape(name)
     return f"{paths.escape(name)}, {time.strftime('%d %b %H:%M', time.localtime(seconds))}"
-
-
-def _moves_bytes(step: Step) -> bool:
-    return step.new is None or step.old is None or not is_same(step.new, step.old)
-
-
-def _is_directory(step: Step) -> bool:
-    item = step.new or step.old
-    return item is not None and item.kind is Kind.DIR

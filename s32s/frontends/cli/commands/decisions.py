@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from s32s.agent.decisions import decided
+from s32s.agent.decisions import decided, with_hidden
 from s32s.core.merge import Conflict, Merge, Resolution, Step
 from s32s.core.paths import escape
-from s32s.frontends.render.merges import conflict_line, differing, kind_of, step_line, telling
+from s32s.core.steps import kind_of
+from s32s.frontends.render.merges import conflict_line, differing, step_line, telling
 from s32s.replication.merge_job import Contents
 
 _KEEPS = {"m": Resolution.MINE, "t": Resolution.THEIRS, "b": Resolution.BOTH}
@@ -59,12 +60,7 @@ class Decisions:
             for number, step in enumerate(new, start=1):
                 self._known[_key(step)] = number in picked
         taken = {step.path for step in told if self._known[_key(step)]}
-        # A directory that holds something of it comes along; one that goes, with all that was in it.
-        hidden = [step for step in steps if step.path not in {one.path for one in told}]
-        dropped = {step.path for step in told} - taken
-        return taken | {
-            step.path for step in hidden if not any(path.startswith(f"{step.path}/") for path in dropped) or step.new
-        }
+        return with_hidden(steps, taken, {step.path for step in told} - taken)
 
     def _ask(self, what: str, count: int, details: Callable[[int], None]) -> set[int]:
         verb, some = what.rpartition(": ")[2].capitalize(), f"1-{count}" if count > 1 else "1"
@@ -106,7 +102,7 @@ class Decisions:
     def _settle_one(self, conflict: Conflict, contents: Contents) -> Resolution | None:
         self._say("", conflict_line(conflict))
         while True:
-            word = self._read("Resolution mine, theirs, both, or leave it? [m, t, b, leave, d] ").strip().lower()
+            word = self._read("Keep mine, theirs, both, or leave it? [m, t, b, leave, d] ").strip().lower()
             if word in ("", "l", "leave", "n", "none"):
                 return None
             if word in ("d", "?"):
