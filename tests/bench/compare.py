@@ -1,6 +1,7 @@
 """s32s beside its peers: one machine, one server, by turns.
 
     .venv/bin/python tests/bench/compare.py [--case NAME]... [--files N] [--rounds N] [--json FILE] [--chart FILE]
+    .venv/bin/python tests/bench/compare.py --delay 15ms,50ms [--rate 100M] [--tls]
 
 Starts `rclone serve s3` on loopback, makes the trees, and runs s32s, s5cmd, rclone and the AWS command line one after
 the other, several rounds. Prints the medians of wall time, client CPU time and peak memory, each as a ratio to the best
@@ -8,11 +9,15 @@ peer, the requests that each tool sends (counted in a run of their own, through 
 `cp`, waiting for the disk, hashing and plain HTTP take for the same bytes. After the last round it checks that each
 tool has left the right tree.
 
+With `--delay` S3 is that far away, one way, by a proxy that holds every byte back (`distance.c`), and rclone gets the
+numbers of transfers that suit a distance; its processor time is printed. With `--tls` every tool speaks TLS to the
+server.
+
 In every figure s32s verifies, stages, exchanges and syncs to the disk; the peers do none of it, but for what the AWS
 SDKs check of a body. They are installed into an environment of their own at the first use (`--peers DIR`).
 
 Nothing is deleted before the end: for some minutes after many files were deleted ext4 searches long for every new
-inode (fs/ext4/ialloc.c, recently_deleted), and whoever runs next pays. For the same reason wait five minutes
+inode (fs/ext4/ialloc.c, recently_deleted), and the next run pays. For the same reason wait five minutes
 before you run it again on the same file system.
 """
 
@@ -20,9 +25,11 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
+import itertools
 import json
 import os
-import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -31,20 +38,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import chart
 import peers
+from distance import Line, far_away
 from peers import BUCKET, MAPS, Job
 from support.faultproxy import fault_proxy
+from support.network import make_certificate
 from support.servers import S3Server, make_bucket, rclone_binary, start_rclone
+from trees import MANY, changed, make_tree, same, twin
 
-LARGE = 256 * 1024 * 1024
-#: Above this number files are smaller.
-MANY = 20_000
 TOOLS = ("s32s", "s5cmd", "rclone", "aws")
 
 
@@ -54,29 +61,42 @@ class Case:
 
     Attributes:
         files: how many; 0 stands for two of 256 MiB.
-        state: what is there before: "cold" nothing, "same" all, "changed" all but one file in a hundred.
-        goal: the ratio of wall time to the best peer that s32s shall not exceed.
+        state: what is there before: "cold" nothing, "same" all, "changed" all but one file in a hundred, "one" all but
+            one file.
+        goal: the ratio of wall time to the best peer that s32s is not to exceed; None where there is none.
+        far_goal: the same at a distance.
+        delay_s: how far away S3 is, one way.
     """
 
     name: str
     is_pull: bool
     files: int
     state: str
-    goal: float
+    goal: float | None
+    far_goal: float | None = None
     manifest: bool = True
+    delay_s: float = 0.0
+
+    def away(self, delay_s: float) -> Case:
+        """The same case at a distance."""
+        name = f"{self.name}-{delay_s * 1000:g}ms" if delay_s else self.name
+        return replace(self, name=name, goal=self.far_goal if delay_s else self.goal, delay_s=delay_s)
 
 
 CASES = (
-    Case("cold-pull", True, 10_000, "cold", 0.9),
-    Case("cold-push", False, 10_000, "cold", 0.9),
-    Case("noop-pull", True, 10_000, "same", 0.35),
-    Case("noop-pull-100k", True, 100_000, "same", 0.35),
+    Case("cold-pull", True, 10_000, "cold", 0.9, 0.9),
+    Case("cold-push", False, 10_000, "cold", 0.9, 0.9),
+    Case("noop-pull", True, 10_000, "same", 0.35, 0.6),
+    Case("noop-push", False, 10_000, "same", 0.5, 0.6),
+    Case("noop-pull-100k", True, 100_000, "same", 0.35, 0.6),
     Case("noop-pull-plain-100k", True, 100_000, "same", 0.8, manifest=False),
-    Case("noop-push-100k", False, 100_000, "same", 0.5),
+    Case("noop-push-100k", False, 100_000, "same", 0.5, 0.6),
+    Case("one-pull", True, 10_000, "one", None, 0.7),
+    Case("one-push", False, 10_000, "one", None, 1.2),
     Case("changed-pull-100k", True, 100_000, "changed", 0.5),
     Case("changed-push-100k", False, 100_000, "changed", 0.5),
-    Case("large-pull", True, 0, "cold", 0.9),
-    Case("large-push", False, 0, "cold", 0.9),
+    Case("large-pull", True, 0, "cold", 1.4, 1.0),
+    Case("large-push", False, 0, "cold", 1.0, 1.0),
 )
 
 
@@ -91,61 +111,20 @@ class Cost:
 
 @dataclass(slots=True)
 class Figures:
-    """What one tool showed in one case."""
+    """What one tool showed in one case.
+
+    Attributes:
+        line_cpu_s: processor time of the proxy that makes the distance, which runs beside the tool.
+    """
 
     costs: list[Cost] = field(default_factory=list)
+    line_cpu_s: list[float] = field(default_factory=list)
     requests: dict[str, int] = field(default_factory=dict)
     is_right: bool = True
 
     def median(self, name: str) -> float:
         """The median of one field of `costs`."""
         return statistics.median(getattr(cost, name) for cost in self.costs)
-
-
-# -- trees -------------------------------------------------------------------------------------------------------------
-
-
-def make_tree(root: Path, files: int) -> Path:
-    """Files of 2 to 16 KB, or 1 to 3 KB where there are many, in directories of a hundred; with 0, two of 256 MiB."""
-    if root.exists():
-        return root
-    rng = random.Random(files)
-    if not files:
-        root.mkdir(parents=True)
-        for name in ("one.bin", "two.bin"):
-            with (root / name).open("wb") as file:
-                for _ in range(LARGE // (4 * 1024 * 1024)):
-                    file.write(rng.randbytes(4 * 1024 * 1024))
-        return root
-    least, most = (2_000, 16_000) if files <= MANY else (1_000, 3_000)
-    for number in range(files):
-        path = root / f"{number // 100:04}/{number:06}.dat"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(rng.randbytes(rng.randrange(least, most)))
-    return root
-
-
-def twin(source: Path, target: Path, *, linked: bool) -> Path:
-    """A copy of a tree, with its times; with `linked` its files are hard links, for trees that nobody writes to."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cp", "-al" if linked else "-a", str(source), str(target)], check=True)
-    return target
-
-
-def changed(root: Path, number: int) -> list[Path]:
-    """Make every hundredth file another one, of another size; return which."""
-    files = sorted(path for path in root.rglob("*") if path.is_file())[number::100]
-    for file in files:
-        temporary = file.with_suffix(".new")
-        temporary.write_bytes(file.read_bytes()[::-1] + b"more")
-        temporary.replace(file)
-    return files
-
-
-def same(one: Path, other: Path) -> bool:
-    """Whether two directories hold the same."""
-    ended = subprocess.run(["diff", "-rq", "-x", ".s32s", str(one), str(other)], capture_output=True, check=False)
-    return ended.returncode == 0
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
@@ -195,11 +174,18 @@ def timed(command: list[str], home: Path, environment: Mapping[str, str]) -> Cos
 
 @dataclass(slots=True)
 class Bench:
-    """The server and the places of one run."""
+    """The server and the places of one run.
+
+    Attributes:
+        ca_file: what its certificate is checked by; None without TLS.
+        lines: the ways to it that have a length, by their delay.
+    """
 
     work: Path
     server: S3Server
     peers: Path
+    ca_file: Path | None
+    lines: Mapping[float, Line]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -209,7 +195,12 @@ class Bench:
             "LANG": "C.UTF-8",
             "RCLONE_CONFIG": os.devnull,
             **self.server.environment(),
+            **({"AWS_CA_BUNDLE": str(self.ca_file), "RCLONE_CA_CERT": str(self.ca_file)} if self.ca_file else {}),
         }
+
+    def endpoint_url(self, case: Case) -> str:
+        """Where S3 is in a case."""
+        return self.lines[case.delay_s].endpoint_url if case.delay_s else self.server.endpoint_url
 
     def run(self, tool: str, job: Job, home: Path) -> Cost:
         """Run one tool."""
@@ -234,7 +225,7 @@ class Place:
             twin(self.source, self.stored, linked=linked)
         if self.case.is_pull and self.case.state != "cold":
             twin(self.source, self.directory / "srv/target", linked=False)
-        if self.case.state == "changed":
+        if self.case.state in ("changed", "one"):
             # What changes here is replaced, never written to.
             self.source = twin(self.source, self.directory / "source", linked=True)
 
@@ -244,7 +235,7 @@ class Place:
             self.publish(bench)
         if self.case.state != "cold":
             for _ in range(2):
-                bench.run(self.tool, self.job(bench, 0, bench.server.endpoint_url), self.home(0))
+                bench.run(self.tool, self.job(bench, 0, bench.endpoint_url(self.case)), self.home(0))
 
     def publish(self, bench: Bench) -> None:
         """What the source holds becomes what the prefix holds, by s32s."""
@@ -253,10 +244,10 @@ class Place:
 
     def before(self, bench: Bench, number: int) -> None:
         """What happens before each run."""
-        if self.case.state != "changed":
+        if self.case.state not in ("changed", "one"):
             return
         time.sleep(1.1)  # the peers compare whole seconds
-        files = changed(self.source, number)
+        files = changed(self.source, number, every=100 if self.case.state == "changed" else self.case.files)
         if self.case.is_pull and self.tool == "s32s":
             self.publish(bench)
         elif self.case.is_pull:
@@ -271,7 +262,14 @@ class Place:
         if self.case.is_pull:
             local = self.directory / (f"srv/target-{number}" if is_cold else "srv/target")
             local.parent.mkdir(parents=True, exist_ok=True)
-        return Job(endpoint_url, local, self.prefix(number), self.case.is_pull, self.case.manifest)
+        return Job(
+            endpoint_url,
+            local,
+            self.prefix(number),
+            self.case.is_pull,
+            self.case.manifest,
+            is_far=self.case.delay_s > 0,
+        )
 
     def prefix(self, number: int) -> str:
         """Where the objects are, or, for a cold push, will be."""
@@ -297,8 +295,10 @@ def measure(bench: Bench, case: Case, places: list[Place], *, rounds: int, count
     for number in range(rounds):
         for place in places:
             place.before(bench, number)
-            job = place.job(bench, number, bench.server.endpoint_url)
+            job = place.job(bench, number, bench.endpoint_url(case))
+            before_s = line.cpu_s() if (line := bench.lines.get(case.delay_s)) else 0.0
             figures[place.tool].costs.append(bench.run(place.tool, job, place.home(number)))
+            figures[place.tool].line_cpu_s.append(line.cpu_s() - before_s if line else 0.0)
     for place in places:
         figures[place.tool].is_right = place.is_right(bench, rounds - 1)
         if count:
@@ -378,7 +378,8 @@ def best_peer(figures: Mapping[str, Figures], name: str) -> float:
 
 def table(case: Case, figures: Mapping[str, Figures], floor: Mapping[str, float]) -> str:
     """One case, for people."""
-    lines = [f"{case.name}: the goal is {case.goal} of the best peer's wall time"]
+    goal = f"the goal is {case.goal} of the best peer's wall time" if case.goal else "no goal"
+    lines = [f"{case.name}: {goal}"]
     lines.append(f"  {'':<7} {'wall s':>8} {'ratio':>6} {'CPU s':>7} {'ratio':>6} {'MB':>6}  requests")
     best_wall, best_cpu = best_peer(figures, "wall_s"), best_peer(figures, "cpu_s")
     for tool, figure in figures.items():
@@ -389,6 +390,9 @@ def table(case: Case, figures: Mapping[str, Figures], floor: Mapping[str, float]
             f"  {tool:<7} {wall:>8.2f} {wall / best_wall:>6.2f} {cpu:>7.2f} {cpu / best_cpu:>6.2f} "
             f"{max(cost.peak_mb for cost in figure.costs):>6.0f}  {requests}{wrong}"
         )
+    if case.delay_s:
+        shares = (f"{tool} {statistics.median(figure.line_cpu_s):.2f} s" for tool, figure in figures.items())
+        lines.append("  CPU of the proxy that makes the distance: " + ", ".join(shares))
     if floor:
         lines.append("  floor: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in floor.items()))
     return "\n".join(lines)
@@ -399,11 +403,13 @@ def as_json(case: Case, figures: Mapping[str, Figures], floor: Mapping[str, floa
     return {
         "case": case.name,
         "goal": case.goal,
+        "delay_s": case.delay_s,
         "floor_s": dict(floor),
         "tools": {
             tool: {
                 "wall_s": [cost.wall_s for cost in figure.costs],
                 "cpu_s": [cost.cpu_s for cost in figure.costs],
+                "line_cpu_s": figure.line_cpu_s,
                 "peak_mb": [cost.peak_mb for cost in figure.costs],
                 "wall_ratio": figure.median("wall_s") / best_peer(figures, "wall_s"),
                 "cpu_ratio": figure.median("cpu_s") / best_peer(figures, "cpu_s"),
@@ -421,6 +427,21 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _delays(text: str) -> list[float]:
+    """Delays such as "15ms,50ms", in seconds."""
+    found = [re.fullmatch(r"(\d+(?:\.\d+)?)ms", part) for part in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a list of delays such as 15ms,50ms')
+    return [float(part[1]) / 1000 for part in found if part]
+
+
+def _rate(text: str) -> float:
+    found = re.fullmatch(r"(\d+)M", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of megabytes a second such as 100M')
+    return float(found[1]) * 1e6
+
+
 def main() -> None:
     """Run what was asked for and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -428,6 +449,9 @@ def main() -> None:
     parser.add_argument("--tool", action="append", choices=TOOLS, help="only this; repeatable")
     parser.add_argument("--files", type=_count, help="so many small files in every case, instead of 10,000 and 100,000")
     parser.add_argument("--rounds", type=_count, default=3)
+    parser.add_argument("--delay", type=_delays, default=[0.0], help="S3 is so far away, one way, such as 15ms,50ms")
+    parser.add_argument("--rate", type=_rate, default=0.0, help="what that line carries a second, such as 100M")
+    parser.add_argument("--tls", action="store_true", help="S3 speaks TLS")
     parser.add_argument("--no-requests", action="store_true", help="do not count requests")
     parser.add_argument("--json", type=Path, help="also write every figure there")
     parser.add_argument("--chart", type=Path, help="also draw the ratios there, as SVG")
@@ -436,30 +460,45 @@ def main() -> None:
     for path in (options.json, options.chart):
         if path and not path.parent.is_dir():
             parser.error(f"{path} cannot be written: there is no directory {path.parent}")
+    if options.rate and 0.0 in options.delay:
+        parser.error("--rate is of the line that --delay makes")
     peers.install(options.peers)
     results: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory(prefix="s32s-bench-") as name:
-        work = Path(name)
+    with contextlib.ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s32s-bench-")))
         (work / "disk").mkdir()
         chosen: dict[Case, list[Place]] = {}
-        for case in CASES:
-            if options.case and case.name not in options.case:
+        for delay_s, case in itertools.product(options.delay, CASES):
+            if case.name not in options.case if options.case else delay_s and case.far_goal is None:
                 continue
             if options.files and case.files:
-                case = Case(case.name, case.is_pull, options.files, case.state, case.goal, case.manifest)
+                case = replace(case, files=options.files)
             make_tree(work / "trees" / str(case.files), case.files)
-            chosen[case] = [Place(case, tool, work) for tool in options.tool or TOOLS]
+            # With ten requests at once the AWS command line takes minutes for what takes the others seconds.
+            tools = options.tool or [tool for tool in TOOLS if not (delay_s and tool == "aws")]
+            case = case.away(delay_s)
+            chosen[case] = [Place(case, tool, work) for tool in tools]
             for place in chosen[case]:
                 place.prepare()
-        with start_rclone(work / "disk") as server:
-            for bucket in {BUCKET, MAPS}.difference(path.name for path in (work / "disk").iterdir()):
-                make_bucket(server, bucket)
-            bench = Bench(work, server, options.peers)
-            for case, places in chosen.items():
-                figures = measure(bench, case, places, rounds=options.rounds, count=not options.no_requests)
-                floor = floors(work, case) if case.state == "cold" else {}
-                print(table(case, figures, floor), flush=True)
-                results.append(as_json(case, figures, floor))
+        certificate = make_certificate(work) if options.tls else None
+        server = stack.enter_context(start_rclone(work / "disk", certificate))
+        lines = {
+            delay_s: stack.enter_context(far_away(server.endpoint_url, delay_s=delay_s, bytes_per_s=options.rate))
+            for delay_s in options.delay
+            if delay_s
+        }
+        if certificate:
+            os.environ["AWS_CA_BUNDLE"] = str(certificate)  # for the client that lays things out
+        for bucket in {BUCKET, MAPS}.difference(path.name for path in (work / "disk").iterdir()):
+            make_bucket(server, bucket)
+        bench = Bench(work, server, options.peers, certificate, lines)
+        for case, places in chosen.items():
+            figures = measure(
+                bench, case, places, rounds=options.rounds, count=not options.no_requests and not options.tls
+            )
+            floor = floors(work, case) if case.state == "cold" and not case.delay_s else {}
+            print(table(case, figures, floor), flush=True)
+            results.append(as_json(case, figures, floor))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
     if options.chart:

@@ -18,12 +18,13 @@ MAPS = "maps"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One directory and one prefix that shall become equal.
+    """One directory and one prefix that are to become equal.
 
     Attributes:
         endpoint_url: of the server, or of a proxy before it.
         is_pull: from the prefix to the directory.
         manifest: for s32s: whether the prefix has one.
+        is_far: whether the server is at a distance.
     """
 
     endpoint_url: str
@@ -31,6 +32,7 @@ class Job:
     prefix: str
     is_pull: bool
     manifest: bool = True
+    is_far: bool = False
 
 
 def install(directory: Path) -> None:
@@ -63,7 +65,8 @@ def commands(peers: Path, server: S3Server, work: Path) -> dict[str, Callable[[J
         remote = f":s3:{BUCKET}/{job.prefix}"
         pair = [remote, str(job.local)] if job.is_pull else [str(job.local), remote]
         where = ["--s3-provider=Other", f"--s3-endpoint={job.endpoint_url}", "--s3-env-auth"]
-        return [str(rclone_binary()), "sync", "--transfers=32", "--checkers=32", "--fast-list", *where, *pair]
+        at_once = ["--transfers=256", "--checkers=64"] if job.is_far else ["--transfers=32", "--checkers=32"]
+        return [str(rclone_binary()), "sync", *at_once, "--fast-list", *where, *pair]
 
     def aws(job: Job) -> list[str]:
         remote = f"s3://{BUCKET}/{job.prefix}"

@@ -53,7 +53,7 @@ server = make_server("127.0.0.1", 0, application, threaded=True, request_handler
 print(f"listening on http://127.0.0.1:{server.port}/", flush=True)
 server.serve_forever()
 """
-_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+_ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
 
 #: What a server of this name lacks, and some test needs. A name that is not here lacks nothing.
 LACKS: dict[str, frozenset[str]] = {
@@ -111,8 +111,10 @@ def start_moto() -> Iterator[S3Server]:
 
 
 @contextmanager
-def start_rclone(directory: Path) -> Iterator[S3Server]:
+def start_rclone(directory: Path, certificate: Path | None = None) -> Iterator[S3Server]:
     """Serve `directory` by rclone for as long as the block lasts; its sub-directories are the buckets.
+
+    With a file that holds a certificate and its key it speaks TLS.
 
     What is written through S3 shows at once. What a test writes below `directory` behind rclone's back does not, for
     five minutes: rclone 1.75.2 spins for ever on some PUTs under `--dir-cache-time=0s`, so it keeps its default.
@@ -126,6 +128,7 @@ def start_rclone(directory: Path) -> Iterator[S3Server]:
         "--addr=127.0.0.1:0",
         # Without it, a key whose directory has an NFC or NFD twin is stored below the twin.
         "--no-unicode-normalization",
+        *([f"--cert={certificate}", f"--key={certificate}"] if certificate else []),
         str(directory),
     ]
     with _running(command) as endpoint_url:
