@@ -38,7 +38,6 @@ from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
 from s32s.stores.local.target_rules import TargetRules, check_target
 from s32s.stores.objects.etags import CopyCache
-from s32s.stores.objects.prefix import ManifestCache
 from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
 from s32s.system.rate_limit import RateLimiter
@@ -271,7 +270,7 @@ class _Pair:
             self._backend(place),
             rules=self.rules,
             has_manifest=self.asked.manifest,
-            manifests=ManifestCache(self.state.cached_manifest, self.state.cache_manifest),
+            manifests=self.state.manifests(),
             label="" if isinstance(target, Directory) else "source",
             follower=Follower(
                 last.generation if last else 0,
@@ -288,10 +287,7 @@ class _Pair:
             self._backend(place),
             rules=self.rules,
             has_manifest=self.asked.manifest,
-            manifests=ManifestCache(
-                lambda where, sha256: state.cached_manifest(f"{KIND} {where}", sha256),
-                lambda where, data: state.cache_manifest(f"{KIND} {where}", data),
-            ),
+            manifests=state.manifests(KIND),
             label="target" if is_copy else "",
             writer=writer(state, socket.gethostname(), self.options, generation=generation),
             like_source=is_copy,

@@ -34,6 +34,7 @@ from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError
 from s32s.replication.checkpoints import Checkpoint
 from s32s.stores.local.stat_cache import StatCache
+from s32s.stores.objects.prefix import ManifestCache
 from s32s.system import atomic, locks, marks, openat
 
 
@@ -235,6 +236,43 @@ class State:
             file.parent.mkdir(mode=0o700, exist_ok=True)
             atomic.write_atomic(file, data, mode=0o600)
 
+    def bounds(self, source: str) -> list[str]:
+        """Keys by which the listing of a prefix is parted; see `stores.objects.prefix.ManifestCache`."""
+        with contextlib.suppress(OSError, ValueError):
+            known = json.loads(self._bounds_file(source).read_bytes())
+            if isinstance(known, list) and all(isinstance(key, str) for key in known):
+                return known
+        return []
+
+    def save_bounds(self, source: str, keys: Sequence[str]) -> None:
+        """Keep them; where there are none, nothing is kept."""
+        if not self._writable:
+            return
+        file = self._bounds_file(source)
+        with contextlib.suppress(OSError):
+            if not keys:
+                file.unlink(missing_ok=True)
+                return
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+            atomic.write_atomic(file, json.dumps(list(keys)).encode(), mode=0o600)
+
+    def manifests(self, kind: str = "") -> ManifestCache:
+        """What is kept of prefixes between runs.
+
+        Args:
+            kind: of use, where one prefix is known for two.
+        """
+
+        def named(source: str) -> str:
+            return f"{kind} {source}" if kind else source
+
+        return ManifestCache(
+            lambda source, sha256: self.cached_manifest(named(source), sha256),
+            lambda source, data: self.cache_manifest(named(source), data),
+            lambda source: self.bounds(named(source)),
+            lambda source, keys: self.save_bounds(named(source), keys),
+        )
+
     # -- locks
 
     @contextlib.contextmanager
@@ -313,6 +351,9 @@ class State:
 
     def _maps_file(self, source: str) -> Path:
         return self._places.cache / f"maps-{locks.digest(source)}.json"
+
+    def _bounds_file(self, source: str) -> Path:
+        return self._places.cache / "manifests" / f"{locks.digest(source)}.bounds"
 
     def _manifest_file(self, source: str) -> Path:
         return self._places.cache / "manifests" / f"{locks.digest(source)}.jsonl.zst"

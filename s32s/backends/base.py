@@ -4,7 +4,7 @@ A backend is one place, such as a bucket and a prefix, and its keys are relative
 `core.errors` and no others, also while something that it returned is iterated. It may be used by several threads.
 
 Who writes one gets all layouts of trees for it. What only some can do are protocols of their own, for which one asks by
-`isinstance`: `ServerSideCopy`, `UnfinishedUploads`.
+`isinstance`: `ListsInParts`, `ServerSideCopy`, `UnfinishedUploads`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,18 @@ class GetRequest(NamedTuple):
     limit: int
 
 
+class PutRequest(NamedTuple):
+    """A small object that is to be written, whatever is there now.
+
+    Attributes:
+        sha256: of the data, where it is known already.
+    """
+
+    key: str
+    data: Chunk
+    sha256: str | None = None
+
+
 class GetResult(NamedTuple):
     """An object that is being read: facts first, then `chunks` once.
 
@@ -112,14 +124,14 @@ class Capabilities:
         reads_back: whether a read shows what was written last, as S3 does, so that what is there proves who was last.
         metadata: whether an object keeps the headers and the metadata that it is put with.
         max_key_bytes: how long a key may be.
-        concurrent_gets: how many small objects `get_many` has under way at the same time on one thread.
+        small: how many bytes an object may have that `get_many` and `put_many` are asked for; 0 where they do nothing.
     """
 
     conditional_put: bool = True
     reads_back: bool = True
     metadata: bool = True
     max_key_bytes: int = 1024
-    concurrent_gets: int = 1
+    small: int = 0
 
 
 class Backend(Protocol):
@@ -166,8 +178,22 @@ class Backend(Protocol):
         """
         ...
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
-        """Open small objects, so many at the same time at most, in their order; None for what `get` is to be asked."""
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
+        """Read small objects, so many at the same time at most, on this thread.
+
+        Args:
+            requests: taken one by one, as there is room for them.
+
+        Yields:
+            Each with the number of its request, in the order in which they come; None for what `get` is to be asked.
+
+        Raises:
+            Unreachable: one of them failed too often.
+        """
+        ...
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """Write small objects, as `get_many` reads them; None for what `put` is to write."""
         ...
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
@@ -203,6 +229,19 @@ class Backend(Protocol):
 
     def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
         """Delete objects; return why each of those that are still there is."""
+        ...
+
+
+@runtime_checkable
+class ListsInParts(Protocol):
+    """A backend whose long listing can be asked for in several parts at the same time."""
+
+    def list_parts(self, bounds: Sequence[str]) -> Iterator[Sequence[ListedObject]]:
+        """Every object of the place, as `Backend.list` has them.
+
+        Args:
+            bounds: keys in the order of a listing, between which its parts lie; they may be there or not.
+        """
         ...
 
 

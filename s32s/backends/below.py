@@ -16,6 +16,7 @@ from s32s.backends.base import (
     ListedObject,
     ObjectMeta,
     PutMode,
+    PutRequest,
     PutResult,
     ServerSideCopy,
     UnfinishedUploads,
@@ -60,10 +61,15 @@ class Below:
         """See `Backend`."""
         return self._backend.get(self._start + key, if_match=if_match, version=version, expected=expected)
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
         wanted = (one._replace(key=self._start + one.key) for one in requests)
         return self._backend.get_many(wanted, concurrency=concurrency)
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """See `Backend`."""
+        wanted = (one._replace(key=self._start + one.key) for one in requests)
+        return self._backend.put_many(wanted, concurrency=concurrency)
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""

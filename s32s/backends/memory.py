@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 import time
@@ -19,6 +20,7 @@ from s32s.backends.base import (
     ObjectMeta,
     Overwrite,
     PutMode,
+    PutRequest,
     PutResult,
     Replace,
 )
@@ -32,7 +34,7 @@ class MemoryBackend:
 
     def __init__(self, location: str = "memory:") -> None:
         self.location = location
-        self.capabilities = Capabilities()
+        self.capabilities = Capabilities(small=1024 * 1024)
         self._objects: dict[str, _Object] = {}
         self._guard = threading.RLock()
 
@@ -60,15 +62,20 @@ class MemoryBackend:
             raise PreconditionFailed(f"{self._named(key)} was changed by somebody else")
         return GetResult(len(one.data), one.etag, None, lambda: one.stored_ns, iter((one.data,) if one.data else ()))
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
-        for wanted in requests:
+        for number, wanted in enumerate(requests):
             try:
                 found = self.get(wanted.key, if_match=wanted.if_match)
             except (NotFound, PreconditionFailed):
-                yield None
+                yield number, None
             else:
-                yield found if found.size <= wanted.limit else None
+                yield number, found if found.size <= wanted.limit else None
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """See `Backend`."""
+        for number, one in enumerate(requests):
+            yield number, self.put(one.key, functools.partial(iter, (one.data,)), size=len(one.data))
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""

@@ -14,7 +14,7 @@ from s32s.core.errors import ConfigError
 GROUP = "s32s.backends"
 #: Types that need no package.
 BUILT_IN = ("s3", "file", "fsspec")
-_METHODS = ("list", "head", "get", "get_many", "read", "put", "delete")
+_METHODS = ("list", "head", "get", "get_many", "read", "put", "put_many", "delete")
 
 
 def open_backend(name: str, kind: str, options: Mapping[str, Any]) -> Backend:

@@ -91,14 +91,18 @@ class Attempts:
         self._until_s = policy.clock() + _PATIENCE_S
 
     def wait_after(self, exc: Unreachable) -> None:
-        """Wait before another attempt.
+        """Wait before another attempt; see `pause_after`."""
+        self._policy.sleep(self.pause_after(exc))
+
+    def pause_after(self, exc: Unreachable) -> float:
+        """How many seconds lie between this attempt and the next one.
 
         Raises:
             Unreachable: it was the last one, or somebody watches and nothing answers at that address.
         """
         policy = self._policy
         if exc.is_busy:
-            policy.pace.note_busy()
+            policy.pace.note_busy(exc.pause_s or 0.0)
         self._number += 1
         is_hopeless = isinstance(exc, ServerDown) and policy.is_attended
         pause_s = max(self._pause_s, exc.pause_s or 0.0)
@@ -106,8 +110,8 @@ class Attempts:
         if self._number > policy.retries or is_hopeless or is_late:
             raise exc
         policy.tell(exc, number=self._number)
-        policy.sleep(pause_s)
         self._pause_s = min(random.uniform(_FIRST_PAUSE_S, 3 * self._pause_s), _LONGEST_PAUSE_S)  # noqa: S311 # no secret
+        return pause_s
 
 
 class StreamAttempts:
@@ -144,6 +148,7 @@ class Pace:
 
     _FIRST_S = 0.02
     _MOST_S = 1.0
+    _MOST_PAUSE_S = 30.0
     _LEAST_S = 0.002
     _SHARE = 0.05
 
@@ -153,28 +158,41 @@ class Pace:
         self._guard = threading.Lock()
         self._between_s = 0.0
         self._next_s = 0.0
+        self._held_s = 0.0
         self._slowed_s = float("-inf")
 
     @property
     def is_slowed(self) -> bool:
         """Whether requests have to wait for each other."""
-        return self._between_s > 0
+        return self._between_s > 0 or self._held_s > 0
 
     def wait(self) -> None:
         """Wait for the turn of one request."""
-        if not self._between_s:
-            return
-        with self._guard:
-            now_s = self._clock()
-            begins_s = max(self._next_s, now_s)
-            self._next_s = begins_s + self._between_s
-        if begins_s > now_s:
-            self._sleep(begins_s - now_s)
+        if wait_s := self.turn_s():
+            self._sleep(wait_s)
 
-    def note_busy(self) -> None:
-        """A server has asked for less; answers to requests that were under way at the same time count once."""
+    def turn_s(self) -> float:
+        """Take the turn of one request; in how many seconds that is."""
+        if not self._between_s and not self._held_s:
+            return 0.0
         with self._guard:
             now_s = self._clock()
+            begins_s = max(self._next_s, self._held_s, now_s)
+            self._next_s = begins_s + self._between_s
+            if self._held_s <= now_s:
+                self._held_s = 0.0
+        return begins_s - now_s
+
+    def note_busy(self, pause_s: float = 0.0) -> None:
+        """A server has asked for less; answers to requests that were under way at the same time count once.
+
+        Args:
+            pause_s: for how long it asks for no request at all; all threads keep to it.
+        """
+        with self._guard:
+            now_s = self._clock()
+            if pause_s:
+                self._held_s = max(self._held_s, now_s + min(pause_s, self._MOST_PAUSE_S))
             if now_s - self._slowed_s < max(2 * self._between_s, self._FIRST_S):
                 return
             self._slowed_s = now_s

@@ -14,10 +14,11 @@ from s32s.backends.base import (
     ListedObject,
     ObjectMeta,
     PutMode,
+    PutRequest,
     PutResult,
 )
 from s32s.backends.retry import RetryPolicy, StreamAttempts
-from s32s.backends.wrappers import Wrapper
+from s32s.backends.wrappers import Wrapper, unanswered
 from s32s.core.errors import PreconditionFailed, Unreachable
 
 
@@ -59,16 +60,24 @@ class Retrying(Wrapper):
         got = open_(if_match)
         return got._replace(chunks=self._whole(got, key, open_, is_certain=bool(got.etag or version)))
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`; what fails is asked for again by `get`."""
-        asked = [*requests]
-        answered = 0
-        try:
-            for one, answer in zip(asked, self.inner.get_many(asked, concurrency=concurrency), strict=False):
-                answered += 1
-                yield answer and self._resumed(answer, one.key)
-        except Unreachable:
-            yield from (None for _ in asked[answered:])
+        keys: list[str] = []
+
+        def ask(some: Iterator[GetRequest]) -> Iterator[tuple[int, GetResult | None]]:
+            def noted() -> Iterator[GetRequest]:
+                for one in some:
+                    keys.append(one.key)
+                    yield one
+
+            return self.inner.get_many(noted(), concurrency=concurrency)
+
+        for number, answer in unanswered(requests, ask, Unreachable):
+            yield number, answer and self._resumed(answer, keys[number])
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """See `Backend`; what fails is written by `put`."""
+        return unanswered(requests, lambda some: self.inner.put_many(some, concurrency=concurrency), Unreachable)
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""

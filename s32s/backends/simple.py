@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from s32s.backends.base import Capabilities, GetRequest, GetResult
+from s32s.backends.base import Capabilities, GetRequest, GetResult, PutRequest, PutResult
 from s32s.core.errors import StoreError
 
 
@@ -23,9 +23,13 @@ class SimpleBackend:
         """See `Backend`."""
         raise NotImplementedError
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`: each is to be asked for alone."""
-        return (None for _ in requests)
+        return ((number, None) for number, _ in enumerate(requests))
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """See `Backend`: each is to be written alone."""
+        return ((number, None) for number, _ in enumerate(requests))
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""

@@ -23,6 +23,7 @@ from s32s.backends.base import (
     ListedObject,
     ObjectMeta,
     PutMode,
+    PutRequest,
     PutResult,
     ServerSideCopy,
     UnfinishedUploads,
@@ -31,6 +32,7 @@ from s32s.backends.base import (
 from s32s.core.errors import Unsupported
 from s32s.system.rate_limit import RateLimiter
 
+Q = TypeVar("Q")
 R = TypeVar("R")
 
 
@@ -68,9 +70,13 @@ class Wrapper:
         """See `Backend`."""
         return self.inner.get(key, if_match=if_match, version=version, expected=expected)
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
         return self.inner.get_many(requests, concurrency=concurrency)
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """See `Backend`."""
+        return self.inner.put_many(requests, concurrency=concurrency)
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""
@@ -136,9 +142,13 @@ class Counting(Wrapper):
         self._count("get")
         return super().get(key, if_match=if_match, version=version, expected=expected)
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
         return self._counted("get", super().get_many(requests, concurrency=concurrency))
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """See `Backend`."""
+        return self._counted("put", super().put_many(requests, concurrency=concurrency))
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""
@@ -195,7 +205,7 @@ class Limited(Wrapper):
     @property
     def capabilities(self) -> Capabilities:
         """See `Backend`."""
-        return replace(super().capabilities, concurrent_gets=1)
+        return replace(super().capabilities, small=0)
 
     def get(
         self, key: str, *, if_match: str | None = None, version: str | None = None, expected: int | None = None
@@ -204,9 +214,13 @@ class Limited(Wrapper):
         got = super().get(key, if_match=if_match, version=version)
         return got._replace(chunks=_paid(got.chunks, self._incoming))
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
-        return (None for _ in requests)
+        return ((number, None) for number, _ in enumerate(requests))
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """See `Backend`."""
+        return ((number, None) for number, _ in enumerate(requests))
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""
@@ -260,16 +274,13 @@ class Fallback(Wrapper):
         """See `Backend`."""
         return self._either(lambda one: one.get(key, if_match=if_match, version=version, expected=expected))
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`; what the first cannot do is asked for again by `get`."""
-        asked = [*requests]
-        answered = 0
-        try:
-            for answer in self.inner.get_many(asked, concurrency=concurrency):
-                answered += 1
-                yield answer
-        except Unsupported:
-            yield from (None for _ in asked[answered:])
+        return unanswered(requests, lambda some: self.inner.get_many(some, concurrency=concurrency), Unsupported)
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """See `Backend`; what the first cannot do is written by `put`."""
+        return unanswered(requests, lambda some: self.inner.put_many(some, concurrency=concurrency), Unsupported)
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""
@@ -319,6 +330,27 @@ class Fallback(Wrapper):
             return ask(self.inner)
         except Unsupported:
             return ask(self._second)
+
+
+def unanswered(
+    requests: Iterable[Q], ask: Callable[[Iterator[Q]], Iterator[tuple[int, R | None]]], error: type[Exception]
+) -> Iterator[tuple[int, R | None]]:
+    """What `ask` answers to requests, and None to all that are left when it fails with `error`."""
+    rest = enumerate(requests)
+    left: set[int] = set()
+
+    def taken() -> Iterator[Q]:
+        for number, request in rest:
+            left.add(number)
+            yield request
+
+    try:
+        for number, answer in ask(taken()):
+            left.discard(number)
+            yield number, answer
+    except error:
+        yield from ((number, None) for number in sorted(left))
+        yield from ((number, None) for number, _ in rest)
 
 
 def _paid(chunks: Iterator[Chunk], rate: RateLimiter) -> Iterator[Chunk]:

@@ -22,7 +22,7 @@ from s32s.system.rate_limit import bytes_a_second
 
 NAME = "s32s.toml"
 #: At most: enough to hide the round trips of small files on a long line; on a short one fewer are used.
-DEFAULT_JOBS = 64
+DEFAULT_JOBS = 256
 MAX_JOBS = 512
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|sec|min|m|h|d)")
@@ -147,7 +147,7 @@ class Settings(pydantic.BaseModel):
     list_every_s: Annotated[float, pydantic.Field(alias="list_every")] = 3600.0
     """How often a slave compares manifest and objects: "1h" by default, "0s" always, "never"."""
     jobs: Annotated[int, pydantic.Field(ge=1, le=MAX_JOBS)] = DEFAULT_JOBS
-    """How many files move at once at most, 1 to 512; 64 by default."""
+    """How many files move at once at most, 1 to 512; 256 by default."""
     bandwidth: int | None = None
     """Bytes a second in each direction, such as "10M"; no limit by default."""
     s3: S3Connection = S3Connection()

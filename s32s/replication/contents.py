@@ -28,7 +28,7 @@ def contents_of(made: Merge, here: LocalSource, shared: SharedPrefix) -> Content
     def theirs(path: str) -> bytes | None:
         if (item := _small(made.theirs.get(path))) is None:
             return None
-        (body,) = (body for batch in shared.read([item], jobs=1).batches for body in batch)
+        (body,) = shared.read([item], jobs=1).bodies
         return b"".join(body.chunks())
 
     return Contents(mine, theirs)

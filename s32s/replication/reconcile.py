@@ -17,16 +17,26 @@ from dataclasses import dataclass, field
 
 from s32s.core import events, guards, merge, paths, portable, tree
 from s32s.core import plan as planner
-from s32s.core.errors import Conflict, EntryFailed, IntegrityError, Interrupted, Refused, SourceChanged, Unreadable
+from s32s.core.errors import (
+    Conflict,
+    EntryFailed,
+    IntegrityError,
+    Interrupted,
+    Refused,
+    S32sError,
+    SourceChanged,
+    Unreadable,
+)
 from s32s.core.item import Item, Kind
 from s32s.core.merge import Merge, Step
 from s32s.core.rules import EVERYTHING, Verdict
 from s32s.core.steps import needs_bytes, parts_of, uploaded
 from s32s.core.tree import Tree
 from s32s.replication.contents import contents_of
+from s32s.replication.execute import put_all
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.merge_job import Common, Memory, MergeJob, left_undone
-from s32s.stores.base import Batch, Position, Snapshot, StoreCapabilities
+from s32s.stores.base import Body, Position, Snapshot, StoreCapabilities
 from s32s.stores.local.bodies import FileBody
 from s32s.stores.local.folder import CopyOf, Folder, open_folder
 from s32s.stores.local.source import LocalSource
@@ -238,22 +248,18 @@ class _Attempt:
             transaction.sweep()
 
     def _put_all(self, transaction: SharedTransaction, here: LocalSource, done: _Done) -> None:
-        def put(batch: Batch) -> None:
-            for body in batch:
-                path = body.item.path
-                try:
-                    transaction.put(body, self._progress)
-                except Unreadable as exc:
-                    done.held |= dict(exc.reasons)
-                except EntryFailed as exc:
-                    if not isinstance(exc.__cause__, SourceChanged):
-                        raise
-                    done.held[path] = "somebody writes to it just now"
-                else:
-                    self.run.emit(events.FilePut(self.run.entry, path, body.item.size))
+        def moved(body: Body, error: S32sError | None) -> None:
+            path = body.item.path
+            if error is None:
+                self.run.emit(events.FilePut(self.run.entry, path, body.item.size))
+            elif isinstance(error, Unreadable):
+                done.held |= dict(error.reasons)
+            elif isinstance(error, EntryFailed) and isinstance(error.__cause__, SourceChanged):
+                done.held[path] = "somebody writes to it just now"
+            else:
+                raise error
 
-        reading = here.read(transaction.wanted, jobs=self.run.jobs, as_objects=False)
-        for_each(reading.batches, put, jobs=self.run.jobs, width=reading.width)
+        put_all(here, transaction, self._progress, moved, jobs=self.run.jobs)
         for path in done.held:
             transaction.leave(path)
 
@@ -286,17 +292,16 @@ class _Attempt:
         nearby = {item.sha256: item for item in mine.holding(contents, range(len(mine)))}
         missing = [item for item in wanted if not (item.sha256 in nearby and self._copied(item, nearby, here))]
 
-        def stage(batch: Batch) -> None:
-            for body in batch:
-                try:
-                    self.folder.stage(body, self._progress)
-                except SourceChanged:
-                    moved.add(body.item.path)
-                    continue
+        def stage(body: Body) -> None:
+            try:
+                self.folder.stage(body, self._progress)
+            except SourceChanged:
+                moved.add(body.item.path)
+            else:
                 self.run.emit(events.FilePut(self.run.entry, body.item.path, body.item.size))
 
         reading = self.shared.read(missing, jobs=self.run.jobs)
-        for_each(reading.batches, stage, jobs=self.run.jobs, width=reading.width)
+        for_each(reading.bodies, stage, jobs=reading.threads, first=reading.first)
         return moved
 
     def _copied(self, item: Item, nearby: Mapping[str | None, Item], here: LocalSource) -> bool:

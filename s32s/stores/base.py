@@ -13,13 +13,14 @@ Bodies come in batches, because a store may hold many files in one object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from s32s.backends.base import Backend, Chunk, PutResult
+from s32s.core.errors import S32sError
 from s32s.core.item import Item
 from s32s.core.plan import Plan, Rejection
 from s32s.core.tree import Tree
@@ -144,20 +145,20 @@ class Body(Protocol):
         ...
 
 
-#: What one worker moves in one go.
-Batch = Iterable[Body]
-
-
 class Reading(NamedTuple):
     """Bodies to be moved.
 
     Attributes:
-        batches: grouped as the store serves them best.
-        width: how many of a batch are under way at the same time.
+        bodies: in any order; taken by several threads, one at a time.
+        threads: how many of them are worth it at the most.
+        first: with how many of them it is best begun.
+        are_objects: whether they are to be brought as the objects that they are, see `Body.copy_to`.
     """
 
-    batches: Iterator[Batch]
-    width: int = 1
+    bodies: Iterator[Body]
+    threads: int
+    first: int = 8
+    are_objects: bool = False
 
 
 class Published(NamedTuple):
@@ -196,7 +197,7 @@ class Source(Protocol[S]):
         """The bodies of items.
 
         Args:
-            jobs: how many may be under way.
+            jobs: how many may be under way at the same time.
             as_objects: the target takes objects of a backend as they are, so none is read ahead.
         """
         ...
@@ -251,6 +252,26 @@ class Transaction(Protocol):
 
     def sweep(self) -> None:
         """Remove what the new state no longer names. May be repeated by the next run."""
+        ...
+
+
+@runtime_checkable
+class TakesMany(Protocol):
+    """A transaction that brings many small items over at the same time, on one thread."""
+
+    @property
+    def small(self) -> int:
+        """How many bytes an item may have that `put_many` takes; 0 where it takes none."""
+        ...
+
+    def put_many(
+        self, bodies: Iterator[Body], progress: Progress, *, jobs: int
+    ) -> Iterator[tuple[Body, S32sError | None]]:
+        """Bring small items over, so many at the same time, on this thread.
+
+        Yields:
+            Each when it is there, or what was wrong with it.
+        """
         ...
 
 

@@ -105,7 +105,7 @@ class _Opened:
 class _MemorySource(_Opened):
     def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
         """See `Source`."""
-        return Reading((_MemoryBody(self._items, item),) for item in items)
+        return Reading((_MemoryBody(self._items, item) for item in items), jobs)
 
     def confirm(self, mine: Snapshot) -> None:
         """See `Source`."""

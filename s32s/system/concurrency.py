@@ -22,33 +22,31 @@ R = TypeVar("R")
 _PATIENCE_S = 2.0
 #: With how many threads a pool begins, how often it is asked whether more are worth it, what gain they must bring, and
 #: up to which share of a processor there is something to gain.
-_FIRST_JOBS = 8
-_FIRST_THREADS = 2
+_FIRST_THREADS = 8
 _LOOK_S = 0.4
 _GAIN = 1.15
 _BUSY = 0.7
 
 
-def for_each(things: Iterable[T], do: Callable[[T], object], *, jobs: int, width: int = 1) -> None:
+def for_each(things: Iterable[T], do: Callable[[T], object], *, jobs: int, first: int = _FIRST_THREADS) -> None:
     """Call `do` with every thing, on threads that do at most `jobs` jobs at once; return when all are done.
 
     It begins with few threads and takes more for as long as that makes it quicker and the processor is not busy: over a
     long line few leave it idle, and where the processor is what holds it up many only get in each other's way.
 
     Args:
-        width: how many jobs a thread does at once.
+        first: with how many threads it begins.
 
     Raises:
         BaseException: the first error of `do` or of `things`, or whatever interrupts the waiting thread.
     """
-    jobs = max(1, jobs // width)
     rest = iter(things)
-    first = list(itertools.islice(rest, min(jobs, max(_FIRST_THREADS, _FIRST_JOBS // width))))
-    if not first:
+    begun = list(itertools.islice(rest, min(jobs, first)))
+    if not begun:
         return
-    pool = _Pool(itertools.chain(first, rest), do)
+    pool = _Pool(itertools.chain(begun, rest), do)
     try:
-        pool.grow(len(first))
+        pool.grow(len(begun))
         rate = 0.0
         while not pool.has_ended(_LOOK_S):
             before = rate

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from s32s.backends.base import CREATE, Backend, GetRequest, ObjectMeta, PutMode, Replace, ServerSideCopy
+from s32s.backends.base import CREATE, Backend, GetRequest, ObjectMeta, PutMode, PutRequest, Replace, ServerSideCopy
 from s32s.core.errors import NotFound, PreconditionFailed, SourceChanged, StoreError
 
 ODD_KEYS = ["a b", "a+b", "a%2Fb", "é", "ü/ß", "日本", "a&b=c?d", "~x", "a'b\"c", "x/y/z", "x-y", "x.y"]
@@ -131,11 +131,25 @@ class BackendContract:
             put(backend, f"k{number}", b"%d" % number)
 
         wanted = [GetRequest(f"k{number}", None, 100) for number in range(20)] + [GetRequest("none", None, 100)]
-        answers = [one and b"".join(one.chunks) for one in backend.get_many(wanted, concurrency=4)]
+        came = list(backend.get_many(wanted, concurrency=4))
+        answers = [one and b"".join(one.chunks) for _, one in sorted(came, key=lambda answer: answer[0])]
 
-        assert len(answers) == 21
+        assert sorted(number for number, _ in came) == list(range(21))
         assert answers[20] is None
         assert all(found in (None, b"%d" % number) for number, found in enumerate(answers[:20]))
+
+    def test_many_are_written_whatever_is_there(self, backend: Backend) -> None:
+        """Each is stored, or left to `put`; there is one answer for each."""
+        put(backend, "k3", b"old")
+
+        answers = list(
+            backend.put_many((PutRequest(f"k{number}", b"%d" % number) for number in range(20)), concurrency=4)
+        )
+
+        assert sorted(number for number, _ in answers) == list(range(20))
+        for number, stored in answers:
+            if stored is not None:
+                assert backend.read(f"k{number}", limit=100)[0] == b"%d" % number
 
     def test_no_more_is_read_than_is_allowed(self, backend: Backend) -> None:
         """A head of gigabytes does not fill the memory."""

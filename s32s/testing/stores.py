@@ -170,9 +170,8 @@ class StoreContract:
                 contextlib.suppress(ZeroDivisionError),
                 target.transaction(present, plan, Policy(deletes=True, patient=False)) as transaction,
             ):
-                for batch in source.read(transaction.wanted, jobs=1, as_objects=False).batches:
-                    for body in batch:
-                        transaction.put(body, lambda size: None)
+                for body in source.read(transaction.wanted, jobs=1, as_objects=False).bodies:
+                    transaction.put(body, lambda size: None)
                 raise ZeroDivisionError
 
         if transaction.is_staged:

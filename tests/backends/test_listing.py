@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-
 import pytest
 
 from s32s.backends.base import ListedObject
-from s32s.backends.s3.listing import http_ns, objects
+from s32s.backends.s3.errors import Refusal
+from s32s.backends.s3.listing import Page, http_ns, objects, read_page
 from s32s.core.errors import StoreError, Unreachable
 
 SECOND_NS = 1_000_000_000
@@ -21,7 +20,7 @@ FOUND = ListedObject("a/b", 3, "e1", STORED_NS)
 
 def listed(*contents: str, encoding: str = "url") -> list[ListedObject]:
     """What a page of these entries is read as."""
-    return objects({"S32sContents": "".join(contents).encode(), "EncodingType": encoding})
+    return objects(Page("".join(contents).encode(), is_encoded=encoding == "url"))
 
 
 def entry(*fields: str) -> str:
@@ -125,11 +124,45 @@ def test_a_date_in_a_header_that_is_too_far_away_is_none(date: str) -> None:
     assert http_ns(date) is None
 
 
-def test_objects_that_the_parser_of_the_library_has_found_pass_the_same_checks() -> None:
-    """Where a server writes the name of the element another way."""
-    stored = datetime.datetime.fromtimestamp(STORED_NS / SECOND_NS, datetime.UTC)
-    found = {"Key": "a/b", "Size": 3, "ETag": '"e1"', "LastModified": stored}
+def page(*inside: str, tag: str = "ListBucketResult", more: str = "") -> bytes:
+    """A whole answer."""
+    return f"<?xml version='1.0'?><{tag} {more}>{''.join(inside)}</{tag}>".encode()
 
-    assert objects({"Contents": [found]}) == [FOUND]
+
+def test_a_page_is_read_in_any_namespace() -> None:
+    """Without one, with that of AWS, and where the server writes the names with a prefix."""
+    facts = "<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+    facts += "<NextContinuationToken>t</NextContinuationToken>"
+    one = entry(KEY, TIME, ETAG, SIZE)
+    prefixed = (facts + one).replace("</", "</s3:").replace("<", "<s3:").replace("<s3:/s3:", "</s3:")
+    for answer in (
+        page(facts, one),
+        page(facts, one, more='xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'),
+        page(prefixed, tag="s3:ListBucketResult", more='xmlns:s3="http://s3.amazonaws.com/doc/2006-03-01/"'),
+        page(facts, one.replace("<Contents>", '<Contents a="b">')),
+    ):
+        read = read_page(answer, "s3://b/p")
+        assert (read.is_encoded, read.is_last, read.token) == (True, False, "t")
+        assert objects(read) == [FOUND]
+
+
+def test_objects_of_an_odd_page_pass_the_same_checks() -> None:
+    """As those of a usual one."""
+    odd = entry(KEY, TIME, ETAG, f"<Size>{10**20}</Size>").replace("<Contents>", "<Contents a='b'>")
     with pytest.raises(StoreError, match="impossible size"):
-        objects({"Contents": [found | {"Size": 10**20}]})
+        objects(read_page(page("<IsTruncated>false</IsTruncated>", odd), "s3://b/p"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        pytest.param(page("<Code>InternalError</Code>", tag="Error"), Refusal, id="an error in a 200"),
+        pytest.param(page("hello", tag="html"), StoreError, id="a web page"),
+        pytest.param(page(entry(KEY))[:-9], Unreachable, id="cut off"),
+        pytest.param(b"", Unreachable, id="nothing"),
+    ],
+)
+def test_an_answer_that_is_not_a_page_is_refused(answer: bytes, error: type[Exception]) -> None:
+    """And one that may be right the next time is asked for again."""
+    with pytest.raises(error):
+        read_page(answer, "s3://b/p")

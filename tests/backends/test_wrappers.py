@@ -14,6 +14,7 @@ from s32s.backends.base import (
     GetRequest,
     GetResult,
     ListedObject,
+    PutRequest,
     PutResult,
     ServerSideCopy,
     unwrapped,
@@ -118,10 +119,12 @@ class Unable(Wrapper):
         raise Unsupported("not here")
         yield
 
-    def get_many(self, requests: object, *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: object, *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
         raise Unsupported("not here")
         yield
+
+    put_many = get_many  # type: ignore[assignment] # whatever is asked
 
 
 def every(number: int, fault: Callable[[], BaseException]) -> Iterator[BaseException | None]:
@@ -198,9 +201,10 @@ def test_requests_are_counted() -> None:
     listed(backend)
     backend.read("k", limit=9)
     list(backend.get_many([GetRequest("k", None, 9)] * 3, concurrency=2))
+    list(backend.put_many([PutRequest("k", b"x")] * 2, concurrency=2))
     backend.delete(["k"])
 
-    assert dict(backend.requests) == {"put": 1, "head": 1, "list": 1, "get": 4, "delete": 1}
+    assert dict(backend.requests) == {"put": 3, "head": 1, "list": 1, "get": 4, "delete": 1}
 
 
 def test_a_cap_is_paid_for_every_body() -> None:
@@ -217,8 +221,9 @@ def test_a_cap_is_paid_for_every_body() -> None:
     assert b"".join(got.chunks) == b"2345"
     backend.read("k", limit=9)
     assert sum(incoming.paid) == 10
-    assert list(backend.get_many([GetRequest("k", None, 9)] * 2, concurrency=8)) == [None, None]
-    assert backend.capabilities.concurrent_gets == 1
+    assert list(backend.get_many([GetRequest("k", None, 9)] * 2, concurrency=8)) == [(0, None), (1, None)]
+    assert list(backend.put_many([PutRequest("k", b"9")] * 2, concurrency=8)) == [(0, None), (1, None)]
+    assert backend.capabilities.small == 0
 
 
 @pytest.mark.parametrize("at", range(1, 9))
@@ -325,16 +330,16 @@ def test_a_stream_that_does_not_come_on_ends() -> None:
 class Many(Wrapper):
     """Opens small objects itself, and each of its streams breaks off after a byte."""
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
-        for one in requests:
+        for number, one in enumerate(requests):
             got = self.inner.get(one.key, if_match=one.if_match)
 
             def broken(got: GetResult = got) -> Iterator[bytes]:
                 yield b"".join(map(bytes, got.chunks))[:1]
                 raise Unreachable("broken")
 
-            yield got._replace(chunks=broken())
+            yield number, got._replace(chunks=broken())
 
 
 def test_a_body_of_many_goes_on_too() -> None:
@@ -346,7 +351,7 @@ def test_a_body_of_many_goes_on_too() -> None:
 
     answers = backend.get_many([GetRequest("a", None, 10), GetRequest("b", None, 10)], concurrency=2)
 
-    assert [b"".join(map(bytes, one.chunks)) for one in answers if one] == [b"aaaaa", b"bbbbb"]
+    assert [b"".join(map(bytes, one.chunks)) for _, one in answers if one] == [b"aaaaa", b"bbbbb"]
 
 
 class Uncopying(Wrapper):

@@ -188,7 +188,11 @@ def test_a_listing_that_breaks_off_on_a_later_page_is_never_taken_for_the_whole(
         put(moto, bucket, f"data/web/{number:05}", b"x")
     assert loop.pull().status == 0
     before = snapshot(loop.target)
-    rule = proxy.add(Rule(lambda asked: of_listing(asked) and "continuation-token" in asked.query, fault))
+    rule = proxy.add(
+        Rule(
+            lambda asked: of_listing(asked) and not {"continuation-token", "start-after"}.isdisjoint(asked.query), fault
+        )
+    )
 
     ended = loop.pull()
 
@@ -250,6 +254,34 @@ def test_a_lost_answer_to_the_head_is_recognised_as_our_own_write(proxied: Loop,
     assert rule.fired == 1
     assert ended.status == 0, ended.err
     assert proxied.pull().status == 0
+
+
+def test_the_answer_to_any_request_of_a_push_may_be_lost(proxied: Loop, proxy: FaultProxy) -> None:
+    """What was done is recognised, what was not is done again, and a slave never sees anything in between."""
+    make_tree(proxied.source, FIRST)
+    assert proxied.push().status == 0
+
+    def change(number: int) -> None:
+        make_tree(proxied.source, {"a.txt": b"%d" % number * 500, f"new-{number}": b"n"})
+        (proxied.source / f"new-{number - 1}").unlink(missing_ok=True)
+
+    change(0)
+    before = len(proxy.requests)
+    assert proxied.push().status == 0
+    count = len(proxy.requests) - before
+    assert count >= 8
+    for number in range(count):
+        change(number + 1)
+        proxy.clear()
+        rule = proxy.add(Rule(lambda _: True, DropAnswer(), times=1, after=number))
+
+        ended = proxied.push()
+
+        assert rule.fired == 1
+        assert ended.status == 0, (number, ended.err)
+        proxy.clear()
+        assert proxied.pull().status == 0
+        assert snapshot(proxied.target) == snapshot(proxied.source)
 
 
 def test_a_conflict_on_the_head_that_is_none_is_repeated_or_reported(proxied: Loop, proxy: FaultProxy) -> None:

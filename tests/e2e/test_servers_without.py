@@ -79,11 +79,17 @@ def test_a_rival_is_noticed_all_the_same(proxied: Loop, proxy: FaultProxy, what:
     assert "data/web/gone" in keys(proxied.server, proxied.bucket)
 
 
+def is_deletion(request: Request) -> bool:
+    """Whether a request deletes something, one or many."""
+    return request.method == "DELETE" or "delete" in request.query
+
+
 def test_deletions_carry_an_md5(proxied: Loop, proxy: FaultProxy) -> None:
     """Older servers ask for it."""
-    make_tree(proxied.source, FIRST)
+    make_tree(proxied.source, {**FIRST, **{f"gone-{number}": b"x" for number in range(20)}})
     proxied.push()
-    (proxied.source / "gone").unlink()
+    for number in range(10):
+        (proxied.source / f"gone-{number}").unlink()
     proxy.clear()
 
     assert proxied.push().status == 0
@@ -103,7 +109,7 @@ def test_a_push_that_dies_before_its_deletions_stops_no_slave(proxied: Loop, pro
     (proxied.source / "dir/x").unlink()
     (proxied.source / "dir").rmdir()
     (proxied.source / "dir").symlink_to("d")
-    rule = proxy.add(Rule(lambda request: "delete" in request.query, Status(403, "AccessDenied")))
+    rule = proxy.add(Rule(is_deletion, Status(403, "AccessDenied")))
     died = proxied.push()
 
     followed = proxied.pull("--verify")
@@ -130,14 +136,14 @@ def test_several_pushes_that_die_before_their_deletions_stop_no_slave(proxied: L
     """What the first one left is known by the manifest of its time."""
     make_tree(proxied.source, {**FIRST, "b": b"b"})
     assert proxied.push().status == 0
-    rule = proxy.add(Rule(lambda request: "delete" in request.query, Status(403, "AccessDenied")))
+    rule = proxy.add(Rule(is_deletion, Status(403, "AccessDenied")))
     for name in ("gone", "b", "d/b"):
         (proxied.source / name).unlink()
         assert proxied.push().status == 1
 
     ended = proxied.pull("--verify")
 
-    assert rule.fired == 3
+    assert rule.fired >= 3
     assert ended.status == 0, ended.err
     assert snapshot(proxied.target) == snapshot(proxied.source)
 

@@ -30,7 +30,7 @@ from s32s.stores.objects.publisher import Writer
 from s32s.stores.objects.shared import SharedPrefix
 
 EVERY_DELETION = Limits(MaxDelete(100, percent=True), force=True)
-REQUESTS = ("list", "get", "get_many", "read", "put", "delete", "copy")
+REQUESTS = ("list", "get", "get_many", "put_many", "read", "put", "delete", "copy")
 
 
 class Breaking:
@@ -229,7 +229,7 @@ def test_a_run_that_breaks_off_keeps_what_has_come(people: list[Person], monkeyp
     came = []
     for _ in range(12):
         with contextlib.suppress(Unreachable):
-            bob.sync(Breaking(place, 9))  # type: ignore[arg-type]
+            bob.sync(Breaking(place, 6))  # type: ignore[arg-type]
         came.append(len(bob.files()))
         if came[-1] == 8:
             break
@@ -253,7 +253,7 @@ def test_what_somebody_edits_during_the_sync_stays(people: list[Person]) -> None
             (bob.folder / "plan").write_text("walls, by bob!")
             return self.inner.get(*args, **named)
 
-        def get_many(self, *args: Any, **named: Any) -> Iterator[GetResult | None]:
+        def get_many(self, *args: Any, **named: Any) -> Iterator[tuple[int, GetResult | None]]:
             (bob.folder / "plan").write_text("walls, by bob!")
             return self.inner.get_many(*args, **named)
 

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[2] / "s32s"
 
 ROOMS = {
     "boto3": {"backends/s3/session.py", "frontends/demo.py"},
-    "botocore": {"backends/s3/errors.py", "backends/s3/client.py", "backends/s3/session.py", "backends/s3/listing.py"},
+    "botocore": {"backends/s3/errors.py", "backends/s3/client.py", "backends/s3/session.py"},
+    "httptools": {"backends/s3/answer.py", "backends/s3/connection.py", "backends/s3/faults.py"},
     "argparse": {"frontends/cli/arguments.py", "frontends/cli/shared_arguments.py"},
     "rich": {"frontends/render/text.py"},
     "prompt_toolkit": {"frontends/menu/app.py", "frontends/menu/prompts.py"},

@@ -25,7 +25,6 @@ from s32s.core.role import Role
 from s32s.core.rules import Rules
 from s32s.replication.job import Job
 from s32s.stores.base import Snapshot
-from s32s.stores.objects.prefix import ManifestCache
 from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
 from s32s.system.rate_limit import RateLimiter
@@ -135,7 +134,7 @@ def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label:
         task.backend(agent, entry.location),
         rules=task.rules,
         has_manifest=entry.manifest,
-        manifests=ManifestCache(state.cached_manifest, state.cache_manifest),
+        manifests=state.manifests(),
         label=label,
         follower=follower,
         memory=task.memories.source if task.memories is not None else None,

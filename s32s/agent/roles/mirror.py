@@ -15,7 +15,6 @@ from s32s.core.role import Role
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.objects.etags import CopyCache
-from s32s.stores.objects.prefix import ManifestCache
 from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
 
@@ -35,10 +34,7 @@ def mirror(place: str, task: Task, agent: AgentContext, run: RunContext) -> Outc
         task.backend(agent, there),
         rules=task.rules,
         has_manifest=entry.manifest,
-        manifests=ManifestCache(
-            lambda source, sha256: state.cached_manifest(f"mirror {source}", sha256),
-            lambda source, data: state.cache_manifest(f"mirror {source}", data),
-        ),
+        manifests=state.manifests("mirror"),
         label="mirror",
         writer=writer(agent.state, agent.host, task.options),
         like_source=True,

@@ -26,7 +26,7 @@ from s32s.replication.merge_job import Decide, MergeJob
 from s32s.replication.reconcile import reconcile
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
-from s32s.stores.objects.prefix import ManifestCache, Prefix
+from s32s.stores.objects.prefix import Prefix
 from s32s.stores.objects.shared import SharedPrefix
 
 
@@ -91,7 +91,7 @@ def share(
     check_folder(root, state)
     me = f"{user()}@{host}"
     memory = CommonMemory(state.directories[0], root, backend.location, writable=verb.changes)
-    manifests = ManifestCache(state.cached_manifest, state.cache_manifest)
+    manifests = state.manifests()
 
     def wait(seconds: float) -> None:
         run.stop.wait(seconds)

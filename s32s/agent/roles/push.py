@@ -14,7 +14,6 @@ from s32s.replication.job import Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
-from s32s.stores.objects.prefix import ManifestCache
 from s32s.stores.objects.store import ObjectStore
 
 
@@ -40,7 +39,7 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         task.backend(agent, entry.location),
         rules=task.rules,
         has_manifest=entry.manifest,
-        manifests=ManifestCache(state.cached_manifest, state.cache_manifest),
+        manifests=state.manifests(),
         writer=writer(agent.state, agent.host, task.options, generation=last.generation if last else 0),
         lock=lambda writable: state.lock(f"the push to {entry.s3}", hold=writable),
         warn=run.warn,

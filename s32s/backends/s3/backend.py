@@ -16,18 +16,19 @@ from s32s.backends.base import (
     ObjectMeta,
     Overwrite,
     PutMode,
+    PutRequest,
     PutResult,
 )
-from s32s.backends.s3 import http_client
 from s32s.backends.s3.downloads import RANGE
 from s32s.backends.s3.objects import Condition, CopySource
 from s32s.backends.s3.service import S3Service
+from s32s.backends.s3.uploads import PART_SIZE
 from s32s.core.errors import NotFound, PreconditionFailed, Unsupported, WriteConflict
 from s32s.core.location import S3Path
 
 
 class S3Backend:
-    """One place of a service; see `Backend`, `ServerSideCopy` and `UnfinishedUploads`."""
+    """One place of a service; see `Backend`, `ListsInParts`, `ServerSideCopy` and `UnfinishedUploads`."""
 
     def __init__(self, service: S3Service, place: S3Path) -> None:
         self._service = service
@@ -45,13 +46,20 @@ class S3Backend:
         return Capabilities(
             conditional_put=self._service.conditions(bucket) != [Condition.NONE],
             max_key_bytes=self._place.room,
-            concurrent_gets=self._service.concurrency(bucket),
+            small=PART_SIZE,
         )
 
     def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
         """See `Backend`."""
         below = self._place.key(prefix) if prefix else self._place.prefix
         return self._service.pages(self._place.bucket, below, skip=len(self._place.key("")))
+
+    def list_parts(self, bounds: Sequence[str]) -> Iterator[Sequence[ListedObject]]:
+        """See `ListsInParts`."""
+        key = self._place.key
+        return self._service.parts(
+            self._place.bucket, self._place.prefix, [key(bound) for bound in bounds], skip=len(key(""))
+        )
 
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """See `Backend`."""
@@ -66,11 +74,17 @@ class S3Backend:
             self._place.bucket, self._place.key(key), etag=if_match, version=version, is_large=is_large
         )
 
-    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[GetResult | None]:
+    def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
         bucket, key = self._place.bucket, self._place.key
-        wanted = (http_client.GetRequest(key(one.key), one.if_match, one.limit) for one in requests)
-        return self._service.get_many(bucket, wanted, concurrency=concurrency)
+        wanted = (one._replace(key=key(one.key)) for one in requests)
+        return self._service.get_many(bucket, wanted, most=concurrency)
+
+    def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
+        """See `Backend`."""
+        bucket, key = self._place.bucket, self._place.key
+        wanted = (one._replace(key=key(one.key)) for one in requests)
+        return self._service.put_many(bucket, wanted, most=concurrency)
 
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""

@@ -1,101 +1,207 @@
 """Requests to one S3 endpoint in the words of the S3 API: signed, sent, and their refusals told.
 
-A request is made once; whether it is made again is for `_connection`. Bodies of answers are read by who asked, errors
-here, and of these no more than tells what is wrong.
+One request is made once; whether it is made again is for `session.py`. Of many at a time each is made again by itself,
+while the others go on.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
+import time
 import urllib.parse
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from s32s.backends.base import Chunk
-from s32s.backends.s3.errors import Refusal, refusal_in, refuses_plain_http
-from s32s.backends.s3.http import Http, Request, Response
+from s32s.backends.retry import Attempts, RetryPolicy
+from s32s.backends.s3.connection import Request, Response, lines_of
+from s32s.backends.s3.crowd import Exchanges, send_many
+from s32s.backends.s3.errors import Refusal, refusal_in, refuses_plain_http, translated
+from s32s.backends.s3.faults import speaks_tls
+from s32s.backends.s3.http import Host, Http, Stream
 from s32s.backends.s3.objects import LARGE, SMALL
-from s32s.backends.s3.sigv4 import Keys, Signer
-from s32s.core.errors import ConfigError
+from s32s.backends.s3.sigv4 import NO_BODY, Keys, Signer
+from s32s.backends.s3.window import Window
+from s32s.core.errors import ConfigError, S32sError, Unreachable
+
+#: Headers that need no signature (S3 API, "Signature Calculations"), so that reading an object costs less.
+_LOOSE = frozenset({"if-match", "if-none-match", "range"})
+
+#: Keys that are sent as they are: RFC 3986, 2.3, and slashes.
+_PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")
+
+
+class Call(NamedTuple):
+    """A request in the words of the S3 API.
+
+    Attributes:
+        query: fields of it, decoded.
+        headers: by lower-case name.
+        body: asked for when it is sent, and again when that is repeated.
+        limit: how many bytes the answer may have.
+        holds: how many bytes it and its answer take in memory in most cases.
+        sha256: of the body, where it is known already.
+    """
+
+    method: str
+    key: str
+    query: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
+    body: Callable[[], Chunk] = bytes
+    limit: int = SMALL
+    holds: int = 0
+    sha256: str | None = None
 
 
 class Client:
     """Makes requests of one bucket. Thread-safe.
 
     Args:
-        url: of the bucket, without a final slash.
+        bucket: its name, for people.
+        url: of it, without a final slash.
         keys: asked for the credentials of each request.
+        window: how many requests may be under way.
     """
 
-    def __init__(self, http: Http, url: str, region: str, keys: Callable[[], Keys]) -> None:
+    def __init__(
+        self, http: Http, bucket: str, url: str, region: str, keys: Callable[[], Keys], window: Window
+    ) -> None:
         parts = urllib.parse.urlsplit(url)
-        self._http = http
-        self._server = f"{parts.scheme}://{parts.netloc}"
+        self._host = http.host(f"{parts.scheme}://{parts.netloc}")
+        self._bucket = bucket
         self._root = parts.path
-        self._signer = Signer(parts.netloc.rpartition("@")[2], region)
+        self._signer = Signer(self._host.netloc, region)
         self._keys = keys
+        self._window = window
 
-    def send(
-        self,
-        method: str,
-        key: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: Chunk = b"",
-        read_timeout_s: float,
-    ) -> Response:
-        """Make one request; what is returned was successful and is still to be read.
-
-        Args:
-            query: fields of it, decoded.
-            headers: by lower-case name.
+    def send(self, call: Call, *, read_timeout_s: float) -> Response:
+        """Make one request; its answer is successful and whole.
 
         Raises:
-            Refusal: S3 has answered with an error.
-            Unreachable, ConfigError: see `Http.send`.
+            Refusal: S3 has answered with an error, also with one that comes with status 200.
+            Unreachable, ConfigError: see `Host.send`.
         """
-        path = f"{self._root}/{urllib.parse.quote(key)}" if key else self._root or "/"
-        text = urllib.parse.urlencode(sorted((query or {}).items()), quote_via=urllib.parse.quote, safe="")
+        began_s = time.monotonic()
+        response = self._host.send(self._request(call), limit=call.limit, read_timeout_s=read_timeout_s)
+        self._window.note(time.monotonic() - began_s)
+        return self._judged(response)
+
+    def open(self, call: Call, *, read_timeout_s: float) -> Stream:
+        """Make one request whose answer is still to be read; see `send`."""
+        stream = self._host.open(self._request(call), read_timeout_s=read_timeout_s)
+        if 200 <= stream.status < 300:
+            return stream
+        raise self._refusal(stream.status, stream.headers, stream.beginning(SMALL))
+
+    def send_many(
+        self,
+        calls: Iterable[tuple[int, Call]],
+        *,
+        most: int,
+        retry: RetryPolicy,
+        read_timeout_s: float,
+    ) -> Iterator[tuple[int, Response | S32sError]]:
+        """Make many requests, as many at a time as the window has room for; yield what came as it comes.
+
+        One that fails for the moment is made again by itself.
+
+        Args:
+            calls: each with its number.
+            most: how many of them may be under way.
+        """
+        attempts: dict[int, Attempts] = {}
+        failures: dict[int, S32sError] = {}
+
+        def make(numbered: tuple[int, Call]) -> tuple[Request, int, int]:
+            _, call = numbered
+            try:
+                request = self._request(call)
+            except Exception:  # no credentials, for one of many reasons
+                request = translated(lambda: self._request(call), bucket=self._bucket, key=call.key)
+            return request, call.limit, call.holds or call.limit + len(request.body)
+
+        def again(numbered: tuple[int, Call], result: Response | S32sError) -> float | None:
+            if isinstance(result, Response) and 200 <= result.status < 300:
+                retry.pace.note_success()
+                return None
+            number, call = numbered
+            try:
+                if isinstance(result, S32sError):
+                    raise result
+                translated(functools.partial(self._judged, result), bucket=self._bucket, key=call.key)
+            except Unreachable as exc:
+                if number not in attempts:
+                    attempts[number] = Attempts(retry)
+                try:
+                    return attempts[number].pause_after(exc)
+                except Unreachable as last:
+                    failures[number] = last
+            except S32sError as exc:
+                failures[number] = exc
+            return None
+
+        wanted = Exchanges(iter(calls), make, again, most, read_timeout_s)
+        for (number, _), result in send_many(self._host, wanted, self._window):
+            attempts.pop(number, None)
+            yield number, failures.pop(number, result)
+
+    def _request(self, call: Call) -> Request:
+        key = call.key if _PLAIN.fullmatch(call.key) else urllib.parse.quote(call.key)
+        path = f"{self._root}/{key}" if key else self._root or "/"
+        text = query_text(call.query) if call.query else ""
+        body = call.body()
+        headers, loose = call.headers, ""
+        if headers and not _LOOSE.isdisjoint(headers):
+            loose = lines_of({name: value for name, value in headers.items() if name in _LOOSE})
+            headers = {name: value for name, value in headers.items() if name not in _LOOSE}
         signed = self._signer.sign(
-            method,
+            call.method,
             path,
             self._keys(),
             query=text,
             headers=headers,
-            payload=hashlib.sha256(body).hexdigest(),
+            payload=call.sha256 or (hashlib.sha256(body).hexdigest() if body else NO_BODY),
         )
-        target = f"{path}?{text}" if text else path
-        request = Request(method, self._server, target, {**signed, "user-agent": "s32s"}, body)
-        response = self._http.send(request, read_timeout_s=read_timeout_s)
-        if 200 <= response.status < 300:
-            return response
-        raise _refusal(response)
+        lines = f"{lines_of(signed)}{loose}user-agent: s32s\r\n"
+        return Request(call.method, f"{path}?{text}" if text else path, lines, body)
 
-    def send_whole(
-        self,
-        method: str,
-        key: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: Chunk = b"",
-        read_timeout_s: float,
-    ) -> tuple[bytes, Mapping[str, str]]:
-        """The same, of an answer that is small: its body and headers; also an error that comes with status 200."""
-        response = self.send(method, key, query=query, headers=headers, body=body, read_timeout_s=read_timeout_s)
-        data = response.read(SMALL)
-        if b"<Error>" in data:
-            raise refusal_in(data, status=500, headers=response.headers)
-        return data, response.headers
+    def _judged(self, response: Response) -> Response:
+        if not 200 <= response.status < 300:
+            raise self._refusal(response.status, response.headers, bytes(response.body))
+        return response
+
+    def _refusal(self, status: int, headers: Mapping[str, str], said: bytes) -> Refusal | ConfigError:
+        """What an answer other than 2xx says."""
+        return refusal(self._host, status, headers, said)
 
 
-def _refusal(response: Response) -> Refusal | ConfigError:
+def query_text(fields: Mapping[str, str]) -> str:
+    """A query as it is sent and signed: its fields in the order of their names."""
+    return urllib.parse.urlencode(sorted(fields.items()), quote_via=urllib.parse.quote, safe="")
+
+
+def refusal(host: Host, status: int, headers: Mapping[str, str], said: bytes) -> Refusal | ConfigError:
     """What an answer other than 2xx says."""
-    said = response.beginning(SMALL)
-    if response.status == 400 and refuses_plain_http(said):
-        return ConfigError(f"{response.host} speaks TLS", hint="write https:// in endpoint_url")
-    return refusal_in(said, status=response.status, headers=response.headers)
+    if status == 400 and refuses_plain_http(said):
+        return speaks_tls(host.shown)
+    return refusal_in(said, status=status, headers=headers)
+
+
+def whole(response: Response, name: str = "") -> tuple[bytes, Mapping[str, str]]:
+    """Body and headers of an answer in XML, in which an error may come with status 200.
+
+    Args:
+        name: of an element in which errors are of single objects, and none of the request.
+
+    Raises:
+        Refusal: it does.
+    """
+    data = bytes(response.body)
+    if b"<Error>" in data and not (name and name.encode() in data[:1000]):
+        raise refusal_in(data, status=500, headers=response.headers)
+    return data, response.headers
 
 
 def for_botocore(http: Http, read_timeout_s: float) -> Callable[..., Any]:
@@ -113,21 +219,21 @@ def for_botocore(http: Http, read_timeout_s: float) -> Callable[..., Any]:
             for name, value in request.headers.items()
             if name.lower() not in ("content-length", "expect")
         }
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        answer = http.send(
+        host = http.host(f"{parts.scheme}://{parts.netloc}")
+        answer = host.send(
             Request(
                 request.method,
-                f"{parts.scheme}://{parts.netloc}",
-                target,
-                {"host": parts.netloc, **headers},
+                f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/",
+                lines_of({"host": parts.netloc, **headers}),
                 body.encode() if isinstance(body, str) else bytes(body),
             ),
+            limit=LARGE,
             read_timeout_s=read_timeout_s,
         )
         if not 200 <= answer.status < 300:
-            raise _refusal(answer)  # botocore would try to find another host for some
-        data = answer.read(LARGE)
-        return AWSResponse(request.url, answer.status, answer.headers, _Whole(data))  # type: ignore[arg-type] # any mapping does
+            # botocore would try to find another host for some
+            raise refusal(host, answer.status, answer.headers, bytes(answer.body))
+        return AWSResponse(request.url, answer.status, answer.headers, _Whole(bytes(answer.body)))  # type: ignore[arg-type] # any mapping does
 
     return send
 

@@ -1,8 +1,7 @@
-"""Bytes of objects as they come: small ones whole, large ones in ranges, some of them ahead of who takes them.
+"""Bytes of objects as they come: large ones in ranges, some of them ahead of who takes them.
 
-The plain client brings what is plain; the other one is asked for the rest, and continues where a stream breaks off.
-Every piece is of the one object that was opened: its ETag is a condition, and as servers may ignore that, what the
-answer names is looked at, too.
+A stream that breaks off goes on where it was. Every piece is of the one object that was opened: its ETag is a
+condition, and as servers may ignore that, what the answer names is looked at, too.
 """
 
 from __future__ import annotations
@@ -12,20 +11,17 @@ import functools
 import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from s32s.backends.base import Chunk, GetResult
 from s32s.backends.retry import StreamAttempts
+from s32s.backends.s3.client import Call
 from s32s.backends.s3.errors import shown
-from s32s.backends.s3.http_client import GetRequest
+from s32s.backends.s3.http import Stream
 from s32s.backends.s3.listing import bare, http_ns
 from s32s.backends.s3.objects import version_of
 from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session
 from s32s.core.errors import PreconditionFailed, StoreError, Unreachable
 from s32s.system.concurrency import Future
-
-if TYPE_CHECKING:
-    from s32s.backends.s3.http import Response
 
 #: A larger object is read in ranges of this size, some of them ahead of who takes them; and how many, of all objects.
 RANGE = 8 * 1024 * 1024
@@ -42,24 +38,21 @@ class Downloads:
 
     def open(self, bucket: str, key: str, *, etag: str | None, version: str | None, is_large: bool) -> GetResult:
         """See `S3Backend.get`."""
-        if is_large and not version and (opened := self._opened(bucket, key, etag=etag)):
-            return opened
         if is_large and self._has_ranges and (opened := self._by_range(bucket, key, etag=etag, version=version)):
             return opened
         return self._from(0, bucket, key, etag=etag, version=version)
 
     def _ask(
         self, bucket: str, key: str, *, etag: str | None, version: str | None, part: tuple[int, int] | None = None
-    ) -> Response:
+    ) -> Stream:
         """The answer to a GET; its body is still to come."""
         headers: dict[str, str] = {}
         if part is not None:
             headers["range"] = f"bytes={part[0]}-{part[1] - 1}"
         if etag and not version:
             headers["if-match"] = f'"{etag}"'
-        query = {"versionId": version} if version else None
-        client = self._connection.client(bucket)
-        return client.send("GET", key, query=query, headers=headers, read_timeout_s=READ_TIMEOUT_S)
+        call = Call("GET", key, {"versionId": version} if version else None, headers)
+        return self._connection.client(bucket).open(call, read_timeout_s=READ_TIMEOUT_S)
 
     def _from(self, start: int, bucket: str, key: str, *, etag: str | None, version: str | None) -> GetResult:
         """An object as one stream, its first `start` bytes left out."""
@@ -73,7 +66,7 @@ class Downloads:
         )
 
     def _stream(
-        self, response: Response, start: int, size: int, bucket: str, key: str, *, etag: str | None, version: str | None
+        self, response: Stream, start: int, size: int, bucket: str, key: str, *, etag: str | None, version: str | None
     ) -> Iterator[Chunk]:
         """The bytes of a stream from `start` on; one that breaks off is asked for once more."""
         attempts, done, at = StreamAttempts(self._connection.retry), start, 0
@@ -96,35 +89,28 @@ class Downloads:
                 raise PreconditionFailed(f"{shown(bucket, key)} was changed by somebody else")
             _check_etag(bare(response.headers.get("etag")), etag, bucket=bucket, key=key)
 
-    def _opened(self, bucket: str, key: str, *, etag: str | None) -> GetResult | None:
-        """A large object, opened by its first range; None where that is not plain."""
-        if not self._has_ranges or self._connection.retry.pace.is_slowed:
-            return None
-        answer = self._connection.http_client(bucket).get(GetRequest(key, etag, RANGE, (0, RANGE)))
-        if answer is None:
-            return None
-        size = answer.headers["content-range"].rpartition("/")[2]
-        if not size.isdecimal():
-            return None  # RFC 9110, 14.4: a server need not tell it
-        got = got_of(answer.headers, size=int(size), chunks=iter((answer.body,)))
-        return self._with_rest(got, bucket, key, version=None)
-
     def _by_range(self, bucket: str, key: str, *, etag: str | None, version: str | None) -> GetResult | None:
-        """The same by the client; None from a server that gives no ranges."""
-
-        def read() -> tuple[Mapping[str, str], bytes] | None:
-            response = self._ask(bucket, key, etag=etag, version=version, part=(0, RANGE))
-            if not _is_part(response, 0, RANGE):
-                response.close()
-                return None
-            return response.headers, response.read(RANGE)
-
-        opened = self._connection.call(read, bucket=bucket, key=key)
+        """A large object, opened by its first range; None from a server that gives no ranges."""
+        opened = self._part(bucket, key, 0, RANGE, etag=etag, version=version)
         if opened is None or not (size := opened[0]["content-range"].rpartition("/")[2]).isdecimal():
-            self._has_ranges = False
+            self._has_ranges = False  # RFC 9110, 14.4: a server need not tell the size
             return None
         got = got_of(opened[0], size=int(size), chunks=iter((opened[1],)))
         return self._with_rest(got, bucket, key, version=version)
+
+    def _part(
+        self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
+    ) -> tuple[Mapping[str, str], Chunk] | None:
+        """Headers and bytes of a range; None where the server gives something else."""
+
+        def read() -> tuple[Mapping[str, str], Chunk] | None:
+            stream = self._ask(bucket, key, etag=etag, version=version, part=(start, end))
+            if not _is_part(stream, start, end):
+                stream.close()
+                return None
+            return stream.headers, stream.read(end - start)
+
+        return self._connection.call(read, bucket=bucket, key=key)
 
     def _with_rest(self, got: GetResult, bucket: str, key: str, *, version: str | None) -> GetResult:
         """A large object whose first range has come; as one stream where nothing tells ranges of two objects apart."""
@@ -138,7 +124,6 @@ class Downloads:
         done = RANGE
         for piece in self._ranges(bucket, key, range(RANGE, size, RANGE), size, etag=etag, version=version):
             if piece is None:
-                # The plain client takes a part with status 200; the other one has met one without Content-Range.
                 got = self._from(done, bucket, key, etag=etag, version=version)
                 _check_etag(got.etag, etag, bucket=bucket, key=key)
                 yield from got.chunks
@@ -190,23 +175,10 @@ class Downloads:
     def _get_range(
         self, bucket: str, key: str, start: int, end: int, *, etag: str | None, version: str | None
     ) -> Chunk | None:
-        if version is None and not self._connection.retry.pace.is_slowed:
-            answer = self._connection.http_client(bucket).get(GetRequest(key, etag, end - start, (start, end)))
-            if answer is not None:
-                _check_etag(bare(answer.headers.get("etag")), etag, bucket=bucket, key=key)
-                return answer.body
-
-        def read() -> tuple[str | None, Chunk] | None:
-            response = self._ask(bucket, key, etag=etag, version=version, part=(start, end))
-            if not _is_part(response, start, end):
-                response.close()
-                return None
-            return bare(response.headers.get("etag")), response.read(end - start)
-
-        came = self._connection.call(read, bucket=bucket, key=key)
+        came = self._part(bucket, key, start, end, etag=etag, version=version)
         if came is None:
             return None
-        _check_etag(came[0], etag, bucket=bucket, key=key)
+        _check_etag(bare(came[0].get("etag")), etag, bucket=bucket, key=key)
         return came[1]
 
 
@@ -232,7 +204,7 @@ def length_of(headers: Mapping[str, str], bucket: str, key: str) -> int:
     return int(length)
 
 
-def _is_part(response: Response, start: int, end: int) -> bool:
+def _is_part(response: Stream, start: int, end: int) -> bool:
     """Whether an answer is the range that was asked for; some servers give it with status 200."""
     came, length = response.headers.get("content-range", ""), response.headers.get("content-length", "")
     return came.startswith(f"bytes {start}-{end - 1}/") and length == str(end - start)

@@ -1,74 +1,64 @@
-"""HTTP for every request to S3 of every client: one TLS context, the usual proxies, and a bound on all that comes.
+"""HTTP for every request to S3, over connections that are used again; `crowd.py` has hundreds under way on a thread.
 
 The answer is hostile input. Its head and its body are bounded in bytes, and a server that sends next to nothing is
 given up: an answer has to make progress over a window, not only within one recv(2). A redirect is an answer like any
 other and is never followed, so no header of ours reaches a host that the configuration does not name.
 
-It rests on `http.client`, which is strict about what it sends; it neither retries nor judges a status.
+A request is sent once, but for one whose connection was used before and breaks before a byte has come: the server has
+closed it meanwhile, and the request goes over a new one. Whether anything else is repeated is for the caller to say.
 """
 
 from __future__ import annotations
 
-import base64
 import collections
-import errno
-import http.client
-import io
-import os
+import functools
+import random
 import select
 import socket
-import ssl
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from s32s.backends.base import Chunk
+from s32s.backends.s3.answer import Answer
+from s32s.backends.s3.connection import READ, Connection, Request, Response, Route, Steps
+from s32s.backends.s3.faults import TLS_ALERT, speaks_tls, told
 from s32s.backends.s3.network import Progress, proxy_of
+from s32s.backends.s3.tls import Tls
 from s32s.core import paths
-from s32s.core.errors import ConfigError, S32sError, ServerDown, StoreError, TemporaryFailure, Unreachable
+from s32s.core.errors import S32sError, StoreError, TemporaryFailure
+from s32s.system.concurrency import run_interruptible
 
-_MAX_HEAD = 256 * 1024
-_SEND = 128 * 1024  # each must be taken within the read timeout
-_CHUNK = 1024 * 1024
+if TYPE_CHECKING:
+    import ssl
+
+
+R = TypeVar("R")
+T = TypeVar("T")
+
 #: An idle connection may be closed by the server at any time; a younger one hardly is.
 _FRESH_S = 4.0
+#: How long the addresses of a name are believed.
+_NAMES_S = 60.0
+#: How often exchanges of many are looked at for their timeouts.
+_LOOK_S = 0.5
 
 
-class Request(NamedTuple):
-    """What is sent.
-
-    Attributes:
-        url: of the server: scheme, host and port.
-        target: path and query, percent-encoded.
-        headers: all but Content-Length; Host among them.
-    """
-
-    method: str
-    url: str
-    target: str
-    headers: Mapping[str, str]
-    body: Chunk = b""
-
-
-class Response:
+class Stream:
     """An answer whose body is still to come.
 
     Attributes:
-        headers: by lower-case name; of several with one name the last.
-        length: of the body as announced; None where it is not.
+        headers: by lower-case name.
     """
 
-    def __init__(self, client: Http, connection: _Connection, answer: http.client.HTTPResponse, feed: _Feed) -> None:
+    def __init__(self, host: Host, connection: Connection, answer: Answer, progress: Progress) -> None:
         self.status = answer.status
-        self.headers = {name.lower(): value for name, value in answer.getheaders()}
-        self.length = answer.length
-        self.host = connection.host_shown
-        self._told = connection.told
-        self._client = client
+        self.headers: Mapping[str, str] = answer.headers
+        self._host = host
         self._connection = connection
         self._answer = answer
-        self._feed = feed
+        self._progress = progress
 
     def chunks(self, limit: int) -> Iterator[bytes]:
         """The body.
@@ -77,27 +67,29 @@ class Response:
             Unreachable: it breaks off, or comes too slowly.
             StoreError: it is longer than `limit` bytes.
         """
-        came = 0
-        self._feed.allow(2 * limit + _MAX_HEAD)
+        came, answer = 0, self._answer
         try:
             while True:
-                with self._told:
-                    piece = self._answer.read1(_CHUNK)
-                if not piece:
+                pieces, answer.pieces = answer.pieces, []
+                for piece in pieces:
+                    came += len(piece)
+                    if came > limit:
+                        raise self._connection.too_much()
+                    yield piece
+                if answer.is_whole:
                     break
-                came += len(piece)
-                if came > limit:
-                    raise StoreError(f"{self.host} sends more than it should", hint="check the endpoint")
-                yield piece
-            if self.length is not None and came < self.length:
-                raise unreachable(self.host, CUT)
-            self._client.take_back(self._connection, self._answer)
+                self._host.drive(self._connection, self._connection.more(answer, self._progress))
+            self._connection.end(answer)
+            self._host.take_back(self._connection)
         finally:
-            self.close()
+            if not answer.is_whole:
+                self.close()
 
-    def read(self, limit: int) -> bytes:
+    def read(self, limit: int) -> Chunk:
         """The whole body; see `chunks`."""
-        return b"".join(self.chunks(limit))
+        body = self._host.drive(self._connection, self._connection.body(self._answer, self._progress, limit))
+        self._host.take_back(self._connection)
+        return body
 
     def beginning(self, limit: int) -> bytes:
         """At most so many bytes of the body, however long it is: enough of an error."""
@@ -107,7 +99,7 @@ class Response:
                 data += piece
                 if len(data) >= limit:
                     break
-        except (StoreError, TemporaryFailure, ConfigError):
+        except (StoreError, TemporaryFailure):
             pass  # what came says more than that no more came
         finally:
             self.close()
@@ -115,13 +107,12 @@ class Response:
 
     def close(self) -> None:
         """Give up what is still to come; after the whole body, nothing."""
-        if not self._answer.isclosed():
-            self._answer.close()
+        if not self._answer.is_whole:
             self._connection.close()
 
 
 class Http:
-    """Connections to any host, used again where they can be. Thread-safe.
+    """Connections to any server. Thread-safe.
 
     Args:
         tls: asked for what TLS connections are checked by.
@@ -133,234 +124,172 @@ class Http:
         self._tls = tls
         self._trusted = trusted
         self._connect_timeout_s = connect_timeout_s
-        self._idle: collections.defaultdict[str, collections.deque[tuple[_Connection, float]]]
-        self._idle = collections.defaultdict(collections.deque)
+        self._hosts: dict[str, Host] = {}
 
-    def send(self, request: Request, *, read_timeout_s: float) -> Response:
-        """Send a request and read the head of the answer.
+    def host(self, url: str) -> Host:
+        """The server of a URL."""
+        parts = urllib.parse.urlsplit(url)
+        key = f"{parts.scheme}://{parts.netloc}"
+        if key not in self._hosts:
+            self._hosts[key] = Host(parts, self._tls, self._trusted, self._connect_timeout_s)
+        return self._hosts[key]
+
+
+class Host:
+    """Connections to one server. Thread-safe.
+
+    Attributes:
+        shown: it and its proxy, for people.
+    """
+
+    def __init__(
+        self, url: urllib.parse.SplitResult, tls: Callable[[], ssl.SSLContext], trusted: str, connect_timeout_s: float
+    ) -> None:
+        self.netloc = url.netloc.rpartition("@")[2]
+        self._trusted = trusted
+        self._connect_timeout_s = connect_timeout_s
+        proxy = proxy_of(url.geturl())
+        self.shown = paths.escape(self.netloc)
+        if proxy is not None:
+            self.shown += f", by way of the proxy {paths.escape(proxy.netloc.rpartition('@')[2])},"
+        is_tls = url.scheme == "https"
+        to = proxy or url
+        names = _Names(to.hostname or "", to.port or (443 if is_tls and proxy is None else 80))
+        secured = Tls(tls, url.hostname or "") if is_tls else None
+        self._route = Route(url.scheme, self.netloc, proxy, names.addresses, secured)
+        self._idle: collections.deque[tuple[Connection, float]] = collections.deque()
+
+    def send(self, request: Request, *, limit: int, read_timeout_s: float) -> Response:
+        """Send a request and take the whole answer.
 
         Args:
+            limit: how many bytes its body may have.
             read_timeout_s: how long the server may be silent.
 
         Raises:
             ServerDown: nothing listens there.
             Unreachable: the connection broke, or no answer came in time.
+            StoreError: the answer is too large.
             ConfigError: the server cannot be trusted, or speaks TLS where plain HTTP is configured, or the reverse.
         """
-        connection = self._idle_one(request.url)
-        if connection is not None:
+        response, connection = self._exchange(
+            lambda one: one.fetch(request, limit=limit, read_timeout_s=read_timeout_s)
+        )
+        self.take_back(connection)
+        return response
+
+    def open(self, request: Request, *, read_timeout_s: float) -> Stream:
+        """Send a request and take the head of the answer; see `send`."""
+        (answer, progress), connection = self._exchange(lambda one: one.begin(request, read_timeout_s=read_timeout_s))
+        return Stream(self, connection, answer, progress)
+
+    # -- for `Stream` and `crowd.py`
+
+    def connection(self) -> Connection:
+        """A connection, used before or new."""
+        while self._idle:
             try:
-                return self._exchange(connection, request, read_timeout_s)
-            except Unreachable:
-                pass  # the server has closed it meanwhile; a new one tells what is really wrong
-        return self._exchange(self._new(request.url), request, read_timeout_s)
-
-    def take_back(self, connection: _Connection, answer: http.client.HTTPResponse) -> None:
-        """Keep a connection whose answer was read to its end."""
-        answer.close()
-        if connection.sock is not None:
-            self._idle[connection.key].append((connection, time.monotonic()))
-
-    def _exchange(self, connection: _Connection, request: Request, read_timeout_s: float) -> Response:
-        try:
-            with connection.told:
-                watched = connection.ready(read_timeout_s)
-                connection.begin(request)
-                for start in range(0, len(request.body), _SEND):
-                    try:
-                        connection.send(memoryview(request.body)[start : start + _SEND])
-                    except (BrokenPipeError, ConnectionResetError):
-                        break  # the server has said no before it has heard all; what it said may still be there
-                answer = connection.getresponse()
-            return Response(self, connection, answer, watched.feed)
-        except BaseException:
-            connection.close()
-            raise
-
-    def _idle_one(self, url: str) -> _Connection | None:
-        idle = self._idle[url]
-        while idle:
-            try:
-                connection, since_s = idle.pop()
+                connection, since_s = self._idle.pop()
             except IndexError:
-                return None  # another thread was quicker
-            if time.monotonic() - since_s < _FRESH_S and not _has_news(connection.sock):
+                break  # another thread was quicker
+            if time.monotonic() - since_s < _FRESH_S and not _has_news(connection.socket):
                 return connection
             connection.close()
-        return None
+        return self.new_connection()
 
-    def _new(self, url: str) -> _Connection:
-        tls = self._tls() if url.startswith("https:") else None
-        return _Connection(url, tls, self._trusted, self._connect_timeout_s)
+    def new_connection(self) -> Connection:
+        """A connection that nothing has come over."""
+        return Connection(self._route, self._connect_timeout_s)
 
+    def take_back(self, connection: Connection) -> None:
+        """Keep a connection whose answer was read to its end, if more may follow."""
+        if connection.is_open:
+            self._idle.append((connection, time.monotonic()))
 
-class _Connection(http.client.HTTPConnection):
-    """A connection that watches what comes over it."""
+    def drive(self, connection: Connection, steps: Steps[R]) -> R:
+        """Do all the steps, waiting where they wait.
 
-    def __init__(self, url: str, tls: ssl.SSLContext | None, trusted: str, timeout_s: float) -> None:
-        self.key = url
-        self._tls = tls
-        self._url = urllib.parse.urlsplit(url)
-        self._proxy = proxy_of(url)
-        self.host_shown = paths.escape(self._url.netloc.rpartition("@")[2])
-        if self._proxy is not None:
-            self.host_shown += f", by way of the proxy {paths.escape(self._proxy.netloc.rpartition('@')[2])},"
-        self.told = _Told(self.host_shown, trusted)
-        host, port = self._url.hostname or "", self._url.port or (443 if tls else 80)
-        if self._proxy is None:
-            super().__init__(host, port, timeout=timeout_s)
-            return
-        super().__init__(self._proxy.hostname or "", self._proxy.port or 80, timeout=timeout_s)
-        if tls:
-            self.set_tunnel(host, port, _proxy_headers(self._proxy))
-
-    def connect(self) -> None:
-        """Connect, by way of a proxy where there is one."""
+        Raises:
+            Unreachable, ConfigError, StoreError: see `send`.
+        """
         try:
-            super().connect()
-        except TimeoutError as exc:
-            raise ServerDown(self.host_shown, "no answer in time") from exc
-        if self._tls is not None:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._url.hostname)
-        self.sock: Any = _Socket(self.sock)
+            event = next(steps)
+            while True:
+                if _is_ready(connection.socket, event, connection.patience_s):
+                    event = next(steps)
+                else:
+                    event = steps.throw(TimeoutError("no answer in time"))
+        except StopIteration as done:
+            result: R = done.value
+            return result
+        except BaseException as exc:
+            connection.close()
+            if isinstance(exc, Exception) and (ours := self.told(exc, connection)):
+                raise ours from exc
+            raise
 
-    def ready(self, read_timeout_s: float) -> _Socket:
-        """The socket for a request, connected if need be."""
-        if self.sock is None:
-            self.connect()
-        self.sock.settimeout(read_timeout_s)
-        watched: _Socket = self.sock  # `http.client` lets go of it when the server will close the connection
-        watched.window_s = read_timeout_s
-        return watched
+    def told(self, exc: Exception, connection: Connection) -> S32sError | None:
+        """An exception of an exchange as one of ours."""
+        if connection.heard.startswith(TLS_ALERT):
+            return speaks_tls(self.shown)
+        return told(self.shown, self._trusted, exc, is_connected=connection.is_connected)
 
-    def begin(self, request: Request) -> None:
-        """Send the head of a request."""
-        forwarded = self._proxy is not None and self._tls is None
-        target = f"{request.url}{request.target}" if forwarded else request.target
-        self.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in request.headers.items():
-            self.putheader(name, value)
-        if forwarded and self._proxy is not None:
-            for name, value in _proxy_headers(self._proxy).items():
-                self.putheader(name, value)
-        if request.body or request.method in ("PUT", "POST"):
-            self.putheader("content-length", str(len(request.body)))
-        self.endheaders()
-
-
-class _Socket:
-    """A socket that `http.client` reads through a `_Feed`."""
-
-    window_s: float
-    feed: _Feed
-
-    def __init__(self, inner: socket.socket) -> None:
-        self._inner = inner
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """What an answer is read from."""
-        self.feed = _Feed(self._inner.makefile("rb", buffering=0), self.window_s)
-        return io.BufferedReader(self.feed)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+    def _exchange(self, begin: Callable[[Connection], Steps[R]]) -> tuple[R, Connection]:
+        connection = self.connection()
+        if not connection.is_fresh:
+            try:
+                return self.drive(connection, begin(connection)), connection
+            except TemporaryFailure:
+                if connection.heard:
+                    raise
+            connection = self.new_connection()
+        return self.drive(connection, begin(connection)), connection
 
 
-class _Feed(io.RawIOBase):
-    """The bytes of one answer as they come, bounded in number and in slowness."""
+class _Names:
+    """The addresses of a host name, asked for once in a while; each connection begins with another one.
 
-    def __init__(self, raw: Any, window_s: float) -> None:
-        self._raw = raw
-        self._progress = Progress(window_s)
-        self._left = _MAX_HEAD
+    A large service gives several, so that its clients spread over them.
+    """
 
-    def allow(self, size: int) -> None:
-        """Let so many bytes more come."""
-        self._left += size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        began_s = time.monotonic()
-        size: int = self._raw.readinto(buffer)
-        self._progress.note(size, time.monotonic() - began_s)
-        self._left -= size
-        if self._left < 0:
-            raise http.client.HTTPException("the answer does not end")
-        return size
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-_LATER = "check the endpoint and the network, and run it again"
-CUT = "the connection was cut"
-_TLS_ALERT = "\x15\x03"  # RFC 8446, 5.1: what a server says in TLS to one who does not
-
-
-class _Told:
-    """Exceptions of the network and of `http.client` as ours."""
-
-    def __init__(self, host: str, trusted: str) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._host = host
-        self._trusted = trusted
+        self._port = port
+        self._found: list[Any] = []
+        self._found_s = float("-inf")
 
-    def __enter__(self) -> None:
-        pass
+    def addresses(self) -> Sequence[Any]:
+        """Where to connect to, in turn.
 
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if isinstance(exc, OSError | http.client.HTTPException | ValueError) and (
-            ours := _error(self._host, exc, self._trusted)
-        ):
-            raise ours from exc
-
-
-def _error(host: str, exc: BaseException, trusted: str) -> S32sError | None:
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return ConfigError(
-            f"the certificate of {host} is not trusted: {exc.verify_message}",
-            hint=f"it was checked by {trusted}; ca_bundle of [s3], AWS_CA_BUNDLE or SSL_CERT_FILE names the file of a "
-            "private authority; the authorities that everybody trusts come with the package ca-certificates",
-        )
-    if isinstance(exc, ssl.SSLError) and exc.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
-        return ConfigError(f"{host} does not speak TLS", hint="write http:// in endpoint_url, or name the TLS port")
-    if isinstance(exc, http.client.BadStatusLine) and _TLS_ALERT in str(exc):
-        return ConfigError(f"{host} speaks TLS", hint="write https:// in endpoint_url")
-    if isinstance(exc, ConnectionRefusedError):
-        return ServerDown(host, "connection refused")
-    if isinstance(exc, socket.gaierror):
-        return ServerDown(host, "the host name is not known")
-    if isinstance(exc, TimeoutError):
-        return unreachable(host, str(exc) if "slowly" in str(exc) else "no answer in time")
-    if isinstance(exc, ConnectionError | http.client.IncompleteRead | ssl.SSLError):
-        return unreachable(host, CUT)
-    if isinstance(exc, http.client.HTTPException | ValueError):
-        return unreachable(host, "what comes is not HTTP", hint="check the endpoint")
-    if isinstance(exc, OSError) and exc.errno in _NO_WAY:
-        return ServerDown(host, os.strerror(exc.errno).lower())
-    return unreachable(host, exc.strerror or str(exc)) if isinstance(exc, OSError) else None
+        Raises:
+            OSError: nobody knows the name.
+        """
+        if time.monotonic() - self._found_s > _NAMES_S:
+            look_up = functools.partial(socket.getaddrinfo, self._host, self._port, type=socket.SOCK_STREAM)
+            self._found = run_interruptible(look_up)
+            self._found_s = time.monotonic()
+        found = self._found
+        if len(found) > 1:
+            family = found[0][0]  # the kind that the system prefers stays first
+            first = [one for one in found if one[0] == family]
+            random.shuffle(first)
+            found = first + [one for one in found if one[0] != family]
+        return found
 
 
-_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+def _is_ready(there: Any, event: int, timeout_s: float) -> bool:
+    """Wait until a socket can be read, or written to."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(there.fileno(), select.POLLIN if event == READ else select.POLLOUT)
+        return bool(poll.poll(timeout_s * 1000))
+    readers, writers = ([there], []) if event == READ else ([], [there])
+    return any(select.select(readers, writers, writers, timeout_s))
 
 
-def unreachable(host: str, why: str, *, hint: str = "") -> Unreachable:
-    """A request that failed for the moment."""
-    return Unreachable(f"S3 at {host} could not be reached: {paths.escape(why)[:300]}", hint=hint or _LATER)
-
-
-def _proxy_headers(proxy: urllib.parse.SplitResult) -> dict[str, str]:
-    if not proxy.username:
-        return {}
-    named = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(named.encode()).decode()}"}
-
-
-def _has_news(sock: Any) -> bool:
+def _has_news(there: Any) -> bool:
     """Whether an idle connection was closed, or sends what nobody has asked for."""
     try:
-        return bool(select.select([sock], [], [], 0)[0])
+        return _is_ready(there, READ, 0)
     except (OSError, ValueError):
         return True

@@ -1,4 +1,4 @@
-"""A connection to one endpoint with one set of credentials: boto3 finds them, the other clients borrow them.
+"""A connection to one endpoint with one set of credentials: boto3 finds them, and our own client borrows them.
 
 Sessions and clients are made at their first use, one of each. The clients never try twice: `call` repeats what
 failed for the moment, with growing pauses, and says so, so attempts never multiply. Where somebody watches, an address
@@ -8,26 +8,25 @@ request is made again.
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from s32s.backends.retry import RetryPolicy
+from s32s.backends.s3.client import Call, Client, for_botocore
+from s32s.backends.s3.connection import Response
 from s32s.backends.s3.errors import WAYS, Expired, translated
-from s32s.backends.s3.http_client import HttpClient
-from s32s.backends.s3.listing import cut_pages
+from s32s.backends.s3.http import Http
 from s32s.backends.s3.network import authorities, tls_context
 from s32s.backends.s3.sigv4 import Keys
+from s32s.backends.s3.window import Window
 from s32s.config.settings import S3Connection, is_url
 from s32s.core import paths
-from s32s.core.errors import ConfigError, CredentialsError, TemporaryFailure
-from s32s.system.concurrency import run_interruptible
+from s32s.core.errors import ConfigError, CredentialsError, S32sError, TemporaryFailure, Unreachable
 
 if TYPE_CHECKING:
     import ssl
@@ -36,14 +35,13 @@ if TYPE_CHECKING:
     import botocore.session
     from mypy_boto3_s3 import S3Client
 
-    from s32s.backends.s3.client import Client
-    from s32s.backends.s3.http import Http
-
 R = TypeVar("R")
 
 _CONNECT_TIMEOUT_S = 5
 #: A server that is silent for so long is taken for dead; it bounds a stalled body too.
 READ_TIMEOUT_S = 30
+#: Requests that are under way at the same time at most, of all threads.
+MOST_REQUESTS = 512
 #: Of work within S3: 5 GiB take minutes, and not every server sends signs of life meanwhile.
 PATIENT_TIMEOUT_S = 900
 
@@ -61,21 +59,17 @@ class S3Session:
         self._session: botocore.session.Session | None = None
         self._maker: boto3.session.Session | None = None
         self._clients: dict[int, S3Client] = {}
-        self._lister: S3Client | None = None
         self._of_buckets: dict[str, Client] = {}
-        self._http_clients: dict[str, HttpClient] = {}
         self._identity: Identity | None = None
         self._renewals = 0
         self.retry = RetryPolicy(settings.retries)
+        self.window = Window(self.retry.pace, most=MOST_REQUESTS)
 
     def call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
-        """Run a request where signals can interrupt it; repeat it while it fails for the moment.
+        """Make a request; repeat it while it fails for the moment.
 
         Its errors become ours, and an expired token is renewed once.
         """
-        return run_interruptible(lambda: self._call(work, bucket=bucket, key=key))
-
-    def _call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
         renewals = self._renewals
         try:
             return self.retry.call(lambda: translated(work, bucket=bucket, key=key))
@@ -87,6 +81,31 @@ class S3Session:
             raise TemporaryFailure(
                 f"the credentials for bucket {bucket} have expired", hint="renew them and run it again"
             ) from exc
+
+    def send(self, bucket: str, call: Call, *, read_timeout_s: float = READ_TIMEOUT_S) -> Response:
+        """Make a request of a bucket by our own client; see `call`."""
+        return self.call(
+            lambda: self.client(bucket).send(call, read_timeout_s=read_timeout_s), bucket=bucket, key=call.key
+        )
+
+    def send_many(self, bucket: str, calls: Iterable[Call], *, most: int) -> Iterator[tuple[int, Response | S32sError]]:
+        """Make many, some at the same time, each again as long as it fails for the moment.
+
+        Args:
+            most: how many may be under way.
+
+        Yields:
+            What came, with the number of its request, in the order of the answers.
+
+        Raises:
+            Unreachable: one of them failed too often; the others would not come either.
+        """
+        client = translated(lambda: self.client(bucket), bucket=bucket, key="")
+        answers = client.send_many(enumerate(calls), most=most, retry=self.retry, read_timeout_s=READ_TIMEOUT_S)
+        for number, answer in answers:
+            if isinstance(answer, Unreachable):
+                raise answer
+            yield number, answer
 
     @property
     def endpoint_url(self) -> str | None:
@@ -100,14 +119,6 @@ class S3Session:
     def patient_boto(self) -> S3Client:
         """One for requests that S3 answers only when it has done long work, such as the copy of a large object."""
         return self._boto(PATIENT_TIMEOUT_S)
-
-    def lister(self) -> S3Client:
-        """One for listings alone; see `_listing`."""
-        with self._guard:
-            if self._lister is None:
-                self._lister = self._open_client(READ_TIMEOUT_S)
-                cut_pages(self._lister)
-            return self._lister
 
     def _boto(self, read_timeout_s: int) -> S3Client:
         with self._guard:
@@ -136,17 +147,12 @@ class S3Session:
                 response_checksum_validation="when_required",
             ),
         )
-        from s32s.backends.s3.client import for_botocore
-
-        client.meta.events.register("request-created.s3.DeleteObjects", _add_md5)
         client.meta.events.register("before-send.s3", for_botocore(self.http, read_timeout_s))
         return client
 
     @functools.cached_property
     def http(self) -> Http:
-        """What all requests but the plain ones go over."""
-        from s32s.backends.s3.http import Http
-
+        """What all requests go over."""
         _, trusted = authorities(self._settings.ca_bundle, os.environ)
         return Http(tls=lambda: self.tls, trusted=trusted, connect_timeout_s=_CONNECT_TIMEOUT_S)
 
@@ -164,43 +170,21 @@ class S3Session:
         """
         if client := self._of_buckets.get(bucket):  # asked for every request
             return client
-        from s32s.backends.s3.client import Client
-
         with self._guard:
             if bucket not in self._of_buckets:
                 identity = self._identified()
                 url = identity.url(bucket)
-                self._of_buckets[bucket] = Client(self.http, url, identity.region, identity.credentials)
-            return self._of_buckets[bucket]
-
-    def http_client(self, bucket: str) -> HttpClient:
-        """A quick way to what one bucket holds, where that is plain.
-
-        Raises:
-            CredentialsError, StoreError: nobody says who we are or where S3 is.
-        """
-        if http_client := self._http_clients.get(bucket):
-            return http_client
-        with self._guard:
-            if bucket not in self._http_clients:
-                identity = translated(self._identified, bucket=bucket, key="")
-                self._http_clients[bucket] = HttpClient(
-                    identity.url(bucket),
-                    identity.region,
-                    identity.credentials,
-                    connect_timeout_s=_CONNECT_TIMEOUT_S,
-                    read_timeout_s=READ_TIMEOUT_S,
-                    tls=lambda: self.tls,
+                self._of_buckets[bucket] = Client(
+                    self.http, bucket, url, identity.region, identity.credentials, self.window
                 )
-            return self._http_clients[bucket]
+            return self._of_buckets[bucket]
 
     def _renew(self, renewals: int) -> None:
         with self._guard:
             if self._renewals == renewals:  # else another thread has done it already
-                self._session = self._maker = self._lister = self._identity = None
+                self._session = self._maker = self._identity = None
                 self._clients.clear()
                 self._of_buckets.clear()
-                self._http_clients.clear()
                 self._renewals += 1
 
     def _identified(self) -> Identity:
@@ -245,13 +229,6 @@ class S3Session:
                     raise CredentialsError("there are no AWS credentials", hint=WAYS)
                 self._session = session
             return self._session
-
-
-def _add_md5(request: Any, **_: object) -> None:
-    """Older servers ask for it with a deletion of several objects (S3 API, DeleteObjects), and newer ones take it."""
-    body = request.data if isinstance(request.data, bytes) else str(request.data).encode()
-    digest = hashlib.md5(body, usedforsecurity=False).digest()
-    request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-_NO_BODY = hashlib.sha256(b"").hexdigest()
+NO_BODY = hashlib.sha256(b"").hexdigest()
 
 
 class Keys(NamedTuple):
@@ -35,20 +35,7 @@ class Signer:
         self._host = host
         self._region = region
         self._key: tuple[Keys, str, bytes] | None = None
-
-    def headers(
-        self,
-        path: str,
-        keys: Keys,
-        *,
-        method: str = "GET",
-        query: str = "",
-        payload: str = _NO_BODY,
-        now_s: float | None = None,
-    ) -> str:
-        """The header lines of a request, Host and Authorization among them; for the arguments see `sign`."""
-        signed = self.sign(method, path, keys, query=query, payload=payload, now_s=now_s)
-        return "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
+        self._moment = 0, "19700101T000000Z"
 
     def sign(
         self,
@@ -58,7 +45,7 @@ class Signer:
         *,
         query: str = "",
         headers: Mapping[str, str] | None = None,
-        payload: str = _NO_BODY,
+        payload: str = NO_BODY,
         now_s: float | None = None,
     ) -> dict[str, str]:
         """The headers of a request, Host and Authorization among them.
@@ -70,7 +57,11 @@ class Signer:
             payload: SHA-256 of the body.
             now_s: seconds since the epoch; None for now.
         """
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
+        second = int(time.time() if now_s is None else now_s)
+        known, moment = self._moment
+        if known != second:
+            moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+            self._moment = second, moment
         day = moment[:8]
         signed = {"host": self._host, "x-amz-content-sha256": payload, "x-amz-date": moment}
         if keys.token:

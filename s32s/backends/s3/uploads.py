@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 
 from s32s.backends.base import Chunk, PutResult
+from s32s.backends.s3.client import Call, whole
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.listing import bare
 from s32s.backends.s3.objects import MAX_PARTS, version_of
@@ -139,24 +140,28 @@ class Uploads:
         body: Chunk = b"",
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> tuple[bytes, Mapping[str, str]]:
+        call = Call(method, key, query, headers, lambda: body)
+
         def send() -> tuple[bytes, Mapping[str, str]]:
-            client = self._connection.client(bucket)
-            return client.send_whole(
-                method, key, query=query, headers=headers, body=body, read_timeout_s=read_timeout_s
-            )
+            return whole(self._connection.client(bucket).send(call, read_timeout_s=read_timeout_s))
 
         return self._connection.call(send, bucket=bucket, key=key)
 
 
 def _parts(chunks: Iterator[Chunk], size: int) -> Iterator[bytes]:
-    part = bytearray()
+    pieces: list[Chunk] = []
+    room = size
     for chunk in chunks:
-        part += chunk
-        while len(part) >= size:
-            yield bytes(part[:size])
-            del part[:size]
-    if part:
-        yield bytes(part)
+        left = memoryview(chunk)
+        while len(left) >= room:
+            pieces.append(left[:room])
+            left = left[room:]
+            yield b"".join(pieces)
+            pieces, room = [], size
+        pieces.append(left)
+        room -= len(left)
+    if room < size:
+        yield b"".join(pieces)
 
 
 def _unescaped(text: str) -> str:

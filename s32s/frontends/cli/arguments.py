@@ -246,7 +246,7 @@ def _add_output(made: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once at most (default: 64)")
+    made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once at most (default: 256)")
     made.add_argument("--bandwidth", metavar="RATE", type=_rate, help="bytes a second each way, such as 500K or 10M")
     made.add_argument(
         "--force-delete", action="store_true", help="override max_delete and the guard against an empty source"

@@ -29,6 +29,8 @@ from s32s.stores.local.walk import DirectoryListing, LocalSnapshot, Patch
 from s32s.system import directories, openat
 from s32s.system.concurrency import for_each
 
+#: Threads that read files at the most, each for a target that takes one at a time.
+_THREADS = 64
 _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a FIFO",
@@ -175,8 +177,8 @@ class LocalSource:
         return replace(mine, tree=self._thawed(mine.tree.replacing(hashed)))
 
     def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
-        """One file a batch: uploads do not gain from company."""
-        return Reading((FileBody(self, item),) for item in items)
+        """Files, read when their bytes are asked for."""
+        return Reading((FileBody(self, item) for item in items), min(jobs, _THREADS))
 
     def confirm(self, mine: LocalSnapshot) -> None:
         """See `stores.base.Source`; each file was checked while it was read."""

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 
 from s32s.backends.base import Backend, Chunk, GetRequest, GetResult, PutResult, ServerSideCopy, unwrapped
 from s32s.core import compare, paths
 from s32s.core.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
 from s32s.core.item import Item, is_md5
-from s32s.stores.base import Batch, Progress, Reading
+from s32s.stores.base import Progress, Reading
 
-#: Small objects of a batch, where several are under way at the same time, and their bytes, which are held in memory.
-_BATCH = 32
-_BATCH_SIZE = 8 * 1024 * 1024
+#: Threads that take bodies: enough for disks and hashes where one thread has all requests under way, and the most
+#: where each waits for its own.
+_FEW_THREADS, MANY_THREADS = 8, 64
 
 
 class ObjectBody:
@@ -133,32 +134,17 @@ class ObjectBody:
 
 
 def read_ahead(backend: Backend, items: Sequence[Item], *, jobs: int) -> Reading:
-    """Objects that are to come here: small ones many a batch, read before they are asked for.
-
-    A batch fits into a bound of memory; what is larger is a batch of its own, and comes in pieces.
-    """
-    width = min(jobs, backend.capabilities.concurrent_gets)
-    return Reading(_batches(backend, items, width), width)
-
-
-def _batches(backend: Backend, items: Sequence[Item], width: int) -> Iterator[Batch]:
-    batch: list[Item] = []
-    room = _BATCH_SIZE
-    limit = _BATCH if width > 1 else 1
-    for item in items:
-        if item.size > _BATCH_SIZE:
-            yield (ObjectBody(backend, item),)
-            continue
-        if batch and (item.size > room or len(batch) == limit):
-            yield _bodies(backend, batch, width)
-            batch, room = [], _BATCH_SIZE
-        batch.append(item)
-        room -= item.size
-    if batch:
-        yield _bodies(backend, batch, width)
+    """Objects that are to come here: large ones in pieces, and small ones read before they are asked for."""
+    small = backend.capabilities.small
+    if not small:
+        return Reading((ObjectBody(backend, item) for item in items), min(jobs, MANY_THREADS))
+    large = (ObjectBody(backend, item) for item in items if item.size > small)
+    rest = [item for item in items if item.size <= small]
+    bodies = itertools.chain(large, _small(backend, rest, jobs))
+    return Reading(bodies, min(jobs, _FEW_THREADS), first=8 if len(rest) < len(items) else 2)
 
 
-def _bodies(backend: Backend, items: Sequence[Item], width: int) -> Iterator[ObjectBody]:
+def _small(backend: Backend, items: Sequence[Item], jobs: int) -> Iterator[ObjectBody]:
     wanted = (GetRequest(item.path, item.etag, item.size) for item in items)
-    for item, got in zip(items, backend.get_many(wanted, concurrency=width), strict=True):
-        yield ObjectBody(backend, item, got)
+    for number, got in backend.get_many(wanted, concurrency=jobs):
+        yield ObjectBody(backend, items[number], got)

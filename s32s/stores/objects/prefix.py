@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from s32s.backends.base import Backend
+from s32s.backends.base import Backend, ListedObject, ListsInParts
 from s32s.core import compare, paths
 from s32s.core.errors import (
     BadPath,
@@ -23,6 +23,7 @@ from s32s.core.errors import (
     StaleManifest,
     StoreError,
     TemporaryFailure,
+    Unsupported,
 )
 from s32s.core.item import Kind
 from s32s.core.rules import Rules
@@ -32,15 +33,36 @@ from s32s.format.manifest import HEAD_KEY, Head, ManifestRef
 from s32s.stores.base import Position
 from s32s.stores.objects.listing import differences, listed_tree
 
+#: Objects between two bounds of a listing: a page has a thousand (S3 API, ListObjectsV2), and a few may come to be.
+_PART = 990
+_MANIFESTS = f"{paths.RESERVED}/manifest-"
 #: Of earlier generations, that are looked into for what a push has not deleted yet.
 _MOST_MANIFESTS = 10
 
 
 class ManifestCache(NamedTuple):
-    """Where manifests are kept between runs."""
+    """What is kept of a prefix between runs, by its location.
+
+    Attributes:
+        load, save: its manifest.
+        bounds, save_bounds: keys that stand so far apart as a page of a listing reaches.
+    """
 
     load: Callable[[str, str], bytes | None] = lambda source, sha256: None
     save: Callable[[str, bytes], None] = lambda source, data: None
+    bounds: Callable[[str], Sequence[str]] = lambda source: ()
+    save_bounds: Callable[[str, Sequence[str]], None] = lambda source, keys: None
+
+
+class Listed(NamedTuple):
+    """What a LIST shows.
+
+    Attributes:
+        manifests: the keys of all manifests that are there.
+    """
+
+    tree: Tree
+    manifests: frozenset[str] = frozenset()
 
 
 class FoundHead(NamedTuple):
@@ -110,14 +132,42 @@ class Prefix:
         """See `read_head`."""
         return read_head(self.backend)
 
-    def list_objects(self) -> Tree:
-        """What a LIST shows.
+    def list_objects(self, expected: Tree | None = None) -> Listed:
+        """What a LIST shows; a long one in parts that are asked for at the same time.
+
+        Args:
+            expected: what is probably there; else it is known from the last time.
 
         Raises:
             BadPath: a key is not a safe relative path.
         """
-        objects = itertools.chain.from_iterable(self.backend.list(""))
-        return listed_tree(objects, self.backend.location, room=self._room, on_disk=self._on_disk)
+        place = self.backend.location
+        known: tuple[str, ...] = ()
+        if isinstance(self.backend, ListsInParts):
+            known = tuple(self._cache.bounds(place)) or (_bounds(expected) if expected is not None else ())
+        listed = self._listed(known)
+        if isinstance(self.backend, ListsInParts) and (bounds := _bounds(listed.tree)) != known:
+            self._cache.save_bounds(place, bounds)
+        return listed
+
+    def _listed(self, bounds: Sequence[str]) -> Listed:
+        pages = self.backend.list("")
+        if bounds and isinstance(self.backend, ListsInParts):
+            with contextlib.suppress(Unsupported):
+                return self._tree_of(self.backend.list_parts(bounds))
+        return self._tree_of(pages)
+
+    def _tree_of(self, pages: Iterator[Sequence[ListedObject]]) -> Listed:
+        manifests: set[str] = set()
+
+        def objects() -> Iterator[ListedObject]:
+            for one in itertools.chain.from_iterable(pages):
+                if one.key.startswith(_MANIFESTS):
+                    manifests.add(one.key)
+                yield one
+
+        made = listed_tree(objects(), self.backend.location, room=self._room, on_disk=self._on_disk)
+        return Listed(made, frozenset(manifests))
 
     def manifest_tree(self, ref: ManifestRef, *, known: tuple[ManifestRef, Tree] | None = None) -> Tree:
         """What a manifest names; it is fetched where the cache has not got it.
@@ -158,7 +208,7 @@ class Prefix:
             PushInProgress: a push explains it.
             SourceChanged: a push began or ended meanwhile.
         """
-        listed = self.list_objects()
+        listed = self.list_objects(made).tree
         different = [path for path in differences(made, listed) if not self._rules.ignores(path)]
         if not different:
             return
@@ -229,3 +279,8 @@ class Prefix:
             with contextlib.suppress(NotFound, IntegrityError, BadPath):
                 data, _ = self.backend.read(key, limit=manifest.MAX_MANIFEST)
                 yield manifest.read(data, ManifestRef(key=key, size=len(data), sha256=sha256), room=self._room)
+
+
+def _bounds(tree: Tree) -> tuple[str, ...]:
+    """Keys between which a page of a listing fits."""
+    return tuple(tree.path(row) for row in range(_PART, len(tree), _PART))

@@ -26,7 +26,6 @@ from s32s.stores.objects.prefix import FoundHead, ManifestCache, read_head
 _CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
 #: How long a claim is left alone, on a server that takes no conditions, before it is believed.
 _SETTLE_S = 0.5
-_MANIFESTS = f"{paths.RESERVED}/manifest-"
 
 
 class Writer(NamedTuple):
@@ -54,6 +53,7 @@ class Publisher:
         found: the head as it is.
         like: what its manifest was made of, where the new one is to be made from that.
         is_strict: whether the server is known to refuse what a condition forbids, so that its answers are proof enough.
+        manifests: the keys of all that are there, as far as they are known.
         settles: whether it is known not to, so that a claim is left alone for a moment before it is believed.
     """
 
@@ -67,6 +67,7 @@ class Publisher:
         like: Tree | None = None,
         is_strict: bool = False,
         settles: bool = False,
+        manifests: frozenset[str] = frozenset(),
     ) -> None:
         self._backend = backend
         self._cache = cache
@@ -76,6 +77,7 @@ class Publisher:
         self._is_strict = is_strict
         self._settles = settles
         self._dropped: str | None = None  # the manifest that is named no more
+        self._manifests = manifests
 
     @property
     def found(self) -> FoundHead:
@@ -151,19 +153,16 @@ class Publisher:
         return Position(head.generation, ref.sha256)
 
     def forget_old_manifests(self) -> None:
-        """Delete manifests that neither this generation nor the one before names; readers may still be at that one."""
+        """Delete manifests that neither this generation nor the one before names; readers may still be at that one.
+
+        Among them are those that a push has left which died.
+        """
         head = self._held()
         kept = {head.manifest.key if head.manifest else None, head.previous}
-        if self._is_strict and self._like is not None:
-            # A watch knows what it has published; the same content may come back under the same key.
-            gone = [self._dropped] if self._dropped and self._dropped not in kept else []
-            with contextlib.suppress(StoreError):
-                self._backend.delete(gone)
-            return
-        # Tidying only: what stays costs a few bytes, and the next push tries again.
+        gone = {*self._manifests, self._dropped}
+        # Tidying only: what stays costs a few bytes. The same content may have come back under the same key.
         with contextlib.suppress(StoreError):
-            mine = {found.key for page in self._backend.list(paths.RESERVED) for found in page}
-            self._backend.delete([key for key in mine if key.startswith(_MANIFESTS) and key not in kept])
+            self._backend.delete(sorted(key for key in gone if key is not None and key not in kept))
 
     def _encoded(self, published: Tree, held: Head, changed: Collection[str]) -> tuple[bytes, ManifestRef]:
         self._dropped = held.previous

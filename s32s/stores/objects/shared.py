@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from s32s.backends.base import Backend, Chunk, PutResult
+from s32s.backends.base import Backend
 from s32s.core import compare, tree
 from s32s.core.errors import BadPath, Conflict, IntegrityError, NotFound, Refused, S32sError, StoreError
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import manifest
-from s32s.stores.base import Body, Position, Published, Reading, Snapshot
+from s32s.stores.base import Position, Published, Reading, Snapshot
 from s32s.stores.objects.bodies import read_ahead
 from s32s.stores.objects.deleted import DeletedFolder
 from s32s.stores.objects.listing import differences
@@ -117,7 +117,7 @@ class SharedPrefix:
         with self._prefix.named():
             for _ in range(_MOST_LOOKS):
                 found = self._found_at_rest()
-                listed = self._prefix.list_objects()
+                listed = self._prefix.list_objects().tree
                 after = self._prefix.read_head()
                 if _nonce(after) == _nonce(found):
                     return self._snapshot(found, listed)
@@ -255,10 +255,6 @@ class SharedTransaction(ObjectTransaction):
         finally:
             ended.set()
             thread.join(LEASE_S)
-
-    def _upload(self, body: Body, chunks: Callable[[], Iterator[Chunk]]) -> PutResult:
-        self._check_held()
-        return super()._upload(body, chunks)
 
     def keep_deleted(self, *, jobs: int) -> None:
         """Copy what is about to be deleted into the deleted folder, so many files at the same time."""

@@ -43,10 +43,12 @@ class ObjectSnapshot(Snapshot):
     Attributes:
         found: its head.
         has_manifest: whether it is, or will be, described by one.
+        manifests: the keys of all that are there, as far as a LIST has shown them.
     """
 
     found: FoundHead = field(default_factory=FoundHead)
     has_manifest: bool = False
+    manifests: frozenset[str] = frozenset()
 
 
 class ObjectSource:
@@ -82,7 +84,7 @@ class ObjectSource:
         if found.head is None:
             if self._has_manifest and self._follower.generation:
                 raise self._prefix.stale(f"the manifest of {self._location} is gone, and this machine has followed one")
-            listed = self._prefix.list_objects()
+            listed = self._prefix.list_objects().tree
             return Look(listed.digest, lambda: ObjectSnapshot(listed), tree=lambda: listed)
         if (ref := found.manifest) is None:
             raise self._prefix.in_progress(found, "its first push is not finished")
@@ -102,12 +104,13 @@ class ObjectSource:
         return with_md5s(mine, self._prefix.backend, mine.tree, against.tree, jobs=jobs, progress=progress)
 
     def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
-        """Small objects many a batch, read before they are asked for; one a batch where they are not to come here."""
-        from s32s.stores.objects.bodies import ObjectBody, read_ahead
+        """Objects that are to come here are read before they are asked for."""
+        from s32s.stores.objects.bodies import MANY_THREADS, ObjectBody, read_ahead
 
         backend = self._prefix.backend
         if as_objects:
-            return Reading((ObjectBody(backend, item),) for item in items)
+            bodies = (ObjectBody(backend, item) for item in items)
+            return Reading(bodies, min(jobs, MANY_THREADS), are_objects=True)
         return read_ahead(backend, items, jobs=jobs)
 
     def confirm(self, mine: ObjectSnapshot) -> None:
@@ -118,7 +121,7 @@ class ObjectSource:
             StaleManifest, PushInProgress: the manifest does not describe the objects.
         """
         self.wait()
-        if mine.found.head is None and differences(mine.tree, self._prefix.list_objects()):
+        if mine.found.head is None and differences(mine.tree, self._prefix.list_objects().tree):
             raise SourceChanged(f"the objects below {self._location} changed during the run")
 
     def remember(self, mine: ObjectSnapshot, plan: Plan, published: Published | None) -> None:

@@ -17,7 +17,7 @@ from s32s.format import manifest
 from s32s.stores.base import Look, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.etags import CopyCache, copies_of, with_md5s, with_originals
 from s32s.stores.objects.listing import differences
-from s32s.stores.objects.prefix import FoundHead, ManifestCache, Prefix
+from s32s.stores.objects.prefix import FoundHead, Listed, ManifestCache, Prefix
 from s32s.stores.objects.publisher import Publisher, Writer
 from s32s.stores.objects.source import ObjectSnapshot
 from s32s.stores.objects.transaction import ObjectTransaction
@@ -81,7 +81,8 @@ class ObjectTarget:
     def _look(self) -> Look[ObjectSnapshot]:
         found = self._prefix.read_head() if self._has_manifest else FoundHead()
         self._warn_of_other_writer(found)
-        listed = self._prefix.list_objects()
+        stored = self._prefix.list_objects()
+        listed = stored.tree
         published = found.manifest.sha256 if found.head and found.manifest and not found.head.push else ""
 
         def fingerprint() -> str:
@@ -91,7 +92,7 @@ class ObjectTarget:
             return self._prefix.manifest_tree(found.manifest) if found.manifest else listed
 
         position = found.position._replace(note="")
-        return Look(fingerprint, lambda: self._snapshot(found, listed, position), position, known_tree)
+        return Look(fingerprint, lambda: self._snapshot(found, stored, position), position, known_tree)
 
     def refine(self, mine: ObjectSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> ObjectSnapshot:
         """Ask which ETags are MD5s where the comparison hangs on it; see `stores.base.Target`."""
@@ -134,6 +135,7 @@ class ObjectTarget:
                 mine.found,
                 self._manifests,
                 like=like,
+                manifests=mine.manifests,
                 is_strict=known is not None and known.is_strict(backend),
             )
         self._transaction = transaction = ObjectTransaction(backend, plan, publisher)
@@ -160,14 +162,21 @@ class ObjectTarget:
         elif self._transaction is not None and (left := self._transaction.left(mine.tree)) is not None:
             self._memory.keep(*left)
 
-    def _snapshot(self, found: FoundHead, listed: Tree, position: Position) -> ObjectSnapshot:
+    def _snapshot(self, found: FoundHead, stored: Listed, position: Position) -> ObjectSnapshot:
         """The objects by LIST, with what the manifest knows of them."""
         with self._prefix.named():
-            made, is_published = self._tree(found, listed)
+            made, is_published = self._tree(found, stored.tree)
         if self._copies is not None:
             made = with_originals(made, self._copies.load())
         position = position if is_published else position._replace(note=_UNPUBLISHED)
-        return ObjectSnapshot(made, position, is_published, found=found, has_manifest=self._has_manifest)
+        return ObjectSnapshot(
+            made,
+            position,
+            is_published,
+            found=found,
+            has_manifest=self._has_manifest,
+            manifests=stored.manifests,
+        )
 
     def _tree(self, found: FoundHead, listed: Tree) -> tuple[Tree, bool]:
         """The items, and whether a manifest describes exactly these."""

@@ -5,13 +5,16 @@ Deletions come after the publish, so no reader misses a file that its manifest n
 
 from __future__ import annotations
 
+import functools
+import itertools
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeVar
 
-from s32s.backends.base import Backend, Chunk, PutResult, UnfinishedUploads
+from s32s.backends.base import Backend, Chunk, PutRequest, PutResult, UnfinishedUploads
 from s32s.core import paths
 from s32s.core.columns import Columns
-from s32s.core.errors import EntryFailed, NotFound, SourceChanged
+from s32s.core.errors import EntryFailed, NotFound, S32sError, SourceChanged
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
@@ -19,6 +22,8 @@ from s32s.stores.base import Body, Position, Progress, Published
 from s32s.stores.objects.etags import Etags
 from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Publisher
+
+R = TypeVar("R")
 
 _READS = 3  # of a file that keeps changing while it is uploaded
 
@@ -67,18 +72,60 @@ class ObjectTransaction:
                 progress(len(chunk))
                 yield chunk
 
-        for attempt in range(1, _READS + 1):
-            try:
-                stored = self._upload(body, chunks)
-                break
-            except SourceChanged as exc:
-                if attempt == _READS:
-                    raise EntryFailed(
-                        f"{paths.quote(body.item.path)} keeps changing: it changed during each of {_READS} reads",
-                        hint="push when nobody writes to it, or leave it out with a rule of ignore",
-                        paths=(body.item.path,),
-                    ) from exc
+        stored = self._steadily(body, lambda: self._upload(body, chunks))
         self._note(body.item, stored)
+
+    @property
+    def small(self) -> int:
+        """See `stores.base.TakesMany`."""
+        return self._backend.capabilities.small
+
+    def put_many(
+        self, bodies: Iterator[Body], progress: Progress, *, jobs: int
+    ) -> Iterator[tuple[Body, S32sError | None]]:
+        """Bring small files together; what has grown too large meanwhile, and what fails, is brought alone."""
+        under_way: dict[int, tuple[Body, int]] = {}
+        aside: list[Body] = []
+        failed: list[tuple[Body, S32sError]] = []
+
+        def requests() -> Iterator[PutRequest]:
+            number = 0
+            for body in bodies:
+                self._check_held()
+                try:
+                    data = self._steadily(body, functools.partial(_bounded, body, self.small))
+                except S32sError as exc:
+                    failed.append((body, exc))
+                    continue
+                if data is None:
+                    aside.append(body)
+                    continue
+                under_way[number] = body, len(data)
+                number += 1
+                yield PutRequest(body.item.path, data, body.item.sha256)  # S3 is told what the manifest will say
+
+        for number, stored in self._backend.put_many(requests(), concurrency=jobs):
+            body, size = under_way.pop(number)
+            if stored is None:
+                aside.append(body)
+            else:
+                progress(size)
+                self._note(body.item, stored)
+                yield body, None
+            while failed:
+                yield failed.pop()
+            while aside:
+                yield self._alone(aside.pop(), progress)
+        yield from failed
+        for body in aside:
+            yield self._alone(body, progress)
+
+    def _alone(self, body: Body, progress: Progress) -> tuple[Body, S32sError | None]:
+        try:
+            self.put(body, progress)
+        except S32sError as exc:
+            return body, exc
+        return body, None
 
     def publish(self) -> Published:
         """Write the manifest, then the head; from then on readers see the new generation."""
@@ -116,6 +163,27 @@ class ObjectTransaction:
         come = (Item(path, size=item.size, sha256=item.sha256, etag=item.etag) for path, item in self.stored.items())
         return FoundHead(), before.patched([item.path for item in self._plan.extras], come)
 
+    def _steadily(self, body: Body, work: Callable[[], R]) -> R:
+        """Read a file, again from the start when it changes meanwhile.
+
+        Raises:
+            EntryFailed: it keeps changing.
+        """
+        for attempt in itertools.count(1):
+            try:
+                return work()
+            except SourceChanged as exc:
+                if attempt == _READS:
+                    raise EntryFailed(
+                        f"{paths.quote(body.item.path)} keeps changing: it changed during each of {_READS} reads",
+                        hint="push when nobody writes to it, or leave it out with a rule of ignore",
+                        paths=(body.item.path,),
+                    ) from exc
+        raise AssertionError("it ends before")
+
+    def _check_held(self) -> None:
+        """Called before each upload; may refuse it."""
+
     def _etags(self) -> Etags:
         """The ETag of every object that the prefix now holds for us, by path."""
         known = {path: item.etag for path, item in self.stored.items()}
@@ -129,8 +197,8 @@ class ObjectTransaction:
             self.stored[item.path] = item._replace(etag=stored.etag, version=stored.version)
 
     def _upload(self, body: Body, chunks: Callable[[], Iterator[Chunk]]) -> PutResult:
-        item = body.item
-        return self._backend.put(item.path, chunks, size=item.size)
+        self._check_held()
+        return self._backend.put(body.item.path, chunks, size=body.item.size)
 
     def _put_markers(self) -> None:
         """Without a manifest an empty directory travels as an empty object whose key ends in a slash.
@@ -181,3 +249,15 @@ class ObjectTransaction:
         for item in self._plan.spared:
             columns.add(item)
         return Tree(kept.in_order().patched((), columns.in_order()))
+
+
+def _bounded(body: Body, limit: int) -> bytes | None:
+    """The bytes of a file; None where there are too many of them."""
+    pieces: list[Chunk] = []
+    size = 0
+    for piece in body.chunks():
+        size += len(piece)
+        if size > limit:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
