@@ -130,7 +130,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 
 #: Options of pytest, pip, systemctl and rsync.
-OF_OTHERS = {"--long", "--upgrade", "--now", "--servers", "--delete"}
+OF_OTHERS = {"--long", "--upgrade", "--now", "--servers", "--delay", "--delete"}
 
 
 def test_the_readme_names_only_what_exists() -> None:

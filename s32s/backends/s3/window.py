@@ -74,6 +74,8 @@ class Window:
     def enter(self, size: int) -> None:
         """One is sent, whose bytes may be so many."""
         with self._guard:
+            if not self._under_way:
+                self._looked_s, self._done = time.monotonic(), 0  # a pause tells nothing of the line
             self._under_way += 1
             self._bytes += size
 
