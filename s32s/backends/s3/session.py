@@ -27,6 +27,7 @@ from s32s.backends.s3.window import Window
 from s32s.config.settings import S3Connection, is_url
 from s32s.core import paths
 from s32s.core.errors import ConfigError, CredentialsError, S32sError, TemporaryFailure, Unreachable
+from s32s.system import limits
 
 if TYPE_CHECKING:
     import ssl
@@ -63,7 +64,8 @@ class S3Session:
         self._identity: Identity | None = None
         self._renewals = 0
         self.retry = RetryPolicy(settings.retries)
-        self.window = Window(self.retry.pace, most=MOST_REQUESTS)
+        # Half of what may be open is for files; macOS lets a process have 256 of both.
+        self.window = Window(self.retry.pace, most=max(1, min(MOST_REQUESTS, limits.open_files() // 2)))
 
     def call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
         """Make a request; repeat it while it fails for the moment.
