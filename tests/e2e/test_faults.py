@@ -270,7 +270,8 @@ def test_the_answer_to_any_request_of_a_push_may_be_lost(proxied: Loop, proxy: F
     assert proxied.push().status == 0
     count = len(proxy.requests) - before
     assert count >= 8
-    for number in range(count):
+    # Two of three where conditions are ignored are the same as where they are kept.
+    for number in range(0, count, 1 if proxied.server.has("conditional writes") else 3):
         change(number + 1)
         proxy.clear()
         rule = proxy.add(Rule(lambda _: True, DropAnswer(), times=1, after=number))
