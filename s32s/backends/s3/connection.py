@@ -167,9 +167,9 @@ class Connection:
     def end(self, answer: Answer) -> None:
         """All of an answer has come."""
         answer.finish()
+        if self.is_fresh and self._route.tls is not None and self.is_open:
+            self._route.tls.keep(self.socket)  # once: Python copies a session by writing and reading it
         self.is_fresh = False
-        if self._route.tls is not None and self.is_open:
-            self._route.tls.keep(self.socket)
         if not self.is_open or not answer.keeps_alive:
             self.close()
 
