@@ -7,8 +7,6 @@ that is done later is done with one in hand.
 A target opens a transaction: left without `publish`, nothing happened. Two places cannot keep that fully: on S3 an
 overwritten object shows in a LIST before the head moves (readers of the manifest notice by the ETag), and a directory
 that is changed in place shows each file when it is replaced.
-
-Bodies come in batches, because a store may hold many files in one object.
 """
 
 from __future__ import annotations

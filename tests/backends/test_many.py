@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import random
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.faultproxy import Delay, DropAnswer, FaultProxy, FlipBit, Reset, Rule, Status, on
-from support.network import make_certificate, raw_server, tcp_front
+from support.network import listening, make_certificate, raw_server, tcp_front
 from support.servers import S3Server, get, put
 
 from s32s.backends.base import GetRequest, GetResult, PutRequest
@@ -192,45 +192,29 @@ def test_silence_is_waited_for_only_so_long(
 def test_a_connection_that_the_server_has_closed_costs_no_attempt(bucket: str) -> None:
     """Some close one without a word after so many requests."""
 
-    class Closing:
-        """Answers three requests on a connection, and closes it when the fourth has come."""
+    heard: list[bytes] = []
 
-        def __init__(self) -> None:
-            self.socket = socket.create_server(("127.0.0.1", 0))
-            self.heard = 0
-            threading.Thread(target=self.accept, daemon=True).start()
-
-        def accept(self) -> None:
-            while True:
-                try:
-                    connection, _ = self.socket.accept()
-                except OSError:
-                    return
-                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
-
-        def serve(self, connection: socket.socket) -> None:
-            with connection:
-                for number in range(4):
-                    data = b""
-                    while b"\r\n\r\n" not in data:
-                        piece = connection.recv(65536)
-                        if not piece:
-                            return
-                        data += piece
-                    self.heard += 1
-                    if number == 3:
+    def serve(connection: socket.socket) -> None:
+        """Answer three requests on a connection, and close it when the fourth has come."""
+        with connection:
+            for number in range(4):
+                data = b""
+                while b"\r\n\r\n" not in data:
+                    piece = connection.recv(65536)
+                    if not piece:
                         return
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+                    data += piece
+                heard.append(data)
+                if number == 3:
+                    return
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
 
-    server = Closing()
-    try:
-        backend = backend_of(f"http://127.0.0.1:{server.socket.getsockname()[1]}", bucket, retries=0)
+    with listening(serve) as port:
+        backend = backend_of(f"http://127.0.0.1:{port}", bucket, retries=0)
         answers = bytes_of(backend.get_many(requests(30), concurrency=3))
-    finally:
-        server.socket.close()
 
     assert answers == dict.fromkeys(range(30), b"x")
-    assert server.heard > 30
+    assert len(heard) > 30
 
 
 def test_a_server_that_asks_for_less_gets_less_from_all(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
@@ -269,22 +253,10 @@ def test_tls_sessions_are_resumed(tmp_path: Path) -> None:
                 data += connection.recv(65536)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def accept() -> None:
-            while True:
-                try:
-                    plain, _ = listener.accept()
-                except OSError:
-                    return
-                threading.Thread(target=serve, args=(plain,), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        backend = backend_of(url, "bucket", ca_bundle=str(certificate))
+    with listening(serve) as port:
+        backend = backend_of(f"https://127.0.0.1:{port}", "bucket", ca_bundle=str(certificate))
         assert backend.read("k", limit=9)[0] == b"x"
         answers = bytes_of(backend.get_many(requests(10), concurrency=5))
-        listener.shutdown(socket.SHUT_RDWR)
 
     assert answers == dict.fromkeys(range(10), b"x")
     assert resumed == {False: 1, True: 10}
@@ -296,25 +268,15 @@ def test_an_untrusted_server_is_told_by_the_request_alone(tmp_path: Path) -> Non
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    def serve(plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True):
+            pass
 
-        def accept() -> None:
-            while True:
-                try:
-                    plain, _ = listener.accept()
-                    with context.wrap_socket(plain, server_side=True):
-                        pass
-                except ssl.SSLError:
-                    continue
-                except OSError:
-                    return
-
-        threading.Thread(target=accept, daemon=True).start()
-        backend = backend_of(f"https://127.0.0.1:{listener.getsockname()[1]}", "bucket")
+    with listening(serve) as port:
+        backend = backend_of(f"https://127.0.0.1:{port}", "bucket")
         assert bytes_of(backend.get_many(requests(3), concurrency=2)) == dict.fromkeys(range(3))
         with pytest.raises(ConfigError, match="not trusted"):
             backend.get("k0")
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 # -- how many

@@ -67,7 +67,7 @@ def raw_server(answer: Callable[[str], Iterator[bytes]]) -> Iterator[Listener]:
                 connection.sendall(piece)
                 here.sent += len(piece)
 
-    with _listening(serve) as port:
+    with listening(serve) as port:
         here = Listener(f"http://127.0.0.1:{port}")
         yield here
 
@@ -83,7 +83,7 @@ def tcp_front(upstream_url: str) -> Iterator[Listener]:
             with socket.create_connection((parts.hostname, parts.port), timeout=_LONGEST_S) as upstream:
                 _pump(connection, upstream)
 
-    with _listening(serve) as port:
+    with listening(serve) as port:
         here = Listener(f"http://127.0.0.1:{port}")
         yield here
 
@@ -101,7 +101,7 @@ def tls_front(upstream_url: str, certificate: Path) -> Iterator[str]:
                 with socket.create_connection((parts.hostname, parts.port), timeout=_LONGEST_S) as upstream:
                     _pump(inner, upstream)
 
-    with _listening(serve) as port:
+    with listening(serve) as port:
         yield f"https://127.0.0.1:{port}"
 
 
@@ -129,7 +129,7 @@ def forward_proxy() -> Iterator[Listener]:
                 upstream.sendall(f"{method} {path} {version}\r\nConnection: close\r\n".encode() + rest)
                 _pump(connection, upstream)
 
-    with _listening(serve) as port:
+    with listening(serve) as port:
         here = Listener(f"http://127.0.0.1:{port}")
         yield here
 
@@ -158,14 +158,14 @@ def make_certificate(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Serve each connection on a thread of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Serve each connection on a thread of its own; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
             while True:
                 try:
-                    connection, _ = listening.accept()
+                    connection, _ = listener.accept()
                 except OSError:
                     return
                 connection.settimeout(_LONGEST_S)
@@ -174,9 +174,9 @@ def _listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         accepting = threading.Thread(target=accept, daemon=True)
         accepting.start()
         try:
-            yield listening.getsockname()[1]
+            yield listener.getsockname()[1]
         finally:
-            listening.shutdown(socket.SHUT_RDWR)
+            listener.shutdown(socket.SHUT_RDWR)
             accepting.join()
 
 

@@ -93,7 +93,7 @@ class Client:
         stream = self._host.open(self._request(call), read_timeout_s=read_timeout_s)
         if 200 <= stream.status < 300:
             return stream
-        raise self._refusal(stream.status, stream.headers, stream.beginning(SMALL))
+        raise _refusal(self._host, stream.status, stream.headers, stream.beginning(SMALL))
 
     def send_many(
         self,
@@ -150,7 +150,7 @@ class Client:
     def _request(self, call: Call) -> Request:
         key = call.key if _PLAIN.fullmatch(call.key) else urllib.parse.quote(call.key)
         path = f"{self._root}/{key}" if key else self._root or "/"
-        text = query_text(call.query) if call.query else ""
+        text = _query_text(call.query) if call.query else ""
         body = call.body()
         headers, loose = call.headers, ""
         if headers and not _LOOSE.isdisjoint(headers):
@@ -169,20 +169,16 @@ class Client:
 
     def _judged(self, response: Response) -> Response:
         if not 200 <= response.status < 300:
-            raise self._refusal(response.status, response.headers, bytes(response.body))
+            raise _refusal(self._host, response.status, response.headers, bytes(response.body))
         return response
 
-    def _refusal(self, status: int, headers: Mapping[str, str], said: bytes) -> Refusal | ConfigError:
-        """What an answer other than 2xx says."""
-        return refusal(self._host, status, headers, said)
 
-
-def query_text(fields: Mapping[str, str]) -> str:
+def _query_text(fields: Mapping[str, str]) -> str:
     """A query as it is sent and signed: its fields in the order of their names."""
     return urllib.parse.urlencode(sorted(fields.items()), quote_via=urllib.parse.quote, safe="")
 
 
-def refusal(host: Host, status: int, headers: Mapping[str, str], said: bytes) -> Refusal | ConfigError:
+def _refusal(host: Host, status: int, headers: Mapping[str, str], said: bytes) -> Refusal | ConfigError:
     """What an answer other than 2xx says."""
     if status == 400 and refuses_plain_http(said):
         return speaks_tls(host.shown)
@@ -232,7 +228,7 @@ def for_botocore(http: Http, read_timeout_s: float) -> Callable[..., Any]:
         )
         if not 200 <= answer.status < 300:
             # botocore would try to find another host for some
-            raise refusal(host, answer.status, answer.headers, bytes(answer.body))
+            raise _refusal(host, answer.status, answer.headers, bytes(answer.body))
         return AWSResponse(request.url, answer.status, answer.headers, _Whole(bytes(answer.body)))  # type: ignore[arg-type] # any mapping does
 
     return send

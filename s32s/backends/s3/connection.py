@@ -20,13 +20,11 @@ from httptools import HttpParserError
 from s32s.backends.base import Chunk
 from s32s.backends.s3.answer import MAX_HEAD, Answer
 from s32s.backends.s3.faults import TooMuch
-from s32s.backends.s3.network import Progress
+from s32s.backends.s3.network import READ, WRITE, Progress
 from s32s.backends.s3.tls import Tls
 
 R = TypeVar("R")
 
-#: What an exchange waits for.
-READ, WRITE = 1, 2
 Steps = Generator[int, None, R]
 
 _PIECE = 64 * 1024
@@ -133,13 +131,7 @@ class Connection:
         yield from self._send(request)
         answer = Answer(has_body=request.method != "HEAD")
         progress = Progress(read_timeout_s)
-        waits = True
-        while not answer.status:
-            data = yield from self._receive(progress, waits=waits)
-            waits = False
-            if not data:
-                raise ConnectionError("cut")
-            answer.feed(data)
+        yield from self._head_of(answer, progress)
         return answer, progress
 
     def body(self, answer: Answer, progress: Progress, limit: int) -> Steps[Chunk]:
@@ -155,14 +147,15 @@ class Connection:
         self.end(answer)
         return body
 
-    def more(self, answer: Answer, progress: Progress) -> Steps[None]:
-        """Take more of the body."""
+    def more(self, answer: Answer, progress: Progress) -> Steps[int]:
+        """Take more of the body; how many bytes have come, with the lines of chunks."""
         data = yield from self._receive(progress)
         if data:
             answer.feed(data)
         else:
             self.is_open = False
             answer.end()
+        return len(data)
 
     def end(self, answer: Answer) -> None:
         """All of an answer has come."""
@@ -209,22 +202,17 @@ class Connection:
 
     def _tunnel(self, proxy: urllib.parse.SplitResult) -> Steps[None]:
         """Let a proxy connect to the server (RFC 9110, 9.3.6)."""
-        lines = lines_of({"host": self._route.netloc, **proxy_headers(proxy)})
+        lines = lines_of({"host": self._route.netloc, **_proxy_headers(proxy)})
         yield from self._send_all(_head("CONNECT", self._route.netloc, lines))
         answer = Answer(has_body=False)
-        progress = Progress(self._connect_timeout_s)
-        while not answer.status:
-            data = yield from self._receive(progress)
-            if not data:
-                raise ConnectionError("cut")
-            answer.feed(data)
+        yield from self._head_of(answer, Progress(self._connect_timeout_s))
         if not 200 <= answer.status < 300:
             raise OSError(None, f"the proxy answers with status {answer.status}")
 
     def _secure(self, tls: Tls) -> Steps[None]:
         self.socket = tls.wrap(self.socket)
         while (event := self.socket.shake_hands()) is not None:
-            yield READ if event == "read" else WRITE
+            yield event
 
     # -- what goes and what comes
 
@@ -232,7 +220,7 @@ class Connection:
         route, target, lines = self._route, request.target, request.lines
         if route.proxy is not None and route.tls is None:
             target = f"{route.scheme}://{route.netloc}{target}"
-            lines += lines_of(proxy_headers(route.proxy))
+            lines += lines_of(_proxy_headers(route.proxy))
         if request.body or request.method in ("PUT", "POST"):
             lines += f"content-length: {len(request.body)}\r\n"
         head = _head(request.method, target, lines)
@@ -251,6 +239,16 @@ class Connection:
                 yield WRITE
             except (BrokenPipeError, ConnectionResetError):
                 return  # the server has said no before it has heard all; what it said may still be there
+
+    def _head_of(self, answer: Answer, progress: Progress) -> Steps[None]:
+        """Take the head of an answer to what was just sent."""
+        waits = True
+        while not answer.status:
+            data = yield from self._receive(progress, waits=waits)
+            waits = False
+            if not data:
+                raise ConnectionError("cut")
+            answer.feed(data)
 
     def _receive(self, progress: Progress, *, waits: bool = False) -> Steps[bytes]:
         """What has come, b"" at the end.
@@ -309,28 +307,16 @@ class Connection:
                 raise self.too_much()
             if answer.is_whole:
                 return b"".join(answer.pieces)
-            data = yield from self._receive(progress)
-            raw_limit -= len(data)
+            raw_limit -= yield from self.more(answer, progress)
             if raw_limit < 0:
                 raise ValueError("the answer does not end")
-            if data:
-                answer.feed(data)
-            else:
-                self.is_open = False
-                answer.end()
 
     def _beginning(self, answer: Answer, progress: Progress) -> Steps[bytes]:
         """Enough of an error, however long it is."""
         try:
             left = _ERROR
             while not answer.is_whole and sum(map(len, answer.pieces)) < _ERROR and left > 0:
-                data = yield from self._receive(progress)
-                left -= len(data)
-                if not data:
-                    answer.end()
-                    self.is_open = False
-                else:
-                    answer.feed(data)
+                left -= yield from self.more(answer, progress)
         except (OSError, ValueError, HttpParserError):
             self.is_open = False  # what came says more than that no more came
         if answer.is_whole:
@@ -359,7 +345,7 @@ def _head(method: str, target: str, lines: str) -> bytes:
     return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
 
 
-def proxy_headers(proxy: urllib.parse.SplitResult) -> dict[str, str]:
+def _proxy_headers(proxy: urllib.parse.SplitResult) -> dict[str, str]:
     """Who we are to a proxy."""
     if not proxy.username:
         return {}

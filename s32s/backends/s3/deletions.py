@@ -12,7 +12,7 @@ from s32s.backends.s3.client import Call, whole
 from s32s.backends.s3.connection import Response
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.objects import LARGE
-from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session
+from s32s.backends.s3.session import S3Session
 from s32s.core.errors import AccessDenied, NotFound, StoreError
 
 _BATCH = 1000  # DeleteObjects takes no more keys
@@ -62,12 +62,9 @@ class Deletions:
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         call = Call("POST", "", {"delete": ""}, {"content-md5": md5}, lambda: body, limit=LARGE)
         where = shown(bucket, keys[0])
-
-        def send() -> dict[str, str]:
-            data, _ = whole(self._connection.client(bucket).send(call, read_timeout_s=READ_TIMEOUT_S), "DeleteResult")
-            return _failures(data, where)
-
-        return self._connection.call(send, bucket=bucket, key=keys[0])
+        return self._connection.read(
+            bucket, call, lambda answer: _failures(whole(answer, "DeleteResult")[0], where), about=keys[0]
+        )
 
 
 def _failures(data: bytes, where: str) -> dict[str, str]:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from s32s.backends.base import Chunk
 from s32s.backends.s3.answer import Answer
-from s32s.backends.s3.connection import READ, Connection, Request, Response, Route, Steps
+from s32s.backends.s3.connection import Connection, Request, Response, Route, Steps
 from s32s.backends.s3.faults import TLS_ALERT, speaks_tls, told
-from s32s.backends.s3.network import Progress, proxy_of
+from s32s.backends.s3.network import READ, Progress, proxy_of
 from s32s.backends.s3.tls import Tls
 from s32s.core import paths
 from s32s.core.errors import S32sError, StoreError, TemporaryFailure
@@ -33,16 +33,12 @@ from s32s.system.concurrency import run_interruptible
 if TYPE_CHECKING:
     import ssl
 
-
 R = TypeVar("R")
-T = TypeVar("T")
 
 #: An idle connection may be closed by the server at any time; a younger one hardly is.
 _FRESH_S = 4.0
 #: How long the addresses of a name are believed.
 _NAMES_S = 60.0
-#: How often exchanges of many are looked at for their timeouts.
-_LOOK_S = 0.5
 
 
 class Stream:

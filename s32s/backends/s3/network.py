@@ -16,6 +16,8 @@ from s32s.core.errors import ConfigError
 if TYPE_CHECKING:
     import ssl
 
+#: What an exchange on a connection waits for: to read, or to write; as `selectors` numbers them.
+READ, WRITE = 1, 2
 #: Bytes a second that an answer must bring, over the time that a server may be silent; slower is taken for dead.
 MIN_RATE = 256
 

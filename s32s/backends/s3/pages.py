@@ -12,7 +12,7 @@ from s32s.backends.s3.connection import Response
 from s32s.backends.s3.errors import Refusal, shown
 from s32s.backends.s3.listing import Page, objects, read_page
 from s32s.backends.s3.objects import LARGE
-from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session
+from s32s.backends.s3.session import S3Session
 from s32s.core.errors import StoreError, Unreachable, Unsupported
 from s32s.system.concurrency import prefetch
 
@@ -69,13 +69,15 @@ class Listings:
                     self._in_turn.add(bucket)
                     raise Unsupported(f"{shown(bucket, prefix)} is not listed in the order of its keys")
                 inside = [one for one in listed if part.until is None or one.key <= part.until]
-                if not page.is_last and len(inside) == len(listed):
-                    if not page.token or not listed:
-                        raise _broken_off(bucket, prefix)
-                    following.append(_Part(listed[-1].key, part.until, page.token))
-                if page.is_last and len(inside) == len(listed):
+                if len(inside) < len(listed):
+                    pass  # all of the part has come
+                elif page.is_last:
                     came = listed[-1].key if listed else part.after
                     end = came if end is None else min(came, end)
+                elif page.token and listed:
+                    following.append(_Part(listed[-1].key, part.until, page.token))
+                else:
+                    raise _broken_off(bucket, prefix)
                 if listed:
                     shown_key = max(shown_key, listed[-1].key)
                     promised = max(promised, "" if page.is_last else listed[-1].key)
@@ -122,13 +124,12 @@ class Listings:
             part = _Part("", None, found.token)
 
     def _page(self, bucket: str, prefix: str, query: Mapping[str, str]) -> Page:
-        call = Call("GET", "", query, limit=LARGE)
-
-        def ask() -> Page:
-            answer = self._connection.client(bucket).send(call, read_timeout_s=READ_TIMEOUT_S)
-            return read_page(bytes(answer.body), shown(bucket, prefix))
-
-        return self._connection.call(ask, bucket=bucket, key=prefix)
+        return self._connection.read(
+            bucket,
+            Call("GET", "", query, limit=LARGE),
+            lambda answer: read_page(bytes(answer.body), shown(bucket, prefix)),
+            about=prefix,
+        )
 
 
 class _Seen:
@@ -168,7 +169,7 @@ class _Seen:
 
 def _is_after(start: str, listed: Sequence[ListedObject]) -> bool:
     """Whether keys follow each other in their order, all of them after `start`."""
-    return all(before < one.key for before, one in zip([start, *(one.key for one in listed)], listed, strict=False))
+    return all(before < key for before, key in itertools.pairwise([start, *(one.key for one in listed)]))
 
 
 def _too_many(bucket: str, prefix: str) -> StoreError:

@@ -24,7 +24,7 @@ from s32s.backends.s3.faults import TooMuch
 from s32s.backends.s3.listing import bare
 from s32s.backends.s3.objects import HEADERS, META, Condition, CopySource, to_headers, version_of
 from s32s.backends.s3.pages import Listings
-from s32s.backends.s3.session import READ_TIMEOUT_S, S3Session
+from s32s.backends.s3.session import S3Session
 from s32s.backends.s3.uploads import PART_SIZE, Uploads
 from s32s.config.settings import S3Connection
 from s32s.core.errors import StoreError, Unreachable
@@ -269,13 +269,12 @@ class S3Service:
     def _put(self, bucket: str, key: str, data: Chunk, headers: Mapping[str, str]) -> PutResult:
         call = Call("PUT", key, headers=headers, body=lambda: data)
 
-        def send() -> PutResult:
-            response = self._connection.client(bucket).send(call, read_timeout_s=READ_TIMEOUT_S)
+        def read(response: Response) -> PutResult:
             if (stored := _stored(response.headers)) is None:
                 raise Unreachable(f"S3 does not confirm that it has stored {shown(bucket, key)}", hint="run it again")
             return stored
 
-        return self._connection.call(send, bucket=bucket, key=key)
+        return self._connection.read(bucket, call, read)
 
 
 def _to_call(wanted: GetRequest) -> Call:

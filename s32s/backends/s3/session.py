@@ -84,10 +84,28 @@ class S3Session:
                 f"the credentials for bucket {bucket} have expired", hint="renew them and run it again"
             ) from exc
 
-    def send(self, bucket: str, call: Call, *, read_timeout_s: float = READ_TIMEOUT_S) -> Response:
+    def send(self, bucket: str, call: Call) -> Response:
         """Make a request of a bucket by our own client; see `call`."""
+        return self.read(bucket, call, lambda response: response)
+
+    def read(
+        self,
+        bucket: str,
+        call: Call,
+        read: Callable[[Response], R],
+        *,
+        about: str = "",
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> R:
+        """The same, with what its answer says; where that is an error, it belongs to the request.
+
+        Args:
+            about: what errors name; the key of the request where it is empty.
+        """
         return self.call(
-            lambda: self.client(bucket).send(call, read_timeout_s=read_timeout_s), bucket=bucket, key=call.key
+            lambda: read(self.client(bucket).send(call, read_timeout_s=read_timeout_s)),
+            bucket=bucket,
+            key=about or call.key,
         )
 
     def send_many(self, bucket: str, calls: Iterable[Call], *, most: int) -> Iterator[tuple[int, Response | S32sError]]:

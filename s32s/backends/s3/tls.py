@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from s32s.backends.s3.network import READ, WRITE
+
 if TYPE_CHECKING:
     import ssl
 
@@ -46,17 +48,14 @@ class Secured:
         import ssl
 
         self._inner = inner
-        self._reads, self._writes = ssl.SSLWantReadError, ssl.SSLWantWriteError
         self._waits = ssl.SSLWantReadError, ssl.SSLWantWriteError
 
-    def shake_hands(self) -> str | None:
-        """Go on with the handshake; "read" or "write" is what it waits for, None when it is done."""
+    def shake_hands(self) -> int | None:
+        """Go on with the handshake; READ or WRITE is what it waits for, None when it is done."""
         try:
             self._inner.do_handshake()
-        except self._reads:
-            return "read"
-        except self._writes:
-            return "write"
+        except self._waits as exc:
+            return READ if isinstance(exc, self._waits[0]) else WRITE
         return None
 
     def recv(self, size: int) -> bytes:

@@ -141,11 +141,7 @@ class Uploads:
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> tuple[bytes, Mapping[str, str]]:
         call = Call(method, key, query, headers, lambda: body)
-
-        def send() -> tuple[bytes, Mapping[str, str]]:
-            return whole(self._connection.client(bucket).send(call, read_timeout_s=read_timeout_s))
-
-        return self._connection.call(send, bucket=bucket, key=key)
+        return self._connection.read(bucket, call, whole, read_timeout_s=read_timeout_s)
 
 
 def _parts(chunks: Iterator[Chunk], size: int) -> Iterator[bytes]:

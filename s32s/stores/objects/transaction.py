@@ -5,8 +5,8 @@ Deletions come after the publish, so no reader misses a file that its manifest n
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import itertools
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
@@ -169,17 +169,17 @@ class ObjectTransaction:
         Raises:
             EntryFailed: it keeps changing.
         """
-        for attempt in itertools.count(1):
-            try:
+        for _ in range(_READS - 1):
+            with contextlib.suppress(SourceChanged):
                 return work()
-            except SourceChanged as exc:
-                if attempt == _READS:
-                    raise EntryFailed(
-                        f"{paths.quote(body.item.path)} keeps changing: it changed during each of {_READS} reads",
-                        hint="push when nobody writes to it, or leave it out with a rule of ignore",
-                        paths=(body.item.path,),
-                    ) from exc
-        raise AssertionError("it ends before")
+        try:
+            return work()
+        except SourceChanged as exc:
+            raise EntryFailed(
+                f"{paths.quote(body.item.path)} keeps changing: it changed during each of {_READS} reads",
+                hint="push when nobody writes to it, or leave it out with a rule of ignore",
+                paths=(body.item.path,),
+            ) from exc
 
     def _check_held(self) -> None:
         """Called before each upload; may refuse it."""
