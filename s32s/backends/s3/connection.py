@@ -134,8 +134,12 @@ class Connection:
         yield from self._head_of(answer, progress)
         return answer, progress
 
-    def body(self, answer: Answer, progress: Progress, limit: int) -> Steps[Chunk]:
-        """Take the whole body."""
+    def body(self, answer: Answer, progress: Progress, limit: int, room: memoryview | None = None) -> Steps[Chunk]:
+        """Take the whole body.
+
+        Args:
+            room: memory for it, if its length is known.
+        """
         length = answer.length
         body: Chunk
         if length is None or answer.is_whole:
@@ -143,7 +147,8 @@ class Connection:
         elif length > limit:
             raise self.too_much()
         else:
-            body = yield from self._of_length(answer, progress, length)
+            view = memoryview(bytearray(length)) if room is None or len(room) < length else room[:length]
+            body = yield from self._fill(view, answer, progress)
         self.end(answer)
         return body
 
@@ -272,15 +277,13 @@ class Connection:
         progress.note(len(data), waited_s)
         return data
 
-    def _of_length(self, answer: Answer, progress: Progress, length: int) -> Steps[Chunk]:
+    def _fill(self, view: memoryview, answer: Answer, progress: Progress) -> Steps[Chunk]:
         """A body of which some has come, straight into the memory where it stays."""
-        body = bytearray(length)
         at = 0
         for piece in answer.pieces:
-            body[at : at + len(piece)] = piece
+            view[at : at + len(piece)] = piece
             at += len(piece)
-        view = memoryview(body)
-        while at < length:
+        while at < len(view):
             waited_s = 0.0
             while True:
                 try:

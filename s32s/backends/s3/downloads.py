@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from s32s.backends.base import Chunk, GetResult
 from s32s.backends.retry import StreamAttempts
+from s32s.backends.s3.buffers import Buffers
 from s32s.backends.s3.client import Call
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.http import Stream
@@ -35,6 +36,7 @@ class Downloads:
         self._connection = connection
         self._has_ranges = True  # until the server shows otherwise
         self._places = threading.Semaphore(_RANGES_AHEAD)
+        self._buffers = Buffers(RANGE)
 
     def open(self, bucket: str, key: str, *, etag: str | None, version: str | None, is_large: bool) -> GetResult:
         """See `S3Backend.get`."""
@@ -108,7 +110,7 @@ class Downloads:
             if not _is_part(stream, start, end):
                 stream.close()
                 return None
-            return stream.headers, stream.read(end - start)
+            return stream.headers, stream.read(end - start, self._buffers.room())
 
         return self._connection.call(read, bucket=bucket, key=key)
 
@@ -122,14 +124,15 @@ class Downloads:
     def _large(self, bucket: str, key: str, size: int, *, etag: str | None, version: str | None) -> Iterator[Chunk]:
         """The bytes behind the first range: in ranges, or in one piece from a server that stops to give them."""
         done = RANGE
-        for piece in self._ranges(bucket, key, range(RANGE, size, RANGE), size, etag=etag, version=version):
-            if piece is None:
-                got = self._from(done, bucket, key, etag=etag, version=version)
-                _check_etag(got.etag, etag, bucket=bucket, key=key)
-                yield from got.chunks
-                return
-            yield piece
-            done += len(piece)
+        with self._buffers.used():
+            for piece in self._ranges(bucket, key, range(RANGE, size, RANGE), size, etag=etag, version=version):
+                if piece is None:
+                    got = self._from(done, bucket, key, etag=etag, version=version)
+                    _check_etag(got.etag, etag, bucket=bucket, key=key)
+                    yield from got.chunks
+                    return
+                done += len(piece)
+                yield piece
 
     def _ranges(
         self, bucket: str, key: str, where: Sequence[int], size: int, *, etag: str | None, version: str | None

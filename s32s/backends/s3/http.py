@@ -81,9 +81,9 @@ class Stream:
             if not answer.is_whole:
                 self.close()
 
-    def read(self, limit: int) -> Chunk:
-        """The whole body; see `chunks`."""
-        body = self._host.drive(self._connection, self._connection.body(self._answer, self._progress, limit))
+    def read(self, limit: int, room: memoryview | None = None) -> Chunk:
+        """The whole body, in `room` where its length is known and it fits; see `chunks`."""
+        body = self._host.drive(self._connection, self._connection.body(self._answer, self._progress, limit, room))
         self._host.take_back(self._connection)
         return body
 

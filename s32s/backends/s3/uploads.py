@@ -10,9 +10,10 @@ import functools
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from s32s.backends.base import Chunk, PutResult
+from s32s.backends.s3.buffers import Buffers
 from s32s.backends.s3.client import Call, whole
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.listing import bare
@@ -37,6 +38,7 @@ class Uploads:
     def __init__(self, connection: S3Session) -> None:
         self._connection = connection
         self._places = threading.Semaphore(_LARGE_AT_ONCE)
+        self._buffers = Buffers(PART_SIZE)
 
     def put(
         self, bucket: str, key: str, chunks: Iterator[Chunk], *, size: int, headers: Mapping[str, str]
@@ -84,12 +86,14 @@ class Uploads:
         etags: list[str] = []
         size = 0
         under_way: collections.deque[Future[str]] = collections.deque()
-        for number, part in enumerate(_parts(chunks, part_size), start=1):
-            size += len(part)
-            if len(under_way) == _PARTS_AT_ONCE:
-                etags.append(under_way.popleft().result())
-            under_way.append(Future(functools.partial(send, number, part)))
-        return etags + [sent.result() for sent in under_way], size
+        buffers = self._buffers if part_size == PART_SIZE else Buffers(part_size)
+        with buffers.used():
+            for number, part in enumerate(_parts(chunks, buffers.room), start=1):
+                size += len(part)
+                if len(under_way) == _PARTS_AT_ONCE:
+                    etags.append(under_way.popleft().result())
+                under_way.append(Future(functools.partial(send, number, part)))
+            return etags + [sent.result() for sent in under_way], size
 
     def _complete(self, bucket: str, key: str, upload: str, etags: list[str]) -> tuple[str | None, bool]:
         """Make an object of the parts; its version, and whether the answer names the object."""
@@ -144,20 +148,21 @@ class Uploads:
         return self._connection.read(bucket, call, whole, read_timeout_s=read_timeout_s)
 
 
-def _parts(chunks: Iterator[Chunk], size: int) -> Iterator[bytes]:
-    pieces: list[Chunk] = []
-    room = size
+def _parts(chunks: Iterator[Chunk], make_room: Callable[[], memoryview]) -> Iterator[memoryview]:
+    """The bytes in parts, each as large as its room, but for the last one."""
+    room, at = make_room(), 0
     for chunk in chunks:
         left = memoryview(chunk)
-        while len(left) >= room:
-            pieces.append(left[:room])
-            left = left[room:]
-            yield b"".join(pieces)
-            pieces, room = [], size
-        pieces.append(left)
-        room -= len(left)
-    if room < size:
-        yield b"".join(pieces)
+        while left:
+            taken = left[: len(room) - at]
+            room[at : at + len(taken)] = taken
+            at += len(taken)
+            left = left[len(taken) :]
+            if at == len(room):
+                yield room
+                room, at = make_room(), 0
+    if at:
+        yield room[:at]
 
 
 def _unescaped(text: str) -> str:
