@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
 from support.faultproxy import FaultProxy, Reset, Rewrite, Rule, Status, on
 from support.network import raw_server
-from support.servers import S3Server, keys, put
+from support.servers import S3Server, keys, make_bucket, put
 
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
@@ -39,13 +41,20 @@ def listed(pages: Iterator[object]) -> list[object]:
 NAMES = sorted({*(f"d/{number:04}" for number in range(2100)), "a b", "a+b", "d-x", "d.x", "ü", "日本", "z"})
 
 
-@pytest.fixture
-def filled(server: S3Server, bucket: str) -> str:
-    """A bucket of three pages."""
+@functools.cache  # it takes seconds, and nobody changes it
+def _fill(server: S3Server) -> str:
+    bucket = f"three-pages-{uuid.uuid4().hex}"
+    make_bucket(server, bucket)
     for name in NAMES:
         put(server, bucket, f"p/{name}", name.encode())
     put(server, bucket, "q", b"beside")
     return bucket
+
+
+@pytest.fixture
+def filled(server: S3Server) -> str:
+    """A bucket of three pages, only to be read."""
+    return _fill(server)
 
 
 def test_parts_show_what_pages_show(server: S3Server, filled: str, proxy: FaultProxy) -> None:

@@ -19,8 +19,8 @@ PHOTOS = ["stores/{slug}/{photos|menus}/{number}.jpg"]
 
 
 def report(machine: Machine, directory: str = "report") -> dict[str, str]:
-    """The files of a report by name."""
-    return {file.name: file.read_text() for file in (machine.root / directory).iterdir()}
+    """The files of a report by name; what begins with a dot is for the next run."""
+    return {file.name: file.read_text() for file in (machine.root / directory).iterdir() if file.name[0] != "."}
 
 
 def test_rejected_files_stay_behind_with_their_reasons(loop: Loop) -> None:
