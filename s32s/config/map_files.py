@@ -14,6 +14,7 @@ from typing import Any
 
 import pydantic
 
+from s32s.config.json_mistakes import Lines, explain, places
 from s32s.config.maps import Entry, MapSet, Problem
 from s32s.core import paths
 from s32s.core.rules import compile_rules
@@ -30,29 +31,45 @@ def parse(data: bytes, file: str) -> tuple[tuple[Entry, ...], tuple[Problem, ...
         data: UTF-8, with or without a byte order mark.
         file: what people know the file by.
     """
-    document, problem = _document(data, file)
+    document, text, problem = _document(data, file)
     if problem is not None:
         return (), (problem,)
     if not isinstance(document, list):
-        return (), (Problem(file, "", "", f"a map file is a list of entries, not {_kind(document)}"),)
+        hint = "; write [ before it and ] after it" if isinstance(document, dict) else ""
+        return (), (Problem(file, "", "", f"a map file is a list of entries, not {_kind(document)}{hint}"),)
     entries: list[Entry] = []
-    problems: list[Problem] = []
-    for number, raw in enumerate(document, start=1):
-        who = _who(raw, number)
+    found: list[tuple[int, Problem]] = []
+    for number, raw in enumerate(document):
+        who = _who(raw, number + 1)
         if not isinstance(raw, dict):
-            problems.append(Problem(file, who, "", f"an entry is an object, not {_kind(raw)}"))
+            found.append((number, Problem(file, who, "", f"an entry is an object, not {_kind(raw)}")))
             continue
         try:
             entry = Entry.model_validate(raw)
         except pydantic.ValidationError as exc:
-            problems += (_problem(error, file=file, who=who) for error in exc.errors())
+            found += ((number, _problem(error, file=file, who=who)) for error in exc.errors())
             continue
         entries.append(entry)
-        problems += (Problem(file, who, name, text) for name, text in _contradictions(entry))
+        found += ((number, Problem(file, who, name, text)) for name, text in _contradictions(entry))
     # Over the raw names: a wrong entry is still one of two that share a name.
     names = (raw.get("name") for raw in document if isinstance(raw, dict))
-    problems += _duplicates((name, file) for name in names if isinstance(name, str))
-    return tuple(entries), tuple(problems)
+    twice = _duplicates((name, file) for name in names if isinstance(name, str))
+    return tuple(entries), (*_placed(found, text), *twice)
+
+
+def _placed(found: Sequence[tuple[int, Problem]], text: str) -> Iterator[Problem]:
+    """Problems with the lines in which they are.
+
+    Args:
+        found: each with the number of its entry, from 0 on.
+    """
+    if not found:
+        return
+    lines, begins = Lines(text), places(text)
+    for number, problem in found:
+        name, _, _ = problem.property.partition("[")
+        at = begins.get((number, name), begins.get((number, "")))
+        yield problem if at is None else problem.at(lines.number(at), lines.excerpt(at))
 
 
 def combine(parsed: Sequence[tuple[str, tuple[Entry, ...], tuple[Problem, ...]]]) -> MapSet:
@@ -77,13 +94,27 @@ def load(files: Iterable[tuple[str, bytes]]) -> MapSet:
     return combine([(file, *parse(data, file)) for file, data in files])
 
 
+def problem_of(name: str, value: Any) -> str | None:
+    """What is wrong with one property of an entry, for who is asked for it; None when it is fine."""
+    raw = {"name": "x", "s3": "bucket/prefix", name: value}
+    _, problems = parse(json.dumps([raw]).encode(), "")
+    return next((problem.text for problem in problems if problem.property.partition("[")[0] == name), None)
+
+
+def written(entry: Entry) -> bytes:
+    """A map file of one entry, as people read it: without what is as by default."""
+    return (json.dumps([entry.model_dump(exclude_defaults=True)], indent=2, ensure_ascii=False) + "\n").encode()
+
+
 class _Duplicate(ValueError):
     pass
 
 
-def _document(data: bytes, file: str) -> tuple[Any, Problem | None]:
-    def bad(text: str) -> tuple[None, Problem]:
-        return None, Problem(file, "", "", text)
+def _document(data: bytes, file: str) -> tuple[Any, str, Problem | None]:
+    """What a file holds, as values and as text."""
+
+    def bad(what: str) -> tuple[None, str, Problem]:
+        return None, "", Problem(file, "", "", what)
 
     if len(data) > MAX_MAP:
         return bad(f"it is larger than {MAX_MAP // 1024:,} KiB, the limit of a map file")
@@ -91,18 +122,20 @@ def _document(data: bytes, file: str) -> tuple[Any, Problem | None]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data[: exc.start].count(b"\n") + 1
-        return bad(f"line {line} is not UTF-8")
+        return bad(f"line {line} is not UTF-8; save the file in that encoding")
     if _depth(text) > MAX_JSON_DEPTH:
         return bad(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
     try:
         document = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer)
     except json.JSONDecodeError as exc:
-        return bad(f"line {exc.lineno}, column {exc.colno}: not valid JSON: {exc.msg}")
+        mistake, lines = explain(text, exc), Lines(text)
+        where = lines.number(mistake.at), lines.excerpt(mistake.at) if text.strip() else ""
+        return None, "", Problem(file, "", "", mistake.text).at(*where)
     except (_Duplicate, ValueError) as exc:
         return bad(str(exc))
     if any("\ud800" <= char <= "\udfff" for text in _strings(document) for char in text):
         return bad("a text holds half of a surrogate pair, which is not a character")
-    return document, None
+    return document, text, None
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -220,9 +253,9 @@ def _duplicates(named: Iterable[tuple[str, str]]) -> list[Problem]:
     for name, file in named:
         files.setdefault(name, []).append(file)
     found = []
-    for name, places in files.items():
-        if len(places) > 1:
-            others = sorted(set(places))
-            where = f"in {' and '.join(others)}" if len(others) > 1 else f"{len(places)} times"
+    for name, found_in in files.items():
+        if len(found_in) > 1:
+            others = sorted(set(found_in))
+            where = f"in {' and '.join(others)}" if len(others) > 1 else f"{len(found_in)} times"
             found.append(Problem(others[0], _quoted(name), "name", f"the name is used {where}; names are unique"))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -21,6 +21,7 @@ from s32s.core.rules import Rules, compile_rules
 MAX_RULES = 1000
 
 _DRIVE = re.compile(r"^[A-Za-z]:/")
+_VARIABLE = re.compile(r"\$\{?\w+\}?|%\w+%")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,16 +33,29 @@ class Problem:
         entry: the entry's name in quotes, or its place in the list; empty for the whole file.
         property: which property; empty for the whole entry.
         text: what is wrong, and what would be right.
+        line: of the file, from 1 on; None where it is not about one.
+        excerpt: that line, and a second one with a caret; may be empty.
     """
 
     file: str
     entry: str
     property: str
     text: str
+    line: int | None = None
+    excerpt: str = ""
 
     def __str__(self) -> str:
-        where = ": ".join(part for part in (self.file, self.entry, self.property) if part)
+        line = f"line {self.line}" if self.line else ""
+        where = ": ".join(part for part in (self.file, line, self.entry, self.property) if part)
         return f"{where}: {self.text}"
+
+    def at(self, line: int, excerpt: str) -> Problem:
+        """The same, in a line of its file."""
+        return replace(self, line=line, excerpt=excerpt)
+
+    def told(self) -> list[str]:
+        """The problem, and the line in which it is."""
+        return [str(self), *(f"    {line}" for line in self.excerpt.splitlines())]
 
 
 def _fail(text: str) -> PydanticCustomError:
@@ -60,9 +74,13 @@ def _local_path(text: str, *, drives: bool) -> str:
         raise _fail(reason)
     if text.startswith("~"):
         raise _fail('a path may not start with "~"; write the whole path')
+    if found := _VARIABLE.match(text):
+        raise _fail(f"variables such as {found[0]} are not replaced here; write the whole path")
     path = text.replace("\\", "/") if drives else text
+    if not drives and (_DRIVE.match(text.replace("\\", "/")) or text.startswith("\\\\")):
+        raise _fail(f"{paths.quote(text)} is a path of Windows; servers run Linux, and their paths begin with /")
     if not (path.startswith("/") or (drives and _DRIVE.match(path))):
-        raise _fail(f"{paths.quote(text)} is not absolute")
+        raise _fail(f"{paths.quote(text)} is not absolute; write the whole path, from / on")
     if ".." in path.split("/"):
         raise _fail('a path may not hold ".."')
     root = path[: 3 if _DRIVE.match(path) else 1]

@@ -10,6 +10,18 @@ from urllib.parse import quote, unquote
 from s32s.core import paths
 
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}")
+#: What AWS gives a new bucket (S3 User Guide, "General purpose bucket naming rules"); an address of IPv4 it is not.
+_NEW_BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?!.*\.\.)[a-z0-9.-]{1,61}[a-z0-9]")
+
+#: How AWS writes a place in a browser, in a tool, and in a policy.
+_COPIED = (
+    re.compile(r"https?://(?P<bucket>[^/]+?)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?/?(?P<prefix>[^?#]*)"),
+    re.compile(r"https?://s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?/(?P<bucket>[^/?#]+)/?(?P<prefix>[^?#]*)"),
+    re.compile(
+        r"https?://[^/]*console\.aws\.amazon\.com/s3/\w+/(?P<bucket>[^/?#]+)(?:.*?[?&]prefix=(?P<prefix>[^&#]*))?.*"
+    ),
+    re.compile(r"arn:[^:]*:s3:::(?P<bucket>[^/]+)/?(?P<prefix>.*)"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,8 @@ class S3Path:
             ValueError: for people.
         """
         bare = text.removeprefix("s3://")
+        if "://" in bare or bare.startswith("arn:"):
+            raise ValueError(f"{paths.quote(text)} is a URL; write {_meant(bare)}")
         bucket, _, prefix = bare.removesuffix("/").partition("/")
         if not _BUCKET.fullmatch(bucket):
             raise ValueError(f"{paths.quote(bucket)} is not a bucket name; write bucket/prefix")
@@ -44,6 +58,16 @@ class S3Path:
     def room(self) -> int:
         """Bytes that the prefix leaves of a key's 1,024."""
         return paths.MAX_KEY - (len(self.prefix.encode()) + 1 if self.prefix else 0)
+
+    @property
+    def doubt(self) -> str | None:
+        """Why there may be no such bucket: AWS gives none that name today, but has given some, as other servers do."""
+        if _NEW_BUCKET.fullmatch(self.bucket):
+            return None
+        return (
+            f"{paths.quote(self.bucket)} is an unusual name of a bucket: today S3 gives 3 to 63 of a-z, 0-9, "
+            "dots and hyphens"
+        )
 
     def overlaps(self, other: S3Path) -> bool:
         """Tell whether one prefix is, or lies in, the other."""
@@ -104,6 +128,15 @@ class RemotePath:
     def _server(self) -> str:
         scheme, _, rest = self.url.partition("://")
         return f"{scheme.removesuffix('s')}://{rest.partition('/')[0].rpartition('@')[2].lower()}"
+
+
+def _meant(url: str) -> str:
+    """The place that a URL names, as far as it can be told."""
+    for form in _COPIED:
+        if found := form.fullmatch(url):
+            place = f"{found['bucket']}/{unquote(found['prefix'] or '')}".strip("/")
+            return paths.quote(place)
+    return "bucket/prefix; the address of a server is endpoint_url in the configuration"
 
 
 Location = S3Path | Directory | StorePath | RemotePath

@@ -95,7 +95,7 @@ def test_a_wrong_property_is_named(change: dict[str, Any], says: str) -> None:
     found = problems(GOOD | change)
 
     assert any(says in problem for problem in found), found
-    assert all(problem.startswith("m.json: entry ") for problem in found)
+    assert all(problem.startswith("m.json: line 1: entry ") for problem in found)
 
 
 def test_every_problem_is_told_at_once() -> None:
