@@ -18,7 +18,11 @@ from s32s.config import map_files
 from s32s.config.maps import MapSet, Problem
 from s32s.core import paths
 from s32s.core.errors import MapError, NotFound
-from s32s.core.location import S3Path
+from s32s.core.location import S3Path, parse_place
+
+
+class NoMaps(MapError):
+    """There is no map file yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +103,28 @@ def _name(source: S3Path, engine: S3Service) -> str:
     return f"{source} at {engine.endpoint_url}" if engine.endpoint_url else str(source)
 
 
+def keys(source: S3Path, engine: S3Service) -> list[str]:
+    """The keys of all map files below a prefix, or of the one object named, be it there or not."""
+    if source.prefix.endswith(".json"):
+        return [source.prefix]
+    pages = engine.pages(source.bucket, source.prefix)
+    return sorted(found.key for page in pages for found in page if found.key.endswith(".json"))
+
+
 def fetch(source: S3Path, engine: S3Service) -> Iterator[tuple[str, bytes]]:
     """Every map file below a prefix, or the one object named, as (key, bytes).
 
     Raises:
-        MapError: there is none.
+        NoMaps: there is none.
     """
-    if source.prefix.endswith(".json"):
-        keys = [source.prefix]
-    else:
-        pages = engine.pages(source.bucket, source.prefix)
-        keys = sorted(found.key for page in pages for found in page if found.key.endswith(".json"))
-    if not keys:
-        raise MapError(f"there are no map files (*.json) below {source}", hint="upload one, or check the maps path")
-    for key in keys:
+    found = keys(source, engine)
+    if not found:
+        raise NoMaps(f"there are no map files (*.json) below {source}", hint="make one with: s32s maps new")
+    for key in found:
         try:
             data, _ = engine.get_small(source.bucket, key, limit=map_files.MAX_MAP)
         except NotFound as exc:
-            raise MapError(f"the map file {source.bucket}/{key} does not exist", hint="check the maps path") from exc
+            raise NoMaps(f"the map file {source.bucket}/{key} does not exist", hint="check the maps path") from exc
         yield key, data
 
 
@@ -126,16 +134,36 @@ def check_files(files: list[Path]) -> MapSet:
     unread: list[Problem] = []
     for file in files:
         try:
-            with file.open("rb") as opened:
-                read.append((str(file), opened.read(map_files.MAX_MAP + 1)))
-        except OSError as exc:
-            unread.append(Problem(paths.escape(str(file)), "", "", f"it cannot be read: {exc.strerror}"))
+            read.append((str(file), read_file(file)))
+        except MapError as exc:
+            unread.append(Problem(paths.escape(str(file)), "", "", f"it cannot be read: {exc.hint}"))
     loaded = map_files.load(read)
     return dataclasses.replace(loaded, problems=(*unread, *loaded.problems))
+
+
+def read_file(file: Path) -> bytes:
+    """The bytes of a local map file, as far as one may be long.
+
+    Raises:
+        MapError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            return opened.read(map_files.MAX_MAP + 1)
+    except OSError as exc:
+        raise MapError(f"{paths.escape(str(file))} cannot be read", hint=f"{exc.strerror}") from exc
 
 
 def problems_error(problems: tuple[Problem, ...], *, after: str = "") -> MapError:
     """All problems of map files as one error."""
     count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''} in the map files"
-    lines = "\n  ".join(str(problem) for problem in problems)
+    lines = "\n  ".join(line for problem in problems for line in problem.told())
     return MapError(f"{count}:\n  {lines}\n", hint=after)
+
+
+def doubts(loaded: MapSet) -> Iterator[str]:
+    """What entries say that may be meant, but is unusual."""
+    for entry in loaded.entries:
+        for place in (entry.location, parse_place(entry.mirror) if entry.mirror else None):
+            if isinstance(place, S3Path) and (doubt := place.doubt):
+                yield f"entry {paths.quote(entry.name)}: {doubt}"

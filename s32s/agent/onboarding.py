@@ -9,10 +9,10 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterable
 
-from s32s.agent import catalog
+from s32s.agent import catalog, map_upload
 from s32s.backends.s3.service import S3Service
 from s32s.config import map_files
-from s32s.config.maps import MapSet
+from s32s.config.maps import Entry, MapSet
 from s32s.config.settings import S3Connection, allow_problem
 from s32s.core import paths
 from s32s.core.errors import Interrupted, S32sError
@@ -30,6 +30,24 @@ def look(source: S3Path, connection: S3Connection) -> MapSet:
     if loaded.problems:
         raise catalog.problems_error(loaded.problems)
     return loaded
+
+
+def upload_first(source: S3Path, connection: S3Connection, entry: Entry) -> str:
+    """Write a map file of one entry to where no map is yet; where it is then.
+
+    Raises:
+        MapError: somebody else was quicker.
+        StoreError, Unreachable: it cannot be written.
+    """
+    engine = _engine(connection)
+    upload = map_upload.prepare(source, {f"{map_upload.file_name(entry.name)}.json": map_files.written(entry)}, engine)
+    map_upload.send(upload, engine)
+    return ", ".join(f"{source.bucket}/{key}" for key in upload.files)
+
+
+def buckets(connection: S3Connection) -> list[str]:
+    """The buckets of these credentials; none where they may not list them."""
+    return [name.removesuffix("/") for name in completions("", connection)]
 
 
 def completions(text: str, connection: S3Connection) -> list[str]:

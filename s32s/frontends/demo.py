@@ -209,9 +209,13 @@ def _s3_server() -> Iterator[str]:
     try:
         from moto.server import ThreadedMotoServer
     except ImportError as exc:
-        raise UsageError(
-            "the demo needs an S3 server of its own", hint="install it with: pip install 's32s[demo]'"
-        ) from exc
+        is_package = __file__.startswith("/usr/lib/s32s/")
+        cure = (
+            "the Debian package brings none; in a clone of the source: python3 -m venv .venv && .venv/bin/pip install"
+            if is_package
+            else f"in a clone of the source: {sys.executable} -m pip install"
+        )
+        raise UsageError("the demo needs an S3 server of its own", hint=f"{cure} '.[demo]'") from exc
     import logging
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

@@ -30,7 +30,7 @@ def menu(config: str | None, environment: Mapping[str, str]) -> int:
         UsageError: nobody is there.
         ConfigError: the configuration is wrong.
     """
-    prompter = _prompter(environment)
+    prompter = make_prompter(environment)
     try:
         return _menu(prompter, settings_file.find(config, environment), environment)
     except KeyboardInterrupt:  # between two questions
@@ -59,7 +59,7 @@ def configure(file: Path, environment: Mapping[str, str]) -> int:
         UsageError: nobody is there.
         ConfigError: the configuration is wrong, or cannot be written.
     """
-    prompter = _prompter(environment)
+    prompter = make_prompter(environment)
     try:
         return 0 if _set_up(prompter, file, settings_file.load(file) if file.exists() else None) else 130
     except KeyboardInterrupt:
@@ -77,7 +77,12 @@ def _set_up(prompter: Prompter, file: Path, today: Settings | None) -> bool:
     return True
 
 
-def _prompter(environment: Mapping[str, str]) -> Prompter:
+def make_prompter(environment: Mapping[str, str]) -> Prompter:
+    """What puts questions to the person who is there.
+
+    Raises:
+        UsageError: nobody is.
+    """
     if _is_nobody(sys.stdin):
         raise UsageError(
             "this is not a terminal, so nothing can be asked",

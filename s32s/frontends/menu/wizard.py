@@ -6,17 +6,21 @@ can be corrected by itself. Nothing is written before the last answer.
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from s32s.agent import onboarding
-from s32s.config.maps import MapSet
+from s32s.agent.catalog import NoMaps
+from s32s.config.maps import Entry, MapSet
 from s32s.config.settings import S3Connection, Settings, allow_problem, link_problem
 from s32s.config.settings_file import configure
 from s32s.core.errors import CredentialsError, S32sError
 from s32s.core.location import S3Path
 from s32s.core.paths import escape, some
 from s32s.core.role import Role
+from s32s.frontends.menu.map_questions import ask_entry
 from s32s.frontends.menu.prompter import Choice, Left, Prompter
 from s32s.frontends.render.layout import count
 
@@ -31,8 +35,13 @@ _MORE = [
     Choice("mirror", "keeps one S3 path equal to another one"),
     Choice("back", "to slave and master"),
 ]
+_FIRST = [
+    Choice("new", "make the first map now"),
+    Choice("save", "write the configuration anyway; maps come later"),
+]
 _CORRECT = [
     Choice("path", "another path of the maps"),
+    Choice("buckets", "list the buckets there are"),
     Choice("server", "another S3 server"),
     Choice("profile", "another AWS profile of ~/.aws"),
     Choice("region", "the AWS region"),
@@ -67,15 +76,20 @@ def set_up(prompter: Prompter, file: Path, today: Settings | None) -> Settings:
     prompter.say()
     role = _ask_role(prompter, today)
     prompter.say()
-    source, connection, loaded = _ask_maps(prompter, today)
+    source, connection, loaded, first = _ask_maps(prompter, role, today)
     mine = loaded.of(role)
-    prompter.say(f"  {count(len(loaded.entries), 'entry')} found, {len(mine):,} of them for a {role.value}")
+    if loaded.entries and first is None:
+        prompter.say(f"  {count(len(loaded.entries), 'entry')} found, {len(mine):,} of them for a {role.value}")
     allow: list[str] = []
     missing: list[str] = []
     if role is Role.SLAVE:
         prompter.say()
         allow = _ask_allow(prompter, loaded, today)
         missing = _ask_missing(prompter, allow)
+    elif first is not None and role is Role.MASTER and first.master:
+        missing = _ask_missing(prompter, [first.master])
+    if first is not None:
+        _upload_first(prompter, source, connection, first)
     written = configure(
         file,
         {
@@ -101,6 +115,18 @@ def set_up(prompter: Prompter, file: Path, today: Settings | None) -> Settings:
     return written
 
 
+def _upload_first(prompter: Prompter, source: S3Path, connection: S3Connection, first: Entry) -> None:
+    try:
+        uploaded = prompter.wait(
+            "  uploading the map …", functools.partial(onboarding.upload_first, source, connection, first)
+        )
+    except S32sError as exc:
+        prompter.say(f"note: the map was not uploaded: {exc}")
+        prompter.say("      make it again with: s32s maps new")
+    else:
+        prompter.say(f"uploaded {uploaded}")
+
+
 def _ask_role(prompter: Prompter, today: Settings | None) -> Role:
     default = today.role.value if today else "slave"
     while True:
@@ -113,7 +139,20 @@ def _ask_role(prompter: Prompter, today: Settings | None) -> Role:
             return Role(word)
 
 
-def _ask_maps(prompter: Prompter, today: Settings | None) -> tuple[S3Path, S3Connection, MapSet]:
+class Found(NamedTuple):
+    """Where the maps are, and what is there.
+
+    Attributes:
+        first: an entry that is to become the first map.
+    """
+
+    source: S3Path
+    connection: S3Connection
+    loaded: MapSet
+    first: Entry | None = None
+
+
+def _ask_maps(prompter: Prompter, role: Role, today: Settings | None) -> Found:
     connection = today.s3 if today else S3Connection()
     connection = _ask_connection(prompter, connection, "server")
     prompter.say("Map files on S3 say which directory goes where. They are below one path, such as my-bucket/maps.")
@@ -128,27 +167,40 @@ def _ask_maps(prompter: Prompter, today: Settings | None) -> tuple[S3Path, S3Con
                 check=_path_problem,
                 complete=lambda text, tried=tried: onboarding.completions(text, tried),  # type: ignore[misc] # bound now
             )
-        elif correct != "again":
+        elif correct not in ("again", "buckets"):
             connection = _ask_connection(prompter, connection, correct)
         source, trying = S3Path.parse(path), connection
+        choices = _CORRECT
         try:
-            return (
-                source,
-                connection,
-                prompter.wait(
-                    f"  looking at {source} … (Ctrl-C stops waiting)",
-                    lambda source=source, trying=trying: onboarding.look(source, trying),  # type: ignore[misc] # bound now
-                ),
+            loaded = prompter.wait(
+                f"  looking at {source} … (Ctrl-C stops waiting)",
+                lambda source=source, trying=trying: onboarding.look(source, trying),  # type: ignore[misc] # bound now
             )
+            return Found(source, connection, loaded)
         except Left:
             prompter.say("  There was no answer yet.")
+        except NoMaps:
+            prompter.say(f"  There is no map at {source} yet.")
+            choices = [*_FIRST, *_CORRECT]
         except S32sError as exc:
             prompter.say(f"  That did not work: {exc}")
             for line in _WAYS if isinstance(exc, CredentialsError) else ():
                 prompter.say(f"  {line}")
-        correct = prompter.choose("What do you want to correct?", _CORRECT, default="path")
+        question = "What do you want to do?" if choices is not _CORRECT else "What do you want to correct?"
+        is_first = choices is not _CORRECT and role is Role.MASTER
+        correct = prompter.choose(question, choices, default="new" if is_first else "path")
         if correct == "leave":
             raise Left
+        if correct == "save":
+            return Found(source, connection, MapSet((), ()))
+        if correct == "new":
+            entry = ask_entry(prompter, source, {})
+            return Found(source, connection, MapSet((entry,), ()), entry)
+        if correct == "buckets":
+            names = prompter.wait("  asking for the buckets …", functools.partial(onboarding.buckets, connection))
+            for name in names or ["these credentials may not list buckets"]:
+                prompter.say(f"  {name}")
+            correct = "path"
 
 
 def _ask_connection(prompter: Prompter, connection: S3Connection, what: str) -> S3Connection:
@@ -185,9 +237,9 @@ def _ask_allow(prompter: Prompter, loaded: MapSet, today: Settings | None) -> li
     return allow
 
 
-def _ask_missing(prompter: Prompter, allow: list[str]) -> list[str]:
-    """Which of the allowed directories that do not exist yet are made."""
-    missing = [directory for directory in allow if not os.path.isdir(directory)]
+def _ask_missing(prompter: Prompter, directories: list[str]) -> list[str]:
+    """Which of the directories that do not exist yet are made."""
+    missing = [directory for directory in directories if not os.path.isdir(directory)]
     return [
         directory
         for directory in missing

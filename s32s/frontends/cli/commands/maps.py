@@ -1,20 +1,27 @@
-"""`maps update`, `maps list`, `maps check`, `maps schema`."""
+"""`maps new`, `upload`, `edit`, `update`, `list`, `check` and `schema`."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING
 
-from s32s.core.errors import UsageError
+from s32s.core.errors import Declined, MapError, UsageError
 from s32s.frontends.cli.commands.common import open_machine, print_json, report_problems
 
 if TYPE_CHECKING:
     import argparse
 
+    from s32s.agent.agent import Agent
+    from s32s.config.maps import Entry
+    from s32s.core.location import S3Path
+
 
 def maps_usage(options: argparse.Namespace, stop: threading.Event) -> int:
-    raise UsageError("maps needs an action: update, list, check or schema", hint="see s32s maps --help")
+    raise UsageError(
+        "maps needs an action: new, edit, upload, update, list, check or schema", hint="see s32s maps --help"
+    )
 
 
 def maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -52,20 +59,176 @@ def maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
             for entry in loaded.entries
         ]
         print(*table([["NAME", "S3", *(role.name for role in Role)], *rows]), sep="\n")
-    return report_problems(loaded)
+    return report_problems(loaded.problems)
 
 
 def maps_check(options: argparse.Namespace, stop: threading.Event) -> int:
+    from dataclasses import asdict
     from pathlib import Path
 
     from s32s.agent import catalog
     from s32s.frontends.render.layout import count
 
     loaded = catalog.check_files([Path(file) for file in options.files])
+    if options.json:
+        for problem in loaded.problems:
+            print_json({"event": "problem", **asdict(problem)})
+        print_json({"event": "checked", "files": len(loaded.files), "entries": len(loaded.entries)})
+        return 2 if loaded.problems else 0
     if loaded.problems:
         raise catalog.problems_error(loaded.problems)
+    for doubt in catalog.doubts(loaded):
+        print(f"s32s: note: {doubt}", file=sys.stderr)
     print(f"{count(len(loaded.entries), 'entry')} in {count(len(loaded.files), 'file')}, no problems")
     return 0
+
+
+def maps_new(options: argparse.Namespace, stop: threading.Event) -> int:
+    """Make a map file of one entry, and upload it where that is wanted."""
+    from pathlib import Path
+
+    from s32s.agent.map_upload import file_name
+    from s32s.config import map_files, settings_file
+    from s32s.core.role import Role
+
+    names = ("name", "s3", "description", *(role.value for role in Role))
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    configuration = settings_file.find(options.config, os.environ)
+    over = settings_file.overlay(os.environ, options.set)
+    is_set_up = configuration.exists() or settings_file.is_enough(over)
+    maps = settings_file.load(configuration, os.environ, options.set).maps if is_set_up else None
+    if {"name", "s3"} <= given.keys() and given.keys() & {role.value for role in Role}:
+        entry = _checked(given)
+        is_asked = False
+    else:
+        entry, is_asked = _asked(maps, given), True
+    file = Path(options.file or f"{file_name(entry.name)}.json")
+    data = map_files.written(entry)
+    try:
+        with file.open("xb") as opened:
+            opened.write(data)
+    except FileExistsError as exc:
+        raise UsageError(f"{file} exists already", hint="choose another one with --file, or edit it") from exc
+    except OSError as exc:
+        raise UsageError(f"{file} cannot be written: {exc.strerror}", hint="choose another one with --file") from exc
+    print(f"wrote {file}")
+    if options.upload or (is_asked and maps is not None and _says_yes(f"Upload it to {maps} now?")):
+        options.files = [str(file)]
+        return maps_upload(options, stop)
+    print(f"upload it with: s32s maps upload {file}")
+    return 0
+
+
+def _checked(given: dict[str, str]) -> Entry:
+    """An entry of what was typed.
+
+    Raises:
+        UsageError: with every mistake.
+    """
+    import json
+
+    from s32s.config import map_files
+
+    entries, problems = map_files.parse(json.dumps([given]).encode(), "")
+    if problems:
+        raise UsageError("; ".join(f"--{problem.property}: {problem.text}" for problem in problems))
+    return entries[0]
+
+
+def _asked(maps: S3Path | None, given: dict[str, str]) -> Entry:
+    from s32s.config import map_files
+    from s32s.frontends.menu import start
+    from s32s.frontends.menu.map_questions import ask_entry
+    from s32s.frontends.menu.prompter import Left
+
+    for name, value in given.items():
+        if problem := map_files.problem_of(name, value):
+            raise UsageError(f"--{name}: {problem}")
+    try:
+        return ask_entry(start.make_prompter(os.environ), maps, given)
+    except (Left, KeyboardInterrupt) as exc:
+        raise Declined("nothing was written", hint="options answer the questions: see s32s maps new --help") from exc
+
+
+def maps_upload(options: argparse.Namespace, stop: threading.Event) -> int:
+    """Check map files, show what they change for whom, and write them under a condition."""
+    from pathlib import Path
+
+    from s32s.agent import catalog
+
+    files: dict[str, bytes] = {}
+    for name in options.files:
+        path = Path(name)
+        if path.name in files:
+            raise UsageError(f"two files are called {path.name}", hint="upload them one by one, or rename one")
+        files[path.name] = catalog.read_file(path)
+    with open_machine(options) as agent:
+        return _upload(agent, files, options)
+
+
+def _upload(agent: Agent, files: dict[str, bytes], options: argparse.Namespace) -> int:
+    from s32s.agent import map_upload
+    from s32s.core.paths import escape
+    from s32s.frontends.render.map_changes import change_lines
+
+    as_json = getattr(options, "json", False)
+    source = agent.settings.maps
+    upload = map_upload.prepare(source, files, agent.engine)
+    for doubt in upload.doubts:
+        print(f"s32s: note: {doubt}", file=sys.stderr)
+    if as_json:
+        for change in upload.changes:
+            concerns = {role.value: text for role, text in change.concerns}
+            print_json({"event": change.kind, "entry": change.name, **concerns, "settings": list(change.settings)})
+    elif not upload.files:
+        print(f"{escape(str(source))} holds the same already")
+    else:
+        print(*change_lines(upload.changes) or ["no entry changes"], sep="\n")
+    if upload.files:
+        if upload.takes_away and not options.yes and not _confirmed("Upload?"):
+            raise Declined("nothing was uploaded")
+        map_upload.send(upload, agent.engine)
+    for key in upload.files:
+        where = f"{source.bucket}/{key}"
+        print_json({"event": "uploaded", "file": where}) if as_json else print(f"uploaded {escape(where)}")
+    agent.update_maps()
+    if upload.files and not as_json:
+        print("This machine has the new maps; others take them with: s32s maps update, or sync --update-maps")
+    return 0
+
+
+def maps_edit(options: argparse.Namespace, stop: threading.Event) -> int:
+    """Open the map file of an entry in an editor, and upload what has become of it."""
+    from s32s.agent import map_upload
+    from s32s.frontends.editor import edited
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("an editor needs a terminal", hint="edit the file, then: s32s maps upload FILE")
+    with open_machine(options) as agent:
+        name, before = map_upload.file_of(agent.settings.maps, options.name, agent.engine)
+        data = before
+        while True:
+            data = edited(data, name=name)
+            if data == before:
+                print("nothing was changed")
+                return 0
+            try:
+                return _upload(agent, {name: data}, options)
+            except MapError as exc:
+                print(f"s32s: {exc}", file=sys.stderr)
+                if not _confirmed("Edit it again?"):
+                    raise Declined("nothing was uploaded") from exc
+
+
+def _confirmed(question: str) -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Declined("there is no terminal to confirm it at", hint="--yes uploads it without a question")
+    return _says_yes(question)
+
+
+def _says_yes(question: str) -> bool:
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return os.fsdecode(sys.stdin.readline().strip().lower()) in ("y", "yes")
 
 
 def maps_schema(options: argparse.Namespace, stop: threading.Event) -> int:
