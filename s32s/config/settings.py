@@ -60,8 +60,8 @@ class MenuSettings(pydantic.BaseModel):
     """Order of the entries: "map", "name" or "state"."""
     ask: bool = True
     """Whether it asks before something is deleted or replaced; true by default."""
-    details: bool = False
-    """Whether details of the chosen entry stand below the list."""
+    details: bool = True
+    """Whether details of the chosen entry are beside the list, or below it; true by default."""
 
 
 class WatchSettings(pydantic.BaseModel):
@@ -117,6 +117,17 @@ class MetricsSettings(pydantic.BaseModel):
     """File for the text collector of node_exporter; it ends in .prom."""
 
 
+class NotifySettings(pydantic.BaseModel):
+    """The table [notify]: what is told elsewhere after each copy and sync of entries."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    url: Annotated[str, pydantic.StringConstraints(pattern=_URL)] | None = None
+    """Address that is asked after each run, as healthchecks wants it: a POST, with "/fail" behind it when it failed."""
+    on_failure: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
+    """Command for /bin/sh after a run that failed; it finds S32S_STATUS, S32S_FAILED (entries) and S32S_ERROR."""
+
+
 class StoreSettings(pydantic.BaseModel):
     """A table [stores.NAME]: a place for trees that is not the S3 of [s3]. All other keys are for its type."""
 
@@ -156,6 +167,7 @@ class Settings(pydantic.BaseModel):
     after_timeout_s: Annotated[float, pydantic.Field(alias="after_timeout")] = 600.0
     """How long a command of "after" may take; "10min" by default."""
     metrics: MetricsSettings = MetricsSettings()
+    notify: NotifySettings = NotifySettings()
     menu: MenuSettings = MenuSettings()
     watch: WatchSettings = WatchSettings()
     peer: PeerSettings = PeerSettings()
@@ -166,9 +178,8 @@ class Settings(pydantic.BaseModel):
         try:
             return Role(value)
         except ValueError:
-            known = ", ".join(role.value for role in Role)
             close = suggestion(value, [role.value for role in Role]) if isinstance(value, str) else ""
-            raise _fail(f"{shown(value)} is not a role; the roles are {known}", close) from None
+            raise _fail(f"{shown(value)} is not a role", close) from None
 
     @pydantic.field_validator("maps", mode="before")
     @classmethod
