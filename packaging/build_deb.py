@@ -18,9 +18,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from texts import bash, fish, man_of_command, man_of_configuration, packaged_units, zsh
+from texts import man_of_command, man_of_configuration, man_of_maps, packaged_units
 
 from s32s import __version__
+from s32s.frontends.cli import completion
 
 HERE = Path(__file__).parent
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -116,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE.parent / "dist")
     output: Path = parser.parse_args().output
+    check_tools()
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="s32s-deb-") as name:
         root = Path(name) / "root"
@@ -127,6 +129,15 @@ def main() -> None:
         package = output / f"s32s_{__version__}-1_{architecture}.deb"
         subprocess.run(["dpkg-deb", "--build", "--root-owner-group", "-Zxz", str(root), str(package)], check=True)
     print(package)
+
+
+def check_tools() -> None:
+    """Look for what the build needs, before it takes its minutes."""
+    packages = {"strip": "binutils", "dpkg": "dpkg", "dpkg-deb": "dpkg"}
+    missing = [name for name in packages if shutil.which(name) is None]
+    if missing:
+        wanted = " ".join(sorted({packages[name] for name in missing}))
+        sys.exit(f"{', '.join(missing)}: not found; on Debian: apt-get install -y {wanted}")
 
 
 def install_libraries(target: Path, work: Path) -> None:
@@ -158,14 +169,15 @@ def write_files(root: Path) -> None:
     write(root / "usr/bin/s32s", LAUNCHER, mode=0o755)
     for name, text in packaged_units().items():
         write(root / "usr/lib/systemd/system" / name, text)
-    for name, text in {"s32s.1": man_of_command(), "s32s.toml.5": man_of_configuration()}.items():
+    pages = {"s32s.1": man_of_command(), "s32s.toml.5": man_of_configuration(), "s32s-map.5": man_of_maps()}
+    for name, text in pages.items():
         file = root / f"usr/share/man/man{name[-1]}/{name}.gz"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
         file.chmod(0o644)
-    write(root / "usr/share/bash-completion/completions/s32s", bash())
-    write(root / "usr/share/zsh/vendor-completions/_s32s", zsh())
-    write(root / "usr/share/fish/vendor_completions.d/s32s.fish", fish())
+    write(root / "usr/share/bash-completion/completions/s32s", completion.bash())
+    write(root / "usr/share/zsh/vendor-completions/_s32s", completion.zsh())
+    write(root / "usr/share/fish/vendor_completions.d/s32s.fish", completion.fish())
     write(root / "usr/lib/sysusers.d/s32s.conf", 'u s32s - "s32s replication" /var/lib/s32s\n')
     write(
         root / "usr/lib/tmpfiles.d/s32s.conf",

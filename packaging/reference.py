@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 from texts import commands, docstrings, options
 
 from s32s.config import maps, settings
+from s32s.config.environment import variable
 from s32s.frontends.cli import arguments
 
 FILE = Path(__file__).parents[1] / "docs/reference.md"
@@ -36,7 +37,10 @@ def reference() -> str:
 
 
 def _commands() -> Iterator[str]:
-    yield "## Commands\n\nEvery command takes `--config FILE`, the configuration to use.\n"
+    yield (
+        "## Commands\n\nEvery command takes `--config FILE`, the configuration to use; `--set KEY=VALUE`, a setting "
+        "for this run, such as `--set s3.region=eu-south-1`; and `--debug`, which shows where an error comes from.\n"
+    )
     for name, parser in commands(arguments.parser()):
         first, *more = (parser.description or "").strip().splitlines()
         yield f"### s32s {name}\n\n{first}\n"
@@ -45,7 +49,7 @@ def _commands() -> Iterator[str]:
         rows = [
             [f"`{_words(action)}`", _sentence(action.help or "")]
             for action in options(parser)
-            if action.help != argparse.SUPPRESS and not {"-h", "--config"} & {*action.option_strings}
+            if action.help != argparse.SUPPRESS and not {"-h", "--config", "--set"} & {*action.option_strings}
         ]
         yield _table(["option", "meaning"], rows)
         example = (parser.epilog or "").removeprefix("example:\n").strip()
@@ -66,18 +70,23 @@ def _statuses() -> Iterator[str]:
 
 
 def _configuration() -> Iterator[str]:
-    yield "## Configuration\n\nKeys of `s32s.toml`. A key without a default is mandatory.\n"
-    yield _keys(settings.Settings)
+    yield (
+        "## Configuration\n\nKeys of `s32s.toml`. A key without a default is mandatory. Each has a variable, which "
+        "holds instead of the file; no file is needed where `S32S_ROLE` and `S32S_MAPS` are set. Directories of a list "
+        "are separated by colons; lists and tables may be written as in TOML. `s32s env` shows what holds, and why.\n"
+    )
+    yield _keys(settings.Settings, above=())
     tables = {
         "[s3]": settings.S3Connection,
         "[watch]": settings.WatchSettings,
         "[peer]": settings.PeerSettings,
         "[metrics]": settings.MetricsSettings,
+        "[notify]": settings.NotifySettings,
         "[menu]": settings.MenuSettings,
     }
     for name, model in tables.items():
         yield f"### {name}\n"
-        yield _keys(model)
+        yield _keys(model, above=(name.strip("[]"),))
     yield "### [stores.NAME]\n\nA place for trees, named `NAME:prefix` in maps and on the command line.\n"
     yield _keys(settings.StoreSettings)
     yield "### [commands]\n\nCommands of this machine, by name; the menu and `after` of a map run them by `/bin/sh`.\n"
@@ -88,14 +97,20 @@ def _map_properties() -> Iterator[str]:
     yield _keys(maps.Entry, code=json.dumps)
 
 
-def _keys(model: type[pydantic.BaseModel], code: Any = None) -> str:
+def _keys(model: type[pydantic.BaseModel], code: Any = None, above: tuple[str, ...] | None = None) -> str:
+    """A table of keys.
+
+    Args:
+        above: the table of the configuration that they are in; None where they have no variables.
+    """
     texts = docstrings(model)
-    rows = [
-        [f"`{field.alias or name}`", _default(field.default, code), " ".join(texts[name].split())]
-        for name, field in model.model_fields.items()
-        if name in texts
-    ]
-    return _table(["key", "default", "meaning"], rows)
+    rows = []
+    for name, field in model.model_fields.items():
+        if name in texts:
+            key = field.alias or name
+            of = [f"`{variable((*above, key))}`"] if above is not None else []
+            rows.append([f"`{key}`", _default(field.default, code), *of, " ".join(texts[name].split())])
+    return _table(["key", "default", *(["variable"] if above is not None else []), "meaning"], rows)
 
 
 def _default(value: object, code: Any) -> str:

@@ -2,8 +2,8 @@
 
     .venv/bin/python packaging/texts.py DIRECTORY
 
-writes s32s.1, s32s.toml.5, s32s.bash, _s32s, s32s.fish and the units there. What the help says and what they say cannot
-differ. The units in packaging/systemd are these, for who packages s32s otherwise.
+writes manual pages, completions and units there. What the help says and what they say cannot differ. The units in
+packaging/systemd are these, for who packages s32s otherwise.
 """
 
 from __future__ import annotations
@@ -20,20 +20,11 @@ from pathlib import Path
 import pydantic
 
 from s32s import __version__
-from s32s.config import settings
+from s32s.config import maps, settings
 from s32s.core.role import Role
-from s32s.frontends.cli import arguments
+from s32s.frontends.cli import arguments, completion
+from s32s.frontends.cli.completion import commands
 from s32s.frontends.units import Schedule, Service, units
-
-
-def commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every command below a parser, by its words."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for word, inner in action.choices.items():
-                full = f"{name} {word}".strip()
-                yield full, inner
-                yield from commands(inner, full)
 
 
 def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -79,8 +70,83 @@ def man_of_command() -> str:
         if epilog:
             lines += [".PP", "Example:", ".PP", ".nf", f"    {roff(epilog)}", ".fi"]
     lines += [".SH EXIT STATUS", ".nf", roff(arguments.EXIT.split("\n", 1)[1]), ".fi"]
-    lines += [".SH FILES", "/etc/s32s/s32s.toml, ~/.config/s32s/s32s.toml", ".SH SEE ALSO", ".BR s32s.toml (5)", ""]
+    lines += [
+        ".SH ENVIRONMENT",
+        *_listed(_VARIABLES),
+        ".PP",
+        "Every key of s32s.toml(5) has a variable of its own, named there.",
+        ".SH FILES",
+        *_listed(_FILES),
+        ".SH SEE ALSO",
+        ".BR s32s.toml (5), s32s-map (5)",
+        "",
+    ]
     return "\n".join(lines)
+
+
+_VARIABLES = {
+    "S32S_CONFIG": "The configuration file, where no --config names one.",
+    "S32S_DEBUG": "1 shows where in the program an error comes from, as --debug does.",
+    "STATE_DIRECTORY, CACHE_DIRECTORY": "Where results, indexes and locks are kept, and maps and manifests; systemd "
+    "sets them. Otherwise /var/lib/s32s and /var/cache/s32s for root, else XDG_STATE_HOME and XDG_CACHE_HOME.",
+    "XDG_CONFIG_HOME": "Where the configuration of a user is; ~/.config otherwise.",
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION …": "As boto3 takes them.",
+    "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL": "The S3 server, where the configuration names none.",
+    "AWS_CA_BUNDLE, SSL_CERT_FILE": "Authorities that TLS trusts.",
+    "http_proxy, https_proxy, all_proxy, no_proxy": "Proxies on the way to S3.",
+    "NO_COLOR": "No colours.",
+    "VISUAL, EDITOR": "What s32s maps edit opens a map in.",
+}
+_FILES = {
+    "/etc/s32s/s32s.toml, ~/.config/s32s/s32s.toml, ./s32s.toml": "The configuration.",
+    "/etc/s32s/environment": "Variables for the service.",
+    "/var/lib/s32s, ~/.local/state/s32s": "State: results, indexes, locks, and report, what the last run without a "
+    "terminal has done.",
+    "/var/cache/s32s, ~/.cache/s32s": "Cache: maps and manifests. Deleting it is always safe.",
+    ".s32s-lock-…, .s32s-new-…": "Beside a target while a run works on it.",
+}
+
+
+def _listed(texts: dict[str, str]) -> Iterator[str]:
+    for name, text in texts.items():
+        yield from (".TP", f"\\fB{roff(name)}\\fR", roff(text))
+
+
+def man_of_maps() -> str:
+    """s32s-map(5)."""
+    lines = [
+        f'.TH S32S-MAP 5 "" "s32s {__version__}" "File Formats"',
+        ".SH NAME",
+        "s32s\\-map \\- which directory belongs to which S3 path",
+        ".SH DESCRIPTION",
+        "A map file is JSON in UTF\\-8: a list of entries, each an object. Map files are on S3, below one prefix or as "
+        "one object, and end in .json; a machine works from a copy until it updates its maps. An entry that has no "
+        "place for the role of a machine is meant for other machines.",
+        ".PP",
+        "s32s maps new makes a map, s32s maps check and s32s maps upload check it, and s32s maps schema prints its "
+        "JSON Schema for editors.",
+        ".SH PROPERTIES",
+        *_keys(maps.Entry),
+        ".SH EXAMPLE",
+        ".nf",
+        roff(_EXAMPLE),
+        ".fi",
+        ".SH SEE ALSO",
+        ".BR s32s (1), s32s.toml (5)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_EXAMPLE = """[
+  {
+    "name": "WEBSITE",
+    "s3": "my-bucket/sites/www",
+    "master": "/home/me/www",
+    "slave": "/srv/www/site",
+    "ignore": [".git*", "*.tmp"]
+  }
+]"""
 
 
 def man_of_configuration() -> str:
@@ -92,6 +158,10 @@ def man_of_configuration() -> str:
         ".SH DESCRIPTION",
         "TOML. It is looked for where \\-\\-config and $S32S_CONFIG say, then as ./s32s.toml, then as "
         "/etc/s32s/s32s.toml for root and ~/.config/s32s/s32s.toml for others.",
+        ".PP",
+        "Each key has a variable, which holds instead of the file: S32S_ and the key in capitals, with its table in "
+        "front, such as S32S_MAX_DELETE and S32S_S3_REGION. Directories of a list are separated by colons. No file is "
+        "needed where S32S_ROLE and S32S_MAPS are set; s32s env shows what holds.",
         ".SH KEYS",
         *_keys(settings.Settings),
     ]
@@ -100,6 +170,7 @@ def man_of_configuration() -> str:
         "stores.NAME": settings.StoreSettings,
         "metrics": settings.MetricsSettings,
         "watch": settings.WatchSettings,
+        "notify": settings.NotifySettings,
         "menu": settings.MenuSettings,
     }
     for name, model in tables.items():
@@ -108,7 +179,7 @@ def man_of_configuration() -> str:
         ".SH TABLE [COMMANDS]",
         "Commands of this machine, by name: run from the menu, and by \\(lqafter\\(rq of a map, by /bin/sh.",
         ".SH SEE ALSO",
-        ".BR s32s (1)",
+        ".BR s32s (1), s32s-map (5)",
         "",
     ]
     return "\n".join(lines)
@@ -134,73 +205,6 @@ def docstrings(model: type[pydantic.BaseModel]) -> dict[str, str]:
     return found
 
 
-# -- completions -------------------------------------------------------------------------------------------------------
-
-
-def words_of(parser: argparse.ArgumentParser) -> list[str]:
-    """What may follow a command: its actions and its options."""
-    found: list[str] = []
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            found += action.choices
-        found += [word for word in action.option_strings if word.startswith("--")]
-    return found
-
-
-def bash() -> str:
-    """For bash-completion."""
-    root = arguments.parser()
-    cases = "\n".join(
-        f'        "{name}") words="{" ".join(words_of(parser))}" ;;' for name, parser in [("", root), *commands(root)]
-    )
-    return f"""# bash completion for s32s
-_s32s() {{
-    local current="${{COMP_WORDS[COMP_CWORD]}}" path="" words="" word
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-        case "$word" in
-            -*) ;;
-            *) [ -z "$path" ] && path="$word" || case "$path" in maps|service|help) path="$path $word" ;; esac ;;
-        esac
-    done
-    case "$path" in
-{cases}
-    esac
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
-}}
-complete -o default -F _s32s s32s
-"""
-
-
-def zsh() -> str:
-    """For zsh, by way of its bash compatibility."""
-    return f"#compdef s32s\nautoload -U +X bashcompinit && bashcompinit\n{bash()}"
-
-
-def fish() -> str:
-    """For fish."""
-    root = arguments.parser()
-    lines = ["# fish completion for s32s"]
-    for name, parser in [("", root), *commands(root)]:
-        words = name.split()
-        seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in words)
-        condition = f"-n '{seen}'" if words else "-n __fish_use_subcommand"
-        for action in parser._actions:
-            about = f"-d {_quoted(action.help)}"
-            long = [word[2:] for word in action.option_strings if word.startswith("--")]
-            lines += [f"complete -c s32s {condition} -l {word} {about}" for word in long]
-            if isinstance(action, argparse._SubParsersAction):
-                lines += [
-                    f"complete -c s32s -f {condition} -a {choice.dest} -d {_quoted(choice.help)}"
-                    for choice in action._choices_actions
-                ]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str | None) -> str:
-    plain = (text or "").replace("%%", "%").replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{plain}'"
-
-
 # -- units -------------------------------------------------------------------------------------------------------------
 
 
@@ -223,9 +227,10 @@ def main() -> None:
     for name, text in {
         "s32s.1": man_of_command(),
         "s32s.toml.5": man_of_configuration(),
-        "s32s.bash": bash(),
-        "_s32s": zsh(),
-        "s32s.fish": fish(),
+        "s32s-map.5": man_of_maps(),
+        "s32s.bash": completion.bash(),
+        "_s32s": completion.zsh(),
+        "s32s.fish": completion.fish(),
         **packaged_units(),
     }.items():
         (directory / name).write_text(text)

@@ -165,6 +165,7 @@ def open_agent(
 
     Args:
         configuration: a file, or settings that were made in memory; None for the file that the command line would use.
+            Variables such as S32S_ROLE hold instead of what a file says.
         directories: where state and cache are; None for where the command line would keep them.
         writable: False makes and writes nothing.
         attended: somebody waits, so an address at which nothing answers is told at once.
@@ -175,7 +176,7 @@ def open_agent(
     if configuration is None:
         configuration = settings_file.find(None, os.environ)
     if isinstance(configuration, Path):
-        configuration = settings_file.load(configuration)
+        configuration = settings_file.load(configuration, os.environ)
     state = State.open(directories or settings_file.directories(os.environ), writable=writable)
     return Agent(
         settings=configuration,

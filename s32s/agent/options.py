@@ -51,4 +51,4 @@ def verb_of(text: Verb | str) -> Verb:
     try:
         return Verb(text)
     except ValueError as exc:
-        raise UsageError(f"{text!r} is not a verb", hint="use sync, copy or dryrun") from exc
+        raise UsageError(f"{text!r} is not a verb", hint="use sync, copy, dryrun or dryrun-copy") from exc

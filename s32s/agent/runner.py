@@ -5,6 +5,7 @@ An entry's failure stays its own: the next entry is done all the same, and the r
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import threading
 from collections.abc import Callable, Sequence
@@ -92,11 +93,17 @@ def run(
         )
         for entry in choose(loaded, names, chosen_role)
     ]
+    report = fold(ended, problems=loaded.problems)
     if verb.changes:
         problem = metrics.write(agent, loaded, chosen_role)
         if problem:
             emit(events.Warned("metrics", problem))
-    return fold(ended, problems=loaded.problems)
+        if agent.settings.notify.url or agent.settings.notify.on_failure:
+            from s32s.agent import notices  # it takes a while to load
+
+            for problem in notices.send(agent.settings.notify, report):
+                emit(events.Warned("notify", problem))
+    return report
 
 
 def run_entry(
@@ -156,22 +163,31 @@ def _listen(agent: AgentContext, entry: str, emit: Emit) -> None:
 def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
     """The entries to do, in the order of the maps, or of `names`.
 
+    Args:
+        names: of entries, or patterns of shells (fnmatch) for entries of this role.
+
     Raises:
-        UsageError: a name that no entry has. An entry that is not meant for this role fails alone, when it is its turn.
+        UsageError: a name that no entry has, or a pattern that none fits. An entry that is not meant for this role
+            fails alone, when it is its turn.
     """
     mine = {entry.name: entry for entry in loaded.of(role)}
     if not names:
         return list(mine.values())
     known = {entry.name: entry for entry in loaded.entries}
-    chosen: list[Entry] = []
-    for name in dict.fromkeys(names):
+    chosen: dict[str, Entry] = {}
+    for name in names:
         if name in known:
-            chosen.append(known[name])
+            chosen[name] = known[name]
+        elif any(char in name for char in "*?["):
+            fitting = fnmatch.filter(mine, name)
+            if not fitting:
+                raise UsageError(f"no entry of the maps fits {paths.quote(name)}", hint="see s32s maps list")
+            chosen |= {found: mine[found] for found in fitting}
         else:
             near = closest(name, mine)
             hint = f"; did you mean {paths.quote(near)}?" if near else ""
             raise UsageError(f"there is no entry {paths.quote(name)} in the maps{hint}", hint="see s32s maps list")
-    return chosen
+    return list(chosen.values())
 
 
 def _all_but_conflicts(made: Merge, contents: Contents) -> Merge:

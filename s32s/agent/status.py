@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, last_run
@@ -50,6 +51,20 @@ class EntryState(enum.Enum):
     NOT_COMPARED = "not-compared"
 
 
+class Published(NamedTuple):
+    """The generation that S3 holds.
+
+    Attributes:
+        host, time: of the master that has pushed it, and when, UTC, ISO 8601.
+        files, size: files and links, and bytes.
+    """
+
+    host: str
+    time: str
+    files: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class EntryStatus:
     """One entry as this machine sees it.
@@ -66,6 +81,7 @@ class EntryStatus:
         is_master: whether the entry is pushed from here.
         trouble_status: the exit status that the trouble has alone; 0 without one.
         watch: how it is watched; None where nobody does.
+        published: what S3 holds; None where nothing is published, or nobody has asked.
     """
 
     name: str
@@ -81,6 +97,7 @@ class EntryStatus:
     is_master: bool = False
     trouble_status: int = 0
     watch: WatchState | None = None
+    published: Published | None = None
 
     @property
     def is_moved(self) -> bool:
@@ -170,6 +187,7 @@ def statuses(
                 is_master=role is Role.MASTER,
                 trouble_status=answer.status,
                 watch=of_entry(entry.name, role.value, agent.state),
+                published=answer.published,
             )
         )
     return found
@@ -220,6 +238,7 @@ class _Answer:
     """What S3 has said of a prefix; see `EntryStatus`."""
 
     generation: int | None = None
+    published: Published | None = None
     push: str | None = None
     trouble: str = ""
     unreachable: bool = False
@@ -284,7 +303,8 @@ def _ask(entry: Entry, agent: AgentContext) -> _Answer:
     if head is None:
         return _Answer(0)
     push = f"{paths.escape(head.push.host)}, begun {paths.escape(head.push.started)}" if head.push else None
-    return _Answer(head.generation, push)
+    published = Published(head.host, head.time, head.files, head.size) if head.manifest else None
+    return _Answer(head.generation, published, push)
 
 
 def _failed(error: S32sError) -> _Answer:

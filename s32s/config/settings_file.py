@@ -9,14 +9,23 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
+from s32s.config.environment import Key, laid_over, named, typed, variable
 from s32s.config.map_files import suggestion
-from s32s.config.settings import NAME, Directories, MenuSettings, S3Connection, Settings, link_problem
+from s32s.config.settings import (
+    NAME,
+    Directories,
+    MenuSettings,
+    NotifySettings,
+    S3Connection,
+    Settings,
+    link_problem,
+)
 from s32s.core import paths
 from s32s.core.errors import ConfigError
 from s32s.core.role import Role
@@ -59,21 +68,55 @@ def user_units(environment: Mapping[str, str]) -> Path:
     return _xdg(environment, "XDG_CONFIG_HOME", ".config").parent / "systemd/user"
 
 
-def load(path: Path) -> Settings:
-    """Read and check a configuration file.
+def load(path: Path, environment: Mapping[str, str] | None = None, words: Sequence[str] = ()) -> Settings:
+    """Read and check a configuration.
+
+    Args:
+        path: the file; it need not be there where the rest says enough.
+        environment: variables that hold instead of the file, see `environment.py`; None for none.
+        words: KEY=VALUE, which hold instead of both.
 
     Raises:
         ConfigError: missing, unreadable, unsafe, no TOML, or wrong; every wrong key at once.
+        UsageError: a word names no key.
+    """
+    over = overlay(environment or {}, words)
+    where = str(path)
+    try:
+        document = read(path)
+    except FileNotFoundError as exc:
+        if not is_enough(over):
+            raise ConfigError(
+                f"there is no configuration at {path}",
+                hint="write one with: s32s configure --role ROLE --maps BUCKET/PREFIX; or set S32S_ROLE and S32S_MAPS",
+            ) from exc
+        document, where = {}, "the environment"
+    return check(laid_over(document, over), where=where, over=over)
+
+
+def overlay(environment: Mapping[str, str], words: Sequence[str]) -> dict[Key, Any]:
+    """What holds instead of the file."""
+    return {**named(environment), **typed(words)}
+
+
+def is_enough(over: Mapping[Key, Any]) -> bool:
+    """Whether a configuration can do without a file."""
+    return {("role",), ("maps",)} <= over.keys()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a configuration file holds.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ConfigError: unreadable, unsafe, or no TOML.
     """
     try:
         with path.open("rb") as file:
             _check_owner(os.fstat(file.fileno()), path)
-            document = tomllib.load(file)
-    except FileNotFoundError as exc:
-        raise ConfigError(
-            f"there is no configuration at {path}",
-            hint="write one with: s32s configure --role slave --maps BUCKET/PREFIX --allow DIRECTORY",
-        ) from exc
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise
     except OSError as exc:
         raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
@@ -82,11 +125,13 @@ def load(path: Path) -> Settings:
         raise ConfigError(f"{path} is not valid TOML: {exc}") from exc
     except RecursionError as exc:
         raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from exc
-    return check(document, where=str(path))
 
 
-def check(document: Mapping[str, Any], *, where: str) -> Settings:
+def check(document: Mapping[str, Any], *, where: str, over: Collection[Key] = ()) -> Settings:
     """Check the content of a configuration.
+
+    Args:
+        over: keys that come from elsewhere.
 
     Raises:
         ConfigError: every wrong key at once.
@@ -94,13 +139,19 @@ def check(document: Mapping[str, Any], *, where: str) -> Settings:
     try:
         settings = Settings.model_validate(document)
     except pydantic.ValidationError as exc:
-        lines = "\n  ".join(map(_wrong, exc.errors()))
+        lines = "\n  ".join(_wrong(error) + _origin(error, over) for error in exc.errors())
         raise ConfigError(f"{where} is wrong:\n  {lines}\n") from exc
     if settings.role is Role.SLAVE and not settings.allow:
         raise ConfigError(
-            'a slave needs "allow": the directories it may write below, such as allow = ["/srv"]', where=where
+            'a slave needs "allow": the directories it may write below, such as allow = ["/srv"], or S32S_ALLOW=/srv',
+            where=where,
         )
     return settings
+
+
+def _origin(error: Any, over: Collection[Key]) -> str:
+    key = tuple(str(part) for part in error["loc"])
+    return next((f" ({variable(key[:length])})" for length in (1, 2) if key[:length] in over), "")
 
 
 def connection_with(connection: S3Connection, words: Mapping[str, Any]) -> S3Connection:
@@ -116,12 +167,15 @@ def connection_with(connection: S3Connection, words: Mapping[str, Any]) -> S3Con
         raise ConfigError(f"the connection to S3 is wrong:\n  {lines}\n") from exc
 
 
-def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
+def configure(
+    path: Path, changes: Mapping[str, Any], *, before: Callable[[Settings], None] = lambda settings: None
+) -> Settings:
     """Write a configuration, or change the named keys of one that is there; comments and order stay.
 
     Args:
         path: the file; its directory is made.
         changes: keys and tables of keys as in the file; None leaves a key as it is, an empty text removes it.
+        before: called with the result before it is written; what it raises stops that.
 
     Raises:
         ConfigError: the result would be wrong (nothing is written), or the file cannot be written.
@@ -139,6 +193,7 @@ def configure(path: Path, changes: Mapping[str, Any]) -> Settings:
     for directory in settings.allow:
         if problem := link_problem(directory):
             raise ConfigError(f"allow: {problem}", where=str(path))
+    before(settings)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # An existing file keeps its bits: an administrator has chosen them.
@@ -203,6 +258,7 @@ def _wrong(error: Any) -> str:
         tables = {
             "s3": S3Connection.model_fields,
             "menu": MenuSettings.model_fields,
+            "notify": NotifySettings.model_fields,
         }
         known = list(tables.get(".".join(names[:-1]), _known()))
         return f"{paths.escape(where)}: unknown key{suggestion(names[-1], known)}"
@@ -214,6 +270,8 @@ def _wrong(error: Any) -> str:
         return f'{where}: it must be "s3", "file", "fsspec", a name of a package\'s own, or "package.module:Class"'
     if where.startswith("stores.") and where.endswith(".[key]"):
         return f"{where.removesuffix('.[key]')}: a store is named by lower-case letters, digits and hyphens"
+    if where == "notify.url":
+        return f"{where}: it must be an address that begins with http:// or https://"
     if where == "metrics.textfile":
         return f"{where}: it must be an absolute path that ends in .prom"
     match error["type"]:

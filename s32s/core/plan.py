@@ -23,21 +23,22 @@ from s32s.core.tree import Tree
 
 
 class Verb(enum.Enum):
-    """How far a run goes; the same for every role."""
+    """How far a run goes; the same for every role. A dry run shows what `sync`, or what `copy`, would do."""
 
     DRYRUN = "dryrun"
+    DRYRUN_COPY = "dryrun-copy"
     COPY = "copy"
     SYNC = "sync"
 
     @property
     def changes(self) -> bool:
         """Whether the plan is executed."""
-        return self is not Verb.DRYRUN
+        return self in (Verb.COPY, Verb.SYNC)
 
     @property
     def deletes(self) -> bool:
-        """Whether paths that the source lacks are removed. A dry run shows what `sync` would do."""
-        return self is not Verb.COPY
+        """Whether paths that the source lacks are removed."""
+        return self in (Verb.DRYRUN, Verb.SYNC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,4 +13,6 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     for spelling in (word, word.lower(), word.lower().replace("_", "-")):
         if near := difflib.get_close_matches(spelling, names, n=1):
             return near[0]
-    return None
+    by_letters = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(word.lower(), by_letters, n=1)
+    return by_letters[near[0]] if near else None

@@ -91,7 +91,7 @@ def test_what_keeps_a_run_from_beginning_is_raised(
 ) -> None:
     """As one of our errors, with a way out."""
     with s32s.open_agent(settings(loop, "slave"), directories=directories) as agent:
-        with pytest.raises(s32s.UsageError, match="use sync, copy or dryrun"):
+        with pytest.raises(s32s.UsageError, match="use sync, copy, dryrun"):
             agent.run("synch", maps=maps)
         with pytest.raises(s32s.UsageError, match='did you mean "SITE"'):
             agent.run("sync", ["SIET"], maps=maps)

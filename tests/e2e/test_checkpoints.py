@@ -210,4 +210,4 @@ def test_a_settled_dry_run_counts_what_stays(settled: Loop) -> None:
     ended = settled.slave.run("dryrun", "--json")
 
     planned = next(facts for line in ended.out.splitlines() if (facts := json.loads(line))["event"] == "planned")
-    assert (planned["unchanged"], planned["files"], planned["new"]) == (5, 3, 0)
+    assert (planned["unchanged"], planned["files"], planned["new"]) == (3, 3, 0)

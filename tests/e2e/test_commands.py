@@ -281,10 +281,10 @@ def test_json_is_all_that_stands_on_standard_output(ready: Loop) -> None:
         path.rename(ready.master.root / path.name)
     failed = ready.push("--json")
 
-    assert [line["event"] for line in pushed.lines] == ["started", "planned", "finished"]
-    assert pushed.lines[-1]["ok"] is True
+    assert [line["event"] for line in pushed.lines] == ["started", "planned", "finished", "summary"]
+    assert pushed.lines[-2]["ok"] is True
     assert failed.status == 3
-    assert failed.lines[-1]["error"]["status"] == 3
+    assert failed.lines[-2]["error"]["status"] == 3
     assert "WEB" in failed.err
 
 

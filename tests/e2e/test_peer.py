@@ -147,7 +147,7 @@ class TestBothWays:
 
         assert names(bob) == {"house.txt", "old/a.txt"}
         assert (bob.folder / "house.txt").read_text() == "walls\n"
-        assert events[-1]["ok"]
+        assert events[-2]["ok"]
 
     def test_entries_of_maps(self, tmp_path: Path, moto: S3Server, bucket: str) -> None:
         """The role peer: the folder is where the map says, or where this computer's configuration says."""

@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from s32s.frontends.cli import completion
+
 PACKAGING = Path(__file__).parents[2] / "packaging"
 
 
@@ -61,7 +63,7 @@ def test_the_manual_of_the_configuration_has_every_key(texts: ModuleType) -> Non
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="no groff here")
-@pytest.mark.parametrize("page", ["man_of_command", "man_of_configuration"])
+@pytest.mark.parametrize("page", ["man_of_command", "man_of_configuration", "man_of_maps"])
 def test_the_manual_is_well_formed(texts: ModuleType, page: str) -> None:
     """groff has nothing to complain about."""
     ended = subprocess.run(
@@ -87,7 +89,7 @@ def test_the_manual_is_well_formed(texts: ModuleType, page: str) -> None:
 )
 def test_bash_completes(texts: ModuleType, words: list[str], wanted: str) -> None:
     """Commands, actions and options, by a real bash."""
-    script = texts.bash() + (
+    script = completion.bash() + (
         f'COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _s32s; echo "${{COMPREPLY[@]}}"\n'
     )
 
@@ -128,7 +130,7 @@ def test_the_example_configuration_is_right() -> None:
     )
 
     assert settings_file.check(tomllib.loads(text), where="the example").role.value == "slave"
-    assert settings_file.check(tomllib.loads(whole), where="the whole example").jobs == 64
+    assert settings_file.check(tomllib.loads(whole), where="the whole example").jobs == 256
 
 
 @pytest.mark.long

@@ -7,12 +7,11 @@ command does is in `frontends/cli/commands/`.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from s32s import __version__
-from s32s.core.text import closest
+from s32s.frontends.cli.parsing import Parser, jobs, rate
 from s32s.frontends.cli.shared_arguments import Parts, add_shared, shared_parsers
 
 #: What each status means, for help and manual.
@@ -72,16 +71,29 @@ Failures are tried again until they pass. Two places do without a map:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; `command` of what it returns names the command."""
-    root = _Parser(
+    root = Parser(
         prog="s32s",
         description="Keep directories on many servers equal to a directory on one computer, with S3 in the middle.",
         epilog=f"example:\n  s32s dryrun WEBSITE\n\n{EXIT}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # `--force` must not mean whatever begins with it
     )
-    root.add_argument("--version", action="version", version=f"s32s {__version__}")
-    root.add_argument("--config", metavar="FILE", help="configuration file (default: see the README)")
-    root.set_defaults(command="menu")
+    root.add_argument("-V", "--version", action="version", version=f"s32s {__version__}")
+    root.add_argument(
+        "--config",
+        metavar="FILE",
+        help="configuration file (default: $S32S_CONFIG, ./s32s.toml, /etc/s32s/s32s.toml for root, "
+        "~/.config/s32s/s32s.toml for others)",
+    )
+    root.add_argument("--debug", action="store_true", help="show where in the program an error comes from")
+    root.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting instead of what the configuration says, such as max_delete=10; may be repeated",
+    )
+    root.set_defaults(command="menu", parser=root)
     commands = root.add_subparsers(metavar="COMMAND", title="commands")
 
     def command(name: str, text: str, *, example: str, more: str = "") -> argparse.ArgumentParser:
@@ -93,8 +105,8 @@ def parser() -> argparse.ArgumentParser:
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        made.set_defaults(command=name)
-        made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
+        made.set_defaults(command=name, parser=made)
+        _add_general(made)
         return made
 
     made = command(
@@ -116,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
     made.add_argument("--profile", metavar="NAME", help="AWS profile")
     made.add_argument("--region", metavar="NAME", help="AWS region")
+    made.add_argument("--no-check", action="store_true", help="write it without a look at S3")
 
     _maps_parser(command)
     for name, text, example in (
@@ -136,11 +149,30 @@ def parser() -> argparse.ArgumentParser:
     )
 
     made = command("status", "show the entries, their last runs and what has drifted", example="s32s status")
+    made.add_argument("names", nargs="*", metavar="NAME", help="only these; * stands for any characters")
     made.add_argument("--json", action="store_true", help="JSON lines on standard output")
     made.add_argument("--offline", action="store_true", help="do not ask S3")
     made.add_argument("--check", metavar="TIME", help="exit with 1 when an entry has not succeeded for so long: 30min")
 
     _service_parser(command)
+
+    made = command(
+        "env", "show every setting, where it comes from, and the directories in use", example="s32s env --json"
+    )
+    made.add_argument("--json", action="store_true", help="JSON lines on standard output")
+
+    made = command("completion", "print what a shell needs to complete s32s", example="s32s completion bash > FILE")
+    made.set_defaults(command="completion")
+    actions = made.add_subparsers(metavar="SHELL", title="shells", dest="action")
+    for name, example in (
+        ("bash", "s32s completion bash > ~/.local/share/bash-completion/completions/s32s"),
+        ("zsh", "s32s completion zsh > ~/.zfunc/_s32s"),
+        ("fish", "s32s completion fish > ~/.config/fish/completions/s32s.fish"),
+    ):
+        _action(actions, name, f"for {name}", example).set_defaults(command=f"completion {name}")
+    names = actions.add_parser("names", description="Print the names of the cached entries.", allow_abbrev=False)
+    names.set_defaults(command="completion names", parser=names)
+    _add_general(names)
 
     made = command("demo", "show the whole loop on this machine, with an S3 server of its own", example="s32s demo")
     made.add_argument("--keep", action="store_true", help="leave the directory of the demo for a look around")
@@ -151,9 +183,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _maps_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
-    made = command("maps", "fetch, list and check map files", example="s32s maps update")
+    made = command("maps", "make, upload, fetch, list and check map files", example="s32s maps update")
     actions = made.add_subparsers(metavar="ACTION", title="actions", dest="action")
     for name, text, example in (
+        ("new", "make a map file of one entry; asks for what no option says", "s32s maps new"),
+        ("edit", "open the map file of an entry in $EDITOR, check and upload it", "s32s maps edit WEBSITE"),
+        ("upload", "check map files, show what they change, and write them to S3", "s32s maps upload website.json"),
         ("update", "fetch the maps from S3 into this machine's cache", "s32s maps update"),
         ("list", "list the entries of the cached maps", "s32s maps list --json"),
         ("check", "check local map files before they are uploaded", "s32s maps check website.json"),
@@ -161,10 +196,28 @@ def _maps_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
     ):
         action = _action(actions, name, text, example)
         action.set_defaults(command=f"maps {name}")
-        if name == "check":
+        if name in ("check", "upload"):
             action.add_argument("files", nargs="+", metavar="FILE", help="a map file")
-        if name in ("update", "list"):
+        if name == "edit":
+            action.add_argument("name", metavar="NAME", help="of an entry, or of a map file such as website.json")
+        if name == "new":
+            _add_entry(action)
+        if name in ("new", "edit", "upload"):
+            action.add_argument("--yes", action="store_true", help="also change or remove entries without a question")
+        if name in ("update", "list", "check", "upload"):
             action.add_argument("--json", action="store_true", help="JSON lines on standard output")
+
+
+def _add_entry(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--name", metavar="NAME", help="of the entry; unique over all map files")
+    made.add_argument("--s3", metavar="PATH", help="where the data is: bucket/prefix")
+    made.add_argument("--master", metavar="DIR", help="directory with the originals, on the master")
+    made.add_argument("--slave", metavar="DIR", help="directory on the servers")
+    made.add_argument("--mirror", metavar="PATH", help="another bucket/prefix, for the role mirror")
+    made.add_argument("--peer", metavar="DIR", help="folder that people share, for the role peer")
+    made.add_argument("--description", metavar="TEXT", help="for people")
+    made.add_argument("--file", metavar="FILE", help="the file to write (default: the name of the entry, .json)")
+    made.add_argument("--upload", action="store_true", help="upload it without a question")
 
 
 def _service_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -210,8 +263,18 @@ def _action(actions: Any, name: str, text: str, example: str) -> argparse.Argume
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
+    made.set_defaults(parser=made)
+    _add_general(made)
     return made
+
+
+def _add_general(made: argparse.ArgumentParser) -> None:
+    """What stands before or behind a command."""
+    made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration file")
+    made.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    made.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=argparse.SUPPRESS, help="a setting for this run"
+    )
 
 
 def _watch_parser(made: argparse.ArgumentParser) -> None:
@@ -231,7 +294,8 @@ def _add_common(made: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="entries to do (default: all of this machine's role), or two places: SOURCE TARGET",
+        help="entries to do, * stands for any characters (default: all of this machine's role); or two places: "
+        "SOURCE TARGET",
     )
     made.add_argument("--role", metavar="ROLE", help="instead of the configuration's")
     _add_output(made)
@@ -239,15 +303,17 @@ def _add_common(made: argparse.ArgumentParser) -> None:
 
 def _add_output(made: argparse.ArgumentParser) -> None:
     made.add_argument("--json", action="store_true", help="JSON lines on standard output")
-    made.add_argument("--quiet", action="store_true", help="errors only")
+    how = made.add_mutually_exclusive_group()
+    how.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    how.add_argument("-v", "--verbose", action="store_true", help="name every path that was changed")
     made.add_argument(
         "--log-format", choices=("text", "json"), help="write a log to standard error, for unattended runs"
     )
 
 
 def _add_limits(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--jobs", metavar="N", type=_jobs, help="files moved at once at most (default: 256)")
-    made.add_argument("--bandwidth", metavar="RATE", type=_rate, help="bytes a second each way, such as 500K or 10M")
+    made.add_argument("--jobs", metavar="N", type=jobs, help="files moved at once at most (default: 256)")
+    made.add_argument("--bandwidth", metavar="RATE", type=rate, help="bytes a second each way, such as 500K or 10M")
     made.add_argument(
         "--force-delete", action="store_true", help="override max_delete and the guard against an empty source"
     )
@@ -262,6 +328,7 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     made.add_argument("--verify", action="store_true", help="read every file; trust no index and no time stamp")
     made.add_argument("--below", metavar="DIR", help="only this directory of the tree; the rest stays as it is")
     made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt, deleted.txt … there")
+    made.add_argument("--strict", action="store_true", help="exit with 1 when files were rejected")
     made.add_argument("--update-maps", action="store_true", help="fetch the maps first")
     made.add_argument("--timeout", metavar="TIME", help="stop after so long, as if interrupted, with status 75: 30min")
     _add_limits(made)
@@ -269,6 +336,7 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
         made.add_argument("--all", action="store_true", help="cut no list of paths, however long")
         made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")
     else:
+        made.add_argument("-n", "--dry-run", action="store_true", help="show what it would do, change nothing")
         made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
     add_shared(made)
     _add_places(made)
@@ -298,28 +366,3 @@ def _add_places(made: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take over a directory that s32s has never written; of a shared folder, take everything but conflicts",
     )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        if wrong := re.search(r"argument (\w+): invalid choice: '(.*)' \(choose from (.*)\)", message):
-            known = re.findall(r"[\w-]+", wrong[3])
-            near = closest(wrong[2], known)
-            hint = f'did you mean "{near}"?' if near else f"there are {', '.join(known)}"
-            message = f'there is no {wrong[1].lower()} "{wrong[2]}"; {hint}'
-        self.exit(2, f"s32s: {message}; see {self.prog} --help\n")
-
-
-def _rate(text: str) -> int:
-    from s32s.system.rate_limit import bytes_a_second
-
-    try:
-        return bytes_a_second(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from exc
-
-
-def _jobs(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 512:
-        raise argparse.ArgumentTypeError("it must be a number from 1 to 512")
-    return int(text)

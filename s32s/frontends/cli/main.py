@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from s32s.core.errors import Interrupted, OutOfTime, S32sError
 from s32s.frontends.cli import arguments
-from s32s.frontends.cli.commands.common import show_trace
+from s32s.frontends.cli.commands.common import print_json, show_trace
 from s32s.frontends.render import streams
 
 
@@ -38,9 +38,13 @@ def run_command(argv: list[str]) -> int:
     """
     stop = threading.Event()
     caught: list[int] = []
+    as_json = False
     _watch_signals(stop, caught)
     try:
         options = arguments.parser().parse_args(argv)
+        if options.debug:
+            os.environ["S32S_DEBUG"] = "1"
+        as_json = getattr(options, "json", False)
         if options.command == "help":
             return run_command([*options.topic, "--help"])
         module, _, function = _COMMANDS[options.command].partition(":")
@@ -57,11 +61,15 @@ def run_command(argv: list[str]) -> int:
         return 128 + (exc.number or (caught[0] if caught else signal.SIGINT))
     except S32sError as exc:
         _complain(str(exc))
+        if as_json:
+            from s32s.frontends.render.jsonl import error_facts
+
+            print_json({"event": "error", "error": error_facts(exc), "status": exc.exit_status})
         show_trace(exc)
         return exc.exit_status
     except Exception as exc:
         # A mistake of ours. The administrator gets a sentence; the traceback is there for who asks.
-        _complain(f"unexpected {type(exc).__name__}: {exc}; please report it with the output of S32S_DEBUG=1")
+        _complain(f"unexpected {type(exc).__name__}: {exc}; please report it with the output of --debug")
         show_trace(exc)
         return 1
 
@@ -111,6 +119,9 @@ _WORK = {
     "menu",
     "configure",
     "maps update",
+    "maps new",
+    "maps edit",
+    "maps upload",
     "copy",
     "sync",
     "watch",
@@ -122,9 +133,18 @@ _WORK = {
 #: The module and the function of each command.
 _COMMANDS = {
     "menu": "setup:menu",
+    "env": "env:env",
+    "completion": "completion:completion_usage",
+    "completion bash": "completion:bash",
+    "completion zsh": "completion:zsh",
+    "completion fish": "completion:fish",
+    "completion names": "completion:names",
     "configure": "setup:configure",
     "demo": "setup:demo",
     "maps": "maps:maps_usage",
+    "maps new": "maps:maps_new",
+    "maps edit": "maps:maps_edit",
+    "maps upload": "maps:maps_upload",
     "maps update": "maps:maps_update",
     "maps list": "maps:maps_list",
     "maps check": "maps:maps_check",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 import threading
 from typing import Any, TextIO
 
+from s32s import __version__
+from s32s.agent.report import Report
 from s32s.core import events
 from s32s.core.errors import S32sError
 from s32s.core.events import Event
-from s32s.core.item import Item, changed_by
+from s32s.core.item import Item, Kind, changed_by
 from s32s.core.merge import Merge, Step
 from s32s.core.plan import Plan
 from s32s.core.steps import kind_of
@@ -35,7 +38,9 @@ class Lines:
             self.write(facts)
 
     def write(self, facts: dict[str, Any]) -> None:
-        """Write one object."""
+        """Write one object, with the time."""
+        now = datetime.datetime.now(datetime.UTC)
+        facts = {**facts, "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
         # ASCII only: a reader with another locale gets the same text, and no control character can slip through.
         line = json.dumps(facts)
         with self._guard:
@@ -74,14 +79,36 @@ class Lines:
                 return None
 
 
+def summary_facts(report: Report, *, status: int, seconds: float) -> dict[str, Any]:
+    """How a whole run went: the last line of it."""
+    finished = report.finished
+    plans = [end.plan for end in finished if end.plan is not None]
+    return {
+        "event": "summary",
+        "version": __version__,
+        "status": status,
+        "entries": len(finished),
+        "failed": sum(end.error is not None for end in finished),
+        "changed": sum(end.changed for end in finished),
+        "rejected": sum(len(plan.rejected) for plan in plans),
+        "problems": [str(problem) for problem in report.problems],
+        "seconds": round(seconds, 3),
+    }
+
+
 def plan_facts(plan: Plan, *, paths: bool) -> dict[str, Any]:
     """Counts of a plan, and on demand every path."""
+    kinds = {
+        "new": [put.item for put in plan.new],
+        "modified": [put.item for put in plan.modified],
+        "deleted": list(plan.extras),
+    }
+    files = {name: sum(item.kind is not Kind.DIR for item in items) for name, items in kinds.items()}
     facts: dict[str, Any] = {
-        "new": len(plan.new),
-        "modified": len(plan.modified),
-        "deleted": len(plan.extras),
+        **files,
+        **{f"{name}_directories": len(items) - files[name] for name, items in kinds.items()},
         "rejected": len(plan.rejected),
-        "unchanged": len(plan.unchanged),
+        "unchanged": plan.source_files - files["new"] - files["modified"],
         "files": plan.source_files,
         "bytes": plan.size,
         "new_bytes": sum(put.item.size for put in plan.new),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
 
     from s32s.agent.agent import Agent
-    from s32s.config.maps import MapSet
+    from s32s.config.maps import Problem
 
 
 @contextlib.contextmanager
@@ -20,15 +20,17 @@ def open_machine(options: argparse.Namespace, *, writable: bool = True, attended
     from s32s.agent.agent import open_agent
     from s32s.config import settings_file
 
-    with open_agent(settings_file.find(options.config, os.environ), writable=writable, attended=attended) as agent:
+    settings = settings_file.load(settings_file.find(options.config, os.environ), os.environ, options.set)
+    with open_agent(settings, writable=writable, attended=attended) as agent:
         agent.services.listen(lambda text: print(f"s32s: {text}", file=sys.stderr, flush=True))
         yield agent
 
 
-def report_problems(loaded: MapSet) -> int:
-    for problem in loaded.problems:
-        print(f"s32s: {problem}", file=sys.stderr)
-    return 2 if loaded.problems else 0
+def report_problems(problems: Sequence[Problem]) -> int:
+    """Say what is wrong with the maps; the exit status that belongs to it."""
+    for problem in problems:
+        print(f"s32s: {chr(10).join(problem.told())}", file=sys.stderr)
+    return 2 if problems else 0
 
 
 def print_json(facts: dict[str, Any]) -> None:

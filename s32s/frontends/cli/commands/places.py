@@ -89,7 +89,10 @@ def _configured(options: argparse.Namespace) -> Settings | None:
     from s32s.config import settings_file
 
     config = settings_file.find(options.config, os.environ)
-    return settings_file.load(config) if options.config or config.exists() else None
+    is_set_up = (
+        options.config or config.exists() or settings_file.is_enough(settings_file.overlay(os.environ, options.set))
+    )
+    return settings_file.load(config, os.environ, options.set) if is_set_up else None
 
 
 def _stores_of(options: argparse.Namespace) -> Collection[str]:

@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from s32s.core.errors import OutOfTime, UsageError
 from s32s.frontends.cli.commands import places
-from s32s.frontends.cli.commands.common import open_machine, show_trace
+from s32s.frontends.cli.commands.common import open_machine, report_problems, show_trace
 
 if TYPE_CHECKING:
     import argparse
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.config import settings_file
     from s32s.core.plan import Verb
     from s32s.frontends.render import files
-    from s32s.frontends.render.jsonl import Lines
+    from s32s.frontends.render.jsonl import Lines, summary_facts
     from s32s.frontends.render.layout import is_journal
     from s32s.frontends.render.log import Log
     from s32s.frontends.render.notify import Notify
@@ -48,7 +49,10 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
 
     # A run makes a million small values and hardly a cycle, and then the process ends: looking for cycles is waste.
     gc.disable()
+    began_s = time.monotonic()
     verb = Verb(options.verb)
+    if getattr(options, "dry_run", False):
+        verb = Verb.DRYRUN if verb.deletes else Verb.DRYRUN_COPY
     role = role_of(options.role)
     where = settings_file.directories(os.environ)
     timeout_s = _timeout_s(options.timeout)
@@ -56,11 +60,15 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
     if directory is None and verb.changes and not (sys.stdout.isatty() or sys.stderr.isatty()):
         directory = where.report  # a timer's run: nobody sees the screen
     screen = Screen(
-        os.environ, quiet=options.quiet, dryrun=verb is Verb.DRYRUN, all_paths=getattr(options, "all", False)
+        os.environ,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        dryrun=not verb.changes,
+        all_paths=getattr(options, "all", False),
     )
     show = screen.on_event
     if options.json:
-        show = Lines(plan=verb is Verb.DRYRUN).on_event
+        show = Lines(plan=not verb.changes).on_event
     elif verb.changes and (options.log_format or is_journal(sys.stderr, os.environ)):
         show = Log(options.log_format or "journal", debug=bool(os.environ.get("S32S_DEBUG"))).on_event
     notify = Notify(os.environ)
@@ -106,14 +114,25 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
             if options.json:
                 print(f"{end.entry}: {end.error}", file=sys.stderr)
             show_trace(end.error)
-    for problem in report.problems:
-        print(f"s32s: {problem}", file=sys.stderr)
+    report_problems(report.problems)
     if not report.finished and not options.quiet and not options.json:
         shown = (role or agent.settings.role).value  # only entries can be none
         print(f"no entry of the maps has a {shown}: nothing to do on this machine")
-    if not report.exit_status and getattr(options, "exit_code", False) and report.has_work:
-        return 4
-    return report.exit_status
+    status = _status(options, report)
+    if options.json:
+        Lines().write(summary_facts(report, status=status, seconds=time.monotonic() - began_s))
+    return status
+
+
+def _status(options: argparse.Namespace, report: Report) -> int:
+    """The exit status of a run."""
+    if report.exit_status:
+        return report.exit_status
+    rejected = sum(len(end.plan.rejected) for end in report.finished if end.plan is not None)
+    if rejected and getattr(options, "strict", False):
+        print(f"s32s: {rejected:,} file{'s were' if rejected > 1 else ' was'} rejected (--strict)", file=sys.stderr)
+        return 1
+    return 4 if getattr(options, "exit_code", False) and report.has_work else 0
 
 
 def _check_shared(options: argparse.Namespace, role: Role) -> None:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 def status(options: argparse.Namespace, stop: threading.Event) -> int:
     import time
+    from dataclasses import replace
 
     from s32s.agent import catalog
+    from s32s.agent.runner import choose
     from s32s.agent.status import overdue
     from s32s.config import map_files, settings
     from s32s.frontends.render import statuses
@@ -32,7 +34,10 @@ def status(options: argparse.Namespace, stop: threading.Event) -> int:
             loaded = cached or map_files.load(())
         else:
             loaded = cached = agent.load_maps()
-        entries = agent.status(maps=loaded, ask_s3=not options.offline)
+        asked = loaded
+        if options.names:
+            asked = replace(loaded, entries=tuple(choose(loaded, options.names, agent.settings.role)))
+        entries = agent.status(maps=asked, ask_s3=not options.offline)
     if options.json:
         for entry in entries:
             print_json(statuses.facts(entry))
@@ -51,7 +56,7 @@ def status(options: argparse.Namespace, stop: threading.Event) -> int:
         empty = f"no entry of the maps has a {role}" if cached else f"the maps at {source} were never fetched here"
         print(f"s32s: {empty}", file=sys.stderr)
     is_blind = limit_s is not None and not entries
-    bad = report_problems(loaded) or int(bool(late) or is_blind)
+    bad = report_problems(loaded.problems) or int(bool(late) or is_blind)
     if bad or not any(entry.trouble for entry in entries):
         return bad
     return unreachable[0].trouble_status if unreachable else 1

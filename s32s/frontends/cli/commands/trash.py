@@ -97,7 +97,8 @@ def _machine(options: argparse.Namespace, *, writable: bool = True) -> Iterator[
     from s32s.agent.state import State
     from s32s.config import settings_file
 
-    if options.config or settings_file.find(None, os.environ).exists():
+    is_enough = settings_file.is_enough(settings_file.overlay(os.environ, options.set))
+    if options.config or is_enough or settings_file.find(None, os.environ).exists():
         with open_machine(options, writable=writable) as agent:
             yield agent
         return
@@ -134,4 +135,4 @@ def _confirm(options: argparse.Namespace, question: str) -> None:
         raise Declined("nobody is there to confirm it", hint="--yes goes on without a question")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if os.fsdecode(sys.stdin.readline().strip().lower()) not in ("y", "yes"):
-        raise Declined("it was not confirmed", hint="nothing was changed")
+        raise Declined("cancelled", hint="nothing was changed")

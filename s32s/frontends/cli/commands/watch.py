@@ -31,7 +31,7 @@ def watch(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.frontends.render.text import Screen
 
     notify = Notify(os.environ)
-    screen = Screen(os.environ, quiet=options.quiet)
+    screen = Screen(os.environ, quiet=options.quiet, verbose=options.verbose)
     show: Callable[[Event], None] = screen.on_event
     if options.json:
         show = Lines().on_event
