@@ -98,7 +98,7 @@ def _plan(wanted: Snapshot, present: Tree, job: Job, run: RunContext) -> Plan:
     guards.check_plan(plan, job.limits)
     run.emit(events.Planned(run.entry, plan))
     if job.verb.changes and not plan.is_empty and not run.approve(plan):
-        raise Declined("it was not confirmed", hint="nothing was changed")
+        raise Declined("cancelled", hint="nothing was changed")
     return plan
 
 

@@ -10,7 +10,7 @@ from s32s.core import events, plan, tree
 from s32s.core.errors import EntryFailed
 from s32s.core.item import Item
 from s32s.core.plan import Verb
-from s32s.frontends.menu import views
+from s32s.frontends.menu import panes, views
 from s32s.frontends.menu.model import Choosing, Listing, Progress, Row, Running, Text
 from s32s.frontends.render.layout import fit, width, wrap
 
@@ -23,7 +23,8 @@ ROWS = st.lists(
         direction=st.tuples(NAMES, NAMES).map(" > ".join),
         last=st.sampled_from(["-", "21 Nov 02:12"]),
         state=st.sampled_from(["up to date", "failed", "12 to do", "unfinished push by a host with a long name", "…"]),
-        details=st.lists(st.text("ab c", max_size=100), max_size=5).map(tuple),
+        generation=st.sampled_from(["", "7", "1,234"]),
+        details=st.lists(st.tuples(st.just(""), st.text("ab c", max_size=100)), max_size=9).map(tuple),
     ),
     max_size=80,
 )
@@ -49,7 +50,7 @@ def test_the_list_fills_the_terminal(
     listing = Listing(rows, filter=filtered)
     listing.move(cursor)
 
-    lines = views.list_screen(
+    lines = panes.list_screen(
         listing, title="s32s", notice=notice, filtering=bool(filtered), details=details, columns=size[0], rows=size[1]
     )
 

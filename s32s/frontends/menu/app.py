@@ -30,6 +30,7 @@ _STYLE = Style.from_dict(
     {
         "header": "reverse bold",
         "chosen": "reverse",
+        "cursor": "bold",
         "key": "bold",
         "dim": "ansibrightblack",
         "good": "ansigreen",
@@ -77,7 +78,7 @@ class Menu:
                 return
             try:
                 path = self._prompter.ask(
-                    "S3 path of the maps, until you leave",
+                    "S3 path of the maps, for this session",
                     default=str(self._actions.source),
                     complete=self._actions.completions,
                 )

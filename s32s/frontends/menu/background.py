@@ -90,7 +90,7 @@ class Background(Generic[T]):
                 break
         self.merge = None
         if self._decided is None:
-            raise Declined("it was not confirmed", hint="nothing was changed")
+            raise Declined("cancelled", hint="nothing was changed")
         return self._decided
 
     def decide(self, made: Merge | None) -> None:

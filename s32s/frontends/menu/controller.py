@@ -23,12 +23,13 @@ from s32s.core.paths import escape
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.core.summary import summary
-from s32s.frontends.menu import model, views
+from s32s.frontends.menu import model, panes, views
 from s32s.frontends.menu.actions import Actions, ask_once, decide_once, entry_facts
 from s32s.frontends.menu.background import Background
+from s32s.frontends.menu.details import asked, details
 from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, View
 from s32s.frontends.menu.picking import Picking
-from s32s.frontends.render.layout import count, wrap
+from s32s.frontends.render.layout import amount, count, duration, wrap
 from s32s.frontends.render.merges import differing, merge_lines
 from s32s.frontends.render.plans import plan_lines, telling
 from s32s.frontends.render.statuses import watch_words, words
@@ -38,8 +39,9 @@ _ASKED = 200  # paths of a plan that is asked about
 _MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -1_000_000, "end": 1_000_000}
 #: Keys that have a name instead of a letter.
 NAMED = ("c-c", "escape", "enter", "backspace", *_MOVES)
+_VI = {"j": "down", "k": "up", "g": "home", "G": "end"}
 _READING = "Up, Down, PgUp, PgDn read   Enter, Esc, q go back"
-_YES_NO = "Go on?   y  yes     n, Enter, Esc  no"
+_YES_NO = "Continue?   y  yes     n, Enter, Esc  no"
 
 
 class Controller:
@@ -102,7 +104,7 @@ class Controller:
         if self._view in (View.TEXT, View.QUESTION):
             wrapped = self._wrap(columns)
             return views.text_screen(self._text, wrapped=wrapped, footer=self._footer(), columns=columns, rows=rows)
-        return views.list_screen(
+        return panes.list_screen(
             self._listing,
             title=self._title(),
             notice=self._notice,
@@ -121,8 +123,8 @@ class Controller:
         return self._wrapped[2]
 
     def _title(self) -> str:
-        changed = "" if self._actions.is_configured else "  (until you leave)"
-        return f"s32s  {self._actions.role.value}  {escape(str(self._actions.source))}{changed}"
+        changed = "" if self._actions.is_configured else "  (for this session)"
+        return f"s32s  {self._actions.role.value} · {escape(str(self._actions.source))}{changed}"
 
     def _footer(self) -> str:
         return "Ctrl-C stops it" if self._text.live else _READING
@@ -144,6 +146,7 @@ class Controller:
         elif self._view is View.PICK:
             self._press_in_pick(key)
         elif self._view is View.TEXT:
+            key = _VI.get(key, key)
             if key in _MOVES:
                 self._read_on(_MOVES[key])
             elif key in ("enter", "escape", "q") and not self._text.live:
@@ -158,21 +161,25 @@ class Controller:
 
     def _press_in_list(self, key: str) -> None:
         self._notice = ""
-        row = self._listing.chosen
+        row, names = self._listing.chosen, self._listing.meant
+        key = _VI.get(key, key)
         if key in _MOVES:
             self._listing.move(_MOVES[key])
+        elif key == " ":
+            self._listing.mark()
         elif key == "escape":
             self._listing.filter = ""
+            self._listing.marked.clear()
         elif key == "q":
             self._leave("leave")
         elif key == "/":
             self._filtering = True
         elif key in ("enter", "s") and row:
-            self._go(Verb.SYNC, [row.name])
+            self._go(Verb.SYNC, names)
         elif key == "c" and row:
-            self._go(Verb.COPY, [row.name])
+            self._go(Verb.COPY, names)
         elif key == "d" and row:
-            self._go(Verb.DRYRUN, [row.name])
+            self._go(Verb.DRYRUN, names)
         elif key == "a" and row:
             shown = count(len(self._listing.visible()), "entry")
             verbs = [("dryrun", "show what sync would do"), ("copy", "delete nothing"), ("sync", "make exactly equal")]
@@ -186,7 +193,7 @@ class Controller:
         elif key == "m":
             self._leave("maps")
         elif key == "r":
-            self._offer("Role, until you leave", model.roles(self._actions.role), self._switch)
+            self._offer("Role, for this session", model.roles(self._actions.role), self._switch)
         elif key == "x":
             commands = self._actions.settings.commands
             if commands:
@@ -359,16 +366,8 @@ class Controller:
             row.state = f"{work:,} to do" if work else "up to date"
         if status.watch is not None:
             row.state += ", watched"
-        row.details = tuple(
-            text
-            for text in (
-                f"{escape(status.source)} > {escape(status.target)}",
-                f"last: {status.last.text}" if status.last else "it has never run here",
-                watch_words(status.watch) if status.watch else "",
-                status.trouble,
-            )
-            if text
-        )
+        row.generation = f"{status.last.generation:,}" if status.last and status.last.generation else ""
+        row.details = details(status, row.state)
 
     # -- runs
 
@@ -438,7 +437,7 @@ class Controller:
         self._view = View.QUESTION
         lines = ["", *plan_lines(plan, limit=_ASKED, colour=False)]
         verb = self._running.verb.value if self._running else ""
-        self._text = Text(f"{verb} {escape(entry)}: this deletes or replaces files", lines, question=_YES_NO)
+        self._text = Text(f"{verb} {escape(entry)}: {asked(plan)}", lines, question=_YES_NO)
         self._wrapped = (0, 0, [])
 
     def _pick(self, entry: str, made: Merge, contents: Contents) -> None:
@@ -470,25 +469,29 @@ class Controller:
         lines.append("")
         for entry in running.entries.values():
             plan = running.plans.get(entry.name)
-            told = entry.outcome or "not begun"
-            lines += f"  {escape(entry.name)}: {told}".splitlines()
+            mark = "✗" if entry.failed else "✓" if entry.outcome and not entry.stopped else "■"
+            first, *rest = (entry.outcome or "not begun").splitlines()
+            lines += [f"  {mark} {escape(entry.name)}: {first}", *(f"      {line.strip()}" for line in rest)]
             merge = running.merges.get(entry.name)
-            if merge is not None and running.verb is Verb.DRYRUN:
+            if merge is not None and not running.verb.changes:
                 lines += [f"  {line}" for line in merge_lines(merge, limit=None, colour=False)]
                 lines.append("")
-            elif plan is not None and running.verb is Verb.DRYRUN and (not plan.is_empty or plan.rejected):
+            elif plan is not None and not running.verb.changes and (not plan.is_empty or plan.rejected):
                 lines += [f"  {line}" for line in plan_lines(plan, limit=None, colour=False)]
                 lines.append("")
             elif plan is not None and plan.rejected:
                 lines += [f"  ! rejected  {escape(gone.path)}  ({escape(gone.reason)})" for gone in plan.rejected]
-            if plan is not None and running.verb is Verb.DRYRUN:
+            if plan is not None and not running.verb.changes:
                 work = len(telling(put.item for put in plan.puts)) + len(telling(plan.extras))
                 if merge is not None:
                     work = len(merge.uploads) + len(merge.downloads) + len(merge.conflicts)
                 self._found[entry.name] = work
             elif plan is not None:
                 self._found.pop(entry.name, None)
-        lines += [f"  {line}" for line in running.warnings]
+        lines += [f"  ! {line}" for line in running.warnings]
+        if running.size:
+            took = duration(time.monotonic() - running.began_s)
+            lines += ["", f"  {count(running.files, 'file')}, {amount(running.size)} in {took}"]
         ended = list(running.entries.values())
         numbers = {
             "done": sum(bool(entry.outcome) and not entry.failed and not entry.stopped for entry in ended),

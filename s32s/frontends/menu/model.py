@@ -43,7 +43,8 @@ class Row:
         last: when it ran last, for people.
         state: in a word or two.
         kind: of the state; None as long as it is not known.
-        details: lines for the pane below the list.
+        generation: that it follows; empty without one.
+        details: what there is to know, as style and text of each line.
     """
 
     name: str
@@ -51,18 +52,20 @@ class Row:
     last: str = "-"
     state: str = "…"
     kind: EntryState | None = None
-    details: tuple[str, ...] = ()
+    generation: str = ""
+    details: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
 class Listing:
-    """The entries, which of them are seen, and the one under the cursor."""
+    """The entries, which of them are seen, the one under the cursor, and those that are marked."""
 
     rows: list[Row] = field(default_factory=list)
     sort: str = "map"
     filter: str = ""
     cursor: int = 0
     top: int = 0
+    marked: set[str] = field(default_factory=set)
 
     def visible(self) -> list[Row]:
         """The rows that pass the filter, in the chosen order."""
@@ -79,6 +82,18 @@ class Listing:
         """The row under the cursor."""
         rows = self.visible()
         return rows[min(self.cursor, len(rows) - 1)] if rows else None
+
+    @property
+    def meant(self) -> list[str]:
+        """The entries that a key is for: those that are marked and seen, else the one under the cursor."""
+        marked = [row.name for row in self.visible() if row.name in self.marked]
+        return marked or ([self.chosen.name] if self.chosen else [])
+
+    def mark(self) -> None:
+        """Mark the entry under the cursor, or take its mark away, and go on to the next one."""
+        if self.chosen is not None:
+            self.marked ^= {self.chosen.name}
+            self.move(1)
 
     def move(self, by: int) -> None:
         """Move the cursor, as far as there are rows."""
@@ -147,12 +162,6 @@ class Progress(Tally):
     failed: bool = False
     stopped: bool = False
 
-    def left_s(self, now_s: float) -> float | None:
-        """Seconds that the rest will take at the rate so far; None while nobody can know."""
-        if self.began_s is None or not self.size or now_s <= self.began_s:
-            return None
-        return (self.size_of - self.size) * (now_s - self.began_s) / self.size
-
 
 @dataclass(slots=True)
 class Running:
@@ -175,6 +184,11 @@ class Running:
     def size(self) -> int:
         """Bytes moved, of all entries."""
         return sum(entry.size for entry in self.entries.values())
+
+    @property
+    def size_of(self) -> int:
+        """Bytes to move, of all entries that have a plan."""
+        return sum(entry.size_of for entry in self.entries.values())
 
     @property
     def files(self) -> int:
@@ -209,21 +223,22 @@ class Running:
                     self.merges[event.entry] = event.merge
 
 
-#: The keys of the list, and what they do, in the order in which they are shown.
+#: The keys of the list, and what they do: what fits a line is shown, the last two always.
 KEYS = (
     ("Enter", "sync"),
-    ("c", "copy"),
     ("d", "dryrun"),
-    ("a", "all"),
-    ("w", "watch"),
+    ("c", "copy"),
+    ("space", "mark"),
     ("i", "info"),
     ("/", "filter"),
     ("u", "update maps"),
-    ("m", "other maps"),
-    ("r", "role"),
-    ("x", "commands"),
+    ("w", "watch"),
+    ("a", "all"),
     ("o", "options"),
-    ("?", "help"),
+    ("r", "role"),
+    ("m", "other maps"),
+    ("x", "commands"),
+    ("?", "more"),
     ("q", "leave"),
 )
 
@@ -249,12 +264,13 @@ A verb is how far to go:
   Enter, s   sync: {VERBS["sync"]}
   c          copy: {VERBS["copy"]}
   d          dryrun: {VERBS["dryrun"]}
+  space      mark an entry: keys are then for all that are marked
   a          all: the same for every entry that is shown
   w          watch: keep entries equal until you stop it; ends a watch of another process
 
 Before anything is deleted or replaced you see the plan and are asked.
 
-  Up, Down, PgUp, PgDn, Home, End   move; a click chooses
+  Up, Down, PgUp, PgDn, Home, End   move, as j, k, g and G do; a click chooses
   /          filter by a part of the name or path; Esc takes the filter away
   i          what the maps say of an entry, and how its last run ended
   u          fetch the maps again; shows what would change before it is taken

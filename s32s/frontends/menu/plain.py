@@ -118,7 +118,7 @@ class PlainMenu:
             self._run(Verb(word), [entry.name])
 
     def _run(self, verb: Verb, names: list[str]) -> None:
-        screen = Screen(self._environment, dryrun=verb is Verb.DRYRUN)
+        screen = Screen(self._environment, dryrun=not verb.changes)
         try:
             self._try(
                 lambda job: self._actions.run(

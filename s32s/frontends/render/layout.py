@@ -6,6 +6,8 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import TextIO
 
+from s32s.core.summary import Tally
+
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
 _PLURALS = {"directory": "directories", "entry": "entries"}
 
@@ -43,6 +45,30 @@ def amount(size: int) -> str:
 def count(number: int, noun: str) -> str:
     """`1 file`, `1,024 files`."""
     return f"{number:,} {noun if number == 1 else _PLURALS.get(noun, noun + 's')}"
+
+
+def progress_words(tally: Tally, seconds: float, *, phase: bool = False) -> str:
+    """How far a run is after so many seconds, in words; each number says what it is."""
+    told = [tally.phase] if phase else []
+    if tally.files_of:
+        told.append(f"{tally.files:,} of {count(tally.files_of, 'file')}")
+    if tally.size_of:
+        told.append(f"{amount(tally.size)} of {amount(tally.size_of)}")
+        rate = tally.size / seconds if seconds > 0 else 0.0
+        told.append(f"{amount(int(rate))}/s")
+        if rate:
+            told.append(f"{duration((tally.size_of - tally.size) / rate)} left")
+    return ", ".join(told)
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min 5 s`, `2 h 10 min`."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, rest = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:

@@ -26,6 +26,8 @@ _WORDS = {
     Reason.TIME: "modification time",
 }
 
+_REJECTED = "! rejected"
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -79,9 +81,18 @@ def shown(item: Item) -> str:
     return paths.escape(item.path) + ("/" if item.kind is Kind.DIR else "")
 
 
+def change_lines(plan: Plan, *, colour: bool) -> Iterator[str]:
+    """What a run has changed, path by path."""
+    for group in _groups(plan):
+        if group.mark != _REJECTED:
+            mark = paint(f"{group.mark:<10}", group.colour, on=colour)
+            yield from (f"  {mark}  {line}" for line in group.lines)
+
+
 def _groups(plan: Plan) -> Iterator[_Group]:
-    new = [put.item for put in plan.new]
-    yield _Group("+ new", "green", new, sum(item.size for item in new), [shown(item) for item in telling(new)])
+    """What is destroyed comes first."""
+    gone = plan.extras
+    yield _Group("- deleted", "red", gone, sum(item.size for item in gone), [shown(item) for item in telling(gone)])
     modified = {put.item.path: put for put in plan.modified}
     told = telling(put.item for put in plan.modified)
     yield _Group(
@@ -91,11 +102,11 @@ def _groups(plan: Plan) -> Iterator[_Group]:
         sum(put.item.size for put in plan.modified if put.needs_bytes),
         [f"{shown(item)}  ({why(modified[item.path])})" for item in told],
     )
-    gone = plan.extras
-    yield _Group("- deleted", "red", gone, sum(item.size for item in gone), [shown(item) for item in telling(gone)])
+    new = [put.item for put in plan.new]
+    yield _Group("+ new", "green", new, sum(item.size for item in new), [shown(item) for item in telling(new)])
     rejected = [Item(rejection.path) for rejection in plan.rejected]
     lines = [f"{paths.escape(gone.path)}  ({paths.escape(gone.reason)})" for gone in plan.rejected]
-    yield _Group("! rejected", "bold", rejected, -1, lines)
+    yield _Group(_REJECTED, "bold", rejected, -1, lines)
 
 
 def _amounts(group: _Group) -> list[str]:

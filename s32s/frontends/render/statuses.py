@@ -48,6 +48,7 @@ def facts(entry: EntryStatus) -> dict[str, Any]:
         "state": words(entry),
         "last": facts_of(entry.last) if entry.last else None,
         "generation": entry.generation,
+        "published": entry.published._asdict() if entry.published else None,
         "unfinished_push": entry.push,
         "drift": entry.drift,
         "trouble": entry.trouble,

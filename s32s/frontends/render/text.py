@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
@@ -20,14 +21,15 @@ from s32s.core.events import EntryFinished, Event
 from s32s.core.merge import Merge
 from s32s.core.plan import Plan
 from s32s.core.summary import Tally, summary
-from s32s.frontends.render.layout import amount, can_colour, paint
+from s32s.frontends.render.layout import amount, can_colour, paint, progress_words
 from s32s.frontends.render.merges import merge_lines
-from s32s.frontends.render.plans import plan_lines
+from s32s.frontends.render.plans import change_lines, plan_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _PATIENCE_S = 1.0
+_MINUTE_S = 60.0
 _REJECTIONS = 10  # shown after a copy or sync
 _OVERVIEW = 11  # lines of a plan that are not paths, a long path that takes two, and the prompt below
 
@@ -37,6 +39,7 @@ class Screen:
 
     Args:
         quiet: errors only.
+        verbose: every path that was changed.
         dryrun: show plans instead of results.
         all_paths: cut no list of paths.
         environment: for NO_COLOR and TERM.
@@ -47,6 +50,7 @@ class Screen:
         environment: Mapping[str, str],
         *,
         quiet: bool = False,
+        verbose: bool = False,
         dryrun: bool = False,
         all_paths: bool = False,
         out: TextIO | None = None,
@@ -55,6 +59,7 @@ class Screen:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self._quiet = quiet
+        self._verbose = verbose
         self._dryrun = dryrun
         self._all = all_paths
         self._direction = ""
@@ -62,7 +67,7 @@ class Screen:
         self._colour_err = can_colour(self._err, environment)
         self._animated = not quiet and self._err.isatty() and environment.get("TERM") != "dumb"
         self._guard = threading.RLock()
-        self._bar: _Bar | None = None
+        self._bar: _Bar | _Minutes | None = None
 
     def on_event(self, event: Event) -> None:
         """Show one event."""
@@ -73,8 +78,7 @@ class Screen:
                 case events.EntryStarted():
                     self._direction = f"{paths.escape(event.source)} > {paths.escape(event.target)}"
                     self._close()
-                    if self._animated:
-                        self._bar = _Bar(event.entry, self._err)
+                    self._begin(event.entry)
                 case events.Phase() | events.Planned() | events.Merged() | events.Progress() | events.FilePut() if (
                     self._bar
                 ):
@@ -103,13 +107,18 @@ class Screen:
         try:
             yield
         finally:
-            if self._animated:
-                self._bar = _Bar(entry, self._err)
+            self._begin(entry)
 
     def close(self) -> None:
         """Take the progress from the screen, whatever happened."""
         with self._guard:
             self._close()
+
+    def _begin(self, entry: str) -> None:
+        if self._animated:
+            self._bar = _Bar(entry, self._err)
+        elif not self._quiet:
+            self._bar = _Minutes(entry, self._err)
 
     def _close(self) -> None:
         if self._bar:
@@ -128,6 +137,9 @@ class Screen:
                 self._print_plan(event, event.plan)
             else:
                 text = f"{summary(event)}  ({_traffic(event.plan, event.seconds)})"
+                if self._verbose:
+                    for line in change_lines(event.plan, colour=self._colour_out):
+                        self._print_out(line)
                 self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
                 self._print_rejections(event.plan)
 
@@ -187,6 +199,7 @@ class _Bar:
         self._entry = paths.escape(entry)
         self._err = err
         self._tally = Tally("starting")
+        self._moving_s = time.monotonic()
         self._guard = threading.Lock()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -196,6 +209,8 @@ class _Bar:
 
     def on_event(self, event: Event) -> None:
         self._tally.on_event(event)
+        if isinstance(event, events.Planned | events.Merged):
+            self._moving_s = time.monotonic()
         self._update()
 
     def print(self, line: str) -> None:
@@ -216,29 +231,20 @@ class _Bar:
 
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich.progress import BarColumn, Progress, TextColumn
 
         with self._guard:
             if self._timer.finished.is_set() and self._progress is not None:
                 return
             self._progress = Progress(
                 TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[files]}", markup=False),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
+                BarColumn(bar_width=None, complete_style="green", finished_style="green"),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TextColumn("{task.fields[told]}", markup=False),
                 console=Console(file=self._err),
                 transient=True,
             )
-            self._task = self._progress.add_task(self._entry, total=None, files="")
+            self._task = self._progress.add_task(self._entry, total=None, told="")
             self._progress.start()
         self._update()
 
@@ -247,14 +253,38 @@ class _Bar:
             if self._progress is None or self._task is None:
                 return
             tally = self._tally
-            files = f"{tally.files:,}/{tally.files_of:,} files" if tally.files_of else ""
             self._progress.update(
                 self._task,
                 description=f"{self._entry}: {tally.phase}",
                 completed=tally.size,
                 total=tally.size_of or None,
-                files=files,
+                told=progress_words(tally, time.monotonic() - self._moving_s),
             )
+
+
+class _Minutes:
+    """One entry's progress where nobody sees a line change: a line a minute, in a log or a mail."""
+
+    def __init__(self, entry: str, err: TextIO) -> None:
+        self._entry = paths.escape(entry)
+        self._err = err
+        self._tally = Tally("starting")
+        self._began_s = time.monotonic()
+        self._ended = threading.Event()
+        threading.Thread(target=self._tell, daemon=True).start()
+
+    def on_event(self, event: Event) -> None:
+        self._tally.on_event(event)
+
+    def print(self, line: str) -> None:
+        print(line, file=self._err, flush=True)
+
+    def close(self) -> None:
+        self._ended.set()
+
+    def _tell(self) -> None:
+        while not self._ended.wait(_MINUTE_S):
+            self.print(f"{self._entry}: {progress_words(self._tally, time.monotonic() - self._began_s, phase=True)}")
 
 
 def _traffic(plan: Plan, seconds: float) -> str:
