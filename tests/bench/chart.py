@@ -11,6 +11,7 @@ _NAMES = {
     "cold-pull": "first pull, 10,000 files",
     "cold-push": "first push, 10,000 files",
     "noop-pull": "nothing new, pull, 10,000 files",
+    "noop-push": "nothing new, push, 10,000 files",
     "noop-pull-100k": "nothing new, pull, 100,000 files",
     "noop-pull-plain-100k": "the same without a manifest",
     "noop-push-100k": "nothing new, push, 100,000 files",
