@@ -193,6 +193,18 @@ def statuses(
     return found
 
 
+def glance(entries: Sequence[Entry], role: Role, agent: AgentContext) -> dict[str, tuple[float | None, float | None]]:
+    """For each entry by name, since when a run works on it and when the last one ended: what tells that it moved.
+
+    Neither S3 nor a directory is looked at, so it may be asked again and again.
+    """
+    found = {}
+    for entry in entries:
+        last = agent.state.result(entry.name, role.value)
+        found[entry.name] = agent.state.running_since(entry.name, role.value), last.time_s if last else None
+    return found
+
+
 def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> list[EntryStatus]:
     """The entries that have not succeeded for so long, or never where they lie now: what monitoring wants to know."""
     return [

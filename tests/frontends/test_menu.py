@@ -205,6 +205,41 @@ class TestList:
             screen.resize(120, 40)
             screen.wait_for("エントリー 1 ", "q leave")
 
+    def test_a_run_of_somebody_else_shows(self, loop: Loop) -> None:
+        """The list keeps itself current, as a timer works beside it."""
+        with at(loop.slave) as screen:
+            screen.wait_for("WEB", "never run", "generation 1")
+            assert loop.pull().status == 0
+            screen.wait_for("up to date", without="never run")
+
+    def test_marked_entries_are_meant_together(self, loop: Loop) -> None:
+        """Space marks, the letters of vi move, and Escape takes the marks away."""
+        entries = [
+            {"name": name, "s3": f"{loop.bucket}/{name}", "slave": str(loop.target.parent / name)}
+            for name in ("ONE", "TWO", "THREE")
+        ]
+        put(loop.server, loop.bucket, "maps/more.json", json.dumps(entries).encode())
+        loop.slave.run("maps", "update")
+        with at(loop.slave) as screen:
+            screen.wait_for("ONE", "1/4")
+            screen.press(" ", "j", " ")
+            screen.wait_for("2 marked", "4/4")
+            screen.press("escape", "g")
+            screen.wait_for("1/4", without="marked")
+            screen.press("G", "k", " ")
+            screen.wait_for("1 marked")
+            screen.press("d")
+            screen.wait_for("dryrun: 1 failed", "THREE")
+
+    def test_details_are_beside_a_wide_list(self, loop: Loop) -> None:
+        """And follow the cursor; options switch them off."""
+        with at(loop.slave, columns=120, rows=30) as screen:
+            screen.wait_for("╭ Entries", "╭ WEB", f"{loop.bucket}/data/web", "2 files, 12 B, generation 1", "pushed by")
+            screen.press("o")
+            screen.wait_for("show details")
+            screen.press("down", "down", "enter", "escape")
+            screen.wait_for("WEB", without="╭")
+
     def test_no_colours_where_nobody_wants_them(self, loop: Loop) -> None:
         """NO_COLOR is honoured; the chosen row is seen all the same."""
         loop.slave.extra["NO_COLOR"] = "1"

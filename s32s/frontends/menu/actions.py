@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from s32s.agent import catalog, onboarding
 from s32s.agent.agent import Agent, open_agent
 from s32s.agent.catalog import Update
 from s32s.agent.report import Report
-from s32s.agent.status import EntryStatus, statuses
+from s32s.agent.status import EntryStatus, glance, statuses
 from s32s.agent.watch_state import end_watch
 from s32s.config import settings_file
 from s32s.config.maps import Entry, MapSet
@@ -44,15 +44,17 @@ class Actions:
     Args:
         file: the configuration.
         where: state and cache.
+        environment: variables that hold instead of the file; None for none.
 
     Raises:
         ConfigError: the configuration is missing or wrong.
     """
 
-    def __init__(self, file: Path, where: Directories) -> None:
+    def __init__(self, file: Path, where: Directories, environment: Mapping[str, str] | None = None) -> None:
         self.file = file
         self.where = where
-        self.settings: Settings = settings_file.load(file)
+        self._environment = environment
+        self.settings: Settings = settings_file.load(file, environment)
         self.role: Role = self.settings.role
         self.source: S3Path = self.settings.maps
         self.loaded = MapSet((), ())
@@ -79,6 +81,11 @@ class Actions:
         """How the entries stand."""
         with self._machine(writable=False) as agent:
             return statuses(entries, self.role, agent, ask_s3=ask_s3)
+
+    def glance(self, entries: Sequence[Entry]) -> dict[str, tuple[float | None, float | None]]:
+        """When each entry ran last, here or in another process."""
+        with self._machine(writable=False) as agent:
+            return glance(entries, self.role, agent)
 
     def run(
         self,
@@ -174,12 +181,17 @@ class Actions:
         self.role = role
 
     def set_option(self, name: str, value: object) -> None:
-        """Change an option of the menu, here and in the configuration; its comments and order stay.
+        """Change an option of the menu, here and in the configuration, if there is a file; its comments and order stay.
 
         Raises:
             ConfigError: the file cannot be written.
         """
-        self.settings = settings_file.configure(self.file, {"menu": {name: value}})
+        if self.file.exists():
+            settings_file.configure(self.file, {"menu": {name: value}})
+            self.settings = settings_file.load(self.file, self._environment)
+        else:
+            menu = self.settings.menu.model_copy(update={name: value})
+            self.settings = self.settings.model_copy(update={"menu": menu})
 
     def command(self, name: str, *, on_line: Callable[[str], None], stop: threading.Event) -> int:
         """Run one of the configuration's own commands; return its exit status."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from s32s.agent.catalog import Update
@@ -35,6 +35,8 @@ from s32s.frontends.render.plans import plan_lines, telling
 from s32s.frontends.render.statuses import watch_words, words
 from s32s.replication.merge_job import Contents
 
+#: How often the list looks whether a timer, a watch or somebody else has run.
+_LIVE_S = 2.0
 _ASKED = 200  # paths of a plan that is asked about
 _MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10, "home": -1_000_000, "end": 1_000_000}
 #: Keys that have a name instead of a letter.
@@ -343,18 +345,30 @@ class Controller:
         threading.Thread(target=self._find_out, args=(entries, stop), daemon=True).start()
 
     def _find_out(self, entries: Sequence[Entry], stop: threading.Event) -> None:
-        """Fill the rows: at first from this machine's memory, then with what S3 says."""
+        """Fill the rows: from this machine's memory, then with what S3 says; then again whatever a run has moved."""
         rows = {row.name: row for row in self._listing.rows}
         try:
+            seen = self._actions.glance(entries)
             for ask_s3 in (False, True):
-                for status in self._actions.statuses(entries, ask_s3=ask_s3):
-                    if stop.is_set():
-                        return
-                    self._statuses[status.name] = status
-                    self._fill(rows[status.name], status)
-                self._redraw()
+                self._tell_of(entries, rows, stop, ask_s3=ask_s3)
+            while not stop.wait(_LIVE_S):
+                now = self._actions.glance(entries)
+                moved = [entry for entry in entries if now[entry.name] != seen[entry.name]]
+                seen = now
+                if moved:
+                    self._tell_of(moved, rows, stop, ask_s3=True)
         except Exception as exc:  # the list is there all the same; what is wrong shows at the next run
             self._notice = f"the state of the entries is not known: {exc}"
+        self._redraw()
+
+    def _tell_of(
+        self, entries: Sequence[Entry], rows: Mapping[str, Row], stop: threading.Event, *, ask_s3: bool
+    ) -> None:
+        for status in self._actions.statuses(entries, ask_s3=ask_s3):
+            if stop.is_set():
+                return
+            self._statuses[status.name] = status
+            self._fill(rows[status.name], status)
         self._redraw()
 
     def _fill(self, row: Row, status: EntryStatus) -> None:

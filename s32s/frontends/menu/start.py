@@ -38,9 +38,10 @@ def menu(config: str | None, environment: Mapping[str, str]) -> int:
 
 
 def _menu(prompter: Prompter, file: Path, environment: Mapping[str, str]) -> int:
-    if not file.exists() and not _set_up(prompter, file, None):
+    is_set_up = file.exists() or settings_file.is_enough(settings_file.overlay(environment, ()))
+    if not is_set_up and not _set_up(prompter, file, None):
         return 0
-    actions = Actions(file, settings_file.directories(environment))
+    actions = Actions(file, settings_file.directories(environment), environment)
     if isinstance(prompter, PlainPrompter):
         from s32s.frontends.menu.plain import PlainMenu
 
