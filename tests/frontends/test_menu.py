@@ -225,7 +225,7 @@ class TestList:
             screen.press(" ", "j", " ")
             screen.wait_for("2 marked", "4/4")
             screen.press("escape", "g")
-            screen.wait_for("1/4", without="marked")
+            screen.wait_for("1/4", without="2 marked")
             screen.press("G", "k", " ")
             screen.wait_for("1 marked")
             screen.press("d")
