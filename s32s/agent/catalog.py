@@ -135,8 +135,8 @@ def check_files(files: list[Path]) -> MapSet:
     for file in files:
         try:
             read.append((str(file), read_file(file)))
-        except MapError as exc:
-            unread.append(Problem(paths.escape(str(file)), "", "", f"it cannot be read: {exc.hint}"))
+        except OSError as exc:
+            unread.append(Problem(paths.escape(str(file)), "", "", f"it cannot be read: {exc.strerror}"))
     loaded = map_files.load(read)
     return dataclasses.replace(loaded, problems=(*unread, *loaded.problems))
 
@@ -145,13 +145,10 @@ def read_file(file: Path) -> bytes:
     """The bytes of a local map file, as far as one may be long.
 
     Raises:
-        MapError: it cannot be read.
+        OSError: it cannot be read.
     """
-    try:
-        with file.open("rb") as opened:
-            return opened.read(map_files.MAX_MAP + 1)
-    except OSError as exc:
-        raise MapError(f"{paths.escape(str(file))} cannot be read", hint=f"{exc.strerror}") from exc
+    with file.open("rb") as opened:
+        return opened.read(map_files.MAX_MAP + 1)
 
 
 def problems_error(problems: tuple[Problem, ...], *, after: str = "") -> MapError:

@@ -18,7 +18,7 @@ from s32s.config import map_files
 from s32s.config.maps import Entry, MapSet
 from s32s.core import paths
 from s32s.core.errors import MapError, NotFound, PreconditionFailed, UsageError, WriteConflict
-from s32s.core.location import S3Path
+from s32s.core.location import S3Path, parse_place
 from s32s.core.role import Role
 
 
@@ -87,6 +87,13 @@ def prepare(source: S3Path, files: Mapping[str, bytes], engine: S3Service) -> Ma
     after = map_files.load((f"{source.bucket}/{key}", data) for key, data in sorted((before | wanted).items()))
     if after.problems:
         raise catalog.problems_error(after.problems, after="nothing was uploaded")
+    for entry in loaded.entries:
+        for place in (entry.location, parse_place(entry.mirror) if entry.mirror else None):
+            if isinstance(place, S3Path) and place.overlaps(source):
+                raise MapError(
+                    f"entry {paths.quote(entry.name)}: {place} is where the maps are; data needs its own place",
+                    hint=f"write another prefix, such as {source.bucket}/data",
+                )
     now = map_files.load(sorted(before.items()))
     changed = {key: data for key, data in wanted.items() if before.get(key) != data}
     return MapUpload(source, changed, etags, tuple(_changes(now, after)), tuple(catalog.doubts(loaded)))

@@ -135,14 +135,16 @@ def test_an_upload_says_whom_it_concerns(loop: Loop) -> None:
         pytest.param('[{"name": "X" "s3": "b/x"}]', "a comma is missing", id="JSON"),
         pytest.param('[{"name": "X", "s3": "b/x", "slave": "srv"}]', "not absolute", id="a value"),
         pytest.param('[{"name": "WEB", "s3": "bucket/x"}]', "the name is used in", id="a name of another file"),
+        pytest.param('[{"name": "X", "s3": "BUCKET/maps/x"}]', "is where the maps are", id="data among the maps"),
     ],
 )
 def test_a_wrong_map_is_not_uploaded(loop: Loop, text: str, says: str) -> None:
     """Nothing changes on S3."""
     loop.write_map()
-    (loop.master.root / "x.json").write_text(text)
+    (loop.master.root / "x.json").write_text(text.replace("BUCKET", loop.bucket))
 
     assert_failed(loop.master.run("maps", "upload", "x.json"), 2, says=says)
+    assert_failed(loop.master.run("maps", "upload", "none.json"), 2, says="none.json cannot be read: No such file")
     assert list(keys(loop.server, loop.bucket, "maps/")) == ["maps/web.json"]
 
 

@@ -155,13 +155,17 @@ def maps_upload(options: argparse.Namespace, stop: threading.Event) -> int:
     from pathlib import Path
 
     from s32s.agent import catalog
+    from s32s.core.paths import escape
 
     files: dict[str, bytes] = {}
     for name in options.files:
         path = Path(name)
         if path.name in files:
             raise UsageError(f"two files are called {path.name}", hint="upload them one by one, or rename one")
-        files[path.name] = catalog.read_file(path)
+        try:
+            files[path.name] = catalog.read_file(path)
+        except OSError as exc:
+            raise UsageError(f"{escape(name)} cannot be read: {exc.strerror}") from exc
     with open_machine(options) as agent:
         return _upload(agent, files, options)
 
