@@ -23,9 +23,10 @@ from s32s.backends.base import GetRequest, GetResult, PutRequest
 from s32s.backends.retry import Pace
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
+from s32s.backends.s3.sigv4 import Signer
 from s32s.backends.s3.window import FIRST, Window
 from s32s.config.settings import S3Connection
-from s32s.core.errors import ConfigError, Unreachable
+from s32s.core.errors import ConfigError, Interrupted, Unreachable
 from s32s.core.location import S3Path
 from s32s.system.limits import open_files
 
@@ -391,3 +392,16 @@ def test_a_token_that_changes_is_used_at_once(bucket: str, monkeypatch: pytest.M
         list(backend.get_many(requests(2), concurrency=1))
 
     assert all("x-amz-security-token: one" in head for head in server.heads)
+
+
+def test_a_signal_is_no_answer_of_a_request(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handler may raise anywhere on this thread, also while a request is made: the run ends."""
+
+    def interrupt(*_: object, **__: object) -> dict[str, str]:
+        raise Interrupted(15)
+
+    backend = backend_of(server.endpoint_url, bucket)
+    monkeypatch.setattr(Signer, "sign", interrupt)
+
+    with pytest.raises(Interrupted):
+        list(backend.get_many([GetRequest("a", None, 10)], concurrency=4))

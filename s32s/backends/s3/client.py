@@ -24,7 +24,7 @@ from s32s.backends.s3.http import Host, Http, Stream
 from s32s.backends.s3.objects import LARGE, SMALL
 from s32s.backends.s3.sigv4 import NO_BODY, Keys, Signer
 from s32s.backends.s3.window import Window
-from s32s.core.errors import ConfigError, S32sError, Unreachable
+from s32s.core.errors import ConfigError, Interrupted, S32sError, Unreachable
 
 #: Headers that need no signature (S3 API, "Signature Calculations"), so that reading an object costs less.
 _LOOSE = frozenset({"if-match", "if-none-match", "range"})
@@ -118,6 +118,8 @@ class Client:
             _, call = numbered
             try:
                 request = self._request(call)
+            except Interrupted:
+                raise
             except Exception:  # no credentials, for one of many reasons
                 request = translated(lambda: self._request(call), bucket=self._bucket, key=call.key)
             return request, call.limit, call.holds or call.limit + len(request.body)
@@ -138,6 +140,8 @@ class Client:
                     return attempts[number].pause_after(exc)
                 except Unreachable as last:
                     failures[number] = last
+            except Interrupted:
+                raise
             except S32sError as exc:
                 failures[number] = exc
             return None

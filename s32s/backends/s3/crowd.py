@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from s32s.backends.s3.connection import Connection, Request, Response, Steps
-from s32s.core.errors import S32sError, TemporaryFailure
+from s32s.core.errors import Interrupted, S32sError, TemporaryFailure
 
 if TYPE_CHECKING:
     from s32s.backends.s3.http import Host
@@ -156,6 +156,8 @@ class _Crowd(Generic[T]):
     def _start(self, name: T) -> None:
         try:
             request, limit, holds = self._wanted.make(name)
+        except Interrupted:
+            raise  # by a signal handler on this thread, wherever it was: no answer of this request
         except S32sError as exc:
             self._ended.append((name, exc))
             return
@@ -183,6 +185,8 @@ class _Crowd(Generic[T]):
         except StopIteration as done:
             result = done.value
             self._window.leave(flight.holds, time.monotonic() - flight.sent_s)
+        except Interrupted:
+            raise
         except Exception as exc:
             connection.close()
             ours = self._host.told(exc, connection)
