@@ -18,7 +18,7 @@ from s32s.config import map_files
 from s32s.config.maps import MapSet, Problem
 from s32s.core import paths
 from s32s.core.errors import MapError, NotFound
-from s32s.core.location import S3Path, parse_place
+from s32s.core.location import S3Path
 
 
 class NoMaps(MapError):
@@ -161,6 +161,6 @@ def problems_error(problems: tuple[Problem, ...], *, after: str = "") -> MapErro
 def doubts(loaded: MapSet) -> Iterator[str]:
     """What entries say that may be meant, but is unusual."""
     for entry in loaded.entries:
-        for place in (entry.location, parse_place(entry.mirror) if entry.mirror else None):
-            if isinstance(place, S3Path) and (doubt := place.doubt):
+        for place in entry.s3_paths:
+            if doubt := place.doubt:
                 yield f"entry {paths.quote(entry.name)}: {doubt}"

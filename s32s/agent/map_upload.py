@@ -18,7 +18,7 @@ from s32s.config import map_files
 from s32s.config.maps import Entry, MapSet
 from s32s.core import paths
 from s32s.core.errors import MapError, NotFound, PreconditionFailed, UsageError, WriteConflict
-from s32s.core.location import S3Path, parse_place
+from s32s.core.location import S3Path
 from s32s.core.role import Role
 
 
@@ -88,8 +88,8 @@ def prepare(source: S3Path, files: Mapping[str, bytes], engine: S3Service) -> Ma
     if after.problems:
         raise catalog.problems_error(after.problems, after="nothing was uploaded")
     for entry in loaded.entries:
-        for place in (entry.location, parse_place(entry.mirror) if entry.mirror else None):
-            if isinstance(place, S3Path) and place.overlaps(source):
+        for place in entry.s3_paths:
+            if place.overlaps(source):
                 raise MapError(
                     f"entry {paths.quote(entry.name)}: {place} is where the maps are; data needs its own place",
                     hint=f"write another prefix, such as {source.bucket}/data",
@@ -127,8 +127,9 @@ def file_of(source: S3Path, name: str, engine: S3Service) -> tuple[str, bytes]:
         MapError: there is none, or there are several.
         StoreError, Unreachable: the maps cannot be read.
     """
-    found = [(key, data) for key, data, _ in _there(source, engine) if _file(source, key) == name]
-    found = found or [(key, data) for key, data, _ in _there(source, engine) if name in _names(data)]
+    there = [(key, data) for key, data, _ in _there(source, engine)]
+    found = [(key, data) for key, data in there if _file(source, key) == name]
+    found = found or [(key, data) for key, data in there if name in _names(data)]
     if not found:
         raise MapError(f"no map file below {source} has an entry {paths.quote(name)}", hint="see s32s maps list")
     if len(found) > 1:

@@ -206,6 +206,12 @@ class Entry(pydantic.BaseModel):
         """Where `s3` is."""
         return parse_place(self.s3)
 
+    @property
+    def s3_paths(self) -> list[S3Path]:
+        """Where its data is on the S3 of the configuration."""
+        places = [self.location, *([parse_place(self.mirror)] if self.mirror else [])]
+        return [place for place in places if isinstance(place, S3Path)]
+
     def rules(self) -> Rules:
         """The entry's `files`, `ignore` and `accept`, compiled."""
         return compile_rules(files=self.files, ignore=self.ignore, accept=self.accept or (), links=self.links)

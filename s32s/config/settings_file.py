@@ -85,7 +85,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None, words: Sequen
     try:
         document = read(path)
     except FileNotFoundError as exc:
-        if not is_enough(over):
+        if not _is_enough(over):
             raise ConfigError(
                 f"there is no configuration at {path}",
                 hint="write one with: s32s configure --role ROLE --maps BUCKET/PREFIX; or set S32S_ROLE and S32S_MAPS",
@@ -99,8 +99,12 @@ def overlay(environment: Mapping[str, str], words: Sequence[str]) -> dict[Key, A
     return {**named(environment), **typed(words)}
 
 
-def is_enough(over: Mapping[Key, Any]) -> bool:
-    """Whether a configuration can do without a file."""
+def is_set_up(path: Path, environment: Mapping[str, str], words: Sequence[str] = ()) -> bool:
+    """Whether there is a configuration: a file, or enough that holds instead of one."""
+    return path.exists() or _is_enough(overlay(environment, words))
+
+
+def _is_enough(over: Mapping[Key, Any]) -> bool:
     return {("role",), ("maps",)} <= over.keys()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from s32s.core import events
-from s32s.core.item import Kind
+from s32s.core.item import Item, Kind
 from s32s.core.merge import Merge
 from s32s.core.plan import Plan
 from s32s.core.steps import is_directory, kind_of, needs_bytes
@@ -96,13 +96,22 @@ def files(plan: Plan) -> str:
 
 def counts(plan: Plan) -> list[str]:
     """What a plan changes, as people count: files and links by kind of change, directories only where alone."""
-    kinds = {
+    kinds = by_kind(plan)
+    found = [f"{count:,} {word}" for word, count in numbers(plan).items() if count]
+    return found or [
+        f"{len(items):,} director{'y' if len(items) == 1 else 'ies'} {word}" for word, items in kinds.items() if items
+    ]
+
+
+def numbers(plan: Plan) -> dict[str, int]:
+    """How many files and links are new, modified and deleted."""
+    return {word: sum(item.kind is not Kind.DIR for item in items) for word, items in by_kind(plan).items()}
+
+
+def by_kind(plan: Plan) -> dict[str, list[Item]]:
+    """What is new, modified and deleted."""
+    return {
         "new": [put.item for put in plan.new],
         "modified": [put.item for put in plan.modified],
         "deleted": list(plan.extras),
     }
-    numbers = {word: sum(item.kind is not Kind.DIR for item in items) for word, items in kinds.items()}
-    found = [f"{count:,} {word}" for word, count in numbers.items() if count]
-    return found or [
-        f"{len(items):,} director{'y' if len(items) == 1 else 'ies'} {word}" for word, items in kinds.items() if items
-    ]

@@ -6,9 +6,9 @@ import datetime
 import time
 
 from s32s.agent.status import EntryState, EntryStatus
-from s32s.core.item import Kind
 from s32s.core.paths import escape
 from s32s.core.plan import Plan
+from s32s.core.summary import numbers
 from s32s.frontends.render.layout import amount, count
 from s32s.frontends.render.statuses import watch_words
 
@@ -49,12 +49,9 @@ def details(status: EntryStatus, state: str) -> tuple[tuple[str, str], ...]:
 
 def asked(plan: Plan) -> str:
     """What a plan does, as a question; what is destroyed comes first."""
-    numbers = {
-        "delete": sum(item.kind is not Kind.DIR for item in plan.extras),
-        "replace": sum(put.item.kind is not Kind.DIR for put in plan.modified),
-        "add": sum(put.item.kind is not Kind.DIR for put in plan.new),
-    }
-    told = [f"{word} {number:,}" for word, number in numbers.items() if number]
+    found = numbers(plan)
+    words = (("delete", "deleted"), ("replace", "modified"), ("add", "new"))
+    told = [f"{word} {found[kind]:,}" for word, kind in words if found[kind]]
     return f"{', '.join(told) or 'change directories'}?"
 
 

@@ -38,8 +38,7 @@ def menu(config: str | None, environment: Mapping[str, str]) -> int:
 
 
 def _menu(prompter: Prompter, file: Path, environment: Mapping[str, str]) -> int:
-    is_set_up = file.exists() or settings_file.is_enough(settings_file.overlay(environment, ()))
-    if not is_set_up and not _set_up(prompter, file, None):
+    if not settings_file.is_set_up(file, environment) and not _set_up(prompter, file, None):
         return 0
     actions = Actions(file, settings_file.directories(environment), environment)
     if isinstance(prompter, PlainPrompter):

@@ -13,10 +13,11 @@ from s32s.agent.report import Report
 from s32s.core import events
 from s32s.core.errors import S32sError
 from s32s.core.events import Event
-from s32s.core.item import Item, Kind, changed_by
+from s32s.core.item import Item, changed_by
 from s32s.core.merge import Merge, Step
 from s32s.core.plan import Plan
 from s32s.core.steps import kind_of
+from s32s.core.summary import by_kind, numbers
 
 
 class Lines:
@@ -98,15 +99,10 @@ def summary_facts(report: Report, *, status: int, seconds: float) -> dict[str, A
 
 def plan_facts(plan: Plan, *, paths: bool) -> dict[str, Any]:
     """Counts of a plan, and on demand every path."""
-    kinds = {
-        "new": [put.item for put in plan.new],
-        "modified": [put.item for put in plan.modified],
-        "deleted": list(plan.extras),
-    }
-    files = {name: sum(item.kind is not Kind.DIR for item in items) for name, items in kinds.items()}
+    files = numbers(plan)
     facts: dict[str, Any] = {
         **files,
-        **{f"{name}_directories": len(items) - files[name] for name, items in kinds.items()},
+        **{f"{name}_directories": len(items) - files[name] for name, items in by_kind(plan).items()},
         "rejected": len(plan.rejected),
         "unchanged": plan.source_files - files["new"] - files["modified"],
         "files": plan.source_files,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from s32s.core.summary import Tally
+if TYPE_CHECKING:
+    from s32s.core.summary import Tally
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
 _PLURALS = {"directory": "directories", "entry": "entries"}

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from s32s.core.errors import Declined
+
 if TYPE_CHECKING:
     import argparse
 
@@ -44,3 +46,28 @@ def show_trace(error: BaseException) -> None:
         import traceback
 
         traceback.print_exception(error)
+
+
+def has_person() -> bool:
+    """Whether somebody at a terminal can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def says_yes(question: str) -> bool:
+    """Whether the person who is there says yes; Enter is no."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return os.fsdecode(sys.stdin.readline().strip().lower()) in ("y", "yes")
+
+
+def confirm(question: str, *, yes: bool, kept: str = "nothing was changed") -> None:
+    """Ask before something is done, unless the command line has said yes.
+
+    Raises:
+        Declined: the answer was no, or nobody is there to ask.
+    """
+    if yes:
+        return
+    if not has_person():
+        raise Declined("nobody is there to confirm it", hint="--yes goes on without a question")
+    if not says_yes(question):
+        raise Declined("cancelled", hint=kept)

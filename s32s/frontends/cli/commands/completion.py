@@ -16,24 +16,12 @@ def completion_usage(options: argparse.Namespace, stop: threading.Event) -> int:
     raise UsageError("completion needs a shell: bash, zsh or fish", hint="see s32s completion --help")
 
 
-def bash(options: argparse.Namespace, stop: threading.Event) -> int:
+def script(options: argparse.Namespace, stop: threading.Event) -> int:
+    """Print what the shell that was named needs."""
     from s32s.frontends.cli import completion
 
-    print(completion.bash(), end="")
-    return 0
-
-
-def zsh(options: argparse.Namespace, stop: threading.Event) -> int:
-    from s32s.frontends.cli import completion
-
-    print(completion.zsh(), end="")
-    return 0
-
-
-def fish(options: argparse.Namespace, stop: threading.Event) -> int:
-    from s32s.frontends.cli import completion
-
-    print(completion.fish(), end="")
+    made = {"bash": completion.bash, "zsh": completion.zsh, "fish": completion.fish}
+    print(made[options.action](), end="")
     return 0
 
 

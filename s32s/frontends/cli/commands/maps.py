@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from s32s.core.errors import Declined, MapError, UsageError
-from s32s.frontends.cli.commands.common import open_machine, print_json, report_problems
+from s32s.frontends.cli.commands.common import confirm, open_machine, print_json, report_problems, says_yes
 
 if TYPE_CHECKING:
     import argparse
@@ -94,8 +94,7 @@ def maps_new(options: argparse.Namespace, stop: threading.Event) -> int:
     names = ("name", "s3", "description", *(role.value for role in Role))
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     configuration = settings_file.find(options.config, os.environ)
-    over = settings_file.overlay(os.environ, options.set)
-    is_set_up = configuration.exists() or settings_file.is_enough(over)
+    is_set_up = settings_file.is_set_up(configuration, os.environ, options.set)
     maps = settings_file.load(configuration, os.environ, options.set).maps if is_set_up else None
     if {"name", "s3"} <= given.keys() and given.keys() & {role.value for role in Role}:
         entry = _checked(given)
@@ -112,7 +111,7 @@ def maps_new(options: argparse.Namespace, stop: threading.Event) -> int:
     except OSError as exc:
         raise UsageError(f"{file} cannot be written: {exc.strerror}", hint="choose another one with --file") from exc
     print(f"wrote {file}")
-    if options.upload or (is_asked and maps is not None and _says_yes(f"Upload it to {maps} now?")):
+    if options.upload or (is_asked and maps is not None and says_yes(f"Upload it to {maps} now?")):
         options.files = [str(file)]
         return maps_upload(options, stop)
     print(f"upload it with: s32s maps upload {file}")
@@ -189,8 +188,8 @@ def _upload(agent: Agent, files: dict[str, bytes], options: argparse.Namespace) 
     else:
         print(*change_lines(upload.changes) or ["no entry changes"], sep="\n")
     if upload.files:
-        if upload.takes_away and not options.yes and not _confirmed("Upload?"):
-            raise Declined("nothing was uploaded")
+        if upload.takes_away:
+            confirm("Upload?", yes=options.yes, kept="nothing was uploaded")
         map_upload.send(upload, agent.engine)
     for key in upload.files:
         where = f"{source.bucket}/{key}"
@@ -220,19 +219,8 @@ def maps_edit(options: argparse.Namespace, stop: threading.Event) -> int:
                 return _upload(agent, {name: data}, options)
             except MapError as exc:
                 print(f"s32s: {exc}", file=sys.stderr)
-                if not _confirmed("Edit it again?"):
+                if not says_yes("Edit it again?"):
                     raise Declined("nothing was uploaded") from exc
-
-
-def _confirmed(question: str) -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Declined("there is no terminal to confirm it at", hint="--yes uploads it without a question")
-    return _says_yes(question)
-
-
-def _says_yes(question: str) -> bool:
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    return os.fsdecode(sys.stdin.readline().strip().lower()) in ("y", "yes")
 
 
 def maps_schema(options: argparse.Namespace, stop: threading.Event) -> int:

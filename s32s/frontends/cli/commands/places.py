@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
 from s32s.core.errors import UsageError
+from s32s.frontends.cli.commands.common import has_person, says_yes
 
 if TYPE_CHECKING:
     import argparse
@@ -89,9 +89,7 @@ def _configured(options: argparse.Namespace) -> Settings | None:
     from s32s.config import settings_file
 
     config = settings_file.find(options.config, os.environ)
-    is_set_up = (
-        options.config or config.exists() or settings_file.is_enough(settings_file.overlay(os.environ, options.set))
-    )
+    is_set_up = options.config or settings_file.is_set_up(config, os.environ, options.set)
     return settings_file.load(config, os.environ, options.set) if is_set_up else None
 
 
@@ -105,10 +103,7 @@ def _stores_of(options: argparse.Namespace) -> Collection[str]:
 
 def asked_at_terminal(what: str) -> bool:
     """Whether somebody at a terminal says yes; nobody else is asked."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    print(f"{what}. Take it over? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return has_person() and says_yes(f"{what}. Take it over?")
 
 
 def _check_none(options: argparse.Namespace) -> None:

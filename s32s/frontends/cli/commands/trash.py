@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
-from s32s.core.errors import Declined, UsageError
-from s32s.frontends.cli.commands.common import open_machine, print_json
+from s32s.core.errors import UsageError
+from s32s.frontends.cli.commands.common import confirm, open_machine, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -68,7 +67,7 @@ def trash_empty(options: argparse.Namespace, stop: threading.Event) -> int:
     except ValueError as exc:
         raise UsageError(f"--older: {exc}") from exc
     whose = "for everybody, here and on S3" if options.everywhere else "on this computer"
-    _confirm(options, f"Remove for good what is in the trash of {paths.escape(options.name)} {whose}?")
+    confirm(f"Remove for good what is in the trash of {paths.escape(options.name)} {whose}?", yes=options.yes)
     with _machine(options) as agent:
         here, there = _trash(options.name, agent).empty(older_s=older_s, everywhere=options.everywhere)
     print(f"removed: {here:,} here" + (f", {there:,} on S3" if options.everywhere else ""))
@@ -79,10 +78,10 @@ def forget(options: argparse.Namespace, stop: threading.Event) -> int:
     """Forget a shared folder."""
     from s32s.agent.sharing import forget_shared
 
-    _confirm(
-        options,
+    confirm(
         f"Forget what {' and '.join(map(paths.escape, options.names))} had in common with S3"
         f"{', for everybody' if options.everywhere else ''}? No file is touched.",
+        yes=options.yes,
     )
     with _machine(options) as agent:
         told = forget_shared(agent, options.names, everywhere=options.everywhere)
@@ -97,8 +96,7 @@ def _machine(options: argparse.Namespace, *, writable: bool = True) -> Iterator[
     from s32s.agent.state import State
     from s32s.config import settings_file
 
-    is_enough = settings_file.is_enough(settings_file.overlay(os.environ, options.set))
-    if options.config or is_enough or settings_file.find(None, os.environ).exists():
+    if options.config or settings_file.is_set_up(settings_file.find(None, os.environ), os.environ, options.set):
         with open_machine(options, writable=writable) as agent:
             yield agent
         return
@@ -121,18 +119,3 @@ def _trash(name: str, agent: AgentContext) -> SharedTrash:
     if entry.peer is None:
         raise UsageError(f"the entry {paths.quote(name)} is not a shared folder: it has no peer")
     return SharedTrash(entry, agent)
-
-
-def _confirm(options: argparse.Namespace, question: str) -> None:
-    """Ask at a terminal.
-
-    Raises:
-        Declined: the answer was no, or nobody is there to ask.
-    """
-    if options.yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Declined("nobody is there to confirm it", hint="--yes goes on without a question")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if os.fsdecode(sys.stdin.readline().strip().lower()) not in ("y", "yes"):
-        raise Declined("cancelled", hint="nothing was changed")
