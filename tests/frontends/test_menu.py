@@ -423,6 +423,16 @@ class TestRuns:
             screen.press("i")
             screen.wait_for("last run", "the bucket no-such-bucket-anywhere does not exist")
 
+    def test_what_is_told_of_an_entry_follows_its_runs(self, loop: Loop) -> None:
+        """Who reads about an entry while a timer runs it sees how that run ended."""
+        assert loop.push().status == 0
+        with at(loop.slave) as screen:
+            screen.wait_for("WEB", "never run")
+            screen.press("i")
+            screen.wait_for("never run", without="last run")
+            assert loop.pull().status == 0
+            screen.wait_for("last run", "2 new")
+
     def test_all_entries_at_once(self, loop: Loop) -> None:
         """`a`, then what to do with them."""
         more = {"name": "MORE", "s3": f"{loop.bucket}/{loop.prefix}", "slave": str(loop.target.parent / "more")}

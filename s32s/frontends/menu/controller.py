@@ -189,7 +189,8 @@ class Controller:
         elif key == "w" and row:
             self._offer_watch(row)
         elif key == "i" and row:
-            self._inform(row)
+            self._read(escape(row.name), self._facts(row))
+            self._text.about = row.name
         elif key == "u":
             self._start(lambda job: self._actions.preview(), self._previewed, "fetching the maps …")
         elif key == "m":
@@ -302,7 +303,10 @@ class Controller:
         self._job = Background(work, changed=self._redraw)
 
     def look(self) -> None:
-        """See how the job stands: before each picture, on the screen's own thread."""
+        """See how the job and the entry that is read about stand: before each picture, on the screen's own thread."""
+        row = next((row for row in self._listing.rows if self._text.about == row.name), None)
+        if self._view is View.TEXT and row is not None and (facts := self._facts(row)) != self._text.lines:
+            self._text.lines, self._wrapped = facts, (0, 0, [])
         job = self._job
         if job is None:
             return
@@ -555,7 +559,8 @@ class Controller:
         self._choose = choose
         self._view = View.CHOICE
 
-    def _inform(self, row: Row) -> None:
+    def _facts(self, row: Row) -> list[str]:
+        """What the maps say of an entry, and how it stands now."""
         entry = next(entry for entry in self._actions.entries() if entry.name == row.name)
         facts = [(name, escape(value)) for name, value in entry_facts(entry, self._actions.role)]
         status = self._statuses.get(row.name)
@@ -569,7 +574,7 @@ class Controller:
             facts.append(("trouble", status.trouble))
         wide = max(len(name) for name, _ in facts)
         lines = [f"  {name:<{wide}}  {value}" for name, value in facts]
-        self._read(escape(entry.name), ["", *(part for line in lines for part in line.splitlines())])
+        return ["", *(part for line in lines for part in line.splitlines())]
 
     def _previewed(self, job: Background[Any]) -> None:
         if job.error is not None:

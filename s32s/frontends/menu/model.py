@@ -117,6 +117,7 @@ class Text:
     Attributes:
         question: asked below them; empty for none.
         live: whether lines are still added by what is at work.
+        about: the entry whose state the lines tell; empty for none.
     """
 
     title: str
@@ -124,6 +125,7 @@ class Text:
     top: int = 0
     question: str = ""
     live: bool = False
+    about: str = ""
 
     def follow(self, *lines: str) -> None:
         """Add lines, and show the newest; of very many the oldest go."""
