@@ -11,7 +11,9 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -44,32 +46,43 @@ def large_loop(tmp_path: Path) -> Iterator[Loop]:
         shutil.rmtree(entry, ignore_errors=True)
 
 
+#: Starts a command from a small process, and writes its peak of memory (KiB) into a file: what a process is started
+#: from counts in the peak of its own (getrusage(2)), and pytest grows to a gigabyte.
+_SMALL = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[2:], check=False).returncode
+open(sys.argv[1], "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(status)
+"""
+
+
 def measured(machine: Machine, what: str, *arguments: str, timeout_s: float = 3600) -> tuple[float, int]:
     """Run a command to its good end; print and return seconds and peak memory in bytes."""
     began = time.monotonic()
+    peak = machine.root / "peak"
     with (machine.root / "out").open("w+") as out:
         process = subprocess.Popen(
-            machine.command(*arguments),
+            [sys.executable, "-c", _SMALL, str(peak), *machine.command(*arguments)],
             env=machine.environment(),
             cwd=machine.root,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-        watchdog = threading.Timer(timeout_s, process.kill)
+        watchdog = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
         watchdog.start()
-        # wait4 gives the peak of this one child; getrusage would give that of the largest so far.
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             raise
         finally:
             watchdog.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read()
-    seconds, memory = time.monotonic() - began, usage.ru_maxrss * 1024
+    seconds, memory = time.monotonic() - began, int(peak.read_text()) * 1024
     cpu = usage.ru_utime + usage.ru_stime
     print(f"{what:44} {seconds:8.1f} s  {cpu:7.1f} s CPU  {memory / 1e6:6.0f} MB", flush=True)
     assert process.returncode == 0, text[-2000:]

@@ -147,6 +147,12 @@ def test_what_is_no_answer_is_an_error(data: bytes) -> None:
         heard([data])
 
 
+def test_a_server_that_changes_to_another_protocol_gives_no_answer() -> None:
+    """Nobody has asked for one (RFC 9110, 15.2.2)."""
+    with pytest.raises(ValueError, match="another protocol"):
+        heard([b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"])
+
+
 @pytest.mark.parametrize("line", [b"X: y\r\n" * 100_000, b"X: " + b"y" * 600_000, b"HTTP/1.1 100 Continue\r\n\r\n"])
 def test_a_head_that_does_not_end_is_an_error(line: bytes) -> None:
     """Also one of interim answers without end."""

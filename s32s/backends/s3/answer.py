@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from httptools import HttpResponseParser
+from httptools import HttpParserUpgrade, HttpResponseParser
 
 #: Of all that comes before the body, interim answers included.
 MAX_HEAD = 256 * 1024
@@ -59,11 +59,14 @@ class Answer:
 
         Raises:
             HttpParserError: it is not HTTP.
-            ValueError: the head does not end.
+            ValueError: the head does not end, or the server changes to another protocol.
         """
         self._came += len(data)
         if self._parser is not None:
-            self._parser.feed_data(data)
+            try:
+                self._parser.feed_data(data)
+            except HttpParserUpgrade as exc:  # not one of its other errors
+                raise ValueError("another protocol, which nobody has asked for") from exc
         if not self.status and self._came > MAX_HEAD:
             raise ValueError("the answer does not end")
 

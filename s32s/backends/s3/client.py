@@ -100,6 +100,7 @@ class Client:
         calls: Iterable[tuple[int, Call]],
         *,
         most: int,
+        window: Window,
         retry: RetryPolicy,
         read_timeout_s: float,
     ) -> Iterator[tuple[int, Response | S32sError]]:
@@ -110,6 +111,7 @@ class Client:
         Args:
             calls: each with its number.
             most: how many of them may be under way.
+            window: how many it is worth to have under way.
         """
         attempts: dict[int, Attempts] = {}
         failures: dict[int, S32sError] = {}
@@ -147,7 +149,7 @@ class Client:
             return None
 
         wanted = Exchanges(iter(calls), make, again, most, read_timeout_s)
-        for (number, _), result in send_many(self._host, wanted, self._window):
+        for (number, _), result in send_many(self._host, wanted, window):
             attempts.pop(number, None)
             yield number, failures.pop(number, result)
 

@@ -18,8 +18,7 @@ from s32s.system.concurrency import prefetch
 
 _PAGES_AHEAD = 2
 _MOST_KEYS = 5_000_000  # of a listing; a server that names more never ends
-#: Parts that are asked for at the same time, and what a page has in most cases, in bytes.
-_PARTS_AT_ONCE = 64
+#: What a page has in most cases, in bytes.
 _USUAL_PAGE = 512 * 1024
 
 
@@ -93,7 +92,8 @@ class Listings:
         """The next page of each part."""
         queries = [self._query(prefix, part) for part in parts]
         calls = (Call("GET", "", query, limit=LARGE, holds=_USUAL_PAGE) for query in queries)
-        for number, answer in self._connection.send_many(bucket, calls, most=_PARTS_AT_ONCE):
+        window = self._connection.pages_window
+        for number, answer in self._connection.send_many(bucket, calls, most=window.most, window=window):
             try:
                 if not isinstance(answer, Response):
                     raise answer

@@ -43,6 +43,9 @@ _CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 30
 #: Requests that are under way at the same time at most, of all threads.
 MOST_REQUESTS = 512
+#: Pages of listings that are asked for at once: at the beginning, and at most, as a share of all requests.
+_FIRST_PAGES = 12
+_SHARE_OF_PAGES = 8
 #: Of work within S3: 5 GiB take minutes, and not every server sends signs of life meanwhile.
 PATIENT_TIMEOUT_S = 900
 
@@ -65,7 +68,10 @@ class S3Session:
         self._renewals = 0
         self.retry = RetryPolicy(settings.retries)
         # Half of what may be open is for files; macOS lets a process have 256 of both.
-        self.window = Window(self.retry.pace, most=max(1, min(MOST_REQUESTS, limits.open_files() // 2)))
+        most = max(1, min(MOST_REQUESTS, limits.open_files() // 2))
+        self.window = Window(self.retry.pace, most=most)
+        # Some servers go through all keys for each page: more pages at once bring none sooner, and hold up all else.
+        self.pages_window = Window(self.retry.pace, most=max(1, most // _SHARE_OF_PAGES), first=_FIRST_PAGES)
 
     def call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:
         """Make a request; repeat it while it fails for the moment.
@@ -108,11 +114,14 @@ class S3Session:
             key=about or call.key,
         )
 
-    def send_many(self, bucket: str, calls: Iterable[Call], *, most: int) -> Iterator[tuple[int, Response | S32sError]]:
+    def send_many(
+        self, bucket: str, calls: Iterable[Call], *, most: int, window: Window | None = None
+    ) -> Iterator[tuple[int, Response | S32sError]]:
         """Make many, some at the same time, each again as long as it fails for the moment.
 
         Args:
             most: how many may be under way.
+            window: of requests of their kind; that of all others by default.
 
         Yields:
             What came, with the number of its request, in the order of the answers.
@@ -121,7 +130,9 @@ class S3Session:
             Unreachable: one of them failed too often; the others would not come either.
         """
         client = translated(lambda: self.client(bucket), bucket=bucket, key="")
-        answers = client.send_many(enumerate(calls), most=most, retry=self.retry, read_timeout_s=READ_TIMEOUT_S)
+        answers = client.send_many(
+            enumerate(calls), most=most, window=window or self.window, retry=self.retry, read_timeout_s=READ_TIMEOUT_S
+        )
         for number, answer in answers:
             if isinstance(answer, Unreachable):
                 raise answer

@@ -27,13 +27,15 @@ class Window:
     Args:
         pace: of all requests, after the server has asked for less.
         most: the largest number.
+        first: the number that it begins with, and the smallest.
     """
 
-    def __init__(self, pace: Pace, *, most: int) -> None:
+    def __init__(self, pace: Pace, *, most: int, first: int = FIRST) -> None:
         self.most = most
+        self._first = first
         self._pace = pace
         self._guard = threading.Lock()
-        self._limit = min(FIRST, most)
+        self._limit = min(first, most)
         self._under_way = 0
         self._bytes = 0
         self._done = 0
@@ -52,7 +54,7 @@ class Window:
             if seconds < self._shortest_s:
                 self._shortest_s = seconds
                 if not self._has_begun:
-                    self._limit = int(min(self.most, max(FIRST, _WANTED * seconds)))
+                    self._limit = int(min(self.most, max(self._first, _WANTED * seconds)))
 
     def has_room(self, mine: int) -> bool:
         """Whether another one may be sent.
@@ -97,5 +99,5 @@ class Window:
             useful = _SLACK * self._done / passed_s * self._shortest_s
             if self._was_full or useful < self._limit:
                 # Down by steps: a pause of the caller's looks like a slow server.
-                self._limit = int(min(self.most, max(useful, 0.8 * self._limit, FIRST)))
+                self._limit = int(min(self.most, max(useful, 0.8 * self._limit, self._first)))
             self._looked_s, self._done, self._was_full = now_s, 0, False
