@@ -1,8 +1,8 @@
-"""`docs/reference.md`, made from the grammar of the command line and the models of configuration and maps.
+"""What `docs/` has from the program itself: the reference of commands and keys, and the schema of `--json`.
 
     .venv/bin/python packaging/reference.py
 
-A test says when the file is out of date.
+A test says when a file is out of date.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from texts import commands, docstrings, options
 from s32s.config import maps, settings
 from s32s.config.environment import variable
 from s32s.frontends.cli import arguments
+from s32s.frontends.render import json_schema
 
 FILE = Path(__file__).parents[1] / "docs/reference.md"
+JSON_LINES = FILE.with_name("json.schema.json")
 HEADER = """\
 # Reference
 
@@ -34,6 +36,11 @@ def reference() -> str:
     return "\n".join(
         [HEADER, *_commands(), *_statuses(), *_configuration(), *_map_properties()],
     )
+
+
+def made() -> dict[Path, str]:
+    """Every file and what belongs into it."""
+    return {FILE: reference(), JSON_LINES: json.dumps(json_schema.schema(), indent=2) + "\n"}
 
 
 def _commands() -> Iterator[str]:
@@ -140,5 +147,6 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(reference())
-    print(FILE)
+    for file, text in made().items():
+        file.write_text(text)
+        print(file)

@@ -154,6 +154,38 @@ def test_json_tells_of_early_errors_and_sums_up(many: Loop) -> None:
     assert wrong.lines[-1]["error"]["type"] == "UsageError"
 
 
+def test_json_is_there_wherever_something_is_told(many: Loop, tmp_path: Path) -> None:
+    """Every line is one of the schema, which `Machine.run` looks at; text for people is not among them."""
+    machine = Machine(tmp_path / "another", many.server)
+    role = ("--role", "slave", "--allow", str(tmp_path))
+    wrote = machine.run("configure", *role, "--maps", f"{many.bucket}/x", "--no-check", "--json")
+    assert [line["event"] for line in wrote.lines] == ["written"]
+    shown = machine.run("service", "show", "--json")
+    assert [Path(line["file"]).suffix for line in shown.lines] == [".service", ".timer"]
+    entry = ("--name", "NEW", "--s3", f"{many.bucket}/new", "--master", "/data", "--file", str(tmp_path / "n.json"))
+    made = machine.run("maps", "new", *entry, "--json")
+    assert [line["event"] for line in made.lines] == ["written"]
+    again = machine.run("maps", "new", *entry, "--json")
+    assert [line["event"] for line in again.lines] == ["error"]
+
+
+def test_cron_hears_of_changes_alone(many: Loop) -> None:
+    """A dry run and -v say that all is up to date; a run that is asked for news alone says nothing."""
+    first, again = many.master.run("sync"), many.master.run("sync")
+
+    assert first.out.count(" new; ") == 3
+    assert (again.status, again.out, again.err) == (0, "", "")
+    assert many.master.run("sync", "-v").out.count("up to date") == 3
+    assert many.master.run("dryrun").out.count("up to date") == 3
+
+
+def test_a_service_keeps_no_setting_of_a_single_run(many: Loop) -> None:
+    """It would be lost in silence."""
+    refused = many.slave.run("service", "show", "--set", "jobs=3")
+
+    assert_failed(refused, 2, says="write it into the configuration")
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 def test_bash_completes_commands_options_and_entries(many: Loop) -> None:
     """By what the installed command prints."""

@@ -307,7 +307,7 @@ def test_a_report_is_one_path_a_line(ready: Loop, tmp_path: Path) -> None:
 
     assert ready.push("--report", str(tmp_path / "report")).status == 0
 
-    report = {path.name: path.read_text().split() for path in (tmp_path / "report").iterdir()}
+    report = {path.name: path.read_text().split() for path in (tmp_path / "report/WEB").iterdir()}
     assert report == {
         "new.txt": ["new"],
         "modified.txt": ["a"],

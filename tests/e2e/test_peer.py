@@ -84,7 +84,7 @@ class TestBothWays:
         ended = two[0].sync()
 
         assert ended.status == 0
-        assert "up to date" in ended.out
+        assert ended.changed_nothing
 
     def test_a_dry_run_says_who_and_when(self, two: tuple[Peer, Peer]) -> None:
         """Every path that comes; nothing is written, not even a marker."""
@@ -192,9 +192,9 @@ class TestConflicts:
 
         assert ended.status == 1
         assert "1 conflict is left undecided" in ended.err
-        assert (tmp_path / "report/conflicts.txt").read_text() == "plan.txt\tmodified on both sides\n"
-        assert (tmp_path / "report/uploaded.txt").read_text() == "other.txt\tnew\n"
-        assert (tmp_path / "report/downloaded.txt").read_text() == ""
+        assert (tmp_path / "report/TEAM/conflicts.txt").read_text() == "plan.txt\tmodified on both sides\n"
+        assert (tmp_path / "report/TEAM/uploaded.txt").read_text() == "other.txt\tnew\n"
+        assert (tmp_path / "report/TEAM/downloaded.txt").read_text() == ""
         assert (bob.folder / "plan.txt").read_text() == "walls\nby bob\n"
         assert ann.sync().status == 0
         assert (ann.folder / "plan.txt").read_text() == "walls\nby ann\n"
@@ -533,11 +533,12 @@ class TestTrash:
         assert not (bob.root / "team/d").exists() or not list((bob.root / "team/d").rglob("*.txt"))
 
         listed = bob.run("trash", "list", "TEAM")
-        back = bob.run("trash", "restore", "TEAM", "d", "plan.txt")
+        back = bob.run("trash", "restore", "TEAM", "d", "plan.txt", "--json")
 
         assert listed.status == 0
         assert "d/e/2.txt" in listed.out
         assert back.status == 0, back.err
+        assert {line["path"] for line in back.lines} == {"plan.txt", "d/1.txt", "d/e/2.txt"}
         for name in ("plan.txt", "d/1.txt", "d/e/2.txt"):
             status = (bob.root / "team" / name).stat()
             assert (bob.root / "team" / name).read_text() == name
@@ -598,7 +599,7 @@ class TestTrash:
         assert ann.run("sync").status == 0
         ended = bob.run("sync")
         assert ended.status == 0
-        assert "up to date" in ended.out
+        assert ended.changed_nothing
         status = (ann.root / "team/d/e/2.txt").stat()
         assert (status.st_mtime, status.st_mode & 0o777) == (1_700_000_000, 0o640)
 

@@ -12,15 +12,15 @@ import time
 import pytest
 from support.checks import assert_failed
 from support.machine import Loop, Machine
-from support.servers import keys
+from support.servers import keys, put
 from support.trees import make_tree
 
 PHOTOS = ["stores/{slug}/{photos|menus}/{number}.jpg"]
 
 
 def report(machine: Machine, directory: str = "report") -> dict[str, str]:
-    """The files of a report by name; what begins with a dot is for the next run."""
-    return {file.name: file.read_text() for file in (machine.root / directory).iterdir() if file.name[0] != "."}
+    """The files of the report of WEB by name; what begins with a dot is for the next run."""
+    return {file.name: file.read_text() for file in (machine.root / directory / "WEB").iterdir() if file.name[0] != "."}
 
 
 def test_rejected_files_stay_behind_with_their_reasons(loop: Loop) -> None:
@@ -83,7 +83,7 @@ def test_a_report_is_that_of_the_last_run_only(loop: Loop) -> None:
 
 
 def test_a_run_that_ends_early_is_reported(loop: Loop) -> None:
-    """S3 is gone before there is any plan: the report says so instead of what was true yesterday."""
+    """S3 is gone before there is any plan: the report says so, and what was true yesterday has gone."""
     make_tree(loop.source, {"a": b"1"})
     loop.push("--report", "report")
     loop.master.config.write_text(loop.master.config.read_text().replace(loop.bucket, "no-such-bucket-x"))
@@ -91,8 +91,33 @@ def test_a_run_that_ends_early_is_reported(loop: Loop) -> None:
     ended = loop.push("--report", "report", "--update-maps")
 
     assert_failed(ended, 1)
-    assert report(loop.master)["unchanged.txt"] == ""
-    assert report(loop.master)["error.txt"].endswith("\tthe bucket no-such-bucket-x does not exist\n")
+    assert not (loop.master.root / "report/WEB").exists()
+    told = (loop.master.root / "report/error.txt").read_text()
+    assert told.endswith("\tthe bucket no-such-bucket-x does not exist\n")
+    loop.master.config.write_text(loop.master.config.read_text().replace("no-such-bucket-x", loop.bucket))
+    loop.push("--report", "report")
+    assert (loop.master.root / "report/error.txt").read_text() == ""
+    assert report(loop.master)["unchanged.txt"] == "a\n"
+
+
+def test_each_entry_has_a_directory_of_its_own(loop: Loop) -> None:
+    """However many there are; of one that takes no part any more nothing stays but what others have put there."""
+    make_tree(loop.source, {"a": b"1"})
+    more = {"name": "A/B: ü", "s3": f"{loop.bucket}/more", "master": str(loop.source)}
+    put(loop.server, loop.bucket, "maps/more.json", json.dumps([more]).encode())
+    directory = loop.master.root / "report"
+
+    assert loop.push("--report", "report", "--update-maps").status == 0
+
+    both = {path.name for path in directory.iterdir() if path.name[0] != "."}
+    assert both == {"WEB", "A%2FB%3A%20%C3%BC", "error.txt"}
+    assert all((directory / name / "new.txt").read_text() == "a\n" for name in both - {"error.txt"})
+    (directory / "WEB/mine").write_text("x")
+    (directory / "OTHER").mkdir()
+    (directory / "OTHER/error.txt").write_text("nobody's")
+    assert loop.master.run("sync", "A/B: ü", "--report", "report").status == 0
+    assert sorted(path.name for path in (directory / "WEB").iterdir()) == ["mine"]
+    assert (directory / "OTHER/error.txt").read_text() == "nobody's"
 
 
 @pytest.mark.parametrize("verb", ["dryrun", "copy", "sync"])

@@ -13,6 +13,7 @@ from s32s.config.maps import Entry
 from s32s.core import errors
 from s32s.core.plan import Reason
 from s32s.format.manifest import Head
+from s32s.frontends.render.json_schema import schema
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -55,12 +56,14 @@ def test_the_json_document_has_every_error(kind: type[errors.S32sError]) -> None
     assert any(f"| {kind.exit_status} |" in row for row in rows)
 
 
-def test_the_json_document_has_every_reason_and_every_fact_of_a_run() -> None:
-    """A field that is added is documented with it."""
-    document = text("docs/json.md")
-    names = [*(reason.value for reason in Reason if reason is not Reason.NEW), *Result.__dataclass_fields__]
+def test_the_json_document_has_every_reason_and_every_field() -> None:
+    """A field that is added is documented with it; the schema has every fact that is kept of a run."""
+    document, definitions = text("docs/json.md"), schema()["$defs"]
+    fields = {field for definition in definitions.values() for field in definition["properties"]}
+    names = [*(reason.value for reason in Reason if reason is not Reason.NEW), *sorted(fields)]
 
     assert [name for name in names if f"`{name}`" not in document] == []
+    assert definitions["LastRun"]["properties"].keys() == Result.__dataclass_fields__.keys()
 
 
 def test_the_formats_have_every_field() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import json_lines
 from support.servers import S3Server, put
 
 TIMEOUT_S = 120
@@ -28,6 +29,11 @@ class Ended:
     def lines(self) -> list[dict[str, Any]]:
         """Standard output as JSON lines."""
         return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def changed_nothing(self) -> bool:
+        """A copy or sync that found everything up to date: without a terminal it says nothing."""
+        return (self.status, self.out) == (0, "")
 
 
 class Machine:
@@ -84,6 +90,8 @@ class Machine:
             check=False,
             stdin=subprocess.DEVNULL,
         )
+        if "--json" in arguments:
+            json_lines.check(ended.stdout)
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from s32s import __version__
 from s32s.frontends.cli.parsing import Parser, jobs, rate
-from s32s.frontends.cli.shared_arguments import Parts, add_shared, shared_parsers
+from s32s.frontends.cli.shared_arguments import Parts, add_json, add_shared, shared_parsers
 
 #: What each status means, for help and manual.
 EXIT = """exit status:
@@ -129,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--profile", metavar="NAME", help="AWS profile")
     made.add_argument("--region", metavar="NAME", help="AWS region")
     made.add_argument("--no-check", action="store_true", help="write it without a look at S3")
+    add_json(made)
 
     _maps_parser(command)
     for name, text, example in (
@@ -150,7 +151,7 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("status", "show the entries, their last runs and what has drifted", example="s32s status")
     made.add_argument("names", nargs="*", metavar="NAME", help="only these; * stands for any characters")
-    made.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    add_json(made)
     made.add_argument("--offline", action="store_true", help="do not ask S3")
     made.add_argument("--check", metavar="TIME", help="exit with 1 when an entry has not succeeded for so long: 30min")
 
@@ -159,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     made = command(
         "env", "show every setting, where it comes from, and the directories in use", example="s32s env --json"
     )
-    made.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    add_json(made)
 
     made = command("completion", "print what a shell needs to complete s32s", example="s32s completion bash > FILE")
     made.set_defaults(command="completion")
@@ -204,8 +205,8 @@ def _maps_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
             _add_entry(action)
         if name in ("new", "edit", "upload"):
             action.add_argument("--yes", action="store_true", help="also change or remove entries without a question")
-        if name in ("update", "list", "check", "upload"):
-            action.add_argument("--json", action="store_true", help="JSON lines on standard output")
+        if name in ("new", "update", "list", "check", "upload"):
+            add_json(action)
 
 
 def _add_entry(made: argparse.ArgumentParser) -> None:
@@ -236,6 +237,7 @@ def _service_parser(command: Callable[..., argparse.ArgumentParser]) -> None:
     ):
         action = _action(actions, name, text, example)
         action.set_defaults(command=f"service {name}")
+        add_json(action)
         action.add_argument("--instance", metavar="NAME", help="one of several services, each with its own --config")
         action.add_argument("--user", action="store_true", help="a service of this user, without root and sandbox")
         if name != "show":
@@ -302,7 +304,7 @@ def _add_common(made: argparse.ArgumentParser) -> None:
 
 
 def _add_output(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--json", action="store_true", help="JSON lines on standard output")
+    add_json(made)
     how = made.add_mutually_exclusive_group()
     how.add_argument("-q", "--quiet", action="store_true", help="errors only")
     how.add_argument("-v", "--verbose", action="store_true", help="name every path that was changed")

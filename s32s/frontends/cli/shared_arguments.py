@@ -26,6 +26,11 @@ asks for each list. Without a map:
 With maps, the role peer does the same for its entries: s32s sync."""
 
 
+def add_json(made: argparse.ArgumentParser) -> None:
+    """The output for programs, of a command that has anything to say."""
+    made.add_argument("--json", action="store_true", help="JSON lines on standard output")
+
+
 def add_shared(made: argparse.ArgumentParser) -> None:
     """The options of a verb for the role peer."""
     shared = made.add_argument_group("of a shared folder (role peer)")
@@ -84,8 +89,7 @@ def shared_parsers(command: Callable[..., argparse.ArgumentParser], parts: Parts
             action.add_argument("--older", metavar="TIME", default="0s", help="only what is older: 30d")
             action.add_argument("--everywhere", action="store_true", help="the deleted folder on S3 too, for everybody")
             action.add_argument("--yes", action="store_true", help="do not ask")
-        if name == "list":
-            action.add_argument("--json", action="store_true", help="JSON lines on standard output")
+        add_json(action)
 
     made = command(
         "forget", "forget what a shared folder had in common with S3; no file is touched", example="s32s forget TEAM"
@@ -93,3 +97,4 @@ def shared_parsers(command: Callable[..., argparse.ArgumentParser], parts: Parts
     made.add_argument("names", nargs="+", metavar="NAME", help="the entry, or a folder and its place: DIR PLACE")
     made.add_argument("--everywhere", action="store_true", help="for everybody: the list of files on S3 too")
     made.add_argument("--yes", action="store_true", help="do not ask")
+    add_json(made)

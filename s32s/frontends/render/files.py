@@ -1,15 +1,16 @@
-"""A run as files for people and scripts: one path a line (design 6), each replaced in one step.
+"""A run as files for people and scripts: a directory per entry, one path a line (design 6), each replaced in one step.
 
 A report says how the last run ended, also when it ended early: what is not known of it is empty, and `error.txt` says
-why. With several entries each line is led by the entry's name and a colon. A directory ends in a slash, and is only
-listed where nothing that lies in it is.
+why. What ended the run before any entry began is in `error.txt` beside the directories. A directory ends in a slash,
+and is only listed where nothing that is in it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
+import urllib.parse
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from s32s.agent.report import Report, fold
@@ -23,18 +24,22 @@ from s32s.frontends.render.merges import telling as telling_steps
 from s32s.frontends.render.plans import shown, telling
 from s32s.system import atomic
 
+_ERROR = "error.txt"
 _SHARED = ("uploaded.txt", "downloaded.txt", "conflicts.txt")
-NAMES = ("new.txt", "modified.txt", "deleted.txt", "unchanged.txt", "success.txt", "error.txt")
+NAMES = ("new.txt", "modified.txt", "deleted.txt", "unchanged.txt", "success.txt", _ERROR)
 #: What the files say, by name, and how they looked then: a run that ends the same need not write them again.
 _SAME_AS = ".same-as"
+#: The directories of entries: only these are ever emptied.
+_ENTRIES = ".entries"
 
 
 @contextlib.contextmanager
-def recorded(emit: Emit, directory: Path | None) -> Iterator[Emit]:
+def recorded(emit: Emit, directory: Path | None, *, by_entry: bool = True) -> Iterator[Emit]:
     """Hand on events to `emit`, and write the report of the run when the block ends, however it ends.
 
     Args:
         directory: where to; it is made. None for no report.
+        by_entry: whether entries have names, and a directory each; without a map there is only one.
 
     Raises:
         UsageError: it cannot be written, before the block begins.
@@ -43,7 +48,7 @@ def recorded(emit: Emit, directory: Path | None) -> Iterator[Emit]:
     if directory is None:
         yield emit
         return
-    _check(directory)
+    _check(directory, () if by_entry else NAMES)
     ended: list[EntryFinished] = []
 
     def record(event: Event) -> None:
@@ -56,35 +61,22 @@ def recorded(emit: Emit, directory: Path | None) -> Iterator[Emit]:
     except S32sError as exc:
         # An entry that was interrupted has said so itself.
         told = any(end.error is exc for end in ended)
-        write(fold(ended, error=None if told else exc), directory)
+        write(fold(ended, error=None if told else exc), directory, by_entry=by_entry)
         raise
-    write(fold(ended), directory)
+    write(fold(ended), directory, by_entry=by_entry)
 
 
-def write(report: Report, directory: Path) -> None:
+def write(report: Report, directory: Path, *, by_entry: bool = True) -> None:
     """Write the report; a file that would not change is left alone.
 
     Raises:
         EntryFailed: the disk is full, or the directory has gone.
     """
     try:
-        fingerprint = _same_as(report)
-        if fingerprint and _said(directory) == [fingerprint, *_stamps(directory)]:
-            return
-        ends = [(end.entry, _lines(end)) for end in report.finished]
-        # Those of a shared folder are written for one alone, or where they are from before.
-        shared = [name for name in _SHARED if any(name in found for _, found in ends) or (directory / name).exists()]
-        for name in (*NAMES, *shared):
-            lines = [
-                f"{paths.escape(entry)}: {line}" if len(ends) > 1 else line
-                for entry, by_name in ends
-                for line in by_name.get(name, ())
-            ]
-            if name == "error.txt" and report.error is not None:
-                lines += _of(report.error)
-            _replace(directory / name, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
-        if fingerprint:
-            _replace(directory / _SAME_AS, "\n".join([fingerprint, *_stamps(directory)]).encode())
+        if by_entry:
+            _write_entries(report, directory)
+        else:
+            _write(report.finished, directory, _of(report.error) if report.error is not None else [])
     except OSError as exc:
         raise EntryFailed(
             f"the report in {paths.escape(str(directory))} could not be written: {exc.strerror}",
@@ -92,18 +84,66 @@ def write(report: Report, directory: Path) -> None:
         ) from exc
 
 
-def _check(directory: Path) -> None:
+def directory_of(entry: str) -> str:
+    """The name of an entry's directory: its own, where a file can have it."""
+    is_free = "/" not in entry and entry.lower() not in {*NAMES, *_SHARED}
+    return entry if is_free and paths.problem(entry) is None else urllib.parse.quote(entry, safe="")
+
+
+def _write_entries(report: Report, directory: Path) -> None:
+    if (directory / _SAME_AS).exists():
+        _empty(directory)  # an older version has put the files of all entries here
+    before = _read(directory / _ENTRIES)
+    now = [directory_of(end.entry) for end in report.finished]
+    # The names come first: what is not among them would never be emptied.
+    _replace_lines(directory / _ENTRIES, sorted({*before, *now}))
+    for end, name in zip(report.finished, now, strict=True):
+        (directory / name).mkdir(exist_ok=True)
+        _write((end,), directory / name)
+    for name in {*before} - {*now}:
+        _empty(directory / name)
+        with contextlib.suppress(OSError):  # somebody has put something of his own there
+            (directory / name).rmdir()
+    _replace_lines(directory / _ENTRIES, sorted({*now}))
+    _replace_lines(directory / _ERROR, _of(report.error) if report.error is not None else [])
+
+
+def _empty(directory: Path) -> None:
+    for name in (*NAMES, *_SHARED, _SAME_AS):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _write(ended: Sequence[EntryFinished], directory: Path, errors: Iterable[str] = ()) -> None:
+    """The files of one entry, or of none that has come to an end."""
+    fingerprint = "" if errors else " ".join(end.fingerprint for end in ended if end.error is None)
+    if fingerprint and _read(directory / _SAME_AS) == [fingerprint, *_stamps(directory)]:
+        return
+    found: dict[str, list[str]] = {}
+    for end in ended:
+        found |= _lines(end)
+    # Those of a shared folder are written for one alone, or where they are from before.
+    for name in (*NAMES, *(name for name in _SHARED if name in found or (directory / name).exists())):
+        _replace_lines(directory / name, [*found.get(name, ()), *(errors if name == _ERROR else ())])
+    if fingerprint:
+        _replace_lines(directory / _SAME_AS, [fingerprint, *_stamps(directory)])
+
+
+def _check(directory: Path, names: Iterable[str]) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
-        if taken := next((name for name in NAMES if (directory / name).is_dir()), None):
+        if taken := next((name for name in (*names, _ERROR) if (directory / name).is_dir()), None):
             raise IsADirectoryError(0, f"{taken} in it is a directory")
     except OSError as exc:
         raise UsageError(
             f"the report directory {paths.escape(str(directory))} cannot be written: {exc.strerror}",
             hint="the run has not begun",
         ) from exc
+
+
+def _replace_lines(file: Path, lines: Iterable[str]) -> None:
+    _replace(file, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
 
 
 def _replace(file: Path, data: bytes) -> None:
@@ -113,16 +153,9 @@ def _replace(file: Path, data: bytes) -> None:
     atomic.write_atomic(file, data)
 
 
-def _same_as(report: Report) -> str:
-    """What tells that another report has the same lines as this one; "" where only the lines do."""
-    if report.error is not None or not all(end.fingerprint and end.error is None for end in report.finished):
-        return ""
-    return " ".join(f"{paths.escape(end.entry)}={end.fingerprint}" for end in report.finished)
-
-
-def _said(directory: Path) -> list[str]:
+def _read(file: Path) -> list[str]:
     try:
-        return (directory / _SAME_AS).read_text("utf-8", "replace").split("\n")
+        return file.read_text("utf-8", "replace").splitlines()
     except OSError:
         return []
 
@@ -137,7 +170,7 @@ def _stamps(directory: Path) -> Iterator[str]:
 
 def _lines(end: EntryFinished) -> dict[str, list[str]]:
     """The lines of each file about one entry."""
-    found = {"error.txt": _errors(end)}
+    found = {_ERROR: _errors(end)}
     if end.merge is not None:
         return found | _shared(end.merge)
     if end.plan is None:

@@ -6,7 +6,7 @@ import datetime
 import json
 import sys
 import threading
-from typing import Any, TextIO
+from typing import TextIO
 
 from s32s import __version__
 from s32s.agent.report import Report
@@ -14,10 +14,12 @@ from s32s.core import events
 from s32s.core.errors import S32sError
 from s32s.core.events import Event
 from s32s.core.item import Item, changed_by
-from s32s.core.merge import Merge, Step
+from s32s.core.merge import Conflict, Merge, Step
 from s32s.core.plan import Plan
 from s32s.core.steps import kind_of
 from s32s.core.summary import by_kind, numbers
+from s32s.frontends.render.json_events import ConflictPath, ErrorFacts, Finished, Merged, Planned, StepPath, Summary
+from s32s.frontends.render.json_schema import Line
 
 
 class Lines:
@@ -34,27 +36,26 @@ class Lines:
 
     def on_event(self, event: Event) -> None:
         """Write one event, unless it is of use to a screen only."""
-        facts = self._facts(event)
-        if facts is not None:
-            self.write(facts)
+        line = self._line(event)
+        if line is not None:
+            self.write(line)
 
-    def write(self, facts: dict[str, Any]) -> None:
+    def write(self, line: Line) -> None:
         """Write one object, with the time."""
         now = datetime.datetime.now(datetime.UTC)
-        facts = {**facts, "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
         # ASCII only: a reader with another locale gets the same text, and no control character can slip through.
-        line = json.dumps(facts)
+        text = json.dumps({**line, "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z")})
         with self._guard:
-            print(line, file=self._out, flush=True)
+            print(text, file=self._out, flush=True)
 
-    def _facts(self, event: Event) -> dict[str, Any] | None:
+    def _line(self, event: Event) -> Line | None:
         match event:
             case events.EntryStarted():
                 return {"event": "started", "entry": event.entry, "source": event.source, "target": event.target}
             case events.Planned():
-                return {"event": "planned", "entry": event.entry, **plan_facts(event.plan, paths=self._plan)}
+                return _planned(event.entry, event.plan, paths=self._plan)
             case events.Merged():
-                return {"event": "merged", "entry": event.entry, **merge_facts(event.merge, paths=self._plan)}
+                return _merged(event.entry, event.merge, paths=self._plan)
             case events.Restarted():
                 return {"event": "started_over", "entry": event.entry, "turn": event.attempt, "reason": event.reason}
             case events.Waiting():
@@ -66,7 +67,7 @@ class Lines:
             case events.Output():
                 return {"event": "output", "entry": event.entry, "command": event.command, "line": event.line}
             case events.EntryFinished():
-                return {
+                ended: Finished = {
                     "event": "finished",
                     "entry": event.entry,
                     "ok": event.error is None,
@@ -74,13 +75,15 @@ class Lines:
                     "changed": event.changed,
                     "seconds": round(event.seconds, 3),
                     "generation": event.generation,
-                    **({"error": error_facts(event.error)} if event.error else {}),
                 }
+                if event.error:
+                    ended["error"] = error_facts(event.error)
+                return ended
             case _:
                 return None
 
 
-def summary_facts(report: Report, *, status: int, seconds: float) -> dict[str, Any]:
+def summary_line(report: Report, *, status: int, seconds: float) -> Summary:
     """How a whole run went: the last line of it."""
     finished = report.finished
     plans = [end.plan for end in finished if end.plan is not None]
@@ -97,12 +100,18 @@ def summary_facts(report: Report, *, status: int, seconds: float) -> dict[str, A
     }
 
 
-def plan_facts(plan: Plan, *, paths: bool) -> dict[str, Any]:
-    """Counts of a plan, and on demand every path."""
+def _planned(entry: str, plan: Plan, *, paths: bool) -> Planned:
     files = numbers(plan)
-    facts: dict[str, Any] = {
-        **files,
-        **{f"{name}_directories": len(items) - files[name] for name, items in by_kind(plan).items()},
+    directories = {name: len(items) - files[name] for name, items in by_kind(plan).items()}
+    line: Planned = {
+        "event": "planned",
+        "entry": entry,
+        "new": files["new"],
+        "modified": files["modified"],
+        "deleted": files["deleted"],
+        "new_directories": directories["new"],
+        "modified_directories": directories["modified"],
+        "deleted_directories": directories["deleted"],
         "rejected": len(plan.rejected),
         "unchanged": plan.source_files - files["new"] - files["modified"],
         "files": plan.source_files,
@@ -112,46 +121,52 @@ def plan_facts(plan: Plan, *, paths: bool) -> dict[str, Any]:
         "deleted_bytes": sum(item.size for item in plan.extras),
     }
     if paths:
-        facts["paths"] = {
+        line["paths"] = {
             "new": [put.item.path for put in plan.new],
             "modified": [{"path": put.item.path, "reason": put.reason.value} for put in plan.modified],
             "deleted": [item.path for item in plan.extras],
             "rejected": [{"path": rejection.path, "reason": rejection.reason} for rejection in plan.rejected],
         }
-    return facts
+    return line
 
 
-def merge_facts(made: Merge, *, paths: bool) -> dict[str, Any]:
+def _merged(entry: str, made: Merge, *, paths: bool) -> Merged:
     """Counts of a merge, and on demand every path, with who has changed it last and when."""
-    facts: dict[str, Any] = {
+    line: Merged = {
+        "event": "merged",
+        "entry": entry,
         "uploads": len(made.uploads),
         "downloads": len(made.downloads),
         "conflicts": len(made.conflicts),
         "files": made.mine.files,
     }
     if paths:
-        facts["paths"] = {
-            "uploads": [_step_facts(step) for step in made.uploads],
-            "downloads": [_step_facts(step) for step in made.downloads],
-            "conflicts": [
-                {"path": conflict.path, "reason": conflict.clash.value, **_changed(conflict.theirs)}
-                for conflict in made.conflicts
-            ],
+        line["paths"] = {
+            "uploads": [_step(step) for step in made.uploads],
+            "downloads": [_step(step) for step in made.downloads],
+            "conflicts": [_conflict(conflict) for conflict in made.conflicts],
             "frozen": list(made.frozen),
         }
-    return facts
+    return line
 
 
-def _step_facts(step: Step) -> dict[str, Any]:
-    return {"path": step.path, "kind": kind_of(step), **_changed(step.new or step.old)}
+def _step(step: Step) -> StepPath:
+    line: StepPath = {"path": step.path, "kind": kind_of(step)}
+    who, when = _changed(step.new or step.old)
+    return {**line, "by": who, "at": when} if who else line
 
 
-def _changed(item: Item | None) -> dict[str, Any]:
-    who, when = changed_by(item) if item is not None else ("", "")
-    return {"by": who, "at": when} if who else {}
+def _conflict(conflict: Conflict) -> ConflictPath:
+    line: ConflictPath = {"path": conflict.path, "reason": conflict.clash.value}
+    who, when = _changed(conflict.theirs)
+    return {**line, "by": who, "at": when} if who else line
 
 
-def error_facts(error: S32sError) -> dict[str, Any]:
+def _changed(item: Item | None) -> tuple[str, str]:
+    return changed_by(item) if item is not None else ("", "")
+
+
+def error_facts(error: S32sError) -> ErrorFacts:
     """An error as JSON-ready facts."""
     return {
         "type": type(error).__name__,

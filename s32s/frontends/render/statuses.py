@@ -1,4 +1,4 @@
-"""How the entries stand, as a table for people and as facts for JSON lines."""
+"""How the entries stand, as a table for people and as JSON lines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from s32s.agent.results import facts_of
 from s32s.agent.status import EntryState, EntryStatus
 from s32s.agent.watch_state import WatchState
 from s32s.core.paths import escape
 from s32s.frontends.render.layout import count, table
+
+if TYPE_CHECKING:
+    from s32s.frontends.render.json_schema import LastRun, PublishedState, Status, Watch
 
 
 def show(title: str, entries: Sequence[EntryStatus]) -> None:
@@ -38,23 +41,23 @@ def show(title: str, entries: Sequence[EntryStatus]) -> None:
             print(f"{escape(entry.name)}: {entry.trouble}", file=sys.stderr)
 
 
-def facts(entry: EntryStatus) -> dict[str, Any]:
-    """One entry as JSON-ready facts."""
+def status_line(entry: EntryStatus) -> Status:
+    """One entry as a line of JSON."""
     return {
         "event": "status",
         "entry": entry.name,
         "source": entry.source,
         "target": entry.target,
         "state": words(entry),
-        "last": facts_of(entry.last) if entry.last else None,
+        "last": cast("LastRun", facts_of(entry.last)) if entry.last else None,
         "generation": entry.generation,
-        "published": entry.published._asdict() if entry.published else None,
+        "published": cast("PublishedState", entry.published._asdict()) if entry.published else None,
         "unfinished_push": entry.push,
         "drift": entry.drift,
         "trouble": entry.trouble,
         "unreachable": entry.unreachable,
         "running_s": entry.running_s,
-        "watch": asdict(entry.watch) if entry.watch is not None else None,
+        "watch": cast("Watch", asdict(entry.watch)) if entry.watch is not None else None,
     }
 
 

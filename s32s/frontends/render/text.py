@@ -1,7 +1,8 @@
 """Events for eyes: one summary line an entry, progress where a run takes longer than a second, errors on the way.
 
 Summaries go to standard output; progress, warnings and errors to standard error. Without a terminal there is no colour
-and no progress; NO_COLOR is honoured.
+and a line of progress a minute, and a run that changed nothing says nothing: cron mails whatever is said. NO_COLOR is
+honoured.
 """
 
 from __future__ import annotations
@@ -136,12 +137,16 @@ class Screen:
             if self._dryrun:
                 self._print_plan(event, event.plan)
             else:
-                text = f"{summary(event)}  ({_traffic(event.plan, event.seconds)})"
                 if self._verbose:
                     for line in change_lines(event.plan, colour=self._colour_out):
                         self._print_out(line)
-                self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
-                self._print_rejections(event.plan)
+                if self._is_news(event):
+                    text = f"{summary(event)}  ({_traffic(event.plan, event.seconds)})"
+                    self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {text}")
+                    self._print_rejections(event.plan)
+
+    def _is_news(self, event: EntryFinished) -> bool:
+        return event.changed or self._verbose or self._out.isatty()
 
     def _finish_merge(self, event: EntryFinished, made: Merge) -> None:
         name = paint(paths.escape(event.entry), "bold", on=self._colour_out)
@@ -152,7 +157,7 @@ class Screen:
             limit = self._most() if self._out.isatty() else None
             for line in merge_lines(made, limit=limit, colour=self._colour_out):
                 self._print_out(line)
-        else:
+        elif self._dryrun or event.error is not None or event.due or self._is_news(event):
             done = summary(replace(event, error=None))
             self._print_out(f"{name}: {done}  ({event.seconds:.1f} s)")
         if event.error is not None:

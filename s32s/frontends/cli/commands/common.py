@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s32s.core.errors import Declined
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from s32s.agent.agent import Agent
     from s32s.config.maps import Problem
+    from s32s.frontends.render.json_schema import Line
 
 
 @contextlib.contextmanager
@@ -35,10 +36,10 @@ def report_problems(problems: Sequence[Problem]) -> int:
     return 2 if problems else 0
 
 
-def print_json(facts: dict[str, Any]) -> None:
+def print_json(line: Line) -> None:
     from s32s.frontends.render.jsonl import Lines
 
-    Lines().write(facts)
+    Lines().write(line)
 
 
 def show_trace(error: BaseException) -> None:

@@ -11,6 +11,8 @@ from s32s.frontends.cli.commands.common import print_json
 if TYPE_CHECKING:
     import argparse
 
+    from s32s.frontends.render.json_schema import Setting
+
 
 def env(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show every setting with its source, and where things are; also where the configuration is wrong or missing."""
@@ -26,7 +28,7 @@ def env(options: argparse.Namespace, stop: threading.Event) -> int:
     except FileNotFoundError:
         document = {}
     by_variable, by_word = environment.named(os.environ), environment.typed(options.set)
-    rows: list[dict[str, Any]] = []
+    rows: list[Setting] = []
     for key, field in environment.keys().items():
         source, value = "default", _default(field)
         if (found := _at(document, key)) is not None:
@@ -35,11 +37,12 @@ def env(options: argparse.Namespace, stop: threading.Event) -> int:
             source, value = environment.variable(key), by_variable[key]
         if key in by_word:
             source, value = "--set", by_word[key]
-        rows.append({"key": ".".join(key), "value": value, "source": source, "variable": environment.variable(key)})
+        variable = environment.variable(key)
+        rows.append({"event": "setting", "key": ".".join(key), "value": value, "source": source, "variable": variable})
     if options.json:
         print_json({"event": "environment", "places": {name: str(path) for name, path in places.items()}})
         for row in rows:
-            print_json({"event": "setting", **row})
+            print_json(row)
         return 0
     for name, path in places.items():
         print(f"{name:<14} {escape(str(path))}{'' if path.exists() else '  (not there)'}")

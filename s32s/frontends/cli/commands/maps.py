@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from s32s.core.errors import Declined, MapError, UsageError
 from s32s.frontends.cli.commands.common import confirm, open_machine, print_json, report_problems, says_yes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from s32s.agent.agent import Agent
     from s32s.config.maps import Entry
     from s32s.core.location import S3Path
+    from s32s.frontends.render.json_schema import MapChange, MapEntry, MapProblem
 
 
 def maps_usage(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -35,7 +36,8 @@ def maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
     if lacking:
         print(f"s32s: the maps name commands that [commands] lacks: {', '.join(map(escape, lacking))}", file=sys.stderr)
     if options.json:
-        print_json({"event": "maps", "new": update.new, "changed": update.changed, "gone": update.gone})
+        new, changed, gone = map(list, (update.new, update.changed, update.gone))
+        print_json({"event": "maps", "new": new, "changed": changed, "gone": gone})
         return 0
     for sign, _, name in update.differences:
         print(f"{sign} {escape(name)}")
@@ -52,7 +54,7 @@ def maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
         loaded = agent.load_maps()
     if options.json:
         for entry in loaded.entries:
-            print_json(entry.model_dump(exclude_none=True))
+            print_json(cast("MapEntry", {"event": "entry", **entry.model_dump(exclude_none=True)}))
     else:
         rows = [
             [escape(entry.name), escape(entry.s3), *(escape(entry.place(role) or "-") for role in Role)]
@@ -72,7 +74,7 @@ def maps_check(options: argparse.Namespace, stop: threading.Event) -> int:
     loaded = catalog.check_files([Path(file) for file in options.files])
     if options.json:
         for problem in loaded.problems:
-            print_json({"event": "problem", **asdict(problem)})
+            print_json(cast("MapProblem", {"event": "problem", **asdict(problem)}))
         print_json({"event": "checked", "files": len(loaded.files), "entries": len(loaded.entries)})
         return 2 if loaded.problems else 0
     if loaded.problems:
@@ -110,11 +112,15 @@ def maps_new(options: argparse.Namespace, stop: threading.Event) -> int:
         raise UsageError(f"{file} exists already", hint="choose another one with --file, or edit it") from exc
     except OSError as exc:
         raise UsageError(f"{file} cannot be written: {exc.strerror}", hint="choose another one with --file") from exc
-    print(f"wrote {file}")
+    if options.json:
+        print_json({"event": "written", "file": str(file)})
+    else:
+        print(f"wrote {file}")
     if options.upload or (is_asked and maps is not None and says_yes(f"Upload it to {maps} now?")):
         options.files = [str(file)]
         return maps_upload(options, stop)
-    print(f"upload it with: s32s maps upload {file}")
+    if not options.json:
+        print(f"upload it with: s32s maps upload {file}")
     return 0
 
 
@@ -182,7 +188,8 @@ def _upload(agent: Agent, files: dict[str, bytes], options: argparse.Namespace) 
     if as_json:
         for change in upload.changes:
             concerns = {role.value: text for role, text in change.concerns}
-            print_json({"event": change.kind, "entry": change.name, **concerns, "settings": list(change.settings)})
+            line = {"event": change.kind, "entry": change.name, **concerns, "settings": list(change.settings)}
+            print_json(cast("MapChange", line))
     elif not upload.files:
         print(f"{escape(str(source))} holds the same already")
     else:

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.config import settings_file
     from s32s.core.plan import Verb
     from s32s.frontends.render import files
-    from s32s.frontends.render.jsonl import Lines, summary_facts
+    from s32s.frontends.render.jsonl import Lines, summary_line
     from s32s.frontends.render.layout import is_journal
     from s32s.frontends.render.log import Log
     from s32s.frontends.render.notify import Notify
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
     is_between = not is_shared and places.are_places(options)
     with contextlib.closing(screen), contextlib.ExitStack() as opened:
         if is_shared:
-            emit = opened.enter_context(files.recorded(tell, directory))
+            emit = opened.enter_context(files.recorded(tell, directory, by_entry=False))
             report = _shared(options, verb, chosen, emit, screen, stop)
         elif is_between:
             report = _between(options, verb, chosen, opened, tell, directory, stop, timeout_s)
@@ -120,7 +120,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
         print(f"no entry of the maps has a {shown}: nothing to do on this machine")
     status = _status(options, report)
     if options.json:
-        Lines().write(summary_facts(report, status=status, seconds=time.monotonic() - began_s))
+        Lines().write(summary_line(report, status=status, seconds=time.monotonic() - began_s))
     return status
 
 
@@ -218,7 +218,7 @@ def _between(
     from s32s.frontends.render import files
 
     asked, settings, connection = places.asked_between(options)
-    emit = opened.enter_context(files.recorded(tell, directory))
+    emit = opened.enter_context(files.recorded(tell, directory, by_entry=False))
     opened.enter_context(_alarm(options.timeout, timeout_s, stop))
     return run_places(
         asked,

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from s32s.core.errors import UsageError
+from s32s.frontends.cli.commands.common import print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +25,7 @@ def service_install(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.frontends import systemd
 
     for line in systemd.install(_service(options), root=Path(options.root) if options.root else None):
-        print(line)
+        _tell(line, options)
     return 0
 
 
@@ -33,7 +34,10 @@ def service_show(options: argparse.Namespace, stop: threading.Event) -> int:
 
     made = _service(options)
     for name, text in units.units(made).items():
-        print(f"# {made.directory / name}\n{text}")
+        if options.json:
+            print_json({"event": "unit", "file": str(made.directory / name), "text": text})
+        else:
+            print(f"# {made.directory / name}\n{text}")
     return 0
 
 
@@ -46,8 +50,15 @@ def service_remove(options: argparse.Namespace, stop: threading.Event) -> int:
     directory = settings_file.user_units(os.environ) if options.user else units.SYSTEM_UNITS
     root = Path(options.root) if options.root else None
     for line in systemd.remove(options.instance, is_user_unit=options.user, directory=directory, root=root):
-        print(line)
+        _tell(line, options)
     return 0
+
+
+def _tell(line: str, options: argparse.Namespace) -> None:
+    if options.json:
+        print_json({"event": "step", "text": line})
+    else:
+        print(line)
 
 
 def _service(options: argparse.Namespace) -> Service:
@@ -56,6 +67,8 @@ def _service(options: argparse.Namespace) -> Service:
     from s32s.config import settings_file
     from s32s.frontends import units
 
+    if options.set:
+        raise UsageError("--set is not kept by a service", hint="write it into the configuration instead")
     config = settings_file.find(options.config, os.environ)
     on_calendar, every = units.Schedule.on_calendar, units.Schedule.every
     schedule = on_calendar(options.on_calendar) if options.on_calendar else every(options.every)

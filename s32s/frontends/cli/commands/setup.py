@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from s32s.core.errors import UsageError
 from s32s.core.role import Role
+from s32s.frontends.cli.commands.common import print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +30,7 @@ def configure(options: argparse.Namespace, stop: threading.Event) -> int:
     asked = {
         name: value
         for name, value in vars(options).items()
-        if name not in ("command", "config", "no_check", "debug", "parser", "set")
+        if name not in ("command", "config", "no_check", "debug", "parser", "set", "json")
     }
     if not any(asked.values()):
         from s32s.frontends.menu import start
@@ -56,7 +57,10 @@ def configure(options: argparse.Namespace, stop: threading.Event) -> int:
         },
         before=lambda settings: None if options.no_check else _try_out(settings, options),
     )
-    print(f"wrote {file}")
+    if options.json:
+        print_json({"event": "written", "file": str(file)})
+    else:
+        print(f"wrote {file}")
     return 0
 
 

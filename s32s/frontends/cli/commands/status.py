@@ -40,7 +40,7 @@ def status(options: argparse.Namespace, stop: threading.Event) -> int:
         entries = agent.status(maps=asked, ask_s3=not options.offline)
     if options.json:
         for entry in entries:
-            print_json(statuses.facts(entry))
+            print_json(statuses.status_line(entry))
     else:
         statuses.show(f"role {agent.settings.role.value}, maps {source}", entries)
     unreachable = [entry for entry in entries if entry.unreachable]

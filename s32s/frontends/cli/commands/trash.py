@@ -31,7 +31,17 @@ def trash_list(options: argparse.Namespace, stop: threading.Event) -> int:
         lost = _trash(options.name, agent).found()
     if options.json:
         for one in lost:
-            print_json({"event": "trashed", **one._asdict()})
+            print_json(
+                {
+                    "event": "trashed",
+                    "id": one.id,
+                    "where": one.where,
+                    "when_s": one.when_s,
+                    "who": one.who,
+                    "path": one.path,
+                    "size": one.size,
+                }
+            )
         return 0
     if not lost:
         print(f"the trash of {paths.escape(options.name)} is empty")
@@ -55,7 +65,10 @@ def trash_restore(options: argparse.Namespace, stop: threading.Event) -> int:
     with _machine(options) as agent:
         came = _trash(options.name, agent).restore(options.paths, number=options.id)
     for path in came:
-        print(f"restored  {paths.escape(path)}")
+        if options.json:
+            print_json({"event": "restored", "path": path})
+        else:
+            print(f"restored  {paths.escape(path)}")
     return 0
 
 
@@ -70,7 +83,10 @@ def trash_empty(options: argparse.Namespace, stop: threading.Event) -> int:
     confirm(f"Remove for good what is in the trash of {paths.escape(options.name)} {whose}?", yes=options.yes)
     with _machine(options) as agent:
         here, there = _trash(options.name, agent).empty(older_s=older_s, everywhere=options.everywhere)
-    print(f"removed: {here:,} here" + (f", {there:,} on S3" if options.everywhere else ""))
+    if options.json:
+        print_json({"event": "emptied", "here": here, "s3": there})
+    else:
+        print(f"removed: {here:,} here" + (f", {there:,} on S3" if options.everywhere else ""))
     return 0
 
 
@@ -85,7 +101,10 @@ def forget(options: argparse.Namespace, stop: threading.Event) -> int:
     )
     with _machine(options) as agent:
         told = forget_shared(agent, options.names, everywhere=options.everywhere)
-    print(f"forgotten: {', '.join(told)}" if told else "there was nothing to forget")
+    if options.json:
+        print_json({"event": "forgotten", "folders": list(told)})
+    else:
+        print(f"forgotten: {', '.join(told)}" if told else "there was nothing to forget")
     return 0
 
 
