@@ -6,6 +6,7 @@ import collections
 import contextlib
 import itertools
 import random
+import selectors
 import socket
 import ssl
 import time
@@ -188,6 +189,26 @@ def test_silence_is_waited_for_only_so_long(
 
     assert sorted(numbers) == list(range(6))
     assert numbers[-1] == 2
+
+
+def test_who_waits_for_room_leaves_the_processor_to_others(
+    server: S3Server, bucket: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that is to be made again is due, and the only place is taken by one that takes its time."""
+    put(server, bucket, "k0", BODY)
+    put(server, bucket, "k1", BODY)
+    proxy.add(Rule(on("GET", "k0"), Status(503, "SlowDown"), times=1))
+    proxy.add(Rule(on("GET", "k1"), Delay(1.5), times=1))
+    looked = itertools.count()
+    select = selectors.DefaultSelector.select
+    monkeypatch.setattr(
+        selectors.DefaultSelector, "select", lambda self, timeout=None: (next(looked), select(self, timeout))[1]
+    )
+
+    answers = bytes_of(backend_of(proxy.endpoint_url, bucket).get_many(requests(2), concurrency=1))
+
+    assert answers == {0: BODY, 1: BODY}
+    assert next(looked) < 1000
 
 
 def test_a_connection_that_the_server_has_closed_costs_no_attempt(bucket: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import random
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.faultproxy import FaultProxy, Reset, Rewrite, Rule, Status, on
+from support.faultproxy import Delay, FaultProxy, Reset, Rewrite, Rule, Status, on
 from support.network import raw_server
 from support.servers import S3Server, keys, make_bucket, put
 
@@ -74,6 +76,33 @@ def test_parts_show_what_pages_show(server: S3Server, filled: str, proxy: FaultP
 
     list(backend_of(proxy.endpoint_url, filled).list_parts([NAMES[900], NAMES[1800]]))
     assert proxy.count(on(listing=True)) == 3
+
+
+@pytest.mark.parametrize(("quick_s", "most"), [(60.0, 41), (0.0, 5)])
+def test_of_many_pages_the_first_one_tells_how_many_a_server_is_asked_for(
+    filled: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, quick_s: float, most: int
+) -> None:
+    """A quick server gets all at once, one that goes through all its keys for each page a few."""
+    monkeypatch.setattr("s32s.backends.s3.pages._QUICK_S", quick_s)
+    backend = backend_of(proxy.endpoint_url, filled)
+    pause = Delay(60)
+    first, *rest = sorted(random.Random(3).sample(NAMES, 40))
+    proxy.add(Rule(on(listing=True), pause, after=1))
+    found: list[object] = []
+    reading = threading.Thread(target=lambda: found.extend(listed(backend.list_parts([first, *rest]))))
+
+    reading.start()
+    try:
+        deadline = time.monotonic() + 30
+        while proxy.count(on(listing=True)) < most and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)  # no more come
+
+        assert proxy.count(on(listing=True)) == most
+    finally:
+        pause.release()
+        reading.join()
+    assert found == listed(backend.list(""))
 
 
 @pytest.mark.parametrize("fault", [Status(503, "SlowDown"), Reset(at_byte=500)])

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: How often requests are looked at for their timeouts.
 _LOOK_S = 0.5
+#: How often one that has found no room looks again; answers to its own caller's requests wake it sooner.
+_CROWDED_S = 0.01
 
 
 class Exchanges(NamedTuple, Generic[T]):
@@ -243,7 +245,8 @@ class _Crowd(Generic[T]):
     def _patience_s(self) -> float:
         """How long there is nothing to do but to wait for answers."""
         due_s = [one[0] for one in (self._next, self._later[0] if self._later else None) if one is not None]
-        return max(0.0, min(min(due_s) - time.monotonic(), _LOOK_S)) if due_s else _LOOK_S
+        # One that is due has found no room, and others may make it.
+        return max(_CROWDED_S, min(min(due_s) - time.monotonic(), _LOOK_S)) if due_s else _LOOK_S
 
     def _give_up_late_ones(self) -> None:
         """End what has waited for too long."""

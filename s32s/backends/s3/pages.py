@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,11 +14,15 @@ from s32s.backends.s3.errors import Refusal, shown
 from s32s.backends.s3.listing import Page, objects, read_page
 from s32s.backends.s3.objects import LARGE
 from s32s.backends.s3.session import S3Session
+from s32s.backends.s3.window import Window
 from s32s.core.errors import StoreError, Unreachable, Unsupported
 from s32s.system.concurrency import prefetch
 
 _PAGES_AHEAD = 2
 _MOST_KEYS = 5_000_000  # of a listing; a server that names more never ends
+#: Pages that every server is asked for at once, and how quickly one comes from a server that may be asked for many.
+_FEW = 12
+_QUICK_S = 0.5
 #: What a page has in most cases, in bytes.
 _USUAL_PAGE = 512 * 1024
 
@@ -48,7 +53,11 @@ class Listings:
             yield listed
 
     def parts(self, bucket: str, prefix: str, bounds: Sequence[str], *, skip: int) -> Iterator[list[ListedObject]]:
-        """See `S3Service.parts`."""
+        """See `S3Service.parts`.
+
+        Some servers go through all keys for each page, the more slowly the first time. More pages at once bring none
+        sooner there, and hold up all else. So of many the first one comes alone, and tells how quick the server is.
+        """
         if bucket in self._in_turn:
             yield from self.pages(bucket, prefix, skip=skip)
             return
@@ -57,9 +66,14 @@ class Listings:
         end: str | None = None  # after which no key comes, by the word of one part
         # A key that is not the last one, the last one that any part has shown, and the last one in its place.
         promised = shown_key = furthest = ""
+        window = None
         while todo:
             following: list[_Part] = []
-            for part, page in self._ask(bucket, prefix, todo):
+            waiting: list[_Part] = []
+            if len(todo) > _FEW and window is None:
+                window, todo, waiting = self._connection.pages_window, todo[:1], todo[1:]
+            began_s = time.monotonic()
+            for part, page in self._ask(bucket, prefix, todo, window):
                 listed = objects(page)
                 count += len(listed)
                 if count > _MOST_KEYS:
@@ -83,17 +97,21 @@ class Listings:
                 if inside:
                     furthest = max(furthest, inside[-1].key)
                 yield [one._replace(key=one.key[skip:]) for one in inside]
-            todo = following
+            if waiting and window is not None and time.monotonic() - began_s < _QUICK_S:
+                window.widen()
+            todo = following + waiting
         if furthest < shown_key or (promised and furthest <= promised) or (end is not None and end < furthest):
             # A part has left out what another one shows: keys that have come meanwhile, or an answer that broke off.
             raise Unsupported(f"the listing of {shown(bucket, prefix)} does not end where it says")
 
-    def _ask(self, bucket: str, prefix: str, parts: Sequence[_Part]) -> Iterator[tuple[_Part, Page]]:
+    def _ask(
+        self, bucket: str, prefix: str, parts: Sequence[_Part], window: Window | None
+    ) -> Iterator[tuple[_Part, Page]]:
         """The next page of each part."""
         queries = [self._query(prefix, part) for part in parts]
         calls = (Call("GET", "", query, limit=LARGE, holds=_USUAL_PAGE) for query in queries)
-        window = self._connection.pages_window
-        for number, answer in self._connection.send_many(bucket, calls, most=window.most, window=window):
+        most = window.most if window is not None else _FEW
+        for number, answer in self._connection.send_many(bucket, calls, most=most, window=window):
             try:
                 if not isinstance(answer, Response):
                     raise answer

@@ -43,8 +43,8 @@ _CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 30
 #: Requests that are under way at the same time at most, of all threads.
 MOST_REQUESTS = 512
-#: Pages of listings that are asked for at once: at the beginning, and at most, as a share of all requests.
-_FIRST_PAGES = 12
+#: Pages of a long listing that are asked for at once: at the beginning, and at most, as a share of all requests.
+_FIRST_PAGES = 4
 _SHARE_OF_PAGES = 8
 #: Of work within S3: 5 GiB take minutes, and not every server sends signs of life meanwhile.
 PATIENT_TIMEOUT_S = 900
@@ -70,7 +70,6 @@ class S3Session:
         # Half of what may be open is for files; macOS lets a process have 256 of both.
         most = max(1, min(MOST_REQUESTS, limits.open_files() // 2))
         self.window = Window(self.retry.pace, most=most)
-        # Some servers go through all keys for each page: more pages at once bring none sooner, and hold up all else.
         self.pages_window = Window(self.retry.pace, most=max(1, most // _SHARE_OF_PAGES), first=_FIRST_PAGES)
 
     def call(self, work: Callable[[], R], *, bucket: str, key: str) -> R:

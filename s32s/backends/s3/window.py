@@ -56,6 +56,11 @@ class Window:
                 if not self._has_begun:
                     self._limit = int(min(self.most, max(self._first, _WANTED * seconds)))
 
+    def widen(self) -> None:
+        """The server is known to be quick: as many as may be are under way from now on, until they show otherwise."""
+        with self._guard:
+            self._limit = self.most
+
     def has_room(self, mine: int) -> bool:
         """Whether another one may be sent.
 
