@@ -678,3 +678,38 @@ class TestSharedFolder:
             assert screen.ended() == 0
 
         assert set(keys(moto, bucket)) == {"maps/team.json"}
+
+    def test_what_was_deleted_comes_back(self, tmp_path: Path, moto: S3Server) -> None:
+        """The trash lists it, the latest first; space picks, Enter brings it back."""
+        make_bucket(moto, bucket := f"test-{uuid.uuid4().hex}")
+        entry = {"name": "TEAM", "s3": f"{bucket}/t", "peer": "~/team"}
+        put(moto, bucket, "maps/team.json", json.dumps([entry]).encode())
+        ann = Machine(tmp_path / "ann", moto)
+        ann.write_config("peer", f"{bucket}/maps")
+        (ann.root / "team").mkdir()
+        for name in ("a.txt", "b.txt", "c.txt", "stays"):
+            (ann.root / "team" / name).write_text(name)
+        assert ann.run("sync").status == 0
+        for name in ("a.txt", "b.txt", "c.txt"):
+            (ann.root / "team" / name).unlink()
+        assert ann.run("sync", "--yes").status == 0
+
+        with at(ann) as screen:
+            screen.wait_for("TEAM")
+            screen.press("t")
+            screen.wait_for("trash of TEAM", "0 picked of 3 files", "a.txt", "b.txt")
+            screen.press(" ")
+            screen.wait_for("1 picked")
+            screen.press(" ", "enter")
+            screen.wait_for("2 files came back")
+            screen.press("q")
+            assert screen.ended() == 0
+
+        assert sorted(path.name for path in (ann.root / "team").glob("*.txt")) == ["b.txt", "c.txt"]
+
+    def test_who_shares_nothing_has_no_trash(self, loop: Loop) -> None:
+        """It is said."""
+        with at(loop.slave) as screen:
+            screen.wait_for("WEB")
+            screen.press("t")
+            screen.wait_for("only a shared folder")

@@ -6,12 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s32s.agent.status import EntryState
+from s32s.agent.trash import Lost
 from s32s.core import events, plan, tree
 from s32s.core.errors import EntryFailed
 from s32s.core.item import Item
 from s32s.core.plan import Verb
 from s32s.frontends.menu import panes, views
 from s32s.frontends.menu.model import Choosing, Listing, Progress, Row, Running, Text
+from s32s.frontends.menu.trashed import TrashList
 from s32s.frontends.render.layout import fit, width, wrap
 
 NAMES = st.text("ab エトリ📷é\x1b\n \u202e", min_size=1, max_size=60)
@@ -136,3 +138,16 @@ def test_a_wrapped_text_can_be_read_to_its_end() -> None:
     lines = views.text_screen(text, wrapped=wrapped, footer="back", columns=40, rows=10)
 
     assert "END" in "".join(piece for line in lines for _, piece, _ in line)
+
+
+@given(st.lists(st.builds(Lost, *[NAMES] * 2, st.floats(0, 2e9), NAMES, NAMES, SIZES.map(sum)), max_size=80), SIZES)
+def test_a_trash_fills_the_terminal(lost: list[Lost], size: tuple[int, int]) -> None:
+    """Wherever the cursor is, its line is seen."""
+    columns, rows = size
+    trash = TrashList("TEAM", lost)
+    for by in (0, 1, 10, 10, -3, 1_000_000, -1_000_000):
+        trash.move(by)
+        lines = trash.lines(columns, rows)
+        assert len(lines) == rows
+        assert {width("".join(text for _, text, _ in line)) for line in lines} == {columns}
+        assert not lost or any(style == "class:chosen" for line in lines for style, _, _ in line)

@@ -8,6 +8,7 @@ run on any thread.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from s32s.agent.agent import Agent, open_agent
 from s32s.agent.catalog import Update
 from s32s.agent.report import Report
 from s32s.agent.status import EntryStatus, glance, statuses
+from s32s.agent.trash import Lost, SharedTrash
 from s32s.agent.watch_state import end_watch
 from s32s.config import settings_file
 from s32s.config.maps import Entry, MapSet
@@ -114,6 +116,31 @@ class Actions:
                 approve=approve if verb.changes and self.settings.menu.ask else None,
                 decide=decide,
             )
+
+    def trash(self, name: str) -> list[Lost]:
+        """What is in the trash of a shared folder, the latest first.
+
+        Raises:
+            S32sError: see `SharedTrash.found`.
+        """
+        with self._machine(writable=False) as agent:
+            return SharedTrash(self._named(name), agent).found()[::-1]
+
+    def restore(self, name: str, lost: Sequence[Lost]) -> list[str]:
+        """Bring files back; return the paths that came.
+
+        Raises:
+            S32sError: see `SharedTrash.restore`.
+        """
+        came: list[str] = []
+        with self._machine(writable=True) as agent:
+            trash = SharedTrash(self._named(name), agent)
+            for number, of_one in itertools.groupby(sorted(lost, key=lambda one: one.id), key=lambda one: one.id):
+                came += trash.restore([one.path for one in of_one], number=number)
+        return came
+
+    def _named(self, name: str) -> Entry:
+        return next(entry for entry in self.entries() if entry.name == name)
 
     def watch(self, names: Sequence[str], *, emit: Emit, stop: threading.Event) -> None:
         """Keep the named entries equal until `stop` is set; nothing is asked on the way.

@@ -29,6 +29,7 @@ from s32s.frontends.menu.background import Background
 from s32s.frontends.menu.details import asked, details
 from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, View
 from s32s.frontends.menu.picking import Picking
+from s32s.frontends.menu.trashed import TrashList
 from s32s.frontends.render.layout import amount, count, duration, wrap
 from s32s.frontends.render.merges import differing, merge_lines
 from s32s.frontends.render.plans import plan_lines, telling
@@ -73,6 +74,7 @@ class Controller:
         self._found: dict[str, int] = {}
         self._job: Background[Any] | None = None
         self._picking: Picking | None = None
+        self._trash = TrashList("", [])
         self._at_work = ""  # what the notice says while the job is at work
         self._then: Callable[[Background[Any]], None] = lambda job: None
         self._refresh = threading.Event()
@@ -101,6 +103,8 @@ class Controller:
             return views.run_screen(self._running, now_s=time.monotonic(), columns=columns, rows=rows)
         if self._view is View.PICK and self._picking is not None:
             return self._picking.lines(columns, rows)
+        if self._view is View.TRASH:
+            return self._trash.lines(columns, rows)
         if self._view is View.CHOICE:
             return views.choice_screen(self._choosing, notice=self._notice, columns=columns, rows=rows)
         if self._view in (View.TEXT, View.QUESTION):
@@ -147,6 +151,8 @@ class Controller:
             self._press_in_question(key)
         elif self._view is View.PICK:
             self._press_in_pick(key)
+        elif self._view is View.TRASH:
+            self._press_in_trash(_VI.get(key, key))
         elif self._view is View.TEXT:
             key = _VI.get(key, key)
             if key in _MOVES:
@@ -188,6 +194,8 @@ class Controller:
             self._offer(f"All {shown}", verbs, self._go_all)
         elif key == "w" and row:
             self._offer_watch(row)
+        elif key == "t" and row:
+            self._open_trash(row.name)
         elif key == "i" and row:
             self._read(escape(row.name), self._facts(row))
             self._text.about = row.name
@@ -241,6 +249,24 @@ class Controller:
         elif key in ("escape", "q"):
             self._decide(None)
 
+    def _press_in_trash(self, key: str) -> None:
+        trash = self._trash
+        if key in _MOVES:
+            trash.move(_MOVES[key])
+        elif key == " ":
+            trash.toggle()
+        elif key in ("a", "n"):
+            trash.pick_all(picked=key == "a")
+        elif key == "enter" and trash.wanted:
+            self._view = View.LIST
+            self._start(
+                lambda job: self._actions.restore(trash.entry, trash.wanted),
+                self._restored,
+                f"bringing back {count(len(trash.wanted), 'file')} …",
+            )
+        elif key in ("escape", "q"):
+            self._back()
+
     def _filter(self, key: str) -> None:
         if key in ("enter", *_MOVES):
             self._filtering = False
@@ -265,6 +291,9 @@ class Controller:
             self.press("enter")
         elif self._picking is not None:
             self._picking.cursor = int(value)
+            self.press(" ")
+        elif self._view is View.TRASH:
+            self._trash.cursor = int(value)
             self.press(" ")
         else:
             self._listing.cursor = int(value)
@@ -450,6 +479,26 @@ class Controller:
     def _end_watch(self, name: str) -> None:
         self._back()
         self._start(lambda job: self._actions.end_watch(name), self._opened, "ending the watch …")
+
+    def _open_trash(self, name: str) -> None:
+        def opened(job: Background[Any]) -> None:
+            if job.error is not None:
+                self._notice = job.said()
+                return
+            self._trash = TrashList(name, job.result or [])
+            self._view = View.TRASH
+
+        if self._actions.role is Role.PEER:
+            self._start(lambda job: self._actions.trash(name), opened, f"looking into the trash of {escape(name)} …")
+        else:
+            self._notice = "only a shared folder (role peer) has a trash"
+
+    def _restored(self, job: Background[Any]) -> None:
+        if job.error is not None:
+            self._read("Not all came back", ["", *(f"  {line}" for line in job.said().splitlines())])
+        else:
+            self._notice = f"{count(len(job.result or ()), 'file')} came back; the next sync shares them again"
+        self._reload()
 
     def _ask(self, entry: str, plan: Plan) -> None:
         self._view = View.QUESTION

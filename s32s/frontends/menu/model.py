@@ -32,6 +32,7 @@ class View(enum.Enum):
     QUESTION = "question"
     CHOICE = "choice"
     PICK = "pick"
+    TRASH = "trash"
 
 
 @dataclass(slots=True)
@@ -235,6 +236,7 @@ KEYS = (
     ("/", "filter"),
     ("u", "update maps"),
     ("w", "watch"),
+    ("t", "trash"),
     ("a", "all"),
     ("o", "options"),
     ("r", "role"),
@@ -275,6 +277,7 @@ Before anything is deleted or replaced you see the plan and are asked.
   Up, Down, PgUp, PgDn, Home, End   move, as j, k, g and G do; a click chooses
   /          filter by a part of the name or path; Esc takes the filter away
   i          what the maps say of an entry, and how its last run ended
+  t          the trash of a shared folder: bring back what was replaced or deleted
   u          fetch the maps again; shows what would change before it is taken
   m          look at the maps at another path, until you leave
   r          take another role, until you leave

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from s32s.agent.decisions import decided, with_hidden
 from s32s.core.merge import Conflict, Merge, Resolution, Step
 from s32s.core.paths import escape
-from s32s.frontends.menu.views import Line, bar, filled
+from s32s.frontends.menu.views import Line, bar, filled, scrolled
 from s32s.frontends.render.layout import fit
 from s32s.frontends.render.merges import conflict_line, step_line, telling
 from s32s.replication.merge_job import Contents
@@ -102,10 +102,7 @@ class Picking:
         keys = " Space picks  a all  n none  d what differs  Enter goes on  Esc changes nothing"
         below: list[Line] = [[("class:keys", fit(keys, columns), None)]]
         height = max(1, rows - 2)
-        if self.cursor < self.top:
-            self.top = self.cursor
-        elif self.cursor >= self.top + height:
-            self.top = self.cursor - height + 1
+        self.top = scrolled(self.top, self.cursor, height)
         body: list[Line] = []
         for at, (what, one) in enumerate(self._rows[self.top : self.top + height], start=self.top):
             chosen = "class:chosen" if at == self.cursor else ""

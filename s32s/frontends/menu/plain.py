@@ -15,6 +15,7 @@ from s32s.frontends.menu import model
 from s32s.frontends.menu.actions import Actions, ask_once, entry_facts
 from s32s.frontends.menu.background import Background
 from s32s.frontends.menu.prompter import Choice, Left, Prompter
+from s32s.frontends.menu.trashed import when_and_where
 from s32s.frontends.render.layout import count, table
 from s32s.frontends.render.plans import plan_lines
 from s32s.frontends.render.statuses import words
@@ -29,6 +30,7 @@ _WORK = [
     Choice("info", "what the map says of it"),
     Choice("back"),
 ]
+_TRASH = Choice("trash", "bring back what was replaced or deleted")
 _KEYS = (
     "a number: an entry · a all entries · w watch all · u update maps · m other maps · r role · x own commands · "
     "o options · ? help · q leave"
@@ -110,12 +112,34 @@ class PlainMenu:
             prompter.say("  please answer with one of these numbers or letters")
 
     def _entry(self, entry: Entry) -> None:
-        word = self._prompter.choose(f"{escape(entry.name)}:", _WORK, default="back")
-        if word == "info":
+        work = [*_WORK[:-1], _TRASH, _WORK[-1]] if self._actions.role is Role.PEER else _WORK
+        word = self._prompter.choose(f"{escape(entry.name)}:", work, default="back")
+        if word == "trash":
+            self._trash(entry.name)
+        elif word == "info":
             for line in table([[f"  {name}", escape(value)] for name, value in entry_facts(entry, self._actions.role)]):
                 self._prompter.say(line)
         elif word != "back":
             self._run(Verb(word), [entry.name])
+
+    def _trash(self, name: str) -> None:
+        lost = self._try(lambda job: self._actions.trash(name))
+        if not lost:
+            self._prompter.say("  the trash is empty")
+            return
+        rows = [
+            [f"{number:>3})", when_and_where(one), escape(one.path)]
+            for number, one in enumerate(lost[:_SHOWN], start=1)
+        ]
+        for line in table(rows):
+            self._prompter.say(line)
+        if len(lost) > _SHOWN:
+            self._prompter.say(f"  … and {len(lost) - _SHOWN:,} more: s32s trash list {name}")
+        answer = self._prompter.ask("Number to bring back, Enter for none")
+        if answer.isdigit() and 1 <= int(answer) <= len(rows):
+            one = lost[int(answer) - 1]
+            if self._try(lambda job: self._actions.restore(name, [one])):
+                self._prompter.say(f"  {escape(one.path)} came back")
 
     def _run(self, verb: Verb, names: list[str]) -> None:
         screen = Screen(self._environment, dryrun=not verb.changes)

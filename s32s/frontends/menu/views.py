@@ -113,6 +113,11 @@ def _bar_line(name: str, part: int, whole: int, told: str, columns: int) -> Line
     ]
 
 
+def scrolled(top: int, cursor: int, height: int) -> int:
+    """The first line to show of a list, so that the chosen one is among `height`."""
+    return min(max(top, cursor - height + 1), cursor)
+
+
 def notice_lines(notice: str, columns: int) -> list[Line]:
     """A notice, on three lines at most."""
     return [[("class:warn", fit(f" {line}", columns), None)] for line in wrap(notice, columns - 2)[:3] if notice]
