@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from s32s.agent import catalog, metrics, runner
@@ -22,6 +22,7 @@ from s32s.agent.state import State
 from s32s.agent.watch_pairs import EntryPair, PlacesPair
 from s32s.agent.watch_state import WatchState
 from s32s.agent.watched import Pace, Pair, Watched
+from s32s.config.settings import NotifySettings
 from s32s.core import events
 from s32s.core.errors import Interrupted, S32sError
 from s32s.core.events import Emit, EntryFinished
@@ -89,6 +90,7 @@ def watch_entries(
         beat=beat,
         look=look,
         after=after,
+        tell=_heartbeat(agent.settings.notify, emit),
     )
     loop.run(pairs(), ready)
 
@@ -111,6 +113,15 @@ def watch_places(
         Locked, Interrupted: see `watch_entries`.
     """
     _Loop(pair.state, KIND, pace, emit=emit, stop=stop, beat=beat).run([PlacesPair(pair)], ready)
+
+
+def _heartbeat(settings: NotifySettings, emit: Emit) -> Callable[[Mapping[str, S32sError | None]], None]:
+    """What is told how the entries stand."""
+    if not (settings.url or settings.on_failure):
+        return lambda standing: None
+    from s32s.agent.notices import Heartbeat  # it takes a while to load
+
+    return Heartbeat(settings, emit).tick
 
 
 class _Maps:
@@ -174,6 +185,7 @@ class _Loop:
         beat: Callable[[], None],
         look: Callable[[], Sequence[Pair] | None] = lambda: None,
         after: Callable[[], None] = lambda: None,
+        tell: Callable[[Mapping[str, S32sError | None]], None] = lambda standing: None,
     ) -> None:
         self._state = state
         self._role = role
@@ -184,6 +196,7 @@ class _Loop:
         self._beat = beat
         self._look = look
         self._after = after
+        self._tell = tell
         self._wake = threading.Event()
         self._watched: dict[str, Watched] = {}
         self._held: dict[str, contextlib.ExitStack] = {}
@@ -205,6 +218,7 @@ class _Loop:
                     ready()
                 if finished != self._finished:
                     self._after()
+                self._tell({name: watched.error for name, watched in self._watched.items()})
                 self._wake.wait(min([_SLEEP_S, *pauses]))
                 if (pairs_now := self._look()) is not None:
                     self._take(pairs_now)

@@ -97,6 +97,9 @@ class Pair(Protocol):
 class Watched:
     """Keeps one pair equal, by as many calls of `tick` as it takes.
 
+    Attributes:
+        error: what the last run failed of; None when it did not.
+
     Args:
         emit: told of what was done, and once of each failure.
         wake: called, on another thread, when there is something to do.
@@ -104,6 +107,7 @@ class Watched:
 
     def __init__(self, pair: Pair, pace: Pace, *, emit: Emit, wake: Callable[[], None]) -> None:
         self.pair = pair
+        self.error: S32sError | None = None
         self._pace = pace
         self._memories = Memories()
         self._emit = emit
@@ -251,6 +255,7 @@ class Watched:
             self._failures = 0
             self._tell("it works again")
         # Of a shared folder a conflict is told once, and waits.
+        self.error = finished.error
         self._told = str(finished.error) if finished.error is not None else ""
         self._schedule()
 
@@ -267,6 +272,7 @@ class Watched:
 
     def _fail(self, error: S32sError) -> None:
         self._failures += 1
+        self.error = error
         pause_s = min(_MOST_S, _LEAST_S * 2 ** min(self._failures - 1, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
         self._run_s = time.monotonic() + pause_s
         self._full_s = max(self._full_s, self._run_s) if self._compared_s else self._run_s

@@ -118,12 +118,12 @@ class MetricsSettings(pydantic.BaseModel):
 
 
 class NotifySettings(pydantic.BaseModel):
-    """The table [notify]: what is told elsewhere after each copy and sync of entries."""
+    """The table [notify]: what is told elsewhere after each copy and sync of entries, and by a watch."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
     url: Annotated[str, pydantic.StringConstraints(pattern=_URL)] | None = None
-    """Address that is asked after each run, as healthchecks wants it: a POST, with "/fail" behind it when it failed."""
+    """Address for a POST after each run, and by a watch each minute; "/fail" is put behind it after a failure."""
     on_failure: Annotated[str, pydantic.StringConstraints(min_length=1)] | None = None
     """Command for /bin/sh after a run that failed; it finds S32S_STATUS, S32S_FAILED (entries) and S32S_ERROR."""
 

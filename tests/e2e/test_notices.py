@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -71,3 +72,31 @@ def test_a_watchdog_that_is_away_fails_no_run(loop: Loop) -> None:
 
     assert ended.status == 0
     assert "http://127.0.0.1:9/check could not be told" in ended.err
+
+
+def test_a_watch_tells_how_it_stands(loop: Loop, pings: tuple[str, list[tuple[str, str]]]) -> None:
+    """At once when an entry fails or works again; the command runs once for a failure that lasts."""
+    url, came = pings
+    note = loop.master.root / "note"
+    loop.master.extra |= {"S32S_NOTIFY_URL": url, "S32S_NOTIFY_ON_FAILURE": f"echo x >> {note}"}
+    make_tree(loop.source, {"a": b"1"})
+
+    def wait_for(*paths: str) -> None:
+        deadline = time.monotonic() + 60
+        while [path for path, _ in came] != list(paths) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [path for path, _ in came] == list(paths)
+
+    watch = loop.master.start("watch", "--settle", "0.1s")
+    try:
+        wait_for("/check")
+        (loop.source / "a").unlink()
+        wait_for("/check", "/check/fail")
+        make_tree(loop.source, {"a": b"1"})
+        wait_for("/check", "/check/fail", "/check")
+    finally:
+        watch.kill()
+        watch.communicate()
+
+    assert came[1][1].startswith("WEB: the source holds no files")
+    assert note.read_text() == "x\n"
