@@ -79,8 +79,9 @@ def _statuses() -> Iterator[str]:
 def _configuration() -> Iterator[str]:
     yield (
         "## Configuration\n\nKeys of `s32s.toml`. A key without a default is mandatory. Each has a variable, which "
-        "holds instead of the file; no file is needed where `S32S_ROLE` and `S32S_MAPS` are set. Directories of a list "
-        "are separated by colons; lists and tables may be written as in TOML. `s32s env` shows what holds, and why.\n"
+        "applies instead of the file; no file is needed where `S32S_ROLE` and `S32S_MAPS` are set. Directories of a "
+        "list are separated by colons; lists and tables may be written as in TOML. `s32s env` shows what applies, and "
+        "why.\n"
     )
     yield _keys(settings.Settings, above=())
     tables = {

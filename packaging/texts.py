@@ -159,9 +159,9 @@ def man_of_configuration() -> str:
         "TOML. It is looked for where \\-\\-config and $S32S_CONFIG say, then as ./s32s.toml, then as "
         "/etc/s32s/s32s.toml for root and ~/.config/s32s/s32s.toml for others.",
         ".PP",
-        "Each key has a variable, which holds instead of the file: S32S_ and the key in capitals, with its table in "
+        "Each key has a variable, which applies instead of the file: S32S_ and the key in capitals, with its table in "
         "front, such as S32S_MAX_DELETE and S32S_S3_REGION. Directories of a list are separated by colons. No file is "
-        "needed where S32S_ROLE and S32S_MAPS are set; s32s env shows what holds.",
+        "needed where S32S_ROLE and S32S_MAPS are set; s32s env shows what applies.",
         ".SH KEYS",
         *_keys(settings.Settings),
     ]

@@ -192,7 +192,7 @@ class BetweenPair:
             kept=kept if self.verb.changes else None,
             places=(self.asked.source, self.asked.target),
             position=lambda done: done.target if isinstance(source, Directory) else done.source,
-            when_stopped="the target is as it was" if isinstance(target, Directory) else "the next run goes on",
+            when_stopped="the target is as it was" if isinstance(target, Directory) else "the next run continues",
         )
 
 

@@ -235,11 +235,11 @@ def _check(entry: Entry, role: Role, agent: AgentContext) -> None:
 def _when_stopped(task: Task, role: Role) -> str:
     """How things stand when a run was stopped before or outside of a change, as a clause."""
     if role is Role.MASTER and task.verb.changes:
-        return "slaves follow the last published generation, and the next run goes on"
+        return "slaves follow the last published generation, and the next run continues"
     if role is Role.PEER and task.verb.changes:
-        return "what was done stays, nothing else was touched, and the next run goes on"
+        return "what was done stays, nothing else was touched, and the next run continues"
     if role is Role.MIRROR and task.verb.changes:
-        return "what was copied stays, nothing was deleted, and the next run goes on"
+        return "what was copied stays, nothing was deleted, and the next run continues"
     return "the target is as it was"
 
 

@@ -69,7 +69,7 @@ def explain(text: str, error: json.JSONDecodeError) -> Mistake:
     if here[:1] in ("}", "]") and before.endswith(","):
         return Mistake(len(before) - 1, f"remove this comma: nothing follows it before the {here[0]}")
     if here[:1] == "," and before.endswith((",", "[", "{")):
-        return Mistake(at, "one comma too many: nothing stands before it")
+        return Mistake(at, "one comma too many: nothing is before it")
     if here[:1] == "," and text[at + 1 :].lstrip()[:1] in ("}", "]"):
         return Mistake(at, "remove this comma: nothing follows it")  # as Python 3.13 and later point at it
     if not here:
@@ -129,7 +129,7 @@ def _in_a_text(text: str, error: json.JSONDecodeError) -> Mistake | None:
         start = text.rfind('"', 0, error.pos)
         if text[error.pos] in "\r\n":
             return Mistake(start, 'the closing quote of this text is missing on its line: "')
-        return Mistake(error.pos, r"a text holds a control character; a tab is \t")
+        return Mistake(error.pos, r"a text contains a control character; a tab is \t")
     if "Unterminated" in error.msg:
         return Mistake(error.pos, 'the closing quote of this text is missing: "')
     return None

@@ -134,7 +134,7 @@ def _document(data: bytes, file: str) -> tuple[Any, str, Problem | None]:
     except (_Duplicate, ValueError) as exc:
         return bad(str(exc))
     if any("\ud800" <= char <= "\udfff" for text in _strings(document) for char in text):
-        return bad("a text holds half of a surrogate pair, which is not a character")
+        return bad("a text contains half of a surrogate pair, which is not a character")
     return document, text, None
 
 
@@ -143,7 +143,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in pairs:
         if name in made:
             who = f"entry {paths.quote(str(dict(pairs)['name']))}: " if "name" in made or name == "name" else ""
-            raise _Duplicate(f"{who}the property {paths.quote(name)} stands twice")
+            raise _Duplicate(f"{who}the property {paths.quote(name)} appears twice")
         made[name] = value
     return made
 
@@ -204,7 +204,7 @@ def _kind(value: Any) -> str:
 
 _WANTED = {
     "missing": "it is mandatory and missing",
-    "string_type": "it must be a text",
+    "string_type": "it must be a string",
     "list_type": "it must be a list",
     "bool_type": "it must be true or false",
     "string_too_short": "it is empty",

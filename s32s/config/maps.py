@@ -82,7 +82,7 @@ def _local_path(text: str, *, drives: bool) -> str:
     if not (path.startswith("/") or (drives and _DRIVE.match(path))):
         raise _fail(f"{paths.quote(text)} is not absolute; write the whole path, from / on")
     if ".." in path.split("/"):
-        raise _fail('a path may not hold ".."')
+        raise _fail('a path must not contain ".."')
     root = path[: 3 if _DRIVE.match(path) else 1]
     return root + "/".join(part for part in path[len(root) :].split("/") if part not in ("", "."))
 
@@ -90,7 +90,7 @@ def _local_path(text: str, *, drives: bool) -> str:
 def _unprintable(text: str) -> str | None:
     if not text.strip():
         return "it is empty"
-    return "it holds a control character" if paths.escape(text) != text else None
+    return "it contains a control character" if paths.escape(text) != text else None
 
 
 def _master(text: str) -> str:

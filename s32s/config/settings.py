@@ -293,7 +293,7 @@ def allow_problem(value: object, *, allow_system: bool) -> str | None:
     if not isinstance(value, str) or not value.startswith("/"):
         return f"{shown(value)} is not an absolute directory"
     if ".." in value.split("/"):
-        return f'{shown(value)} holds ".."'
+        return f'{shown(value)} contains ".."'
     return guards.allow_problem(plain_directory(value), allow_system=allow_system)
 
 
@@ -302,9 +302,7 @@ def link_problem(directory: str) -> str | None:
     real = os.path.realpath(directory)
     if real == plain_directory(directory):
         return None
-    return (
-        f"{paths.quote(directory)} is or lies below a symbolic link, and no run follows one; name {paths.quote(real)}"
-    )
+    return f"{paths.quote(directory)} is, or is below, a symbolic link, which no run follows; name {paths.quote(real)}"
 
 
 def plain_directory(value: str) -> str:

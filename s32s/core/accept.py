@@ -88,7 +88,7 @@ class Pattern:
 
     def _depth(self, *, deeper: bool) -> str:
         where = "deeper" if deeper else "less deep"
-        return f"it lies {where} than {self.text}"
+        return f"it is {where} than {self.text}"
 
 
 AnyPattern = Pattern | Expression
@@ -158,9 +158,9 @@ def _segments(text: str) -> Iterator[list[Piece]]:
             raise ValueError(f"the segment at column {column} is empty")
         pieces = list(_pieces(segment, column))
         if _DEPTH in (piece.text for piece in pieces) and len(pieces) > 1:
-            raise ValueError(f"the ** in the segment at column {column} must stand alone between slashes")
+            raise ValueError(f"the ** in the segment at column {column} must be alone between slashes")
         if sum(not piece.words for piece in pieces) > MAX_WILDCARDS:
-            raise ValueError(f"the segment at column {column} holds more than {MAX_WILDCARDS} wildcards")
+            raise ValueError(f"the segment at column {column} contains more than {MAX_WILDCARDS} wildcards")
         yield pieces
         column += len(segment) + 1
 
@@ -199,7 +199,7 @@ def _placeholder(text: str, *, column: int) -> Piece:
         if not all(words):
             raise ValueError(f"an alternative is empty in the braces at column {column}")
         if any("/" in word for word in words):
-            raise ValueError(f"an alternative holds a slash in the braces at column {column}")
+            raise ValueError(f"an alternative contains a slash in the braces at column {column}")
         return Piece(f"{{{text}}}", words, "(?:" + "|".join(map(re.escape, words)) + ")")
     known = _PLACEHOLDERS.get(text)
     if known is None:
@@ -383,7 +383,7 @@ def _why_not(name: str, pieces: Sequence[Piece], what: str) -> str:
             return f"{what} is not a number"
         if piece.text == "{slug}":
             odd = next((char for char in name if not re.fullmatch(_PLACEHOLDERS["slug"], char)), "")
-            return f"{what} holds {quote(odd)}; allowed are a-z, 0-9 and -"
+            return f"{what} contains {quote(odd)}; allowed are a-z, 0-9 and -"
     return f"{what} does not fit {''.join(piece.text for piece in pieces)}"
 
 

@@ -67,7 +67,7 @@ def target_problem(root: str, *, allow_system: bool) -> str | None:
     if root in _NEVER_REPLACED:
         return "is a directory of the system and is never replaced; name one below it"
     if not allow_system and (owner := _owner(root)):
-        return f"lies in {owner}, which belongs to the system; allow_system = true in the configuration lifts this"
+        return f"is in {owner}, which belongs to the system; allow_system = true in the configuration lifts this"
     return None
 
 
@@ -81,11 +81,11 @@ def allow_problem(directory: str, *, allow_system: bool) -> str | None:
     if allow_system:
         return None
     if directory == "/":
-        what = "it is the whole system; name the directories that targets lie in, such as /srv"
+        what = "it is the whole system; name the directories that targets are in, such as /srv"
     elif directory == "/root":
-        what = "it holds the files of the administrator; name one below it"
+        what = "it contains the files of the administrator; name one below it"
     elif owner := _owner(directory):
-        what = "it is a directory of the system" if owner == directory else f"it lies in {owner}, which is the system's"
+        what = "it is a directory of the system" if owner == directory else f"it is in {owner}, which is the system's"
     else:
         return None
     return f"{paths.quote(directory)} cannot be allowed: {what}; allow_system = true lifts this"
@@ -123,7 +123,7 @@ def check_plan(plan: Plan, limits: Limits) -> None:
         return
     if not plan.source_files:
         raise Refused(
-            "the source holds no files" if not plan.rejected else "no file of the source is accepted",
+            "the source contains no files" if not plan.rejected else "no file of the source is accepted",
             hint="check the path and the rules of the entry; --force-delete empties the destination on purpose",
             reasons={rejection.path: rejection.reason for rejection in plan.rejected},
         )
@@ -162,7 +162,7 @@ def check_merge(made: Merge, limits: Limits) -> None:
         ]
         if len(deleted) > 1 and not giver.files:
             raise Refused(
-                f"{other} holds no files any more, and {len(deleted):,} would be deleted {where}",
+                f"{other} contains no files any more, and {len(deleted):,} would be deleted {where}",
                 hint="check whether its disk is mounted; --force-delete deletes them on purpose",
                 paths=tuple(item.path for item in deleted),
             )
@@ -207,7 +207,7 @@ def check_shape(tree: Tree, *, what: str) -> None:
     clashes = sorted(path for path in above if (row := tree.find(path)) is not None and tree.kind(row) is not Kind.DIR)
     if clashes:
         raise Refused(
-            f"{what} holds {paths.some(clashes)} both as a file and as a directory",
+            f"{what} contains {paths.some(clashes)} both as a file and as a directory",
             hint="rename or remove one of the two",
             paths=tuple(clashes),
         )
@@ -233,7 +233,7 @@ def check_links(tree: Tree, *, what: str, root: str = "", allow: Sequence[str] =
         shown = ", ".join(f"{paths.quote(path)} -> {paths.quote(target)}" for path, target in leaving[:5])
         rest = f" and {len(leaving) - 5:,} more" if len(leaving) > 5 else ""
         raise Refused(
-            f"{what} holds symbolic links that point out of the tree: {shown}{rest}",
+            f"{what} contains symbolic links that point out of the tree: {shown}{rest}",
             hint="make them relative and inside the tree, or ignore them; allow_links in the configuration takes some",
             paths=tuple(path for path, _ in leaving),
         )

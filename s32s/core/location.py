@@ -175,7 +175,7 @@ def parse_remote(text: str) -> RemotePath:
     if not host.rpartition("@")[2]:
         raise ValueError(f"the URL names no host; write {scheme}://host/dir")
     if ".." in map(unquote, parts):
-        raise ValueError('a path may not hold ".."')
+        raise ValueError('a path must not contain ".."')
     if wrong := next((char for char in "?#" if char in rest), ""):
         raise ValueError(f'"{wrong}" ends the path of a URL; write {quote(wrong)} where a name or password has it')
     return RemotePath(f"{scheme}://{host}/{'/'.join(parts)}".rstrip("/"))

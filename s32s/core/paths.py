@@ -51,7 +51,7 @@ def problem(path: str, *, room: int = MAX_KEY, on_disk: bool = True) -> str | No
             if category == "Cs":
                 return "it is not valid UTF-8"
             if category == "Cc" or char in _NOT_XML:
-                return f"it holds the control character U+{ord(char):04X}"
+                return f"it contains the control character U+{ord(char):04X}"
         size = len(path.encode())
     if not path:
         return "it is empty"

@@ -317,7 +317,7 @@ def lines_of(data: bytes, key: str) -> Iterator[str]:
     except zstandard.ZstdError as exc:
         raise IntegrityError(f"{key} is damaged and cannot be decompressed", hint=_CURE) from exc
     except UnicodeDecodeError as exc:
-        raise IntegrityError(f"{key} holds what is not UTF-8", hint=_CURE) from exc
+        raise IntegrityError(f"{key} contains what is not UTF-8", hint=_CURE) from exc
     if rest or total != announced:  # a frame that is cut off ends without an error of its own
         raise IntegrityError(f"{key} ends in the middle of a line", hint=_CURE)
 

@@ -200,7 +200,7 @@ class _Attempt:
         raise Refused(
             f"{self.shared.backend.location} went back from generation {common.generation:,} to {generation:,}: it was "
             "restored from a backup, or somebody has emptied it",
-            hint="--accept-older goes on from there and deletes nothing",
+            hint="--accept-older continues from there and deletes nothing",
         )
 
     def _part(self, found: Tree) -> Tree:

@@ -55,7 +55,8 @@ def _open_by_path(path: str) -> int:
     real = os.path.realpath(whole)
     if os.path.normcase(real) != os.path.normcase(whole):
         raise Refused(
-            f"{paths.escape(path)} is or lies below a symbolic link", hint=f"name the real path, {paths.escape(real)}"
+            f"{paths.escape(path)} is, or is below, a symbolic link",
+            hint=f"name the real path, {paths.escape(real)}",
         )
     return openat.open(whole, OPEN_DIR) if os.path.isdir(whole) else _not_there(whole)
 

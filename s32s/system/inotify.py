@@ -215,7 +215,7 @@ class TreeWatch:
             if self._ended.wait(pause_s if pause_s is not None else _PAUSES_S[-1]):
                 return
         changed = Changes()
-        changed.mark_all("more changed at once than the kernel's queue holds")
+        changed.mark_all("more changed at once than the kernel's queue can take")
         self._tell(changed)
 
     # -- watches

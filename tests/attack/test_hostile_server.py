@@ -324,7 +324,7 @@ class Stage:
             elif {name: get(self.server, self.bucket, f"copy/web/{name}") for name in wanted} != wanted:
                 problems.append("wrong bytes on the mirror after the healing")
             elif len(found) != len(wanted):
-                problems.append(f"the mirror holds other keys: {sorted(found)[:8]}")
+                problems.append(f"the mirror contains other keys: {sorted(found)[:8]}")
             return
         if who == "maps":
             healed = loop.pull("--update-maps")

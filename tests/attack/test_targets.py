@@ -240,7 +240,7 @@ def test_a_target_that_this_user_may_not_write_is_refused(ready: Loop) -> None:
             check=False,
         )
     except PermissionError:
-        pytest.skip("another user may not run this interpreter, which lies in a private directory")
+        pytest.skip("another user may not run this interpreter, which is in a private directory")
     assert ended.returncode == 3, ended.stderr
     assert "cannot be written" in ended.stderr
     assert_untouched(ready, before)

@@ -114,7 +114,7 @@ def test_a_size_that_no_object_has_is_refused(digits: int) -> None:
 )
 def test_a_time_that_no_object_has_is_refused(time: str) -> None:
     """Nor one that only its zone moves out of the calendar."""
-    with pytest.raises(StoreError, match=f"holds the time {time[:10]}".replace("+", ".")):
+    with pytest.raises(StoreError, match=f"contains the time {time[:10]}".replace("+", ".")):
         listed(entry(KEY, f"<LastModified>{time}</LastModified>", ETAG, SIZE))
 
 

@@ -195,8 +195,8 @@ def test_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ("url", "says"),
     [
         ("sftp:///x", "names no host"),
-        ("sftp://h/a/../b", "may not hold"),
-        ("sftp://h/a/%2e%2e/b", "may not hold"),
+        ("sftp://h/a/../b", "must not contain"),
+        ("sftp://h/a/%2e%2e/b", "must not contain"),
         ("webdav://h/a?b", "write %3F"),
         ("sftp://h/a#b", "write %23"),
     ],

@@ -248,7 +248,7 @@ def test_never_is_for_ever() -> None:
         ),
         pytest.param(SLAVE | {"allow": ["srv"]}, '"srv" is not an absolute directory', id="a relative fence"),
         pytest.param(SLAVE | {"allow": [""]}, "is not an absolute directory", id="an empty fence"),
-        pytest.param(SLAVE | {"allow": ["/srv/../etc"]}, 'holds ".."', id="a fence with a gap"),
+        pytest.param(SLAVE | {"allow": ["/srv/../etc"]}, 'contains ".."', id="a fence with a gap"),
         pytest.param(SLAVE | {"allow": [5]}, "is not an absolute directory", id="a number as fence"),
         pytest.param(SLAVE | {"jobs": 0}, "jobs: it must be at least 1", id="no jobs"),
         pytest.param(SLAVE | {"jobs": 10_000}, "jobs: it must be at most 512", id="too many jobs"),
@@ -475,7 +475,7 @@ def test_configure_takes_no_link_as_allow(file: Path, tmp_path: Path, below: str
     (tmp_path / "real/inside").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")
 
-    with pytest.raises(ConfigError, match=f'symbolic link, and no run follows one; name "{tmp_path}/real{below}"'):
+    with pytest.raises(ConfigError, match=f'symbolic link, which no run follows; name "{tmp_path}/real{below}"'):
         settings_file.configure(file, SLAVE | {"allow": [f"{tmp_path}/link{below}"]})
 
     assert not file.exists()

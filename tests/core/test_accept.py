@@ -29,12 +29,12 @@ ONLY = "allowed are a-z, 0-9 and -"
         ("stores/rome/photos/front.jpg", "file name is not a number"),
         ("stores/rome/photos/12a.jpg", "file name is not a number"),
         ("stores/rome/pictures/1.jpg", 'directory "pictures" is not photos or menus'),
-        ("stores/Rome/photos/1.jpg", f'directory "Rome" holds "R"; {ONLY}'),
-        ("stores/ro me/photos/1.jpg", f'directory "ro me" holds " "; {ONLY}'),
+        ("stores/Rome/photos/1.jpg", f'directory "Rome" contains "R"; {ONLY}'),
+        ("stores/ro me/photos/1.jpg", f'directory "ro me" contains " "; {ONLY}'),
         ("store/rome/photos/1.jpg", 'directory "store" is not stores'),
-        ("stores/rome/1.jpg", f"it lies less deep than {PHOTOS}"),
-        ("1.jpg", f"it lies less deep than {PHOTOS}"),
-        ("stores/rome/photos/old/1.jpg", f"it lies deeper than {PHOTOS}"),
+        ("stores/rome/1.jpg", f"it is less deep than {PHOTOS}"),
+        ("1.jpg", f"it is less deep than {PHOTOS}"),
+        ("stores/rome/photos/old/1.jpg", f"it is deeper than {PHOTOS}"),
     ],
 )
 def test_one_pattern_tells_what_is_wrong(path: str, why: str) -> None:
@@ -50,7 +50,7 @@ def test_one_pattern_tells_what_is_wrong(path: str, why: str) -> None:
     [
         ("stores/rome/photos/1.png", f"extension is png, not jpg ({PHOTOS})"),
         ("logos/acme.gif", "extension is gif, not png or svg (logos/{slug}.{png|svg})"),
-        ("logos/old/acme.png", "it lies deeper than logos/{slug}.{png|svg}"),
+        ("logos/old/acme.png", "it is deeper than logos/{slug}.{png|svg}"),
         ("docs/a/b/1.txt", "file name does not fit {number}-{slug} (docs/**/{number}-{slug}.txt)"),
         ("docs/1-a.md", "extension is md, not txt (docs/**/{number}-{slug}.txt)"),
         ("other/1.jpg", "it fits none of the 4 accept patterns, not even at its start"),

@@ -123,7 +123,7 @@ def test_copy_is_never_refused_for_deletions() -> None:
 )
 def test_an_empty_source_is_refused(source: list[Item], target: list[Item]) -> None:
     """A wrong path or a failed mount empties no server, whatever the limit."""
-    with pytest.raises(Refused, match="the source holds no files"):
+    with pytest.raises(Refused, match="the source contains no files"):
         guards.check_plan(plan.make(tree.make(source), tree.make(target)), NO_LIMIT)
 
 
@@ -144,8 +144,8 @@ def test_a_source_of_which_everything_is_ignored_is_refused() -> None:
 @pytest.mark.parametrize(
     ("items", "named"),
     [
-        pytest.param([Item("a"), Item("a/b")], ("a",), id="a file beside what lies below it"),
-        pytest.param([Item("a", Kind.LINK, target="x"), Item("a/b")], ("a",), id="a link beside what lies below it"),
+        pytest.param([Item("a"), Item("a/b")], ("a",), id="a file beside what is below it"),
+        pytest.param([Item("a", Kind.LINK, target="x"), Item("a/b")], ("a",), id="a link beside what is below it"),
         pytest.param([Item("a/b"), Item("a/b/c/d")], ("a/b",), id="a file above a directory that is not listed"),
         pytest.param([Item("a"), Item("a.b"), Item("a/b")], ("a",), id="a name sorts between the two"),
         pytest.param([Item("a"), Item("a/b"), Item("c"), Item("c/d")], ("a", "c"), id="several are named at once"),

@@ -262,7 +262,7 @@ def test_what_accept_rejects_stays_behind_with_the_reason() -> None:
 
     assert listed(made)["puts"] == ["a.jpg"]
     assert made.rejected == (
-        Rejection("B.jpg", 'file name holds "B"; allowed are a-z, 0-9 and -'),
+        Rejection("B.jpg", 'file name contains "B"; allowed are a-z, 0-9 and -'),
         Rejection("c.txt", "extension is txt, not jpg"),
     )
     assert listed(made)["extras"] == ["c.txt"]

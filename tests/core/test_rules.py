@@ -140,9 +140,9 @@ def test_an_accept_pattern_takes_exactly_its_paths(pattern: str, path: str, expe
         pytest.param("{a|}", "alternative is empty in the braces at column 1", id="an empty word"),
         pytest.param("{|}", "alternative is empty", id="only empty words"),
         pytest.param("x/{slgu}.jpg", "{slgu} at column 3; did you mean {slug}?", id="a misspelt placeholder"),
-        pytest.param("{a|b/c}", "alternative holds a slash in the braces at column 1", id="a word across segments"),
+        pytest.param("{a|b/c}", "alternative contains a slash in the braces at column 1", id="a word across segments"),
         pytest.param("a//b", "segment at column 3 is empty", id="an empty segment"),
-        pytest.param("a**/b", "** in the segment at column 1 must stand alone", id="two stars beside other text"),
+        pytest.param("a**/b", "** in the segment at column 1 must be alone", id="two stars beside other text"),
     ],
 )
 def test_a_pattern_that_cannot_be_understood_says_where(pattern: str, why: str) -> None:

@@ -71,7 +71,7 @@ def test_a_time_that_the_file_system_cannot_keep_is_not_modified_for_ever(
     """ext4 begins in 1901. What was left of the time is remembered, and holds also for a run that reads every file."""
     shm = Path("/dev/shm")  # a file system that can hold any time
     if not os.access(shm, os.W_OK):
-        pytest.skip("no file system here holds such a time")
+        pytest.skip("no file system here stores such a time")
     source = shm / f"s32s-{os.getpid()}-{tmp_path.name}"
     make_tree(source, {"a": b"a", "d/b": b"b"})
     try:
@@ -80,7 +80,7 @@ def test_a_time_that_the_file_system_cannot_keep_is_not_modified_for_ever(
         assert ready.push("--update-maps").status == 0
         assert ready.pull("--update-maps").status == 0
         if (ready.target / "a").stat().st_mtime == -150 * YEAR_S:
-            pytest.skip("the file system of the target holds such a time")
+            pytest.skip("the file system of the target stores such a time")
 
         for options in ([], ["--verify"]):
             ended = ready.pull(*options)

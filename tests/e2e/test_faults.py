@@ -117,7 +117,7 @@ def test_a_passing_fault_is_survived(
             of_listing, body(b"<Error><Code>InternalError</Code></Error>"), 75, "InternalError", id="LIST: error in 200"
         ),
         pytest.param(of_listing, body(b"<ListBucketResult><Name>b</Na"), 75, "S3", id="LIST is broken XML"),
-        pytest.param(of_listing, body(ODD_LISTING % b"true"), 1, "breaks off", id="LIST goes on without a token"),
+        pytest.param(of_listing, body(ODD_LISTING % b"true"), 1, "breaks off", id="LIST continues without a token"),
         pytest.param(of_listing, body(ODD_LISTING % b"false"), 1, "", id="LIST is empty"),
         pytest.param(of_listing, Status(404, "NoSuchBucket"), 1, "does not exist", id="the bucket is gone"),
     ],
@@ -178,7 +178,7 @@ def test_a_head_that_cannot_be_read_is_not_taken_for_none(proxied: Loop, proxy: 
     "fault",
     [
         pytest.param(Status(500, "InternalError"), id="fails"),
-        pytest.param(body(b"<Error><Code>InternalError</Code></Error>"), id="holds an error"),
+        pytest.param(body(b"<Error><Code>InternalError</Code></Error>"), id="contains an error"),
         pytest.param(body(ODD_LISTING % b"false"), id="is empty"),
     ],
 )

@@ -59,8 +59,8 @@ def test_a_watchdog_is_told_of_each_run(loop: Loop, pings: tuple[str, list[tuple
 
     assert ended.status == 3
     assert [path for path, _ in came] == ["/check", "/check/fail"]
-    assert came[1][1].startswith("WEB: the source holds no files")
-    assert note.read_text().startswith("3 WEB: WEB: the source holds no files")
+    assert came[1][1].startswith("WEB: the source contains no files")
+    assert note.read_text().startswith("3 WEB: WEB: the source contains no files")
 
 
 def test_a_watchdog_that_is_away_fails_no_run(loop: Loop) -> None:
@@ -98,5 +98,5 @@ def test_a_watch_tells_how_it_stands(loop: Loop, pings: tuple[str, list[tuple[st
         watch.kill()
         watch.communicate()
 
-    assert came[1][1].startswith("WEB: the source holds no files")
+    assert came[1][1].startswith("WEB: the source contains no files")
     assert note.read_text() == "x\n"

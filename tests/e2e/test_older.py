@@ -76,7 +76,7 @@ class TestAnOlderGeneration:
         ended = [rolled_back.slave.run(verb), rolled_back.slave.run(verb)]
 
         for each in ended:
-            assert_failed(each, 3, says="holds generation 1 ")
+            assert_failed(each, 3, says="is at generation 1 ")
             assert "followed generation 2" in each.err
             assert "--accept-older" in each.err
         assert_untouched(rolled_back, before)
@@ -118,7 +118,7 @@ class TestAnOlderGeneration:
         put_back(loop, first)
 
         refused = mirror.run("sync")
-        assert_failed(refused, 3, says="holds generation 1 ")
+        assert_failed(refused, 3, says="is at generation 1 ")
         assert stored(loop, "copy/") == copied
         asked = mirror.run("sync", "--accept-older")
 

@@ -338,7 +338,7 @@ class TestSafety:
         ended = ann.sync()
 
         assert ended.status == 3
-        assert "this folder holds no files any more, and 2 would be deleted on S3" in ended.err
+        assert "this folder contains no files any more, and 2 would be deleted on S3" in ended.err
         assert ann.sync("--force-delete").status == 0
 
     def test_a_folder_without_its_marker_is_not_the_folder(self, two: tuple[Peer, Peer]) -> None:

@@ -44,7 +44,7 @@ def test_rejected_files_stay_behind_with_their_reasons(loop: Loop) -> None:
     written = report(loop.master)
     assert written["success.txt"] == written["new.txt"] == "stores/rome/photos/1.jpg\n"
     assert written["error.txt"].splitlines() == [
-        'stores/Milan/menus/1.jpg\tdirectory "Milan" holds "M"; allowed are a-z, 0-9 and -',
+        'stores/Milan/menus/1.jpg\tdirectory "Milan" contains "M"; allowed are a-z, 0-9 and -',
         "stores/rome/menus/front.jpg\tfile name is not a number",
         "stores/rome/photos/2.png\textension is png, not jpg",
     ]
@@ -60,7 +60,7 @@ def test_files_that_are_all_rejected_are_told_why(loop: Loop) -> None:
     ended = loop.push("--report", "report")
 
     assert_failed(ended, 3, says="no file of the source is accepted")
-    assert report(loop.master)["error.txt"] == f"a.png\tit lies less deep than {PHOTOS[0]}\n"
+    assert report(loop.master)["error.txt"] == f"a.png\tit is less deep than {PHOTOS[0]}\n"
 
 
 def test_a_report_is_that_of_the_last_run_only(loop: Loop) -> None:

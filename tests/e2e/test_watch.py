@@ -189,7 +189,7 @@ def test_a_source_that_vanishes_deletes_nothing(both: tuple[Loop, Watch, Watch])
     loop.source.rename(elsewhere)
     master.until("waiting for it")
     loop.source.mkdir()  # as the mount point of a disk that is gone
-    master.until("holds no files")
+    master.until("contains no files")
     time.sleep(1)
     assert snapshot(loop.target) == before
 

@@ -203,7 +203,7 @@ class TestList:
             screen.press("enter", "escape")
             screen.wait_for("1/201", without="of 201")
             screen.resize(120, 40)
-            screen.wait_for("エントリー 1 ", "q leave")
+            screen.wait_for("エントリー 1 ", "q quit")
 
     def test_a_run_of_somebody_else_shows(self, loop: Loop) -> None:
         """The list keeps itself current, as a timer works beside it."""
@@ -459,7 +459,7 @@ class TestCommands:
         with at(loop.slave) as screen:
             screen.wait_for("WEB")
             screen.press("x")
-            screen.wait_for("Own commands", "hello")
+            screen.wait_for("Custom commands", "hello")
             screen.press("enter")
             screen.wait_for("one", "two", "it ended with status 3")
             screen.press("q")
@@ -472,13 +472,13 @@ class TestCommands:
         with at(loop.slave) as screen:
             screen.wait_for("WEB")
             screen.press("x")
-            screen.wait_for("Own commands")
+            screen.wait_for("Custom commands")
             screen.press("enter")
             screen.wait_for("begun", "Ctrl-C stops it")
             screen.press("ctrl-c")
             screen.wait_for("stopped")
             screen.press("q")
-            screen.wait_for("WEB", "q leave")
+            screen.wait_for("WEB", "q quit")
 
     def test_there_are_none(self, loop: Loop) -> None:
         """That is said where one looks."""
@@ -492,7 +492,7 @@ class TestWatch:
     def test_a_watch_runs_before_ones_eyes(self, loop: Loop) -> None:
         """What is saved meanwhile is brought over, and Ctrl-C ends the watch and not the menu."""
         with at(loop.master) as screen:
-            screen.wait_for("WEB", "q leave")
+            screen.wait_for("WEB", "q quit")
             screen.press("w")
             screen.wait_for("Watch: what changes is brought over at once", "WEB alone")
             screen.press("enter")

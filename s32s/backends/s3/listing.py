@@ -191,11 +191,12 @@ def _listed(
 ) -> ListedObject:
     if not key or not size or not size.isdecimal():
         raise StoreError(
-            f"a listing holds an object without a key or a size ({paths.escape(key or '')})", hint="check the endpoint"
+            f"a listing contains an object without a key or a size ({paths.escape(key or '')})",
+            hint="check the endpoint",
         )
     if len(size) > _MOST_DIGITS:
         raise StoreError(
-            f"a listing holds an impossible size ({size[:_MOST_DIGITS]}… of {paths.escape(key)})",
+            f"a listing contains an impossible size ({size[:_MOST_DIGITS]}… of {paths.escape(key)})",
             hint="check the endpoint",
         )
     return ListedObject(decode(key), int(size), bare(etag), _ns(stored))
@@ -218,5 +219,5 @@ def _ns(stored: str | None) -> int | None:
         return whole_ns(datetime.datetime.fromisoformat(stored))
     except ValueError as exc:
         raise StoreError(
-            f"a listing holds the time {paths.escape(stored)}, which is not a time", hint="check the endpoint"
+            f"a listing contains the time {paths.escape(stored)}, which is not a time", hint="check the endpoint"
         ) from exc

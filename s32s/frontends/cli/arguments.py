@@ -21,7 +21,7 @@ EXIT = """exit status:
   2    the command line, the configuration or a map is wrong
   3    refused by a guard, nothing touched
   4    dryrun --exit-code found differences
-  75   try again later: another run holds the lock, a push is unfinished, S3 could not be reached,
+  75   try again later: another run contains the lock, a push is unfinished, S3 could not be reached,
        or --timeout has passed
   130  interrupted (143: terminated); the target is as it was"""
 
@@ -44,7 +44,7 @@ terminal long lists are cut to a screen; --all shows everything.
 """
     + _DIRECTIONS,
     "copy": """
-What the destination holds beyond the source stays there. Two places do without
+What the destination contains beyond the source stays there. Two places do without
 a map: s32s copy ./site s3://bucket/site.
 """
     + _DIRECTIONS,
@@ -150,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     made = command("status", "show the entries, their last runs and what has drifted", example="s32s status")
-    made.add_argument("names", nargs="*", metavar="NAME", help="only these; * stands for any characters")
+    made.add_argument("names", nargs="*", metavar="NAME", help="only these; * matches any characters")
     add_json(made)
     made.add_argument("--offline", action="store_true", help="do not ask S3")
     made.add_argument("--check", metavar="TIME", help="exit with 1 when an entry has not succeeded for so long: 30min")
@@ -296,7 +296,7 @@ def _add_common(made: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="entries to do, * stands for any characters (default: all of this machine's role); or two places: "
+        help="entries to do, * matches any characters (default: all of this machine's role); or two places: "
         "SOURCE TARGET",
     )
     made.add_argument("--role", metavar="ROLE", help="instead of the configuration's")

@@ -221,7 +221,7 @@ class Actions:
             self.settings = self.settings.model_copy(update={"menu": menu})
 
     def command(self, name: str, *, on_line: Callable[[str], None], stop: threading.Event) -> int:
-        """Run one of the configuration's own commands; return its exit status."""
+        """Run one of the configuration's custom commands; return its exit status."""
         return processes.run(self.settings.commands[name], on_line=on_line, stop=stop)
 
     @contextlib.contextmanager

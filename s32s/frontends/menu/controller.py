@@ -208,7 +208,7 @@ class Controller:
         elif key == "x":
             commands = self._actions.settings.commands
             if commands:
-                self._offer("Own commands", list(commands.items()), self._command)
+                self._offer("Custom commands", list(commands.items()), self._command)
             else:
                 self._notice = "the configuration has no [commands]"
         elif key == "o":
@@ -448,7 +448,7 @@ class Controller:
         if status is not None and status.watch is not None and status.watch.process:
             self._offer(
                 f"{escape(row.name)} is watched by process {status.watch.process}",
-                [("leave", "let it go on"), ("end", "end it, with all that it watches")],
+                [("leave", "let it continue"), ("end", "end it, with all that it watches")],
                 lambda word: self._end_watch(row.name) if word == "end" else self._back(),
             )
             return
@@ -620,7 +620,7 @@ class Controller:
         if status is not None and status.watch is not None:
             facts.append(("watch", watch_words(status.watch)))
         if status is not None and status.trouble:
-            facts.append(("trouble", status.trouble))
+            facts.append(("error", status.trouble))
         wide = max(len(name) for name, _ in facts)
         lines = [f"  {name:<{wide}}  {value}" for name, value in facts]
         return ["", *(part for line in lines for part in line.splitlines())]

@@ -243,7 +243,7 @@ KEYS = (
     ("m", "other maps"),
     ("x", "commands"),
     ("?", "more"),
-    ("q", "leave"),
+    ("q", "quit"),
 )
 
 #: What each verb does, for help and choices.
@@ -279,11 +279,11 @@ Before anything is deleted or replaced you see the plan and are asked.
   i          what the maps say of an entry, and how its last run ended
   t          the trash of a shared folder: bring back what was replaced or deleted
   u          fetch the maps again; shows what would change before it is taken
-  m          look at the maps at another path, until you leave
-  r          take another role, until you leave
-  x          run one of this machine's own commands
+  m          look at the maps at another path, for this session
+  r          take another role, for this session
+  x          run one of this machine's custom commands
   o          options: order, asking, details
-  q          leave; Ctrl-C stops what is running
+  q          quit; Ctrl-C stops what is running
 
 To set this machine up again: s32s configure""".splitlines(),
 ]

@@ -176,7 +176,7 @@ def _key_line(columns: int) -> Line:
         used += taken
     gap = columns - used - always
     if gap < 0:
-        return [("class:keys", fit(" ? more  q leave", columns), ("key", "?"))]
+        return [("class:keys", fit(" ? more  q quit", columns), ("key", "?"))]
     return [*line, ("class:keys", " " * gap, None), *_key(*more), *_key(*leave)]
 
 

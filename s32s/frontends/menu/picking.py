@@ -99,7 +99,7 @@ class Picking:
         numbers = {what: sum(of == what for of, _ in self._rows) for what in ("upload", "download", "conflict")}
         told = ", ".join(f"{number:,} {word}" for word, number in _worded(numbers) if number)
         head = [bar(f"sync {escape(self.entry)}", told, columns)]
-        keys = " Space picks  a all  n none  d what differs  Enter goes on  Esc changes nothing"
+        keys = " Space picks  a all  n none  d what differs  Enter continues  Esc changes nothing"
         below: list[Line] = [[("class:keys", fit(keys, columns), None)]]
         height = max(1, rows - 2)
         self.top = scrolled(self.top, self.cursor, height)

@@ -32,8 +32,8 @@ _WORK = [
 ]
 _TRASH = Choice("trash", "bring back what was replaced or deleted")
 _KEYS = (
-    "a number: an entry · a all entries · w watch all · u update maps · m other maps · r role · x own commands · "
-    "o options · ? help · q leave"
+    "a number: an entry · a all entries · w watch all · u update maps · m other maps · r role · x custom commands · "
+    "o options · ? help · q quit"
 )
 
 
@@ -224,7 +224,7 @@ class PlainMenu:
         self._prompter.say(f"{escape(entry)}:")
         for line in plan_lines(plan, limit=_SHOWN, colour=False):
             self._prompter.say(line)
-        return self._yes("Go on?")
+        return self._yes("Continue?")
 
     def _yes(self, question: str) -> bool:
         return self._prompter.ask(f"{question} [y/N]").lower() in ("y", "yes")

@@ -118,6 +118,6 @@ def _toolbar(check: Check | None, complete: Complete | None, session: PromptSess
     def text() -> str:
         typed = session.default_buffer.text.strip()
         problem = check(typed) if typed else None
-        return problem or ("Tab completes. " if complete else "") + "Enter goes on, Ctrl-C leaves."
+        return problem or ("Tab completes. " if complete else "") + "Enter continues, Ctrl-C quits."
 
     return text

@@ -50,7 +50,7 @@ def choice_screen(choosing: Choosing, *, notice: str, columns: int, rows: int) -
         style = "class:chosen" if at == choosing.cursor else ""
         body.append([(style, fit(f"  {fit(word, wide)}   {meaning}", columns), ("row", at))])
     below = notice_lines(notice, columns)
-    below.append([("class:keys", fit(" Enter takes it   Esc goes back", columns), None)])
+    below.append([("class:keys", fit(" Enter selects   Esc goes back", columns), None)])
     return filled([bar(choosing.title, "", columns)], body, below, columns, rows)
 
 

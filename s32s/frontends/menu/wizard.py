@@ -26,7 +26,7 @@ from s32s.frontends.render.layout import count
 
 _SHOWN = 10  # targets of the maps
 _ROLES = [
-    Choice("slave", "a server: its directories become what S3 holds"),
+    Choice("slave", "a server: its directories become what S3 has"),
     Choice("master", "the computer with the originals: it pushes them to S3"),
     Choice("more", "other roles"),
 ]
@@ -182,10 +182,12 @@ def _ask_maps(prompter: Prompter, role: Role, today: Settings | None) -> Found:
         except NoMaps:
             prompter.say(f"  There is no map at {source} yet.")
             choices = [*_FIRST, *_CORRECT]
+        except CredentialsError as exc:
+            prompter.say(f"  That did not work: {exc.what}")
+            for line in _WAYS:
+                prompter.say(f"  {line}")
         except S32sError as exc:
             prompter.say(f"  That did not work: {exc}")
-            for line in _WAYS if isinstance(exc, CredentialsError) else ():
-                prompter.say(f"  {line}")
         question = "What do you want to do?" if choices is not _CORRECT else "What do you want to correct?"
         is_first = choices is not _CORRECT and role is Role.MASTER
         correct = prompter.choose(question, choices, default="new" if is_first else "path")

@@ -20,7 +20,7 @@ class Stage(enum.Enum):
     """How far a change has come, as a clause for the administrator who reads that it failed or was stopped."""
 
     FILLING = "the target is as it was"
-    CHANGING = "some files of the target are new already, each of them whole, and the next run goes on"
+    CHANGING = "some files of the target are new already, each of them whole, and the next run continues"
     PUBLISHED = "the target is up to date, and the next run tidies up"
 
 

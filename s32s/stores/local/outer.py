@@ -61,7 +61,7 @@ class Outer:
         except OSError as exc:
             if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise Refused(
-                    f"the directory that holds {paths.escape(shown)} cannot be written: {exc.strerror}",
+                    f"the directory that contains {paths.escape(shown)} cannot be written: {exc.strerror}",
                     hint="new files are made beside the target, so the user that runs s32s must be able to write there",
                 ) from exc
             raise

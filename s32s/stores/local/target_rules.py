@@ -38,7 +38,7 @@ def check_target(root: str, rules: TargetRules) -> None:
         raise Refused(f"{shown} {problem}")
     for home in sorted(rules.homes):
         if paths.is_within(home, root):
-            raise Refused(f"{shown} is or holds the home directory {home} and is never replaced")
+            raise Refused(f"{shown} is or contains the home directory {home} and is never replaced")
     for kept in rules.kept:
         if paths.overlaps(root, kept):
             raise Refused(f"{shown} and {kept}, where s32s keeps its state, overlap")

@@ -112,7 +112,7 @@ class Publisher:
         Raises:
             Conflict: the head is no longer ours.
         """
-        self._write(self._held(), what="go on with the push")
+        self._write(self._held(), what="continue the push")
 
     def release(self) -> None:
         """Give up a claim, of the generation that the head names.

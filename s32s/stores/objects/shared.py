@@ -313,7 +313,7 @@ class SharedTransaction(ObjectTransaction):
         if _now_s() - self._alive_s > LEASE_S / 2:
             raise Conflict(
                 f"this machine was away for too long while it wrote to {self._backend.location}",
-                hint="the next run goes on",
+                hint="the next run continues",
             )
 
 

@@ -168,7 +168,7 @@ class ObjectSource:
         if head is None or head.manifest is None or self._follower.accepts_older or head.generation >= followed:
             return
         raise Refused(
-            f"{self._location} holds generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
+            f"{self._location} is at generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
             f"{paths.escape(head.time)}), and this machine has followed generation {followed:,}: "
             "an older state was put back, or the prefix was deleted and pushed again",
             hint="if that is intended, follow it with --accept-older",

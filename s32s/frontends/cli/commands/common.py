@@ -69,6 +69,6 @@ def confirm(question: str, *, yes: bool, kept: str = "nothing was changed") -> N
     if yes:
         return
     if not has_person():
-        raise Declined("nobody is there to confirm it", hint="--yes goes on without a question")
+        raise Declined("there is no interactive terminal to confirm it", hint="--yes continues without a question")
     if not says_yes(question):
         raise Declined("cancelled", hint=kept)
