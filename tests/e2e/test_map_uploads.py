@@ -121,7 +121,7 @@ def test_an_upload_says_whom_it_concerns(loop: Loop) -> None:
     assert f"{entry['slave']} becomes /srv/elsewhere" in told.out
     assert "ignore: [] becomes ['*.bmp']" in told.out
     assert uploaded(loop) == [changed]
-    assert "contains the same already" in loop.master.run("maps", "upload", str(file)).out
+    assert "has the same already" in loop.master.run("maps", "upload", str(file)).out
 
     gone = written(loop.master.root / "web.json")
     told = loop.master.run("maps", "upload", str(gone), "--yes")

@@ -10,7 +10,7 @@ import pytest
 from s32s.core import events
 from s32s.core.summary import Tally
 from s32s.frontends.render import text
-from s32s.frontends.render.layout import duration, progress_words
+from s32s.frontends.render.layout import ago, duration, progress_words
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,19 @@ def test_a_line_comes_now_and_then_where_no_terminal_is(monkeypatch: pytest.Monk
     screen.on_event(events.EntryStarted("WEB", "a", "b"))
     time.sleep(0.2)
     assert quiet.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (-5, "just now"),
+        (59, "just now"),
+        (60, "1 min ago"),
+        (7199, "1 h ago"),
+        (86400, "1 day ago"),
+        (2e7, "231 days ago"),
+    ],
+)
+def test_an_age_has_one_unit(seconds: float, told: str) -> None:
+    """Also of a clock that went back."""
+    assert ago(seconds) == told

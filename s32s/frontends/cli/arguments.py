@@ -21,7 +21,7 @@ EXIT = """exit status:
   2    the command line, the configuration or a map is wrong
   3    refused by a guard, nothing touched
   4    dryrun --exit-code found differences
-  75   try again later: another run contains the lock, a push is unfinished, S3 could not be reached,
+  75   try again later: another run holds the lock, a push is unfinished, S3 could not be reached,
        or --timeout has passed
   130  interrupted (143: terminated); the target is as it was"""
 
@@ -44,13 +44,13 @@ terminal long lists are cut to a screen; --all shows everything.
 """
     + _DIRECTIONS,
     "copy": """
-What the destination contains beyond the source stays there. Two places do without
-a map: s32s copy ./site s3://bucket/site.
+Files that only the destination has stay there. Two places do without a map:
+s32s copy ./site s3://bucket/site.
 """
     + _DIRECTIONS,
     "sync": """
-What the source has not is deleted at the destination, within max_delete. Look
-before you leap: s32s dryrun. Two places do without a map:
+What the source does not have is deleted at the destination, within max_delete.
+s32s dryrun shows it first. Two places do without a map:
 
   s32s sync ./site s3://bucket/site     aws s3 sync --delete, rclone sync
   s32s sync s3://bucket/site /srv/site  the same, the other way
@@ -329,7 +329,7 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     _add_common(made)
     made.add_argument("--verify", action="store_true", help="read every file; trust no index and no time stamp")
     made.add_argument("--below", metavar="DIR", help="only this directory of the tree; the rest stays as it is")
-    made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt, deleted.txt … there")
+    made.add_argument("--report", metavar="DIR", help="write new.txt, modified.txt … there, a directory per entry")
     made.add_argument("--strict", action="store_true", help="exit with 1 when files were rejected")
     made.add_argument("--update-maps", action="store_true", help="fetch the maps first")
     made.add_argument("--timeout", metavar="TIME", help="stop after so long, as if interrupted, with status 75: 30min")

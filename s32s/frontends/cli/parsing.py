@@ -25,7 +25,7 @@ _ELSEWHERE = {
     "init": "configure",
     "setup": "configure",
     "version": "--version",
-    "--delete": "sync, which deletes by itself what the source has not",
+    "--delete": "sync, which deletes by itself what the source does not have",
     "--dryrun": "--dry-run",
     "--force": "--force-delete",
     "--exclude": "--ignore",

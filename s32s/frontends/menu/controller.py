@@ -30,7 +30,7 @@ from s32s.frontends.menu.details import asked, details
 from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, View
 from s32s.frontends.menu.picking import Picking
 from s32s.frontends.menu.trashed import TrashList
-from s32s.frontends.render.layout import amount, count, duration, wrap
+from s32s.frontends.render.layout import ago, amount, count, duration, wrap
 from s32s.frontends.render.merges import differing, merge_lines
 from s32s.frontends.render.plans import plan_lines, telling
 from s32s.frontends.render.statuses import watch_words, words
@@ -390,6 +390,11 @@ class Controller:
                 seen = now
                 if moved:
                     self._tell_of(moved, rows, stop, ask_s3=True)
+                ages = [(row, _age(self._statuses.get(name))) for name, row in rows.items()]
+                if any(row.last != age for row, age in ages):
+                    for row, age in ages:
+                        row.last = age
+                    self._redraw()
         except Exception as exc:  # the list is there all the same; what is wrong shows at the next run
             self._notice = f"the state of the entries is not known: {exc}"
         self._redraw()
@@ -405,7 +410,7 @@ class Controller:
         self._redraw()
 
     def _fill(self, row: Row, status: EntryStatus) -> None:
-        row.last = time.strftime("%d %b %H:%M", time.localtime(status.last.time_s)) if status.last else "-"
+        row.last = _age(status)
         row.kind, row.state = status.state, words(status)
         work = self._found.get(row.name)
         if work is not None and status.state in (EntryState.UP_TO_DATE, EntryState.NEVER_RUN):
@@ -615,7 +620,8 @@ class Controller:
         status = self._statuses.get(row.name)
         facts.append(("state", row.state))
         if status is not None and status.last is not None:
-            facts.append(("last run", f"{row.last}: {status.last.text}"))
+            when = time.strftime("%d %b %H:%M", time.localtime(status.last.time_s))
+            facts.append(("last run", f"{when}: {status.last.text}"))
             facts.append(("generation", str(status.last.generation or "-")))
         if status is not None and status.watch is not None:
             facts.append(("watch", watch_words(status.watch)))
@@ -689,6 +695,10 @@ class Controller:
         self._listing.sort = self._actions.settings.menu.sort
         self._offer_options()
         self._choosing.cursor = cursor
+
+
+def _age(status: EntryStatus | None) -> str:
+    return ago(time.time() - status.last.time_s) if status is not None and status.last is not None else "-"
 
 
 def watch_line(event: events.Event) -> str:

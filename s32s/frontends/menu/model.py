@@ -41,7 +41,7 @@ class Row:
 
     Attributes:
         direction: from > to.
-        last: when it ran last, for people.
+        last: how long ago it ran, for people.
         state: in a word or two.
         kind: of the state; None as long as it is not known.
         generation: that it follows; empty without one.

@@ -72,6 +72,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def ago(seconds: float) -> str:
+    """How long ago something was, in the largest unit that it fills."""
+    for size, word in ((86400, "day"), (3600, "h"), (60, "min")):
+        if (number := int(seconds // size)) > 0:
+            return f"{number:,} {word}{'s' if word == 'day' and number > 1 else ''} ago"
+    return "just now"
+
+
 def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
     """Rows in aligned columns, as wide as their content (wide characters count as two).
 

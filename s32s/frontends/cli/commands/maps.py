@@ -191,7 +191,7 @@ def _upload(agent: Agent, files: dict[str, bytes], options: argparse.Namespace) 
             line = {"event": change.kind, "entry": change.name, **concerns, "settings": list(change.settings)}
             print_json(cast("MapChange", line))
     elif not upload.files:
-        print(f"{escape(str(source))} contains the same already")
+        print(f"{escape(str(source))} has the same already")
     else:
         print(*change_lines(upload.changes) or ["no entry changes"], sep="\n")
     if upload.files:
