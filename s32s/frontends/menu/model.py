@@ -236,12 +236,12 @@ KEYS = (
     ("/", "filter"),
     ("u", "update maps"),
     ("w", "watch"),
-    ("t", "trash"),
     ("a", "all"),
     ("o", "options"),
     ("r", "role"),
     ("m", "other maps"),
     ("x", "commands"),
+    ("t", "trash"),
     ("?", "more"),
     ("q", "quit"),
 )
