@@ -336,6 +336,34 @@ class TestList:
             screen.wait_for("s32s: interrupted")
             assert b"\x1b[?1049l" in screen.raw
 
+    def test_sigterm_ends_the_numbered_questions_too(self, loop: Loop) -> None:
+        """It is no mistake of an entry, after which one goes on."""
+        loop.slave.extra["TERM"] = "dumb"
+        with at(loop.slave) as screen:
+            screen.wait_for("WEB", "Number or letter")
+            screen.process.send_signal(signal.SIGTERM)
+
+            assert screen.ended() == 143
+
+    def test_sigterm_ends_the_first_questions_while_s3_is_silent(self, loop: Loop, proxy: FaultProxy) -> None:
+        """Nothing was written."""
+        loop.slave.config.unlink()
+        delay = Delay(60)
+        proxy.add(Rule(on(), delay))
+        with at(loop.slave) as screen:
+            screen.wait_for("What is this machine?")
+            screen.press("2", "enter")
+            screen.wait_for("S3 server")
+            screen.press(proxy.endpoint_url, "enter")
+            screen.wait_for("S3 path of the maps")
+            screen.press(f"{loop.bucket}/maps", "enter")
+            screen.wait_for("looking at")
+            screen.process.send_signal(signal.SIGTERM)
+
+            assert screen.ended() == 143
+        delay.release()
+        assert not loop.slave.config.exists()
+
 
 class TestRuns:
     def test_nothing_is_deleted_without_a_yes(self, loop: Loop) -> None:

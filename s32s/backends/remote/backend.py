@@ -32,7 +32,7 @@ from s32s.backends.remote.errors import translated
 from s32s.backends.remote.files import TEMPORARY, Files, Info
 from s32s.backends.simple import SimpleBackend
 from s32s.core import paths
-from s32s.core.errors import ConfigError, NotFound, PreconditionFailed, S32sError, StoreError, Unreachable
+from s32s.core.errors import ConfigError, Interrupted, NotFound, PreconditionFailed, S32sError, StoreError, Unreachable
 from s32s.core.location import REMOTE_SCHEMES
 
 #: Connections at once: one thread uses one, and servers bound how many a client may have (sshd_config, MaxStartups).
@@ -128,7 +128,7 @@ class RemoteBackend(SimpleBackend):
                     else:
                         files.remove(self._path(key))
                         self._remove_directories(files, paths.parent(key))
-            except Unreachable:
+            except (Unreachable, Interrupted):
                 raise
             except S32sError as exc:
                 failed[key] = exc.what
@@ -218,6 +218,8 @@ class RemoteBackend(SimpleBackend):
                 if any(files.names(self._path(directory))):
                     return
                 files.remove_directory(self._path(directory))
+            except Interrupted:
+                raise
             except Exception:
                 return  # somebody has just put something there, or may not look
             directory = paths.parent(directory)

@@ -64,6 +64,8 @@ class PlainMenu:
                 self._do(answer, entries)
             except Left:
                 return
+            except Interrupted:
+                raise
             except S32sError as exc:
                 say(f"  {exc}")
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from prompt_toolkit import Application, PromptSession
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion, ThreadedCompleter
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.validation import ValidationError, Validator
 
 from s32s.core.errors import Interrupted
 from s32s.frontends.menu.prompter import Check, Choice, Complete, Left, PlainPrompter, meant, numbered
+from s32s.system.concurrency import Future
 
 T = TypeVar("T")
+
+_LOOK_S = 0.02  # how often it is looked for completions
 
 
 class TerminalPrompter:
@@ -34,7 +38,7 @@ class TerminalPrompter:
     ) -> str:
         """See `asking.Prompter`."""
         session: PromptSession[str] = PromptSession(
-            completer=ThreadedCompleter(_Completer(complete)) if complete else None,
+            completer=_Completer(complete) if complete else None,
             validator=_Validator(check, default) if check else None,
             validate_while_typing=False,
             complete_while_typing=True,
@@ -90,6 +94,11 @@ def ended_by_sigterm(app: Application[Any]) -> Iterator[Callable[[], None]]:
 
 
 class _Completer(Completer):
+    """Completes on a thread that is left behind when the answer is there: it may be waiting for S3.
+
+    The threads of prompt-toolkit are waited for at the end of each question.
+    """
+
     def __init__(self, complete: Complete) -> None:
         self._complete = complete
 
@@ -97,6 +106,15 @@ class _Completer(Completer):
         text = document.text_before_cursor
         for found in self._complete(text):
             yield Completion(found, start_position=-len(text))
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion, None]:
+        work = Future(lambda: list(self.get_completions(document, complete_event)))
+        while not work.is_done:
+            await asyncio.sleep(_LOOK_S)
+        for found in work.result():
+            yield found
 
 
 class _Validator(Validator):

@@ -16,7 +16,7 @@ from s32s.agent.catalog import NoMaps
 from s32s.config.maps import Entry, MapSet
 from s32s.config.settings import S3Connection, Settings, allow_problem, link_problem
 from s32s.config.settings_file import configure
-from s32s.core.errors import CredentialsError, S32sError
+from s32s.core.errors import CredentialsError, Interrupted, S32sError
 from s32s.core.location import S3Path
 from s32s.core.paths import escape, some
 from s32s.core.role import Role
@@ -120,6 +120,8 @@ def _upload_first(prompter: Prompter, source: S3Path, connection: S3Connection, 
         uploaded = prompter.wait(
             "  uploading the map …", functools.partial(onboarding.upload_first, source, connection, first)
         )
+    except Interrupted:
+        raise
     except S32sError as exc:
         prompter.say(f"note: the map was not uploaded: {exc}")
         prompter.say("      make it again with: s32s maps new")
@@ -182,6 +184,8 @@ def _ask_maps(prompter: Prompter, role: Role, today: Settings | None) -> Found:
         except NoMaps:
             prompter.say(f"  There is no map at {source} yet.")
             choices = [*_FIRST, *_CORRECT]
+        except Interrupted:
+            raise
         except CredentialsError as exc:
             prompter.say(f"  That did not work: {exc.what}")
             for line in _WAYS:
