@@ -137,6 +137,7 @@ def test_a_parent_that_everybody_may_write_is_refused(ready: Loop) -> None:
         pytest.param(
             "mount --bind $P $P; mount -o remount,ro,bind $P; $S32S sync", "cannot be written", id="read-only"
         ),
+        pytest.param("mount -t tmpfs none /proc; $S32S sync", "/proc is not mounted", id="without /proc"),
     ],
 )
 def test_a_target_that_cannot_be_swapped_is_found_out(ready: Loop, script: str, says: str) -> None:
