@@ -148,7 +148,7 @@ class Settings(pydantic.BaseModel):
     maps: S3Path
     """S3 path of the maps: bucket/prefix with every *.json below it, or one .json object."""
     allow_system: bool = False
-    """Whether "allow" and targets may lie in directories of the system, such as /etc; false by default."""
+    """Whether "allow" and targets may be in directories of the system, such as /etc; false by default."""
     allow: tuple[str, ...] = ()
     """Directories strictly below which a slave may write."""
     allow_links: tuple[str, ...] = ()
