@@ -192,9 +192,9 @@ class TestConflicts:
 
         assert ended.status == 1
         assert "1 conflict is left undecided" in ended.err
-        assert (tmp_path / "report/TEAM/conflicts.txt").read_text() == "plan.txt\tmodified on both sides\n"
-        assert (tmp_path / "report/TEAM/uploaded.txt").read_text() == "other.txt\tnew\n"
-        assert (tmp_path / "report/TEAM/downloaded.txt").read_text() == ""
+        assert (tmp_path / "report/conflicts.txt").read_text() == "plan.txt\tmodified on both sides\n"
+        assert (tmp_path / "report/uploaded.txt").read_text() == "other.txt\tnew\n"
+        assert (tmp_path / "report/downloaded.txt").read_text() == ""
         assert (bob.folder / "plan.txt").read_text() == "walls\nby bob\n"
         assert ann.sync().status == 0
         assert (ann.folder / "plan.txt").read_text() == "walls\nby ann\n"

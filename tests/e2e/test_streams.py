@@ -112,4 +112,4 @@ def test_what_cannot_be_shown_is_shown_as_an_escape(
     assert shown in said
     assert snapshot(pushed.target) == snapshot(pushed.source)
     assert sorted(os.listdir(os.fsencode(pushed.target))) == [b"a.txt", "größe".encode()]
-    assert (tmp_path / "report/new.txt").read_text("utf-8").splitlines() == list(NAMES)
+    assert (tmp_path / "report/WEB/new.txt").read_text("utf-8").splitlines() == list(NAMES)
