@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s32s.core import paths
+from s32s.core.errors import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,21 @@ def mounts(text: str) -> list[Mount]:
             kind = rest[rest.index("-") + 1] if "-" in rest[:-1] else ""
             found.append(Mount(fields[2], _unescape(fields[3]), _unescape(fields[4]), kind))
     return found
+
+
+def path_of(fd: int, *, hint: str) -> str:
+    """The real path of an open directory, without a final slash.
+
+    Args:
+        hint: what helps where /proc is not mounted.
+
+    Raises:
+        Refused: it is not, so nothing here can be known.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").rstrip("/")
+    except FileNotFoundError as exc:
+        raise Refused("/proc is not mounted, so what is mounted is not known", hint=f"mount it, or {hint}") from exc
 
 
 def kind_at(path: str) -> str:

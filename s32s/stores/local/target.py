@@ -146,13 +146,7 @@ class LocalTarget:
         if self._in_place:
             return
         hint = 'set "apply": "in-place" in the map'
-        try:
-            real = f"{os.readlink(f'/proc/self/fd/{self._parent}').rstrip('/')}/{self._name}"
-        except FileNotFoundError as exc:
-            raise Refused(
-                f"/proc is not mounted, so it is not known whether {paths.escape(self.root)} is a mount point",
-                hint=f"mount it, or {hint}",
-            ) from exc
+        real = f"{mounts.path_of(self._parent, hint=hint)}/{self._name}"
         if mounted := mounts.mounted_at_or_below(real):
             what = "is a mount point" if mounted == real else f"has a mount point in it, {mounted},"
             raise Refused(f"{paths.escape(self.root)} {what} and cannot be swapped", hint=hint)
