@@ -100,7 +100,7 @@ def test_the_life_of_a_package(tmp_path: Path, moto: S3Server) -> None:
         for ended in (installed, configured, synced, user, upgraded, status, removed, purged):
             assert ended.returncode == 0, ended.stdout + ended.stderr
         assert "1 new" in synced.stdout
-        assert "up to date" in status.stdout
+        assert "synced" in status.stdout  # a prefix without a manifest is compared by a run alone
         assert compiled
         assert not libraries
         assert left == ["/etc/s32s/s32s.toml", "/var/lib/s32s", "/srv/www/site/index.html"]
