@@ -1,7 +1,7 @@
 """How units get to their place: written, checked by systemd, started, removed.
 
-`install` starts the timer; below another root, or where no systemd runs, it only writes or only shows. A unit that is
-already as it should be is left alone, so installing twice changes nothing.
+`install` starts the timer; below another root it only writes. A unit that is already as it should be is left alone, so
+installing twice changes nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def install(service: Service, *, root: Path | None = None) -> list[str]:
     directory = _below(root, service.directory)
     _check_schedule(service)
     if root is None:
-        _check_systemd(service, texts)
+        _check_systemd(service)
     done: list[str] = []
     before = {name: _text_of(directory / name) for name in texts}
     try:
@@ -128,12 +128,11 @@ def _below(root: Path | None, directory: Path) -> Path:
     return directory if root is None else root / directory.relative_to("/")
 
 
-def _check_systemd(service: Service, texts: Mapping[str, str]) -> None:
+def _check_systemd(service: Service) -> None:
     if not os.path.isdir("/run/systemd/system") or shutil.which("systemctl") is None:
-        shown = "\n".join(f"\n# {name}\n{text}" for name, text in texts.items())
         raise UsageError(
-            f"systemd does not run on this machine; the units would be:\n{shown}\n",
-            hint='use --root to write them elsewhere, or run "s32s sync --quiet" from cron',
+            "systemd does not run on this machine",
+            hint='"s32s service show" prints the units, --root writes them elsewhere; or run "s32s sync" from cron',
         )
     _check_root(service)
 

@@ -63,6 +63,11 @@ _MESSAGE = re.compile(rb"<Message>\s*([^<]*?)\s*</Message>")
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _ELSEWHERE = {"PermanentRedirect", "TemporaryRedirect", "Redirect", "301", "307"}
 _UNKNOWN_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthorizationHeaderMalformed"}
+#: What S3 says of wrong keys in a sentence on how signatures are calculated.
+_OF_KEYS = {
+    "InvalidAccessKeyId": "there is no such access key",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
+}
 _SLOWER = {"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"}
 _BUSY = {*_SLOWER, "InternalError", "RequestTimeout"}
 
@@ -127,7 +132,8 @@ def _of_refusal(refusal: Refusal, *, bucket: str, key: str) -> S32sError:
     if code in ("PreconditionFailed", "412") or status == 412:
         return PreconditionFailed(f"{where} was changed by somebody else")
     if code in _UNKNOWN_KEYS or status == 401:
-        return CredentialsError(f"S3 does not accept the credentials for bucket {bucket} ({said})", hint=WAYS)
+        said = _OF_KEYS.get(code, said)
+        return CredentialsError(f"S3 does not accept the credentials for bucket {bucket}: {said}", hint=WAYS)
     if code == "RequestTimeTooSkewed":
         return StoreError("the clock of this machine is wrong, and S3 refuses its requests", hint="set the clock")
     if code == "InvalidObjectState":
