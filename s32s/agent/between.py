@@ -220,7 +220,7 @@ class _Pair:
         job = Job(
             self.verb,
             self.rules,
-            Limits(self.asked.max_delete, force=self.options.force_delete),
+            Limits(self.asked.max_delete, force=self.options.force_delete, below=self.options.below),
             asked=self.options.below
             + repr((self.asked.manifest, self.asked.files, self.asked.ignore, self.asked.accept, self.asked.links)),
             files=within(self.asked.files, self.options.below),

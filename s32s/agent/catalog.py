@@ -7,6 +7,7 @@ files or none. A machine that has no maps yet, or lost its cache, fetches them o
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from s32s.config import map_files
 from s32s.config.maps import MapSet, Problem
 from s32s.core import paths
 from s32s.core.errors import MapError, NotFound
-from s32s.core.location import S3Path
+from s32s.core.location import Location, S3Path
+from s32s.core.role import Role
 
 
 class NoMaps(MapError):
@@ -164,3 +166,15 @@ def doubts(loaded: MapSet) -> Iterator[str]:
         for place in entry.s3_paths:
             if doubt := place.doubt:
                 yield f"entry {paths.quote(entry.name)}: {doubt}"
+        if not any(entry.place(role) for role in Role):
+            yield f"entry {paths.quote(entry.name)} has no master, slave, mirror or peer, so no machine does anything"
+    for one, other in itertools.combinations(loaded.entries, 2):
+        names = f"entries {paths.quote(one.name)} and {paths.quote(other.name)}"
+        if one.master and other.master and _overlap(one.location, other.location):
+            yield f"{names}: their places on S3 overlap, and a master refuses to push to them"
+        if one.slave and other.slave and paths.overlaps(one.slave, other.slave):
+            yield f"{names}: their slave directories overlap, and a server refuses both"
+
+
+def _overlap(one: Location, other: Location) -> bool:
+    return isinstance(one, S3Path) and isinstance(other, S3Path) and one.overlaps(other)

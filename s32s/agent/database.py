@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from s32s.system import marks
@@ -53,8 +54,11 @@ def keep_writer(database: Path) -> None:
             marks.save_id(file, writer)
 
 
-def open_for_writing(file: Path) -> sqlite3.Connection:
+def open_for_writing(file: Path, lost: Callable[[], None]) -> sqlite3.Connection:
     """Open the database, made or healed.
+
+    Args:
+        lost: called where it was damaged, or of another version, and had to be begun again.
 
     Raises:
         sqlite3.Error: it cannot be used, and another one would fare no better.
@@ -75,7 +79,9 @@ def open_for_writing(file: Path) -> sqlite3.Connection:
             database.close()
         if not is_damage(exc, file):
             raise
-        return make_again(file)
+        made = make_again(file)
+        lost()
+        return made
 
 
 def open_for_reading(file: Path) -> sqlite3.Connection:

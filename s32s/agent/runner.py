@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from s32s.replication.merge_job import Contents, Decide
 
 
+_LOST = (
+    "the memory of this machine was damaged, or of another version, and is begun again: "
+    "which generation was followed is not known any more"
+)
+
+
 def run(
     agent: AgentContext,
     *,
@@ -151,6 +157,9 @@ def run_entry(
         functools.partial(approve, entry.name) if approve else lambda plan: True,
     )
     _listen(agent, entry.name, emit)
+    if agent.state.is_lost:
+        agent.state.is_lost = False
+        emit(events.Warned(entry.name, _LOST))
     return _run_entry(
         task, role, agent, context, functools.partial(decide, entry.name) if decide else _all_but_conflicts
     )

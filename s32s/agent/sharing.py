@@ -36,6 +36,19 @@ if TYPE_CHECKING:
 _NO_MAPS = "no-maps-on-this-machine"
 
 
+def has_maps(agent: AgentContext) -> bool:
+    """Whether entries may be named here, and not folders alone."""
+    return str(agent.settings.maps) != _NO_MAPS
+
+
+def no_entry(name: str) -> UsageError:
+    """The error that a name means nothing without maps."""
+    return UsageError(
+        f"there is no entry {paths.quote(name)}: this machine has no configuration",
+        hint="name the folder, such as ./team",
+    )
+
+
 def run_peer(
     folder: str,
     place: str,
@@ -172,6 +185,8 @@ def _entries(agent: AgentContext, names: Sequence[str]) -> list[Entry]:
         return [entry_of(*names)]
     if len(names) == 1 and is_location(names[0]):
         return [entry_at(names[0])]
+    if not has_maps(agent):
+        raise no_entry(names[0])
     loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)
     entries = runner.choose(loaded, names, Role.PEER)
     for entry in entries:

@@ -51,12 +51,16 @@ class State:
     """This machine's memory; open it with `State.open`, close it with `close`.
 
     Written by one thread, read by several. Several processes may have it open: SQLite orders their transactions.
+
+    Attributes:
+        is_lost: whether what was remembered could not be read, and is begun again.
     """
 
     def __init__(self, places: Directories, database: sqlite3.Connection, *, writable: bool) -> None:
         self._places = places
         self._database = database
         self._writable = writable
+        self.is_lost = False
 
     @classmethod
     def open(cls, places: Directories, *, writable: bool = True) -> State:
@@ -70,7 +74,10 @@ class State:
         try:
             for place in (places.state, places.cache):
                 place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            state = cls(places, open_for_writing(places.state / "state.db"), writable=True)
+            lost: list[None] = []
+            database = open_for_writing(places.state / "state.db", lambda: lost.append(None))
+            state = cls(places, database, writable=True)
+            state.is_lost = bool(lost)
             keep_writer(places.state / "state.db")
             return state
         except (OSError, sqlite3.Error) as exc:
@@ -368,6 +375,7 @@ class State:
             if is_damage(exc, self._file):
                 self._database.close()
                 self._database = make_again(self._file)
+                self.is_lost = True
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

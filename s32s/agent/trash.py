@@ -69,6 +69,11 @@ class SharedTrash:
     agent: AgentContext
     _deletions: list[Deleted] = field(default_factory=list)
 
+    @property
+    def _shown(self) -> str:
+        """How it is named on the command line: by its folder where no map has it."""
+        return (self.entry.peer or "") if self.entry.name == self.entry.s3 else self.entry.name
+
     def found(self) -> list[Lost]:
         """All of it, the oldest first.
 
@@ -100,9 +105,7 @@ class SharedTrash:
             path = text.removeprefix("./").rstrip("/")
             named = [one for one in lost if paths.is_within(one.path, path)]
             if not named:
-                raise UsageError(
-                    f"{paths.quote(path)} is not in the trash", hint=f"see s32s trash list {self.entry.name}"
-                )
+                raise UsageError(f"{paths.quote(path)} is not in the trash", hint=f"see s32s trash list {self._shown}")
             # The later one wins, and of one moment the one that needs no network.
             chosen |= {one.path: one for one in sorted(named, key=lambda one: (one.when_s, one.where == "here"))}
         deletions = {one.id: one for one in self._on_s3.found()}

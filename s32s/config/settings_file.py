@@ -144,6 +144,8 @@ def check(document: Mapping[str, Any], *, where: str, over: Collection[Key] = ()
         settings = Settings.model_validate(document)
     except pydantic.ValidationError as exc:
         lines = "\n  ".join(_wrong(error) + _origin(error, over) for error in exc.errors())
+        if over and all(_origin(error, over) for error in exc.errors()):
+            where = "a setting"  # none of the file
         raise ConfigError(f"{where} is wrong:\n  {lines}\n") from exc
     if settings.role is Role.SLAVE and not settings.allow:
         raise ConfigError(
@@ -193,7 +195,11 @@ def configure(
         why = "it is nested too deeply" if isinstance(exc, RecursionError) else exc
         raise ConfigError(f"{path} is there and cannot be changed: {why}", hint="fix or move it first") from exc
     _change(document, changes, tomlkit.table)
-    settings = check(document.unwrap(), where=str(path))
+    try:
+        settings = check(document.unwrap(), where=f"{path}, as it would be written,")
+    except ConfigError as exc:
+        exc.hint = exc.hint or "nothing was written"
+        raise
     for directory in settings.allow:
         if problem := link_problem(directory):
             raise ConfigError(f"allow: {problem}", where=str(path))

@@ -6,12 +6,13 @@ stand with the disk, in `stores/local/target.py`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from s32s.core import paths
 from s32s.core.errors import Refused
-from s32s.core.item import Item, Kind
+from s32s.core.item import Item, Kind, changed_by
 from s32s.core.merge import Merge
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
@@ -105,10 +106,12 @@ class Limits:
     Attributes:
         max_delete: more deletions are refused.
         force: `--force-delete` was given: neither the number of deletions nor an empty source stops the run.
+        below: the only directory that takes part; empty for all.
     """
 
     max_delete: MaxDelete
     force: bool = False
+    below: str = ""
 
 
 def check_plan(plan: Plan, limits: Limits) -> None:
@@ -121,6 +124,11 @@ def check_plan(plan: Plan, limits: Limits) -> None:
         _check_carried(plan)
     if limits.force:
         return
+    if not plan.source_files and limits.below and not plan.rejected:
+        raise Refused(
+            f"the source has no files in {paths.quote(limits.below)}",
+            hint="check the name after --below; --force-delete empties that directory of the destination on purpose",
+        )
     if not plan.source_files:
         raise Refused(
             "the source contains no files" if not plan.rejected else "no file of the source is accepted",
@@ -134,6 +142,29 @@ def check_plan(plan: Plan, limits: Limits) -> None:
             f"and max_delete allows {limits.max_delete}",
             hint="--force-delete to delete them",
             paths=tuple(item.path for item in plan.extras if item.kind is not Kind.DIR),
+        )
+    _check_others(plan)
+
+
+def _check_others(plan: Plan) -> None:
+    """Refuse what would take files from others: other places of s32s below this one, and a folder that people share."""
+    inner = f"/{paths.RESERVED}/"
+    nested = sorted({item.path.partition(inner)[0] for item in plan.extras if inner in f"{item.path}/"})
+    if nested:
+        raise Refused(
+            f"{paths.some(nested)} would be deleted, and s32s keeps other files there",
+            hint="choose a place beside, or --force-delete to delete them",
+            paths=tuple(nested),
+        )
+    theirs = [item for item in (*plan.extras, *(put.old for put in plan.modified if put.old)) if item.changed]
+    ours = itertools.chain((put.item for put in plan.puts), plan.unchanged.sources())
+    if theirs and not any(item.changed for item in ours):
+        who = paths.some(sorted({changed_by(item)[0] for item in theirs}))
+        raise Refused(
+            f"people share this prefix, and {len(theirs):,} of their files would be deleted or replaced for good "
+            f"(last changed by {who})",
+            hint="share it with s32s peer, or --force-delete to take it over",
+            paths=tuple(item.path for item in theirs),
         )
 
 

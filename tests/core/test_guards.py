@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -266,3 +268,27 @@ def test_some_directories_are_never_replaced(directory: str) -> None:
 def test_what_holds_too_much_is_not_allowed(directory: str) -> None:
     """A map could then take the whole system, or the keys of its administrator."""
     assert "cannot be allowed" in (guards.allow_problem(directory, allow_system=False) or "")
+
+
+def test_other_places_of_s32s_below_are_not_deleted() -> None:
+    """Who names a bucket instead of a prefix loses no neighbour; on purpose it goes."""
+    there = tree.make([Item("a"), Item("site/.s32s/head.json"), Item("site/x"), Item("z/y/.s32s/id")])
+    made = plan.make(tree.make([Item("a"), Item("b")]), there)
+
+    with pytest.raises(Refused, match='"site", "z/y" would be deleted'):
+        guards.check_plan(made, NO_LIMIT)
+    guards.check_plan(made, replace(NO_LIMIT, force=True))
+
+
+def test_a_push_takes_nothing_from_a_shared_folder() -> None:
+    """Its lines say who has changed a path; a mirror of a shared folder has such lines on both sides."""
+    theirs = Item("plan", size=1, sha256="a" * 64, changed="2026-11-29T01:00:00Z 1 ann@pc")
+    deleted = plan.make(tree.make([Item("a")]), tree.make([theirs]))
+    replaced = plan.make(tree.make([Item("plan", size=2)]), tree.make([theirs]), deletes=False)
+
+    for made in (deleted, replaced):
+        with pytest.raises(Refused, match="people share this prefix"):
+            guards.check_plan(made, NO_LIMIT)
+        guards.check_plan(made, replace(NO_LIMIT, force=True))
+    mirrored = theirs._replace(path="new")
+    guards.check_plan(plan.make(tree.make([mirrored]), tree.make([theirs, mirrored])), NO_LIMIT)

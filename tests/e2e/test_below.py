@@ -94,7 +94,7 @@ def test_a_directory_that_has_gone(changed: Loop) -> None:
         path.unlink()
     (changed.source / "img").rmdir()
 
-    assert_failed(changed.push("--below", "img"), 3, says="contains no files")
+    assert_failed(changed.push("--below", "img"), 3, says='no files in "img"; check the name after --below')
     assert changed.push("--below", "img", "--force-delete").status == 0
     assert changed.pull().status == 0
     assert {path for path in contents(changed.target) if path.startswith("img/")} == set()

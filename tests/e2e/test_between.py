@@ -308,3 +308,14 @@ def test_what_cannot_be_is_told(between: Between, words: list[str], status: int,
     assert_failed(ended, status, says=says)
     assert snapshot(between.root / "source") == before
     assert not os.path.lexists(between.root / "x")
+
+
+def test_a_bucket_by_mistake_loses_no_neighbour(between: Between) -> None:
+    """Other places of s32s are in it: the run is refused, and they stay."""
+    assert between.run("sync", between.source, between.url).status == 0
+    before = keys(between.server, between.bucket)
+
+    refused = between.run("sync", between.source, f"s3://{between.bucket}")
+
+    assert_failed(refused, 3, says="s32s keeps other files there")
+    assert set(keys(between.server, between.bucket)) == set(before)

@@ -533,3 +533,14 @@ def test_a_machine_without_certificates_is_told_what_to_install(ready: Loop, tmp
         ready.master.write_config("master", f"{ready.bucket}/maps")
 
         assert_failed(ready.push(), 2, says="the package ca-certificates")
+
+
+def test_a_damaged_memory_is_told(ready: Loop) -> None:
+    """Once: what it guarded against, such as an older generation, is not known any more."""
+    (ready.slave.root / "state/state.db").write_bytes(b"garbage")
+
+    first, second = ready.pull(), ready.pull()
+
+    assert (first.status, second.status) == (0, 0)
+    assert "WEB: the memory of this machine was damaged" in first.err
+    assert second.err == ""

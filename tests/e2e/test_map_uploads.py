@@ -229,5 +229,21 @@ def test_a_new_map_overwrites_no_file_and_takes_no_wrong_value(loop: Loop) -> No
     assert_failed(loop.master.run(*wanted), 2, says="exists already")
     assert (loop.master.root / "x.json").read_text() == "mine"
     assert_failed(loop.master.run(*wanted[:-1], "srv", "--file", "y.json"), 2, says="--slave")
-    assert_failed(loop.master.run("maps", "new", "--name", "X"), 2, says="not a terminal")
+    assert_failed(loop.master.run("maps", "new", "--name", "X"), 2, says="missing: --s3, one of --master")
     assert not (loop.master.root / "y.json").exists()
+
+
+def test_entries_that_stand_in_each_others_way_are_noted(loop: Loop) -> None:
+    """Before they are uploaded, since every machine would refuse them."""
+    entries = [
+        {"name": "A", "s3": "bucket/x", "master": "/a", "slave": "/srv/a"},
+        {"name": "B", "s3": "bucket/x/y", "master": "/b", "slave": "/srv/a/b"},
+        {"name": "C", "s3": "bucket/z"},
+    ]
+    (loop.master.root / "x.json").write_text(json.dumps(entries))
+
+    told = loop.master.run("maps", "check", "x.json").err
+
+    assert 'entries "A" and "B": their places on S3 overlap' in told
+    assert 'entries "A" and "B": their slave directories overlap' in told
+    assert 'entry "C" has no master, slave, mirror or peer' in told

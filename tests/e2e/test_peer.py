@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.checks import assert_failed
 from support.machine import Machine
 from support.peers import Peer
 from support.servers import S3Server, get, keys, make_bucket, put
@@ -686,3 +687,24 @@ class TestOtherPlaces:
         other = ann.run("peer", str(bob.folder), "web:team")
         assert other.status == 3
         assert "nothing proves there who was quicker" in other.err
+
+
+def test_a_push_to_a_shared_folder_is_refused(two: tuple[Peer, Peer], tmp_path: Path, moto: S3Server) -> None:
+    """By a machine that takes the prefix for its own: nobody's files go."""
+    ann, _ = two
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_text("x")
+
+    refused = Machine(tmp_path / "other", moto).run("sync", str(site), ann.place, "--endpoint-url", moto.endpoint_url)
+
+    assert_failed(refused, 3, says="people share this prefix")
+    assert ann.sync().status == 0
+    assert (ann.folder / "plan.txt").exists()
+
+
+def test_a_name_without_a_configuration_means_nothing(tmp_path: Path, moto: S3Server) -> None:
+    """It is said so, and what to name instead."""
+    machine = Machine(tmp_path / "new", moto)
+    for words in (["trash", "list", "TEAM"], ["forget", "TEAM", "--yes"]):
+        assert_failed(machine.run(*words), 2, says="this machine has no configuration")

@@ -112,7 +112,7 @@ class Task(NamedTuple):
         return Job(
             self.verb,
             self.rules,
-            Limits(settings.max_delete, force=self.options.force_delete),
+            Limits(settings.max_delete, force=self.options.force_delete, below=self.options.below),
             asked=hashlib.sha256(asked.encode()).hexdigest(),
             files=within(entry.files, self.options.below),
             spare_ignored=spare_ignored,

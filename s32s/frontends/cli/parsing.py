@@ -36,6 +36,8 @@ _ELSEWHERE = {
 }
 
 
+#: Options that lift a guard; nobody is led to one by a slip of the fingers.
+_OVERRIDES = {"--accept-older", "--force-delete", "--take-over", "--yes"}
 _LISTED = 20
 
 
@@ -55,6 +57,7 @@ class Parser(argparse.ArgumentParser):
         elif wrong := re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL):
             word, _, _ = wrong[1].partition("=")
             known = [option for option in self._option_string_actions if option.startswith("--")]
+            known = [option for option in known if option not in _OVERRIDES]
             kind = "option" if word.startswith("-") else "further argument"
             hint = f"; {found}" if word.startswith("-") and (found := _hint(word, known)) else ""
             message = f'{self.prog} has no {kind} "{paths.escape(word)}"{hint}'

@@ -150,7 +150,14 @@ def _asked(maps: S3Path | None, given: dict[str, str]) -> Entry:
         if problem := map_files.problem_of(name, value):
             raise UsageError(f"--{name}: {problem}")
     try:
-        return ask_entry(start.make_prompter(os.environ), maps, given)
+        prompter = start.make_prompter(os.environ)
+    except UsageError as exc:
+        lacking = [f"--{name}" for name in ("name", "s3") if name not in given]
+        if not given.keys() & {"master", "slave", "mirror", "peer"}:
+            lacking.append("one of --master, --slave, --mirror and --peer")
+        raise UsageError(f"missing: {', '.join(lacking)}", hint="at a terminal it is asked for") from exc
+    try:
+        return ask_entry(prompter, maps, given)
     except (Left, KeyboardInterrupt) as exc:
         raise Declined("nothing was written", hint="options answer the questions: see s32s maps new --help") from exc
 

@@ -125,7 +125,8 @@ def _check_none(options: argparse.Namespace) -> None:
     )
     given = ["--" + name.replace("_", "-") for name in names if getattr(options, name)]
     if given:
-        raise UsageError(f"{', '.join(given)} is for two places: SOURCE TARGET", hint="the map says it for entries")
+        hint = "maps and the configuration say it for entries"
+        raise UsageError(f"{', '.join(given)} is for two places: SOURCE TARGET", hint=hint)
 
 
 def _lines_of(file: str) -> list[str]:

@@ -127,13 +127,15 @@ def _machine(options: argparse.Namespace, *, writable: bool = True) -> Iterator[
 def _trash(name: str, agent: AgentContext) -> SharedTrash:
     from s32s.agent import catalog
     from s32s.agent.runner import choose
-    from s32s.agent.sharing import entry_at
+    from s32s.agent.sharing import entry_at, has_maps, no_entry
     from s32s.agent.trash import SharedTrash
     from s32s.core.location import is_location
     from s32s.core.role import Role
 
     if is_location(name):
         return SharedTrash(entry_at(name), agent)
+    if not has_maps(agent):
+        raise no_entry(name)
     (entry,) = choose(catalog.load(agent.settings.maps, agent.state, agent.engine), [name], Role.PEER)
     if entry.peer is None:
         raise UsageError(f"the entry {paths.quote(name)} is not a shared folder: it has no peer")
