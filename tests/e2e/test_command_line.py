@@ -39,9 +39,7 @@ def many(loop: Loop) -> Loop:
         pytest.param(["sync", "--exclude", "x"], "here it is --ignore", id="rsync's option"),
         pytest.param(["sync", "A", "--delete"], "which deletes by itself", id="option of aws s3 sync"),
         pytest.param(["maps", "check", "--jsn", "x"], "see s32s maps check --help", id="option of an action"),
-        pytest.param(
-            ["sync", "--accept-oldr"], 'has no option "--accept-oldr"', id="no way around a guard is suggested"
-        ),
+        pytest.param(["sync", "--exit-code"], 'no option "--exit-code"; see', id="no way around a guard is suggested"),
         pytest.param(["sync", "--set", "max_delete=abc"], "a setting is wrong", id="the file is not blamed"),
         pytest.param(["push"], "here it is sync", id="command of other tools"),
         pytest.param(["maps", "uplaod"], 'did you mean "upload"?', id="misspelt action"),
