@@ -7,9 +7,8 @@ files or none. A machine that has no maps yet, or lost its cache, fetches them o
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from s32s.config import map_files
 from s32s.config.maps import MapSet, Problem
 from s32s.core import paths
 from s32s.core.errors import MapError, NotFound
-from s32s.core.location import Location, S3Path
+from s32s.core.location import S3Path
 from s32s.core.role import Role
 
 
@@ -168,13 +167,23 @@ def doubts(loaded: MapSet) -> Iterator[str]:
                 yield f"entry {paths.quote(entry.name)}: {doubt}"
         if not any(entry.place(role) for role in Role):
             yield f"entry {paths.quote(entry.name)} has no master, slave, mirror or peer, so no machine does anything"
-    for one, other in itertools.combinations(loaded.entries, 2):
-        names = f"entries {paths.quote(one.name)} and {paths.quote(other.name)}"
-        if one.master and other.master and _overlap(one.location, other.location):
-            yield f"{names}: their places on S3 overlap, and a master refuses to push to them"
-        if one.slave and other.slave and paths.overlaps(one.slave, other.slave):
-            yield f"{names}: their slave directories overlap, and a server refuses both"
+    pushed = [
+        (str(there), entry.name)
+        for entry in loaded.entries
+        if entry.master and isinstance(there := entry.location, S3Path)
+    ]
+    for names in _nested(pushed):
+        yield f"{names}: their places on S3 overlap, and a master refuses to push to them"
+    for names in _nested((entry.slave, entry.name) for entry in loaded.entries if entry.slave):
+        yield f"{names}: their slave directories overlap, and a server refuses both"
 
 
-def _overlap(one: Location, other: Location) -> bool:
-    return isinstance(one, S3Path) and isinstance(other, S3Path) and one.overlaps(other)
+def _nested(places: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The entries, given as place and name, whose place is that of another one or below it, each with that one."""
+    above: list[tuple[str, str]] = []
+    for place, name in sorted((f"{place.rstrip('/')}/", name) for place, name in places):
+        while above and not place.startswith(above[-1][0]):
+            above.pop()
+        if above:
+            yield f"entries {paths.quote(above[-1][1])} and {paths.quote(name)}"
+        above.append((place, name))

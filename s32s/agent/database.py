@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 from s32s.system import marks
@@ -54,11 +53,8 @@ def keep_writer(database: Path) -> None:
             marks.save_id(file, writer)
 
 
-def open_for_writing(file: Path, lost: Callable[[], None]) -> sqlite3.Connection:
-    """Open the database, made or healed.
-
-    Args:
-        lost: called where it was damaged, or of another version, and had to be begun again.
+def open_for_writing(file: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open the database, made or healed; and whether it was damaged, or of another version, and is begun again.
 
     Raises:
         sqlite3.Error: it cannot be used, and another one would fare no better.
@@ -73,15 +69,13 @@ def open_for_writing(file: Path, lost: Callable[[], None]) -> sqlite3.Connection
         # A header that is damaged may make the file read-only, which shows only here.
         database.execute("BEGIN IMMEDIATE")
         database.execute("ROLLBACK")
-        return database
+        return database, False
     except (sqlite3.Error, UnicodeDecodeError) as exc:
         if database is not None:
             database.close()
         if not is_damage(exc, file):
             raise
-        made = make_again(file)
-        lost()
-        return made
+        return make_again(file), True
 
 
 def open_for_reading(file: Path) -> sqlite3.Connection:

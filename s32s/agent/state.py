@@ -74,10 +74,9 @@ class State:
         try:
             for place in (places.state, places.cache):
                 place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lost: list[None] = []
-            database = open_for_writing(places.state / "state.db", lambda: lost.append(None))
+            database, is_lost = open_for_writing(places.state / "state.db")
             state = cls(places, database, writable=True)
-            state.is_lost = bool(lost)
+            state.is_lost = is_lost
             keep_writer(places.state / "state.db")
             return state
         except (OSError, sqlite3.Error) as exc:

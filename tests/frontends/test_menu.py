@@ -643,16 +643,22 @@ def piped(machine: Machine, answers: list[str]) -> subprocess.CompletedProcess[s
     )
 
 
+def team(root: Path, server: S3Server, *names: str) -> tuple[str, list[Machine]]:
+    """A new bucket whose map shares a folder, and the machines of people who have joined it."""
+    make_bucket(server, bucket := f"test-{uuid.uuid4().hex}")
+    entry = {"name": "TEAM", "s3": f"{bucket}/t", "peer": "~/team"}
+    put(server, bucket, "maps/team.json", json.dumps([entry]).encode())
+    machines = [Machine(root / name, server) for name in names]
+    for machine in machines:
+        machine.write_config("peer", f"{bucket}/maps")
+        (machine.root / "team").mkdir()
+    return bucket, machines
+
+
 class TestSharedFolder:
     def test_what_goes_which_way_is_picked_by_check_boxes(self, tmp_path: Path, moto: S3Server) -> None:
         """Uploads, downloads and conflicts on one screen; a look at what differs comes back to it."""
-        make_bucket(moto, bucket := f"test-{uuid.uuid4().hex}")
-        entry = {"name": "TEAM", "s3": f"{bucket}/t", "peer": "~/team"}
-        put(moto, bucket, "maps/team.json", json.dumps([entry]).encode())
-        ann, bob = Machine(tmp_path / "ann", moto), Machine(tmp_path / "bob", moto)
-        for machine in (ann, bob):
-            machine.write_config("peer", f"{bucket}/maps")
-            (machine.root / "team").mkdir()
+        _, (ann, bob) = team(tmp_path, moto, "ann", "bob")
         (ann.root / "team/plan.txt").write_text("walls\n")
         assert ann.run("sync", "--update-maps").status == 0
         assert bob.run("sync", "--update-maps").status == 0
@@ -688,12 +694,7 @@ class TestSharedFolder:
 
     def test_leaving_the_boxes_changes_nothing(self, tmp_path: Path, moto: S3Server) -> None:
         """Neither here nor there."""
-        make_bucket(moto, bucket := f"test-{uuid.uuid4().hex}")
-        entry = {"name": "TEAM", "s3": f"{bucket}/t", "peer": "~/team"}
-        put(moto, bucket, "maps/team.json", json.dumps([entry]).encode())
-        ann = Machine(tmp_path / "ann", moto)
-        ann.write_config("peer", f"{bucket}/maps")
-        (ann.root / "team").mkdir()
+        bucket, (ann,) = team(tmp_path, moto, "ann")
         (ann.root / "team/a.txt").write_text("a")
 
         with at(ann) as screen:
@@ -709,12 +710,7 @@ class TestSharedFolder:
 
     def test_what_was_deleted_comes_back(self, tmp_path: Path, moto: S3Server) -> None:
         """The trash lists it, the latest first; space picks, Enter brings it back."""
-        make_bucket(moto, bucket := f"test-{uuid.uuid4().hex}")
-        entry = {"name": "TEAM", "s3": f"{bucket}/t", "peer": "~/team"}
-        put(moto, bucket, "maps/team.json", json.dumps([entry]).encode())
-        ann = Machine(tmp_path / "ann", moto)
-        ann.write_config("peer", f"{bucket}/maps")
-        (ann.root / "team").mkdir()
+        _, (ann,) = team(tmp_path, moto, "ann")
         for name in ("a.txt", "b.txt", "c.txt", "stays"):
             (ann.root / "team" / name).write_text(name)
         assert ann.run("sync").status == 0
