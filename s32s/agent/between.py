@@ -11,8 +11,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
@@ -33,6 +34,7 @@ from s32s.core.rules import Links, Rules, compile_rules
 from s32s.replication.checkpoints import Checkpoints
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
+from s32s.stores.base import Readable, Writable
 from s32s.stores.local.follow import check_apart
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 #: What kind of run its results are kept under.
 KIND = "between"
+_LOOK = "look with s32s dryrun first; --yes takes it over"
 #: How often manifest and objects are compared, as of a slave without a configuration.
 _LIST_EVERY_S = 3600.0
 
@@ -59,6 +62,8 @@ class Between:
         source, target: a path, or a URL such as `s3://bucket/prefix`.
         files, ignore, accept, links: as in a map; links that are kept may point to anywhere.
         manifest: whether a prefix gets and follows a manifest.
+        packed: whether prefixes are in the packed layout.
+        keep: how many generations of a packed target stay.
         in_place: change a directory file by file instead of by exchange.
         max_delete: more deletions are refused.
         allow_system: whether a target may be in a directory of the system.
@@ -72,6 +77,8 @@ class Between:
     accept: Sequence[str] = ()
     links: str = "refuse"
     manifest: bool = True
+    packed: bool = False
+    keep: int = 10
     in_place: bool = False
     max_delete: MaxDelete = HALF
     allow_system: bool = False
@@ -165,6 +172,11 @@ class BetweenPair:
         """What people know it by: the target."""
         return f"s3://{self.target}" if isinstance(self.target, S3Path) else str(self.target)
 
+    @property
+    def key(self) -> str:
+        """What is remembered of the two goes by: another source of the same target is another pair."""
+        return f"{self.source} > {self.target}"
+
     def run(self, emit: Emit, memories: Memories | None = None) -> events.EntryFinished:
         """Do the verb once.
 
@@ -185,7 +197,7 @@ class BetweenPair:
         )
         self.services.on_wait = lambda text: emit(events.Waiting(self.name, text))
         is_part = bool(self.options.below) and not isinstance(source, Directory)
-        kept = Kept(self.state, KIND, str(source), str(target), is_part)
+        kept = Kept(self.state, KIND, str(source), str(target), is_part, self.key)
         return conclude(
             lambda: _Pair(self, context, memories).replicate(source, target),
             context,
@@ -203,7 +215,7 @@ class _Pair:
         self.asked, self.verb, self.options = pair.asked, pair.verb, pair.options
         self.state, self.services = pair.state, pair.services
         self.rules = pair.rules.limited(pair.options.below)
-        self.homes, self.ask = pair.homes, pair.ask
+        self.homes, self.ask, self.key = pair.homes, pair.ask, pair.key
         self.context = context
         self.memories = memories
 
@@ -213,7 +225,12 @@ class _Pair:
         Raises:
             S32sError: the target is as its store promises.
         """
-        self._check_apart(source, target)
+        if self.services.overlap(source, target):
+            raise Refused(
+                f"{self.asked.source} and {self.asked.target} overlap: the target would feed on itself",
+                hint="name two places that are apart",
+            )
+        self.services.check_target(target, allow_system=self.asked.allow_system)
         if isinstance(target, Directory):
             check_target(target.path, self._may_write)
             self._check_ours(target)
@@ -222,7 +239,16 @@ class _Pair:
             self.rules,
             Limits(self.asked.max_delete, force=self.options.force_delete, below=self.options.below),
             asked=self.options.below
-            + repr((self.asked.manifest, self.asked.files, self.asked.ignore, self.asked.accept, self.asked.links)),
+            + repr(
+                (
+                    self.asked.manifest,
+                    self.asked.packed,
+                    self.asked.files,
+                    self.asked.ignore,
+                    self.asked.accept,
+                    self.asked.links,
+                )
+            ),
             files=within(self.asked.files, self.options.below),
             spare_ignored=not isinstance(target, Directory),
             verify=self.options.verify,
@@ -237,7 +263,7 @@ class _Pair:
             return replicate(self._directory(source, is_source=True), pushed, job, self.context)
         if isinstance(target, Directory):
             return replicate(self._followed(source, target), self._directory(target), job, self.context)
-        return replicate(self._followed(source, target), self._prefix(target, is_copy=True), job, self.context)
+        return replicate(self._followed(source, target), self._prefix(target, copy_of=source), job, self.context)
 
     @property
     def _may_write(self) -> TargetRules:
@@ -262,34 +288,64 @@ class _Pair:
             memory=memory,
         )
 
-    def _followed(self, place: Location, target: Location) -> ObjectStore:
+    def _followed(self, place: Location, target: Location) -> Readable[Any]:
         last = self._last(place, target)
         listed_s = last.listed_s if last else None
         is_due = listed_s is None or not 0 <= time.time() - listed_s < _LIST_EVERY_S
+        memory = self.memories.source if self.memories is not None else None
+        label = "" if isinstance(target, Directory) else "source"
+        if self.asked.packed:
+            from s32s.agent import packed_places
+
+            follower = Follower(last.generation if last else 0, accepts_older=self.options.accept_older)
+            return packed_places.followed(self._backend(place), self.state, follower, label=label, memory=memory)
         return ObjectStore(
             self._backend(place),
             rules=self.rules,
             has_manifest=self.asked.manifest,
             manifests=self.state.manifests(),
-            label="" if isinstance(target, Directory) else "source",
+            label=label,
             follower=Follower(
                 last.generation if last else 0,
                 accepts_older=self.options.accept_older,
                 compares=self.options.verify or is_due or not isinstance(target, Directory),
                 waits=not self.verb.changes or not isinstance(target, Directory),
             ),
-            memory=self.memories.source if self.memories is not None else None,
+            memory=memory,
         )
 
-    def _prefix(self, place: Location, *, is_copy: bool = False, generation: int = 0) -> ObjectStore:
-        state, name = self.state, str(place)
+    def _prefix(self, place: Location, *, copy_of: Location | None = None, generation: int = 0) -> Writable[Any]:
+        state, name, is_copy = self.state, str(place), copy_of is not None
+        memory = self.memories.target if self.memories is not None else None
+        me = writer(state, socket.gethostname(), self.options, generation=generation)
+
+        def lock(writable: bool) -> AbstractContextManager[None]:
+            return state.lock(f"the push to {name}", hold=writable)
+
+        if self.asked.packed:
+            from s32s.agent import packed_places
+
+            return packed_places.written(
+                self._backend(place),
+                state,
+                me,
+                keep=self.asked.keep,
+                message=self.options.message,
+                lock=lock,
+                warn=self.context.warn,
+                label="target" if is_copy else "",
+                kind=KIND,
+                mirrors=self._backend(copy_of) if copy_of is not None else None,
+                memory=memory,
+            )
+        is_ours = not self.verb.changes or self.asked.take_over_directory or state.has_written(name)
         return ObjectStore(
             self._backend(place),
             rules=self.rules,
             has_manifest=self.asked.manifest,
             manifests=state.manifests(KIND),
             label="target" if is_copy else "",
-            writer=writer(state, socket.gethostname(), self.options, generation=generation),
+            writer=me,
             like_source=is_copy,
             copies=CopyCache(
                 lambda: {} if self.options.verify else state.copies(name),
@@ -297,15 +353,15 @@ class _Pair:
             )
             if is_copy
             else None,
-            lock=lambda writable: state.lock(f"the push to {name}", hold=writable),
+            lock=lock,
             warn=self.context.warn,
-            memory=self.memories.target if self.memories is not None else None,
+            memory=memory,
+            takes_over=None if is_ours else self._taken_over,
         )
 
     def _last(self, source: Location, target: Location) -> Result | None:
         """How the last run between the two ended."""
-        last = self.state.result(self.context.entry, KIND)
-        return last if last is not None and last.ran_between(str(source), str(target)) else None
+        return self.state.result(self.key, KIND)
 
     def _backend(self, place: Location) -> Backend:
         backend = self.services.backend(place)
@@ -314,23 +370,6 @@ class _Pair:
         from s32s.backends.wrappers import Limited
 
         return Limited(backend, RateLimiter(self.options.bandwidth), RateLimiter(self.options.bandwidth))
-
-    def _check_apart(self, source: Location, target: Location) -> None:
-        """Refuse two places of which one is, or holds, the other.
-
-        Raises:
-            Refused: it would feed on itself.
-        """
-        match source, target:
-            case Directory(), Directory():
-                nested = paths.overlaps(os.path.realpath(source.path), os.path.realpath(target.path))
-            case _:
-                nested = self.services.overlap(source, target)
-        if nested:
-            raise Refused(
-                f"{self.asked.source} and {self.asked.target} overlap: the target would feed on itself",
-                hint="name two places that are apart",
-            )
 
     def _check_ours(self, target: Directory) -> None:
         """Refuse a directory that holds something and that s32s has never written.
@@ -346,7 +385,13 @@ class _Pair:
             return
         what = f"{paths.escape(target.path)} is not empty, and s32s has never written it"
         if not is_empty and not self.ask(what):
-            raise Refused(
-                what,
-                hint="look with s32s dryrun first; --yes takes the directory over",
-            )
+            raise Refused(what, hint=_LOOK)
+
+    def _taken_over(self, what: str) -> None:
+        """See `ObjectStore.takes_over`.
+
+        Raises:
+            Refused: nobody has said that it may be taken over.
+        """
+        if not self.ask(what):
+            raise Refused(what, hint=_LOOK)

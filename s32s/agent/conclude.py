@@ -25,6 +25,7 @@ class Kept(NamedTuple):
         role: of the entry, or another word for what kind of run it is.
         source, target: between which places it runs.
         is_part: whether only a part of the source was followed, so that the target is still where it was.
+        name: under which it is kept; that of the entry where it is empty.
     """
 
     state: State
@@ -32,6 +33,7 @@ class Kept(NamedTuple):
     source: str
     target: str
     is_part: bool = False
+    name: str = ""
 
 
 def conclude(
@@ -61,7 +63,9 @@ def conclude(
     done: Outcome | None = None
     error: S32sError | None = None
     try:
-        with kept.state.running(context.entry, kept.role) if kept is not None else contextlib.nullcontext():
+        with (
+            kept.state.running(kept.name or context.entry, kept.role) if kept is not None else contextlib.nullcontext()
+        ):
             done = work()
             after(done)
             error = done.failure
@@ -109,14 +113,15 @@ def _save(
     finished: events.EntryFinished, done: Outcome | None, stands: Position, kept: Kept, *, started_s: float
 ) -> None:
     state, places = kept.state, (kept.source, kept.target)
-    last = state.result(finished.entry, kept.role)
+    name = kept.name or finished.entry
+    last = state.result(name, kept.role)
     if last is not None and not last.ran_between(*places):
         # What is known of other places says nothing of these; only a command that is owed stays owed.
         last = Result(last.time_s, last.ok, last.status, last.text, pending=last.pending)
     now, is_whole = time.time(), done is not None and not kept.is_part
     ok = finished.error is None
     state.save_result(
-        finished.entry,
+        name,
         kept.role,
         Result(
             time_s=now,

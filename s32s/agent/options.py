@@ -20,6 +20,7 @@ class Options:
         accept_older: follow a generation older than the one followed last.
         jobs: how many bodies move at once at most; None for the configuration's.
         bandwidth: bytes a second in each direction; None for the configuration's.
+        message: of a push to a packed prefix, for people.
         below: a directory of the tree to which the run is limited, relative to its top; empty for all of it.
 
     Raises:
@@ -33,6 +34,7 @@ class Options:
     jobs: int | None = None
     bandwidth: int | None = None
     below: str = ""
+    message: str = ""
 
     def __post_init__(self) -> None:
         if self.below and (why := paths.problem(self.below)):

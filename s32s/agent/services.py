@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -12,10 +13,11 @@ from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
 from s32s.config.settings import S3Connection, StoreSettings
 from s32s.config.settings_file import connection_with
-from s32s.core import paths
-from s32s.core.errors import ConfigError, UsageError
+from s32s.core import guards, paths
+from s32s.core.errors import ConfigError, Refused, UsageError
 from s32s.core.location import Directory, Location, RemotePath, S3Path, StorePath, parse_location, parse_remote
 from s32s.core.text import closest
+from s32s.format.head import HEAD_KEY
 
 #: Of a request to a backend of one's own that fails for the moment.
 _RETRIES = 8
@@ -81,7 +83,7 @@ class Services:
             return mine.overlaps(its)
         if isinstance(one, Directory) or isinstance(other, Directory):
             both = isinstance(one, Directory) and isinstance(other, Directory)
-            return both and paths.overlaps(str(one), str(other))
+            return both and paths.overlaps(os.path.realpath(str(one)), os.path.realpath(str(other)))
         here, there = self._as_s3(one), self._as_s3(other)
         if here is not None and there is not None:
             (server, path), (its_server, its_path) = here, there
@@ -90,6 +92,22 @@ class Services:
         if not (isinstance(one, StorePath) and isinstance(other, StorePath)) or one.store != other.store:
             return False
         return not one.prefix or not other.prefix or paths.overlaps(one.prefix, other.prefix)
+
+    def check_target(self, place: Location, *, allow_system: bool) -> None:
+        """Refuse what belongs to the system of an SFTP server.
+
+        Raises:
+            Refused: says how that can be lifted.
+        """
+        remote = self._as_remote(place)
+        if allow_system or remote is None or not remote.url.startswith("sftp:") or remote.path.startswith("~"):
+            return
+        if problem := guards.target_problem(f"/{remote.path}".rstrip("/") or "/", allow_system=False):
+            raise Refused(
+                f"{remote} {problem.partition(';')[0]}",
+                hint="name another directory; where the server shows a directory of its own as its top: "
+                "--set allow_system=true",
+            )
 
     def listen(self, on_wait: Callable[[str], None]) -> None:
         """Tell somebody else when a request has failed for the moment."""
@@ -151,9 +169,11 @@ class Services:
 
     def _own_backend(self, place: StorePath, kind: str, options: Mapping[str, Any]) -> Backend:
         from s32s.backends.below import Below
+        from s32s.backends.own import Own
         from s32s.backends.registry import open_backend
 
-        backend = self._retrying(open_backend(place.store, kind, options))
+        opened = open_backend(place.store, kind, options)
+        backend = self._retrying(Own(opened, type(opened).__qualname__))
         return Below(backend, place.prefix) if place.prefix else backend
 
     def _retrying(self, backend: Backend) -> Backend:
@@ -176,7 +196,7 @@ class Services:
 
 
 def directory_of(place: Location, stores: Mapping[str, StoreSettings]) -> Location:
-    """A place in a store of type "file" as the directory that it is.
+    """A place in a store of type "file" as the directory that it is; one that holds a published prefix stays that.
 
     Raises:
         ValueError: the store names none.
@@ -187,7 +207,10 @@ def directory_of(place: Location, stores: Mapping[str, StoreSettings]) -> Locati
         root = _path_of(place.store, stores[place.store])
     except ConfigError as exc:
         raise ValueError(exc.what) from exc
-    return parse_location(f"{root}/{place.prefix}", at="/")
+    directory = f"{root}/{place.prefix}"
+    if os.path.isfile(f"{directory}/{HEAD_KEY}"):
+        return place
+    return parse_location(directory, at="/")
 
 
 def _path_of(store: str, settings: StoreSettings) -> str:

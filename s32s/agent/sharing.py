@@ -27,7 +27,8 @@ from s32s.core.location import is_location
 from s32s.core.merge import Merge
 from s32s.core.plan import Verb
 from s32s.core.role import Role
-from s32s.format.manifest import HEAD_KEY, sha256_of
+from s32s.format.head import HEAD_KEY
+from s32s.format.manifest import sha256_of
 
 if TYPE_CHECKING:
     from s32s.replication.merge_job import Contents

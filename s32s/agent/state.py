@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from s32s.agent.database import (
     WRITER,
@@ -36,6 +37,9 @@ from s32s.replication.checkpoints import Checkpoint
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.objects.prefix import ManifestCache
 from s32s.system import atomic, locks, marks, openat
+
+if TYPE_CHECKING:
+    from s32s.stores.objects.packed.prefix import SegmentCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +282,12 @@ class State:
             lambda source: self.bounds(named(source)),
             lambda source, keys: self.save_bounds(named(source), keys),
         )
+
+    def segments(self, kind: str = "") -> SegmentCache:
+        """What is kept of packed prefixes between runs; see `segment_cache`."""
+        from s32s.agent.segment_cache import segment_cache
+
+        return segment_cache(self._places.cache / "segments", writable=self._writable, kind=kind)
 
     # -- locks
 

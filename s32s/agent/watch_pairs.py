@@ -126,7 +126,7 @@ class PlacesPair:
 
     def __init__(self, pair: BetweenPair) -> None:
         self._pair = pair
-        self._alive = _Alive(pair.state, pair.name, KIND)
+        self._alive = _Alive(pair.state, pair.key, KIND)
 
     @property
     def name(self) -> str:
@@ -168,7 +168,7 @@ class PlacesPair:
 
 def _position(backend: Backend) -> tuple[int, str] | None:
     found = read_head(backend)
-    return (found.position.generation, found.position.manifest) if found.manifest is not None else None
+    return (found.position.generation, found.position.manifest) if found.is_published else None
 
 
 def _save_caches(state: State, source: str | None, target: str | None, memories: Memories) -> None:

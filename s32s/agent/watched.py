@@ -248,7 +248,7 @@ class Watched:
         if timed and plan is not None and self._hints is not None and self._hints.is_watching:
             self._count_missed(plan, began_ns)
         head = self._memories.source.found
-        self._position = (head.position.generation, head.position.manifest) if head.manifest is not None else None
+        self._position = (head.position.generation, head.position.manifest) if head.is_published else None
         if self.pair.is_shared:
             self._position = finished.generation, ""
         if self._failures:

@@ -4,7 +4,7 @@ A backend is one place, such as a bucket and a prefix, and its keys are relative
 `core.errors` and no others, also while something that it returned is iterated. It may be used by several threads.
 
 Who writes one gets all layouts of trees for it. What only some can do are protocols of their own, for which one asks by
-`isinstance`: `ListsInParts`, `ServerSideCopy`, `UnfinishedUploads`.
+`isinstance`: `ListsInParts`, `ReadsParts`, `ServerSideCopy`, `UnfinishedUploads`.
 """
 
 from __future__ import annotations
@@ -60,6 +60,18 @@ class GetRequest(NamedTuple):
     key: str
     if_match: str | None
     limit: int
+
+
+class PartRequest(NamedTuple):
+    """Some bytes of an object that are wanted.
+
+    Attributes:
+        start, size: the first of them, and how many.
+    """
+
+    key: str
+    start: int
+    size: int
 
 
 class PutRequest(NamedTuple):
@@ -241,6 +253,25 @@ class ListsInParts(Protocol):
 
         Args:
             bounds: keys in the order of a listing, between which its parts lie; they may be there or not.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsParts(Protocol):
+    """A backend that reads parts of objects without the rest; see `parts.py` for all others."""
+
+    def get_parts(self, requests: Iterable[PartRequest], *, concurrency: int) -> Iterator[tuple[int, Chunk | None]]:
+        """Read parts of objects, so many at the same time at most, on this thread.
+
+        Args:
+            requests: taken one by one, as there is room for them.
+
+        Yields:
+            Each with the number of its request, in the order in which they come; None for what did not come as a part.
+
+        Raises:
+            Unreachable: one of them failed too often.
         """
         ...
 

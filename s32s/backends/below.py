@@ -15,6 +15,7 @@ from s32s.backends.base import (
     GetResult,
     ListedObject,
     ObjectMeta,
+    PartRequest,
     PutMode,
     PutRequest,
     PutResult,
@@ -22,6 +23,7 @@ from s32s.backends.base import (
     UnfinishedUploads,
     unwrapped,
 )
+from s32s.backends.parts import read_parts
 
 
 class Below:
@@ -65,6 +67,11 @@ class Below:
         """See `Backend`."""
         wanted = (one._replace(key=self._start + one.key) for one in requests)
         return self._backend.get_many(wanted, concurrency=concurrency)
+
+    def get_parts(self, requests: Iterable[PartRequest], *, concurrency: int) -> Iterator[tuple[int, Chunk]]:
+        """See `ReadsParts`."""
+        wanted = (one._replace(key=self._start + one.key) for one in requests)
+        return read_parts(self._backend, wanted, concurrency=concurrency)
 
     def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
         """See `Backend`."""

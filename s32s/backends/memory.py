@@ -19,6 +19,7 @@ from s32s.backends.base import (
     ListedObject,
     ObjectMeta,
     Overwrite,
+    PartRequest,
     PutMode,
     PutRequest,
     PutResult,
@@ -71,6 +72,16 @@ class MemoryBackend:
                 yield number, None
             else:
                 yield number, found if found.size <= wanted.limit else None
+
+    def get_parts(self, requests: Iterable[PartRequest], *, concurrency: int) -> Iterator[tuple[int, Chunk | None]]:
+        """See `ReadsParts`."""
+        for number, one in enumerate(requests):
+            try:
+                data = self._find(one.key, None).data
+            except NotFound:
+                yield number, None
+            else:
+                yield number, data[one.start : one.start + one.size]
 
     def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
         """See `Backend`."""

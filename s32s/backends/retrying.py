@@ -13,6 +13,7 @@ from s32s.backends.base import (
     GetResult,
     ListedObject,
     ObjectMeta,
+    PartRequest,
     PutMode,
     PutRequest,
     PutResult,
@@ -74,6 +75,12 @@ class Retrying(Wrapper):
 
         for number, answer in unanswered(requests, ask, Unreachable):
             yield number, answer and self._resumed(answer, keys[number])
+
+    def get_parts(self, requests: Iterable[PartRequest], *, concurrency: int) -> Iterator[tuple[int, Chunk | None]]:
+        """See `ReadsParts`; what fails is asked for again by `get`."""
+        return unanswered(
+            requests, lambda some: super(Retrying, self).get_parts(some, concurrency=concurrency), Unreachable
+        )
 
     def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
         """See `Backend`; what fails is written by `put`."""

@@ -1,7 +1,7 @@
 """Backends around a backend: each does one thing, keeps the contract of `Backend`, and goes around any other.
 
-A wrapper always has the methods of `ServerSideCopy` and `UnfinishedUploads`, since what it goes around is not known to
-its class: `copies_from` says no and `abort_uploads` does nothing where the inner backend has no such thing.
+A wrapper always has the methods of `ReadsParts`, `ServerSideCopy` and `UnfinishedUploads`, since what it goes around is
+not known to its class. `copies_from` says no and `abort_uploads` does nothing where the inner backend has neither.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from s32s.backends.base import (
     GetResult,
     ListedObject,
     ObjectMeta,
+    PartRequest,
     PutMode,
     PutRequest,
     PutResult,
@@ -29,6 +30,7 @@ from s32s.backends.base import (
     UnfinishedUploads,
     unwrapped,
 )
+from s32s.backends.parts import read_parts
 from s32s.core.errors import Unsupported
 from s32s.system.rate_limit import RateLimiter
 
@@ -73,6 +75,10 @@ class Wrapper:
     def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
         return self.inner.get_many(requests, concurrency=concurrency)
+
+    def get_parts(self, requests: Iterable[PartRequest], *, concurrency: int) -> Iterator[tuple[int, Chunk | None]]:
+        """See `ReadsParts`."""
+        return read_parts(self.inner, requests, concurrency=concurrency)
 
     def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
         """See `Backend`."""
@@ -145,6 +151,10 @@ class Counting(Wrapper):
     def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
         return self._counted("get", super().get_many(requests, concurrency=concurrency))
+
+    def get_parts(self, requests: Iterable[PartRequest], *, concurrency: int) -> Iterator[tuple[int, Chunk | None]]:
+        """See `ReadsParts`."""
+        return self._counted("get", super().get_parts(requests, concurrency=concurrency))
 
     def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
         """See `Backend`."""
@@ -222,6 +232,12 @@ class Limited(Wrapper):
         """See `Backend`."""
         return ((number, None) for number, _ in enumerate(requests))
 
+    def get_parts(self, requests: Iterable[PartRequest], *, concurrency: int) -> Iterator[tuple[int, Chunk | None]]:
+        """See `ReadsParts`."""
+        for number, data in super().get_parts(requests, concurrency=1):
+            self._incoming.acquire(len(data or b""))
+            yield number, data
+
     def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """See `Backend`."""
         data, etag = super().read(key, limit=limit)
@@ -277,6 +293,12 @@ class Fallback(Wrapper):
     def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`; what the first cannot do is asked for again by `get`."""
         return unanswered(requests, lambda some: self.inner.get_many(some, concurrency=concurrency), Unsupported)
+
+    def get_parts(self, requests: Iterable[PartRequest], *, concurrency: int) -> Iterator[tuple[int, Chunk | None]]:
+        """See `ReadsParts`; what the first cannot do is read by `get`."""
+        return unanswered(
+            requests, lambda some: super(Fallback, self).get_parts(some, concurrency=concurrency), Unsupported
+        )
 
     def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
         """See `Backend`; what the first cannot do is written by `put`."""

@@ -195,6 +195,12 @@ class Entry(pydantic.BaseModel):
     manifest: bool = True
     """Whether pushes publish a manifest and pulls follow it."""
 
+    layout: Literal["plain", "packed"] = "plain"
+    """How `s3` is laid out: one object a file, which any tool reads, or packs that hold many, with generations."""
+
+    keep: Annotated[int, pydantic.Field(ge=1, le=1000)] = 10
+    """How many generations of a packed prefix stay whole, the newest included."""
+
     apply: Literal["swap", "in-place"] = "swap"
     """How a slave changes its directory: exchanged as a whole, or file by file for mount points."""
 
@@ -205,6 +211,11 @@ class Entry(pydantic.BaseModel):
     def location(self) -> S3Path | StorePath:
         """Where `s3` is."""
         return parse_place(self.s3)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether `s3` holds packs."""
+        return self.layout == "packed"
 
     @property
     def s3_paths(self) -> list[S3Path]:

@@ -1,9 +1,6 @@
-"""The manifest and the head: what a push publishes, and how it is read back without trust.
+"""The manifest: what a push publishes in the plain layout, and how it is read back without trust.
 
-`.s32s/head.json` is small and replaced by a conditional write; it names `.s32s/manifest-<sha256>.jsonl.zst`, one JSON
-line a path. A head is also the master's claim: while a push runs, `push` says who is at it, and the rest of the head
-still describes the last finished generation. Every write of a head carries a nonce, so that a master can tell its own
-write from another's when an answer was lost.
+The head names `.s32s/manifest-<sha256>.jsonl.zst`, one JSON line a path.
 
 Pure: bytes in, values out, and back. Reading is bounded by what the head declares and by hard caps, enforced while
 the bytes are decompressed (32 KiB of zstd can hold a GiB of zeros).
@@ -18,9 +15,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from sys import intern
-from typing import Annotated, Any
+from typing import Any
 
-import pydantic
 import zstandard
 
 from s32s.core import paths
@@ -28,13 +24,8 @@ from s32s.core.columns import Columns
 from s32s.core.errors import BadPath, IntegrityError, Refused
 from s32s.core.item import Item, Kind, is_md5
 from s32s.core.tree import Tree
+from s32s.format.head import ManifestRef
 
-FORMAT = 1
-HEAD_KEY = f"{paths.RESERVED}/head.json"
-
-MAX_HEAD = 64 * 1024
-#: As it is stored; three million files take 200 MB.
-MAX_MANIFEST = 384 * 1024**2
 MAX_TEXT = 2 * 1024**3
 MAX_LINE = 16 * 1024
 #: Bytes of memory that one may take while it is read: some 3.5 million files.
@@ -52,89 +43,6 @@ _RARE = 250
 _CHANGED = 100
 #: Likewise, of the compressed manifest; hashes do not shrink.
 _PACKED = 70
-
-Sha256 = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, pydantic.StringConstraints(max_length=256)]
-
-
-class _Model(pydantic.BaseModel):
-    # A later minor version may add fields; what this one needs is checked strictly.
-    model_config = pydantic.ConfigDict(extra="ignore", frozen=True, strict=True, populate_by_name=True)
-
-
-class ManifestRef(_Model):
-    """Which object holds the manifest, and what its bytes must be."""
-
-    key: Annotated[str, pydantic.StringConstraints(pattern=r"^\.s32s/manifest-[0-9a-f]{64}\.jsonl\.zst$")]
-    size: Annotated[int, pydantic.Field(ge=0, le=MAX_MANIFEST)]
-    sha256: Sha256
-
-
-class Claim(_Model):
-    """A push that has begun and has not been published: by whom, and when (UTC, ISO 8601)."""
-
-    writer: Name
-    host: Name
-    started: Name
-
-
-class Head(_Model):
-    """The one object that says which generation a prefix holds.
-
-    Attributes:
-        format: version of head and manifest.
-        generation: counts the published pushes; 0 while the first one runs.
-        writer: the master's own random id.
-        nonce: unique to this write of the head.
-        host: name of the master's machine, for people.
-        time: of the publish, UTC, ISO 8601.
-        files: of the generation: files and links.
-        size: bytes of all its files; "bytes" in the stored head.
-        manifest: None while the first push runs.
-        previous: key of the manifest before, which the next push removes.
-        push: a push that is under way, or died.
-    """
-
-    format: int = FORMAT
-    generation: Annotated[int, pydantic.Field(ge=0, le=_MAX_INT)]
-    writer: Name
-    nonce: Name
-    host: Name
-    time: Name
-    files: Annotated[int, pydantic.Field(ge=0, le=_MAX_INT)] = 0
-    size: Annotated[int, pydantic.Field(ge=0, le=_MAX_INT, alias="bytes")] = 0
-    manifest: ManifestRef | None = None
-    previous: str | None = None
-    push: Claim | None = None
-
-    def to_bytes(self) -> bytes:
-        """The head as it is stored."""
-        return self.model_dump_json(indent=1, exclude_none=True, by_alias=True).encode() + b"\n"
-
-
-def read_head(data: bytes) -> Head:
-    """Parse a head.
-
-    Raises:
-        IntegrityError: it is too large, no head, or of a format that this version does not know.
-    """
-    if len(data) > MAX_HEAD:
-        raise IntegrityError(f"{HEAD_KEY} is larger than {MAX_HEAD:,} bytes, so it is not a head")
-    try:
-        head = Head.model_validate_json(data)
-    except pydantic.ValidationError as exc:
-        first = exc.errors()[0]
-        at = ".".join(map(str, first["loc"])) or "document"
-        raise IntegrityError(
-            f"{HEAD_KEY} is damaged ({at}: {paths.escape(first['msg'])})",
-            hint="delete that object below the prefix of the entry, then run s32s sync on the master",
-        ) from exc
-    if head.format != FORMAT:
-        raise IntegrityError(
-            f"{HEAD_KEY} has format {head.format}, and this s32s reads format {FORMAT}",
-            hint="install the s32s version that the master uses",
-        )
-    return head
 
 
 def to_bytes(items: Iterable[Item]) -> tuple[bytes, ManifestRef]:
@@ -217,8 +125,8 @@ def tree_of(lines: Iterable[str], key: str, *, room: int, weight: int) -> Tree:
             weight += len(path) + _ROW
         else:
             try:
-                item = _item(line)
-            except _BadLine as exc:
+                item = item_of(line)
+            except BadLine as exc:
                 raise IntegrityError(f"{key} line {number}: {exc}", hint=_CURE) from exc
             path = item.path
             columns.add(item)
@@ -322,43 +230,48 @@ def lines_of(data: bytes, key: str) -> Iterator[str]:
         raise IntegrityError(f"{key} ends in the middle of a line", hint=_CURE)
 
 
-class _BadLine(Exception):
+class BadLine(Exception):
     """Why a line is not an item."""
 
 
-def _item(line: str) -> Item:
+def item_of(line: str) -> Item:
+    """The item that a line names.
+
+    Raises:
+        BadLine: it is not one.
+    """
     if len(line) > MAX_LINE:
-        raise _BadLine("the line is too long")
+        raise BadLine("the line is too long")
     try:
         facts = json.loads(line)
     except (ValueError, RecursionError) as exc:
-        raise _BadLine("the line is not JSON") from exc
+        raise BadLine("the line is not JSON") from exc
     if not isinstance(facts, dict) or not isinstance(path := facts.get("path"), str):
-        raise _BadLine("the line names no path")
+        raise BadLine("the line names no path")
     get = facts.get
     name = get("type")
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise _BadLine(f"{paths.quote(path)} has the unknown type {str(name)[:20]!r}")
+        raise BadLine(f"{paths.quote(path)} has the unknown type {str(name)[:20]!r}")
     size, mtime_ns, mode = get("size", 0), get("mtime_ns"), get("mode")
     if not (
         _is_integer(size, least=0)
         and (mtime_ns is None or _is_integer(mtime_ns, least=-_MAX_INT))
         and (mode is None or _is_integer(mode, least=0))
     ):
-        raise _BadLine(f"{paths.quote(path)} has an impossible size, time or mode")
+        raise BadLine(f"{paths.quote(path)} has an impossible size, time or mode")
     sha256, etag, version, target = get("sha256"), get("etag"), get("version"), get("target")
     changed = get("changed")
     for value in (sha256, etag, version, target, changed):
         if value is not None and not isinstance(value, str):
-            raise _BadLine(f"{paths.quote(path)} has a field of the wrong type")
+            raise BadLine(f"{paths.quote(path)} has a field of the wrong type")
     if sha256 is not None and (len(sha256) != 64 or sha256.strip(_HEX)):
-        raise _BadLine(f"{paths.quote(path)} has no proper SHA-256")
+        raise BadLine(f"{paths.quote(path)} has no proper SHA-256")
     for value in (etag, version):
         if value is not None and paths.escape(value) != value:
-            raise _BadLine(f"{paths.quote(path)} has an ETag or version that S3 never gives")
+            raise BadLine(f"{paths.quote(path)} has an ETag or version that S3 never gives")
     if changed is not None and (len(changed) > _MAX_CHANGED or paths.escape(changed) != changed):
-        raise _BadLine(f"{paths.quote(path)} was changed by somebody whose name cannot be shown")
+        raise BadLine(f"{paths.quote(path)} was changed by somebody whose name cannot be shown")
     changed = intern(changed) if changed else None
     # setuid, setgid and sticky bits never travel (design 4.7).
     bits = None if mode is None else mode & 0o777
@@ -366,7 +279,7 @@ def _item(line: str) -> Item:
         return Item(path, kind, mode=bits, changed=changed)
     if kind is Kind.LINK:
         if not _is_link_target(target):
-            raise _BadLine(f"{paths.quote(path)} is a link without a usable target")
+            raise BadLine(f"{paths.quote(path)} is a link without a usable target")
         return Item(path, kind, target=target, changed=changed)
     return Item(path, kind, size, mtime_ns, bits, sha256, None, etag, version, changed=changed)
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from s32s.core import tree
 from s32s.core.tree import Tree
 from s32s.format import manifest
-from s32s.format.manifest import ManifestRef
+from s32s.format.head import ManifestRef
 
 #: Lines that are taken at once.
 _BLOCK = 1000

@@ -254,7 +254,7 @@ def hostile(loop: Loop, lines: list[dict[str, object]]) -> None:
 
     import zstandard
 
-    from s32s.format.manifest import Head, ManifestRef
+    from s32s.format.head import Head, ManifestRef
 
     text = "".join(json.dumps(line) + "\n" for line in lines).encode()
     data = zstandard.ZstdCompressor().compress(text)

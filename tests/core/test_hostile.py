@@ -18,7 +18,7 @@ from s32s.core.errors import BadPath, IntegrityError, Refused, S32sError
 from s32s.core.guards import Limits, MaxDelete
 from s32s.core.item import Item, Kind
 from s32s.format import manifest
-from s32s.format.manifest import ManifestRef
+from s32s.format.head import ManifestRef
 
 GOOD = {"name": "A", "s3": "bucket/x"}
 
@@ -181,11 +181,11 @@ def test_a_bomb_is_stopped_before_it_fills_the_memory() -> None:
     """32 KiB of zstd that hold a GiB of zeros."""
     program = (
         "import hashlib, pathlib, re, zstandard\n"
-        "from s32s.format import manifest\n"
+        "from s32s.format import head, manifest\n"
         "c = zstandard.ZstdCompressor().compressobj()\n"
         "data = b''.join([c.compress(bytes(2**20)) for _ in range(1024)] + [c.flush()])\n"
         "digest = hashlib.sha256(data).hexdigest()\n"
-        "ref = manifest.ManifestRef(key=f'.s32s/manifest-{digest}.jsonl.zst', size=len(data), sha256=digest)\n"
+        "ref = head.ManifestRef(key=f'.s32s/manifest-{digest}.jsonl.zst', size=len(data), sha256=digest)\n"
         "try:\n    manifest.read(data, ref)\n"
         # Not ru_maxrss, which begins with what the process that was forked had.
         "except manifest.IntegrityError:\n"

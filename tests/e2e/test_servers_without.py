@@ -14,7 +14,7 @@ from support.machine import Loop
 from support.servers import S3Server, get, keys, put
 from support.trees import make_tree, snapshot
 
-from s32s.format import manifest
+from s32s.format.head import read_head
 
 FIRST = {"a": b"a" * 1000, "d/b": b"b", "gone": b"g"}
 
@@ -66,7 +66,7 @@ def test_a_rival_is_noticed_all_the_same(proxied: Loop, proxy: FaultProxy, what:
 
     def take_the_head(request: Request) -> bool:
         if request.method == "PUT" and request.key == "data/web/a":
-            head = manifest.read_head(get(proxied.server, proxied.bucket, key))
+            head = read_head(get(proxied.server, proxied.bucket, key))
             rival = head.model_copy(update={"nonce": "theirs", "host": "rival", "writer": "theirs", "push": None})
             put(proxied.server, proxied.bucket, key, rival.to_bytes())
         return False

@@ -13,7 +13,7 @@ from s32s.core.errors import BadPath, IntegrityError
 from s32s.core.item import Item, Kind
 from s32s.core.tree import Tree
 from s32s.format import manifest, manifest_patch
-from s32s.format.manifest import ManifestRef
+from s32s.format.head import ManifestRef
 
 PATHS = st.lists(
     st.text('ab"\\é/ ', min_size=1, max_size=4).filter(lambda text: "/" not in text), unique=True, max_size=20

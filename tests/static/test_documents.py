@@ -12,7 +12,7 @@ from s32s.agent.results import Result
 from s32s.config.maps import Entry
 from s32s.core import errors
 from s32s.core.plan import Reason
-from s32s.format.manifest import Head
+from s32s.format.head import Head
 from s32s.frontends.render.json_schema import schema
 
 ROOT = Path(__file__).parents[2]

@@ -13,17 +13,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "s32s"
 
+_GRAMMAR = ("arguments", "completion", "generation_arguments", "parsing", "shared_arguments")
 ROOMS = {
     "boto3": {"backends/s3/session.py", "frontends/demo.py"},
     "botocore": {"backends/s3/errors.py", "backends/s3/client.py", "backends/s3/session.py"},
     "httptools": {"backends/s3/answer.py", "backends/s3/connection.py", "backends/s3/faults.py"},
-    "argparse": {f"frontends/cli/{name}.py" for name in ("arguments", "completion", "parsing", "shared_arguments")},
+    "argparse": {f"frontends/cli/{name}.py" for name in _GRAMMAR},
     "rich": {"frontends/render/text.py"},
     "prompt_toolkit": {"frontends/menu/app.py", "frontends/menu/prompts.py"},
     "tomlkit": {"config/settings_file.py"},
     "ctypes": {"system/atomic.py", "system/file_bytes.py", "system/libc.py"},
     "sqlite3": {"agent/database.py", "agent/state.py"},
-    "zstandard": {"format/manifest.py"},
+    "zstandard": {"agent/segment_cache.py", "format/manifest.py", "format/packs.py"},
+    "pyfastcdc": {"stores/objects/packed/chunker.py"},
     "moto": {"frontends/demo.py"},
 }
 EFFECTS = {"os", "time", "socket", "subprocess", "threading", "logging", "pathlib", "shutil", "random", "datetime"}

@@ -16,7 +16,7 @@ from s32s.core.events import Event
 from s32s.core.plan import Verb
 from s32s.core.rules import EVERYTHING
 from s32s.core.tree import Tree
-from s32s.format.manifest import HEAD_KEY
+from s32s.format.head import HEAD_KEY
 from s32s.replication.job import Job, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.local.store import CAPABILITIES

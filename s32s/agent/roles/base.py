@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s32s.agent.options import Options
 from s32s.agent.results import Result
@@ -24,7 +24,7 @@ from s32s.core.plan import Verb
 from s32s.core.role import Role
 from s32s.core.rules import Rules
 from s32s.replication.job import Job
-from s32s.stores.base import Snapshot
+from s32s.stores.base import Readable, Snapshot
 from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
 from s32s.system.rate_limit import RateLimiter
@@ -127,9 +127,14 @@ def within(files: Sequence[str] | None, below: str) -> tuple[str, ...] | None:
     return tuple(path for path in files if not below or paths.is_within(path, below)) if files else None
 
 
-def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label: str = "") -> ObjectStore:
+def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label: str = "") -> Readable[Any]:
     """The entry's prefix as what a slave or a mirror follows."""
     entry, state = task.entry, agent.state
+    memory = task.memories.source if task.memories is not None else None
+    if entry.is_packed:
+        from s32s.agent import packed_places
+
+        return packed_places.followed(task.backend(agent, entry.location), state, follower, label=label, memory=memory)
     return ObjectStore(
         task.backend(agent, entry.location),
         rules=task.rules,
@@ -137,7 +142,7 @@ def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label:
         manifests=state.manifests(),
         label=label,
         follower=follower,
-        memory=task.memories.source if task.memories is not None else None,
+        memory=memory,
     )
 
 

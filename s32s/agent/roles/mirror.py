@@ -11,7 +11,9 @@ from s32s.agent.roles.writer import writer
 from s32s.core import paths
 from s32s.core.errors import Refused
 from s32s.core.location import Location, parse_place
+from s32s.core.plan import Verb
 from s32s.core.role import Role
+from s32s.core.rules import EVERYTHING
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.objects.etags import CopyCache
@@ -30,6 +32,8 @@ def mirror(place: str, task: Task, agent: AgentContext, run: RunContext) -> Outc
     last = last_run(entry, Role.MIRROR, agent)
     follower = Follower(last.generation if last else 0, accepts_older=task.options.accept_older, compares=True)
     name = str(there)
+    if entry.is_packed:
+        return _mirror_packs(there, task, agent, run, follower)
     target = ObjectStore(
         task.backend(agent, there),
         rules=task.rules,
@@ -48,12 +52,44 @@ def mirror(place: str, task: Task, agent: AgentContext, run: RunContext) -> Outc
     return replicate(source_prefix(task, agent, follower, label="source"), target, job, run)
 
 
+def _mirror_packs(there: Location, task: Task, agent: AgentContext, run: RunContext, follower: Follower) -> Outcome:
+    """Copy the packs that are missing, and the head.
+
+    Raises:
+        Refused: only a part was asked for, and packs hold whatever they hold.
+    """
+    from s32s.agent import packed_places
+
+    if task.verb is Verb.COPY or task.options.below:
+        raise Refused(
+            f"the packs of {paths.quote(task.entry.name)} are mirrored as a whole",
+            hint="use s32s sync, without --below",
+        )
+    source = task.backend(agent, task.entry.location)
+    target = packed_places.written(
+        task.backend(agent, there),
+        agent.state,
+        writer(agent.state, agent.host, task.options),
+        keep=task.entry.keep,
+        message="",
+        lock=lambda writable: agent.state.lock(f"the mirror to {there}", hold=writable),
+        warn=run.warn,
+        label="mirror",
+        kind="mirror",
+        mirrors=source,
+    )
+    job = task.job(agent.settings, spare_ignored=False, check_source=check_pushed(task, Role.MIRROR, agent))
+    job = job._replace(rules=EVERYTHING, files=None)
+    return replicate(source_prefix(task, agent, follower, label="source"), target, job, run)
+
+
 def _check_places(there: Location, task: Task, agent: AgentContext) -> None:
     """Refuse a mirror that would feed on itself, or whose exact sync would delete other things that live there.
 
     Raises:
         Refused: it holds, or lies in, its own source, the maps, or another entry's place.
     """
+    agent.services.check_target(there, allow_system=agent.settings.allow_system)
     here, overlap = task.entry.location, agent.services.overlap
     if overlap(there, here, by_name=True):
         raise Refused(

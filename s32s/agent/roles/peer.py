@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import time
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from s32s.agent.common_memory import CommonMemory
 from s32s.agent.roles.base import AgentContext, Task, last_run
 from s32s.agent.roles.push import check_prefix
-from s32s.agent.roles.writer import now, writer
+from s32s.agent.roles.writer import now, user, writer
 from s32s.agent.state import State
 from s32s.backends.base import Backend
 from s32s.config.maps import Entry
@@ -42,6 +41,11 @@ def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: D
         task.memories.source_dir.take()  # what has changed is seen by a look at all of it
     if not entry.manifest:
         raise Refused(f"{entry.s3} cannot be shared without a manifest", hint='take "manifest": false out of the entry')
+    if entry.is_packed:
+        raise Refused(
+            f"{entry.s3} cannot be shared in the packed layout yet",
+            hint='take "layout": "packed" out of the entry, or convert it: s32s convert NAME --layout plain',
+        )
     root = folder_of(entry.name, place, agent.settings.peer.folders)
     last = last_run(entry, Role.PEER, agent)
     listed_s = last.listed_s if last is not None else None
@@ -173,14 +177,6 @@ def check_folder(root: str, state: State) -> None:
     for kept in state.directories:
         if paths.overlaps(root, str(kept)):
             raise Refused(f"{shown} and {kept}, where s32s keeps its state, overlap")
-
-
-def user() -> str:
-    """Who works here, for people."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "somebody"
 
 
 def forget_folder(root: str, place: str, state: State) -> Sequence[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
+from typing import Any
 
 from s32s.agent.roles.base import AgentContext, Task, last_run
 from s32s.agent.roles.writer import writer
@@ -12,6 +14,7 @@ from s32s.core.location import Location, parse_place
 from s32s.core.role import Role
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.replicate import replicate
+from s32s.stores.base import Writable
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
 from s32s.stores.objects.store import ObjectStore
@@ -27,7 +30,6 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
     check_prefix(entry.location, task, agent)
     if not os.path.isabs(root):
         raise Refused(f"{paths.escape(root)} is a path of another system", hint="run this entry on its own machine")
-    last = last_run(entry, Role.MASTER, agent)
     source = LocalStore(
         root,
         rules=task.rules,
@@ -35,17 +37,44 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         save_cache=lambda cache: state.save_stat_cache(root, cache),
         memory=task.memories.source_dir if task.memories is not None else None,
     )
-    target = ObjectStore(
-        task.backend(agent, entry.location),
+    return replicate(source, _target(task, agent, run), task.job(agent.settings, spare_ignored=True), run)
+
+
+def _target(task: Task, agent: AgentContext, run: RunContext) -> Writable[Any]:
+    """The entry's prefix as what a master writes."""
+    entry, state = task.entry, agent.state
+    last = last_run(entry, Role.MASTER, agent)
+    backend = task.backend(agent, entry.location)
+    me = writer(agent.state, agent.host, task.options, generation=last.generation if last else 0)
+
+    memory = task.memories.target if task.memories is not None else None
+
+    def lock(writable: bool) -> AbstractContextManager[None]:
+        return state.lock(f"the push to {entry.s3}", hold=writable)
+
+    if entry.is_packed:
+        from s32s.agent import packed_places
+
+        return packed_places.written(
+            backend,
+            state,
+            me,
+            keep=entry.keep,
+            message=task.options.message,
+            lock=lock,
+            warn=run.warn,
+            memory=memory,
+        )
+    return ObjectStore(
+        backend,
         rules=task.rules,
         has_manifest=entry.manifest,
         manifests=state.manifests(),
-        writer=writer(agent.state, agent.host, task.options, generation=last.generation if last else 0),
-        lock=lambda writable: state.lock(f"the push to {entry.s3}", hold=writable),
+        writer=me,
+        lock=lock,
         warn=run.warn,
-        memory=task.memories.target if task.memories is not None else None,
+        memory=memory,
     )
-    return replicate(source, target, task.job(agent.settings, spare_ignored=True), run)
 
 
 def check_prefix(place: Location, task: Task, agent: AgentContext) -> None:
@@ -59,6 +88,7 @@ def check_prefix(place: Location, task: Task, agent: AgentContext) -> None:
             f"{place} and the maps at {agent.settings.maps} overlap, and a push would delete the maps",
             hint="give the entry a prefix of its own",
         )
+    agent.services.check_target(place, allow_system=agent.settings.allow_system)
     for name, other in task.others.items():
         if agent.services.overlap(place, parse_place(other)):
             raise Refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 
 from s32s.agent.options import Options
@@ -17,6 +18,14 @@ def writer(state: State, host: str, options: Options | None = None, *, generatio
         generation: the last one that it has published there.
     """
     return Writer(state.writer_id(), host, now, bool(options and options.take_over), generation)
+
+
+def user() -> str:
+    """Who works here, for people."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "somebody"
 
 
 def now() -> str:

@@ -15,6 +15,7 @@ from s32s.backends.base import (
     ListedObject,
     ObjectMeta,
     Overwrite,
+    PartRequest,
     PutMode,
     PutRequest,
     PutResult,
@@ -28,7 +29,7 @@ from s32s.core.location import S3Path
 
 
 class S3Backend:
-    """One place of a service; see `Backend`, `ListsInParts`, `ServerSideCopy` and `UnfinishedUploads`."""
+    """One place of a service; see `Backend`, `ListsInParts`, `ReadsParts`, `ServerSideCopy`, `UnfinishedUploads`."""
 
     def __init__(self, service: S3Service, place: S3Path) -> None:
         self._service = service
@@ -79,6 +80,12 @@ class S3Backend:
         bucket, key = self._place.bucket, self._place.key
         wanted = (one._replace(key=key(one.key)) for one in requests)
         return self._service.get_many(bucket, wanted, most=concurrency)
+
+    def get_parts(self, requests: Iterable[PartRequest], *, concurrency: int) -> Iterator[tuple[int, Chunk | None]]:
+        """See `ReadsParts`."""
+        bucket, key = self._place.bucket, self._place.key
+        wanted = (one._replace(key=key(one.key)) for one in requests)
+        return self._service.get_parts(bucket, wanted, most=concurrency)
 
     def put_many(self, requests: Iterable[PutRequest], *, concurrency: int) -> Iterator[tuple[int, PutResult | None]]:
         """See `Backend`."""

@@ -13,7 +13,16 @@ import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from s32s.backends.base import Chunk, GetRequest, GetResult, ListedObject, ObjectMeta, PutRequest, PutResult
+from s32s.backends.base import (
+    Chunk,
+    GetRequest,
+    GetResult,
+    ListedObject,
+    ObjectMeta,
+    PartRequest,
+    PutRequest,
+    PutResult,
+)
 from s32s.backends.s3.client import Call
 from s32s.backends.s3.connection import Response
 from s32s.backends.s3.copying import COPY_LIMIT, COPY_PART, Copies
@@ -134,6 +143,20 @@ class S3Service:
                 yield number, got
             else:
                 yield number, None
+
+    def get_parts(self, bucket: str, wanted: Iterable[PartRequest], *, most: int) -> Iterator[tuple[int, Chunk | None]]:
+        """Read parts of objects, some at the same time; see `ReadsParts`."""
+        parts: dict[int, PartRequest] = {}
+
+        def calls() -> Iterator[Call]:
+            for number, one in enumerate(wanted):
+                parts[number] = one
+                yield _to_part(one)
+
+        for number, answer in self._connection.send_many(bucket, calls(), most=most):
+            one = parts.pop(number)
+            came = isinstance(answer, Response) and _is_range(answer.headers, one)
+            yield number, answer.body if came and isinstance(answer, Response) else None
 
     def get_small(self, bucket: str, key: str, *, limit: int) -> tuple[bytes, str | None]:
         """A whole small object and its ETag.
@@ -280,6 +303,16 @@ class S3Service:
 def _to_call(wanted: GetRequest) -> Call:
     headers = {"if-match": f'"{wanted.if_match}"'} if wanted.if_match and _ETAG.fullmatch(wanted.if_match) else None
     return Call("GET", wanted.key, headers=headers, limit=wanted.limit)
+
+
+def _to_part(wanted: PartRequest) -> Call:
+    headers = {"range": f"bytes={wanted.start}-{wanted.start + wanted.size - 1}"}
+    return Call("GET", wanted.key, headers=headers, limit=wanted.size)
+
+
+def _is_range(headers: Mapping[str, str], wanted: PartRequest) -> bool:
+    """Whether an answer is the range that was asked for (RFC 9110, 14.4); some servers give it with status 200."""
+    return headers.get("content-range", "").startswith(f"bytes {wanted.start}-{wanted.start + wanted.size - 1}/")
 
 
 def _same(data: Chunk) -> Chunk:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from s32s import __version__
+from s32s.frontends.cli.generation_arguments import generation_parsers
 from s32s.frontends.cli.parsing import Parser, jobs, rate
 from s32s.frontends.cli.shared_arguments import Parts, add_json, add_shared, shared_parsers
 
@@ -139,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         _verb_parser(command(name, text, example=example, more=_MORE[name]), name)
 
+    generation_parsers(command)
     shared_parsers(command, Parts(_add_output, _add_limits, _action))
     _watch_parser(
         command(
@@ -340,6 +342,7 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
     else:
         made.add_argument("-n", "--dry-run", action="store_true", help="show what it would do, change nothing")
         made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
+        made.add_argument("--message", metavar="TEXT", default="", help="what s32s log says of this push")
     add_shared(made)
     _add_places(made)
 
@@ -358,7 +361,12 @@ def _add_places(made: argparse.ArgumentParser) -> None:
         choices=("refuse", "skip", "follow", "keep"),
         help="what happens to links that point out of the tree",
     )
-    places.add_argument("--files-from", metavar="FILE", help="only the paths that the lines of this file name")
+    places.add_argument(
+        "--files-from", metavar="FILE", help="only the paths that the lines of this file name; - is standard input"
+    )
+    places.add_argument(
+        "--layout", choices=("plain", "packed"), help="of prefixes: one object a file (default), or packs of many"
+    )
     places.add_argument("--no-manifest", action="store_true", help="write and follow no manifest: plain objects")
     places.add_argument(
         "--in-place", action="store_true", help="change a directory file by file, such as a mount point"

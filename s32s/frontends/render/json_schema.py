@@ -23,6 +23,15 @@ from s32s.frontends.render.json_events import (
     Told,
     described,
 )
+from s32s.frontends.render.json_generations import (
+    Converted,
+    DifferentPath,
+    Generation,
+    PrunedPrefix,
+    RebuiltHead,
+    RolledBack,
+    VerifiedPrefix,
+)
 
 
 @described
@@ -204,7 +213,7 @@ class TrashedFile(TypedDict):
 
 @described
 class Restored(TypedDict):
-    """`trash restore`: a path that is there again."""
+    """`trash restore`, `restore`: a path that is there again."""
 
     event: Literal["restored"]
     path: str
@@ -270,6 +279,13 @@ Line: TypeAlias = (
     | Forgotten
     | Unit
     | Step
+    | Generation
+    | DifferentPath
+    | RolledBack
+    | PrunedPrefix
+    | VerifiedPrefix
+    | RebuiltHead
+    | Converted
 )
 
 

@@ -19,6 +19,7 @@ from s32s.core.errors import (
     IntegrityError,
     NotFound,
     PushInProgress,
+    Refused,
     SourceChanged,
     StaleManifest,
     StoreError,
@@ -28,8 +29,8 @@ from s32s.core.errors import (
 from s32s.core.item import Kind
 from s32s.core.rules import Rules
 from s32s.core.tree import Tree
-from s32s.format import manifest
-from s32s.format.manifest import HEAD_KEY, Head, ManifestRef
+from s32s.format import head, manifest
+from s32s.format.head import HEAD_KEY, MAX_MANIFEST, Head, ManifestRef
 from s32s.stores.base import Position
 from s32s.stores.objects.listing import differences, listed_tree
 
@@ -83,7 +84,13 @@ class FoundHead(NamedTuple):
             return Position()
         claim = self.head.push
         note = f"unfinished push by {paths.escape(claim.host)}" if claim else ""
-        return Position(self.head.generation, self.manifest.sha256 if self.manifest else "", note)
+        named = self.manifest or self.head.root
+        return Position(self.head.generation, named.sha256 if named else "", note)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it names a generation."""
+        return self.head is not None and (self.head.manifest is not None or self.head.root is not None)
 
 
 def read_head(backend: Backend) -> FoundHead:
@@ -93,10 +100,10 @@ def read_head(backend: Backend) -> FoundHead:
         IntegrityError: it is not one.
     """
     try:
-        data, etag = backend.read(HEAD_KEY, limit=manifest.MAX_HEAD)
+        data, etag = backend.read(HEAD_KEY, limit=head.MAX_HEAD)
     except NotFound:
         return FoundHead()
-    return FoundHead(manifest.read_head(data), etag)
+    return FoundHead(head.read_head(data), etag)
 
 
 class Prefix:
@@ -107,16 +114,25 @@ class Prefix:
         cache: of manifests.
         on_disk: whether what it holds becomes files here.
         label: what errors call it, where two of the kind take part.
+        takes_packs: whether it may hold packs until now.
     """
 
     def __init__(
-        self, backend: Backend, *, rules: Rules, cache: ManifestCache, on_disk: bool = True, label: str = ""
+        self,
+        backend: Backend,
+        *,
+        rules: Rules,
+        cache: ManifestCache,
+        on_disk: bool = True,
+        label: str = "",
+        takes_packs: bool = False,
     ) -> None:
         self.backend = backend
         self._label = label
         self._rules = rules
         self._cache = cache
         self._on_disk = on_disk
+        self._takes_packs = takes_packs
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
@@ -129,8 +145,20 @@ class Prefix:
             raise
 
     def read_head(self) -> FoundHead:
-        """See `read_head`."""
-        return read_head(self.backend)
+        """The head as it is now.
+
+        Raises:
+            Refused: the prefix holds packs.
+            IntegrityError: it is not a head.
+        """
+        found = read_head(self.backend)
+        if found.head is not None and found.head.is_packed and not self._takes_packs:
+            raise Refused(
+                f"{self.backend.location} is in the packed layout, and not in the plain one",
+                hint='set "layout": "packed" in the entry (or --layout packed between two places), '
+                "or convert the prefix: s32s convert NAME --layout plain",
+            )
+        return found
 
     def list_objects(self, expected: Tree | None = None) -> Listed:
         """What a LIST shows; a long one in parts that are asked for at the same time.
@@ -277,7 +305,7 @@ class Prefix:
         earlier = sorted((key, sha256) for key in stored - {current} if (sha256 := manifest.sha256_of(key)))
         for key, sha256 in earlier[:_MOST_MANIFESTS]:
             with contextlib.suppress(NotFound, IntegrityError, BadPath):
-                data, _ = self.backend.read(key, limit=manifest.MAX_MANIFEST)
+                data, _ = self.backend.read(key, limit=MAX_MANIFEST)
                 yield manifest.read(data, ManifestRef(key=key, size=len(data), sha256=sha256), room=self._room)
 
 

@@ -1,29 +1,26 @@
 """One master's hold on a head: claim it, publish a generation, give the claim up with it.
 
 A claim that is not ours stops a second master before it has overwritten anything. The claim and the publish are
-conditional writes of the head, and both are read back: a server that ignores conditions is found out by the nonce that
-the head then holds.
+conditional writes of the head; see `heads.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from s32s.backends.base import CREATE, Backend, PutResult, Replace
+from s32s.backends.base import Backend
 from s32s.core import paths
-from s32s.core.errors import Conflict, PreconditionFailed, StoreError, Unsupported, WriteConflict
+from s32s.core.errors import Conflict, StoreError
 from s32s.core.tree import Tree
 from s32s.format import manifest
-from s32s.format.manifest import HEAD_KEY, Claim, Head, ManifestRef
+from s32s.format.head import Claim, Head, ManifestRef
 from s32s.stores.base import Position
-from s32s.stores.objects.prefix import FoundHead, ManifestCache, read_head
+from s32s.stores.objects.heads import HeadWriter
+from s32s.stores.objects.prefix import FoundHead, ManifestCache
 
-#: Before a head that somebody else writes at the same time is written once more.
-_CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
 #: How long a claim is left alone, on a server that takes no conditions, before it is believed.
 _SETTLE_S = 0.5
 
@@ -72,9 +69,8 @@ class Publisher:
         self._backend = backend
         self._cache = cache
         self._writer = writer
-        self._head, self._etag = found
+        self._heads = HeadWriter(backend, writer.id, found, is_strict=is_strict)
         self._like = like
-        self._is_strict = is_strict
         self._settles = settles
         self._dropped: str | None = None  # the manifest that is named no more
         self._manifests = manifests
@@ -82,7 +78,7 @@ class Publisher:
     @property
     def found(self) -> FoundHead:
         """The head as we have left it."""
-        return FoundHead(self._head, self._etag)
+        return self._heads.found
 
     def claim(self) -> bool:
         """Write a head with our claim; return whether a push that died is being healed.
@@ -90,7 +86,7 @@ class Publisher:
         Raises:
             Conflict: another master has a claim, or was quicker.
         """
-        before = self._head
+        before = self._heads.found.head
         claim = before.push if before else None
         if claim is not None and claim.writer != self._writer.id and not self._writer.take_over:
             raise Conflict(
@@ -100,10 +96,10 @@ class Publisher:
             )
         base = before or Head(generation=0, writer=self._writer.id, nonce="", host=self._writer.host, time="")
         mine = Claim(writer=self._writer.id, host=self._writer.host, started=self._writer.now())
-        self._write(base.model_copy(update={"push": mine}), what="begin the push")
+        self._heads.write(base.model_copy(update={"push": mine}), what="begin the push")
         if self._settles or not self._backend.capabilities.conditional_put:
             time.sleep(_SETTLE_S)  # a rival who looked before we wrote has written by now
-            self._check_still_held("begin the push")
+            self._heads.check_still_held("begin the push")
         return claim is not None
 
     def renew(self) -> None:
@@ -112,7 +108,7 @@ class Publisher:
         Raises:
             Conflict: the head is no longer ours.
         """
-        self._write(self._held(), what="continue the push")
+        self._heads.write(self._held(), what="continue the push")
 
     def release(self) -> None:
         """Give up a claim, of the generation that the head names.
@@ -120,7 +116,7 @@ class Publisher:
         Raises:
             Conflict: the head is no longer ours.
         """
-        self._write(self._held().model_copy(update={"push": None}), what="end the push")
+        self._heads.write(self._held().model_copy(update={"push": None}), what="end the push")
 
     def publish(self, published: Tree, *, changed: Collection[str] = (), keeps_claim: bool = False) -> Position:
         """Write the manifest and the head of the next generation.
@@ -148,7 +144,7 @@ class Publisher:
             previous=held.manifest.key if held.manifest else None,
             push=held.push if keeps_claim else None,
         )
-        self._write(head, what="publish")
+        self._heads.write(head, what="publish")
         self._cache.save(self._backend.location, data)
         return Position(head.generation, ref.sha256)
 
@@ -175,73 +171,6 @@ class Publisher:
         return manifest.to_bytes(published)
 
     def _held(self) -> Head:
-        if self._head is None:
+        if self._heads.found.head is None:
             raise AssertionError("publish without a claim")
-        return self._head
-
-    def _write(self, head: Head, *, what: str) -> None:
-        """Replace the head by a conditional write, and believe only what is then there.
-
-        An answer may be lost after the write was done, and the repeated request then meets its own result as a
-        conflict; a server may ignore the condition; so the head is read back and its nonce decides.
-        """
-        if self._etag is not None and not self._is_strict:
-            self._check_still_held(what)
-        mine = head.model_copy(update={"nonce": secrets.token_hex(16)})
-        answer = self._try(mine)
-        if self._is_strict and answer is not None and answer.etag is not None:
-            self._head, self._etag = mine, answer.etag
-            return
-        is_refused = answer is None
-        there, etag = read_head(self._backend)
-        if there is not None and there.nonce == mine.nonce:
-            self._head, self._etag = there, etag
-            return
-        if not is_refused or not self._is_known(there):
-            raise self._lost(there, what)
-        place = self._backend.location
-        raise Conflict(
-            f"could not {what}: the head of {place} cannot be replaced, although nobody has changed it",
-            hint="run it again; docs/servers.md says what S3 servers can do",
-        )
-
-    def _try(self, mine: Head) -> PutResult | None:
-        """Write the head; None where the backend has not taken it."""
-        data = mine.to_bytes()
-        for pause_s in (*_CONFLICT_PAUSES_S, None):
-            mode = CREATE if self._etag is None else Replace(self._etag)
-            try:
-                return self._backend.put(HEAD_KEY, lambda: iter([data]), size=len(data), mode=mode)
-            except WriteConflict:
-                there, etag = read_head(self._backend)
-                if pause_s is None or not self._is_known(there):
-                    return None
-                self._etag = etag
-                time.sleep(pause_s)
-            except (PreconditionFailed, Unsupported):
-                return None
-        return None
-
-    def _is_known(self, there: Head | None) -> bool:
-        """Whether a head is the one that we mean to replace."""
-        return (there.nonce if there else None) == (self._head.nonce if self._head else None)
-
-    def _check_still_held(self, what: str) -> None:
-        """Where conditions are ignored, the last look before writing is what keeps two masters apart."""
-        there, etag = read_head(self._backend)
-        if not self._is_known(there):
-            raise self._lost(there, what)
-        self._etag = etag
-
-    def _lost(self, there: Head | None, what: str) -> Conflict:
-        claim = there.push if there else None
-        writer = claim.writer if claim else there.writer if there else ""
-        if writer == self._writer.id:
-            who = "another run on this machine"
-        else:
-            who = paths.escape((claim.host if claim else there.host) if there else "somebody")
-        place = self._backend.location
-        return Conflict(
-            f"could not {what}: {who} changed the head of {place} at the same time; nothing was deleted",
-            hint="let one machine push to a prefix, and run the one that should win again",
-        )
+        return self._heads.found.head

@@ -25,6 +25,7 @@ from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import manifest
+from s32s.format.head import MAX_MANIFEST
 from s32s.stores.base import Position, Published, Reading, Snapshot
 from s32s.stores.objects.bodies import read_ahead
 from s32s.stores.objects.deleted import DeletedFolder
@@ -173,7 +174,7 @@ class SharedPrefix:
         if key is None or sha256 is None:
             return None
         with contextlib.suppress(NotFound, IntegrityError, BadPath, StoreError):
-            data, _ = self.backend.read(key, limit=manifest.MAX_MANIFEST)
+            data, _ = self.backend.read(key, limit=MAX_MANIFEST)
             return manifest.read(data, manifest.reference(sha256, len(data)))
         return None
 

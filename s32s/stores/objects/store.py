@@ -42,6 +42,9 @@ class ObjectStore:
         lock: as a target: keeps other runs of this machine out while it is held; asked with whether to write at all.
         warn: told what people should know and stops nothing.
         memory: what a watch knows of it; None for a run that asks for all of it.
+        takes_over: as a target: asked before objects of a prefix that s32s has never published to are replaced or
+            deleted; None for not at all.
+        converts: as a target: whether the prefix may hold packs until now.
     """
 
     backend: Backend
@@ -56,6 +59,8 @@ class ObjectStore:
     lock: Callable[[bool], contextlib.AbstractContextManager[None]] = _unlocked
     warn: Callable[[str], None] = lambda text: None
     memory: PrefixMemory | None = None
+    takes_over: Callable[[str], None] | None = None
+    converts: bool = False
 
     @property
     def location(self) -> str:
@@ -108,7 +113,15 @@ class ObjectStore:
                 copies=self.copies,
                 warn=self.warn,
                 memory=self.memory,
+                takes_over=self.takes_over,
             )
 
     def _prefix(self, *, on_disk: bool) -> Prefix:
-        return Prefix(self.backend, rules=self.rules, cache=self.manifests, on_disk=on_disk, label=self.label)
+        return Prefix(
+            self.backend,
+            rules=self.rules,
+            cache=self.manifests,
+            on_disk=on_disk,
+            label=self.label,
+            takes_packs=self.converts,
+        )

@@ -38,6 +38,7 @@ class ObjectTarget:
         copies: what is known of earlier copies; None where nothing is to be known.
         warn: told what people should know and stops nothing.
         memory: of a watch.
+        takes_over: see `ObjectStore`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ObjectTarget:
         copies: CopyCache | None,
         warn: Callable[[str], None],
         memory: PrefixMemory | None = None,
+        takes_over: Callable[[str], None] | None = None,
     ) -> None:
         self._prefix = prefix
         self._writer = writer
@@ -60,6 +62,7 @@ class ObjectTarget:
         self._copies = copies
         self._warn = warn
         self._memory = memory
+        self._takes_over = takes_over
         self._looked = False
         self._transaction: ObjectTransaction | None = None
 
@@ -104,8 +107,14 @@ class ObjectTarget:
         """Refuse what no manifest could hold; see `stores.base.Target`.
 
         Raises:
-            Refused: there are too many paths.
+            Refused: there are too many paths, or the objects there are somebody else's.
         """
+        touched = len(plan.extras) + sum(put.old is not None for put in plan.puts)
+        if self._takes_over is not None and mine.found.head is None and touched:
+            self._takes_over(
+                f"{self._prefix.backend.location} contains what s32s has never published, "
+                f"and {touched:,} of it would be replaced or deleted"
+            )
         if mine.has_manifest and not (plan.is_empty and mine.is_published):
             manifest.check_size(wanted)
         if not plan.is_empty and mine.found.head is None and not len(mine.tree):

@@ -72,7 +72,7 @@ class ObjectTransaction:
                 progress(len(chunk))
                 yield chunk
 
-        stored = self._steadily(body, lambda: self._upload(body, chunks))
+        stored = steadily(body, lambda: self._upload(body, chunks))
         self._note(body.item, stored)
 
     @property
@@ -93,7 +93,7 @@ class ObjectTransaction:
             for body in bodies:
                 self._check_held()
                 try:
-                    data = self._steadily(body, functools.partial(_bounded, body, self.small))
+                    data = steadily(body, functools.partial(bounded, body, self.small))
                 except S32sError as exc:
                     failed.append((body, exc))
                     continue
@@ -162,24 +162,6 @@ class ObjectTransaction:
             return None
         come = (Item(path, size=item.size, sha256=item.sha256, etag=item.etag) for path, item in self.stored.items())
         return FoundHead(), before.patched([item.path for item in self._plan.extras], come)
-
-    def _steadily(self, body: Body, work: Callable[[], R]) -> R:
-        """Read a file, again from the start when it changes meanwhile.
-
-        Raises:
-            EntryFailed: it keeps changing.
-        """
-        for _ in range(_READS - 1):
-            with contextlib.suppress(SourceChanged):
-                return work()
-        try:
-            return work()
-        except SourceChanged as exc:
-            raise EntryFailed(
-                f"{paths.quote(body.item.path)} keeps changing: it changed during each of {_READS} reads",
-                hint="push when nobody writes to it, or leave it out with a rule of ignore",
-                paths=(body.item.path,),
-            ) from exc
 
     def _check_held(self) -> None:
         """Called before each upload; may refuse it."""
@@ -251,7 +233,26 @@ class ObjectTransaction:
         return Tree(kept.in_order().patched((), columns.in_order()))
 
 
-def _bounded(body: Body, limit: int) -> bytes | None:
+def steadily(body: Body, work: Callable[[], R]) -> R:
+    """Read a file, again from the start when it changes meanwhile.
+
+    Raises:
+        EntryFailed: it keeps changing.
+    """
+    for _ in range(_READS - 1):
+        with contextlib.suppress(SourceChanged):
+            return work()
+    try:
+        return work()
+    except SourceChanged as exc:
+        raise EntryFailed(
+            f"{paths.quote(body.item.path)} keeps changing: it changed during each of {_READS} reads",
+            hint="push when nobody writes to it, or leave it out with a rule of ignore",
+            paths=(body.item.path,),
+        ) from exc
+
+
+def bounded(body: Body, limit: int) -> bytes | None:
     """The bytes of a file; None where there are too many of them."""
     pieces: list[Chunk] = []
     size = 0

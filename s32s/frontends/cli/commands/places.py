@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
@@ -11,7 +12,7 @@ from s32s.frontends.cli.commands.common import has_person, says_yes
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from s32s.agent.between import Between
     from s32s.config.settings import S3Connection, Settings
@@ -28,7 +29,22 @@ def are_places(options: argparse.Namespace) -> bool:
     if any(is_location(name, stores=_stores_of(options)) for name in options.names):
         return True
     _check_none(options)
+    if len(options.names) == 2 and _configured(options) is None:
+        raise UsageError(
+            f"{' and '.join(map(paths.quote, options.names))} are not places, and no configuration says where the maps "
+            "are that could name them",
+            hint=_meant(options.names),
+        )
     return False
+
+
+def _meant(names: Sequence[str]) -> str:
+    """What somebody may have meant by words that are not places."""
+    for name in names:
+        if found := re.fullmatch(r"([\w.-]+@[\w.-]+):(.*)", name):
+            path = found[2] if found[2].startswith("/") else f"/~/{found[2]}"
+            return f"write sftp://{found[1]}{path} for a directory of an SFTP server"
+    return f"write ./{names[0]} for a directory of this name"
 
 
 def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None, S3Connection]:
@@ -46,7 +62,7 @@ def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None
     stores = settings.stores if settings else {}
     for name in options.names:
         if not is_location(name, stores=stores):
-            hint = f"write ./{name} for a directory of this name"
+            hint = _meant([name])
             if store := store_of(name):
                 near = closest(store, stores)
                 hint = f'there is no store "{store}"{f"; did you mean {near}?" if near else ""}: ' + hint
@@ -65,6 +81,7 @@ def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None
         accept=tuple(options.accept or ()),
         links=options.links or "refuse",
         manifest=not options.no_manifest,
+        packed=options.layout == "packed",
         in_place=options.in_place,
         max_delete=settings.max_delete if settings else HALF,
         allow_system=bool(settings and settings.allow_system),
@@ -121,6 +138,7 @@ def _check_none(options: argparse.Namespace) -> None:
         "links",
         "files_from",
         "no_manifest",
+        "layout",
         "in_place",
     )
     given = ["--" + name.replace("_", "-") for name in names if getattr(options, name)]
@@ -136,8 +154,9 @@ def _lines_of(file: str) -> list[str]:
         UsageError: it cannot be read, or names nothing.
     """
     try:
-        with open(file, encoding="utf-8") as opened:
-            lines = [line.rstrip("\r\n") for line in opened if line.strip()]
+        # os.fsdecode would hide what is not UTF-8; standard input is read as a file is.
+        with open(0 if file == "-" else file, encoding="utf-8", closefd=file != "-") as opened:
+            lines = [line.rstrip("\r\n").removeprefix("./") for line in opened if line.strip()]
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"--files-from {file} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
     if not lines:

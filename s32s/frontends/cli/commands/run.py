@@ -81,6 +81,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
         verify=options.verify,
         force_delete=options.force_delete,
         take_over=getattr(options, "take_over", False),
+        message=getattr(options, "message", ""),
         accept_older=options.accept_older,
         jobs=options.jobs,
         bandwidth=options.bandwidth,

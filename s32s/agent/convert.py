@@ -1,0 +1,153 @@
+"""An entry's prefix from one layout into the other, from the directory of its master.
+
+The other layout is complete before the head moves, in one step. Then what belonged to the one before is deleted, and
+nothing else: objects that its manifests name, or packs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from s32s.agent.roles.base import AgentContext, last_run
+from s32s.agent.roles.writer import user, writer
+from s32s.backends.base import Backend
+from s32s.config.maps import Entry
+from s32s.core import compare, events, paths
+from s32s.core.errors import BadPath, EntryFailed, IntegrityError, NotFound, Refused, UsageError
+from s32s.core.events import Emit
+from s32s.core.guards import Limits
+from s32s.core.item import Kind
+from s32s.core.plan import Verb
+from s32s.core.role import Role
+from s32s.core.rules import EVERYTHING
+from s32s.format import manifest, packs
+from s32s.format.head import MAX_MANIFEST, ManifestRef
+from s32s.replication.job import Job, Outcome, RunContext
+from s32s.replication.replicate import replicate
+from s32s.stores.local.stat_cache import StatCache
+from s32s.stores.local.store import LocalStore
+from s32s.stores.objects.heads import HeadWriter
+from s32s.stores.objects.packed.publication import History
+from s32s.stores.objects.packed.store import PackedStore
+from s32s.stores.objects.prefix import ManifestCache, Prefix, read_head
+from s32s.stores.objects.store import ObjectStore
+
+#: How many objects are deleted between two looks at the head.
+_BATCH = 1000
+
+
+def convert(
+    entry: Entry,
+    layout: str,
+    agent: AgentContext,
+    *,
+    emit: Emit = events.silent,
+    stop: threading.Event | None = None,
+) -> tuple[Outcome | None, int]:
+    """Bring an entry's prefix into a layout; return how the push went, and how many objects of the other are gone.
+
+    A prefix that is in that layout already only loses what an earlier conversion, which was cut off, has left.
+
+    Args:
+        layout: "plain" or "packed".
+
+    Raises:
+        UsageError: there is no such layout.
+        Refused: this machine is not a master of the entry, or nothing was pushed yet.
+        S32sError: the prefix is in the layout that it was in, or what is left of that is told.
+    """
+    if layout not in ("plain", "packed"):
+        raise UsageError(f"{paths.quote(layout)} is not a layout", hint="use plain or packed")
+    if agent.settings.role is not Role.MASTER or entry.master is None:
+        raise Refused(
+            f"only a master of {paths.quote(entry.name)} can convert its prefix, and this machine is not one",
+            hint="run it on the master",
+        )
+    backend = agent.services.backend(entry.location)
+    with agent.state.lock(f"the push to {entry.s3}", hold=True):
+        found = read_head(backend)
+        if found.head is None or not found.is_published:
+            raise Refused(
+                f"nothing has been pushed to {entry.s3} yet, or it has no manifest",
+                hint=f'set "layout": "{layout}" in the entry and run s32s sync',
+            )
+        outcome = None
+        if found.head.is_packed != (layout == "packed"):
+            outcome = _push(entry, layout, backend, agent, emit, stop or threading.Event())
+        return outcome, _tidy(layout, backend, agent)
+
+
+def _push(
+    entry: Entry, layout: str, backend: Backend, agent: AgentContext, emit: Emit, stop: threading.Event
+) -> Outcome:
+    state, root = agent.state, entry.master or ""
+    last = last_run(entry, Role.MASTER, agent)
+    me = writer(state, agent.host, generation=last.generation if last else 0)
+    rules = entry.rules()
+    source = LocalStore(
+        root,
+        rules=rules,
+        load_cache=lambda: StatCache() if layout == "plain" else state.stat_cache(root),
+        save_cache=lambda cache: state.save_stat_cache(root, cache),
+    )
+    run = RunContext(entry.name, agent.settings.jobs, emit, stop=stop)
+    job = Job(Verb.SYNC, rules, Limits(agent.settings.max_delete), spare_ignored=True)
+    if layout == "packed":
+        history = History(entry.keep, "converted from the plain layout", user())
+        packed = PackedStore(backend, cache=state.segments(), writer=me, history=history, warn=run.warn, converts=True)
+        return replicate(source, packed, job, run)
+    plain = ObjectStore(backend, rules=rules, manifests=state.manifests(), writer=me, warn=run.warn, converts=True)
+    return replicate(source, plain, job, run)
+
+
+def _tidy(layout: str, backend: Backend, agent: AgentContext) -> int:
+    """Delete what belongs to the other layout; return how many objects that were.
+
+    Raises:
+        EntryFailed: some could not be deleted.
+        Conflict: somebody else has published meanwhile.
+    """
+    heads = HeadWriter(backend, agent.state.writer_id(), read_head(backend))
+    if layout == "plain":
+        gone = [one.key for page in backend.list(packs.PACKS) for one in page]
+    else:
+        gone = list(_plain_objects(backend))
+    failed: dict[str, str] = {}
+    for first in range(0, len(gone), _BATCH):
+        heads.check_still_held("delete what is left of the other layout")
+        failed |= backend.delete(gone[first : first + _BATCH])
+    if failed:
+        raise EntryFailed(
+            f"{len(failed):,} objects of the other layout could not be deleted; everything else is done:"
+            f"{paths.listed(failed)}",
+            hint="run it again",
+            reasons=failed,
+        )
+    return len(gone)
+
+
+def _plain_objects(backend: Backend) -> Iterator[str]:
+    """Objects that the manifests of the plain layout name and that are as these say, then the manifests themselves.
+
+    Raises:
+        EntryFailed: a manifest cannot be read, so that nobody knows what belonged to it.
+    """
+    stored = {one.key for page in backend.list(paths.RESERVED) for one in page}
+    manifests = {key: sha256 for key in stored if (sha256 := manifest.sha256_of(key))}
+    if not manifests:
+        return
+    listed = Prefix(backend, rules=EVERYTHING, cache=ManifestCache(), on_disk=False).list_objects().tree
+    ours: set[str] = set()
+    for key, sha256 in manifests.items():
+        try:
+            data, _ = backend.read(key, limit=MAX_MANIFEST)
+            named = manifest.read(data, ManifestRef(key=key, size=len(data), sha256=sha256))
+        except (NotFound, IntegrityError, BadPath) as exc:
+            raise EntryFailed(f"the objects of the plain layout cannot be deleted: {exc.what}") from exc
+        for item in named.of_kind(Kind.FILE):
+            there = listed.get(item.path)
+            if there is not None and compare.agrees(item, there):
+                ours.add(item.path)
+    yield from sorted(ours)
+    yield from sorted(manifests)

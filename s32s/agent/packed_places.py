@@ -1,0 +1,57 @@
+"""Prefixes in the packed layout, as what runs of this machine read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from s32s.agent.roles.writer import user
+from s32s.agent.state import State
+from s32s.backends.base import Backend
+from s32s.stores.objects.memory import PrefixMemory
+from s32s.stores.objects.packed.publication import History
+from s32s.stores.objects.packed.store import PackedStore
+from s32s.stores.objects.source import Follower
+
+if TYPE_CHECKING:
+    from s32s.stores.objects.publisher import Writer
+
+
+def followed(
+    backend: Backend, state: State, follower: Follower, *, label: str = "", memory: PrefixMemory | None = None
+) -> PackedStore:
+    """A prefix that is followed; see `PackedStore`."""
+    return PackedStore(backend, cache=state.segments(), label=label, follower=follower, memory=memory)
+
+
+def written(
+    backend: Backend,
+    state: State,
+    writer: Writer,
+    *,
+    keep: int,
+    message: str,
+    lock: Callable[[bool], AbstractContextManager[None]],
+    warn: Callable[[str], None],
+    label: str = "",
+    kind: str = "",
+    mirrors: Backend | None = None,
+    memory: PrefixMemory | None = None,
+) -> PackedStore:
+    """A prefix that is written; see `PackedStore`.
+
+    Args:
+        kind: of use of what is cached, where one prefix is known for two.
+    """
+    return PackedStore(
+        backend,
+        cache=state.segments(kind),
+        label=label,
+        writer=writer,
+        history=History(keep, message, user()),
+        lock=lock,
+        warn=warn,
+        mirrors=mirrors,
+        memory=memory,
+    )

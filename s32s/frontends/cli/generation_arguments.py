@@ -1,0 +1,83 @@
+"""The grammar of the commands for generations; see `arguments.py`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from s32s.frontends.cli.shared_arguments import add_json
+
+_KEEPS = """
+Of an entry whose layout is "packed". Its "keep" says how many generations stay."""
+_VERIFY = """
+It reads every pack on S3 that a kept generation needs, and names what is damaged,
+which generations and which paths that hits. --heal pushes these paths again from
+the directory of the master. --rebuild writes the head again where it is lost, by
+what the packs say."""
+_CONVERT = """
+The other layout is complete before the head moves; then what belonged to the one
+before is deleted. Slaves follow when their map says the same layout."""
+
+
+def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add them."""
+    made = command("log", "show the generations of an entry", example="s32s log WEBSITE", more=_KEEPS)
+    _add_name(made)
+    made = command(
+        "diff", "show what two generations do not have in common", example="s32s diff WEBSITE 41 42", more=_KEEPS
+    )
+    _add_name(made)
+    made.add_argument("before", metavar="A", nargs="?", type=int, help="a generation (default: the one before)")
+    made.add_argument("after", metavar="B", nargs="?", type=int, help="another one (default: the current one)")
+    made = command(
+        "rollback", "publish an earlier generation as the next one", example="s32s rollback WEBSITE 41", more=_KEEPS
+    )
+    _add_name(made)
+    made.add_argument("generation", metavar="N", nargs="?", type=int, help="which one (default: the one before)")
+    made.add_argument("--message", metavar="TEXT", default="", help="what is said of it in s32s log")
+    made = command("prune", "give up old generations and delete what none needs", example="s32s prune WEBSITE --keep 3")
+    _add_name(made)
+    made.add_argument("--keep", metavar="N", type=_count, help="how many stay (default: that of the entry)")
+    made.add_argument(
+        "--grace", metavar="TIME", default="1d", help="packs that nobody names stay for so long (default: 1d)"
+    )
+    made.add_argument("--yes", action="store_true", help="do not ask")
+    made = command(
+        "verify", "read everything on S3, and name what is damaged", example="s32s verify WEBSITE", more=_VERIFY
+    )
+    _add_name(made)
+    how = made.add_mutually_exclusive_group()
+    how.add_argument("--heal", action="store_true", help="push what is damaged again, from the master's directory")
+    how.add_argument("--rebuild", action="store_true", help="write the head again, by what the packs say")
+    made = command(
+        "restore",
+        "bring files of a generation back",
+        example="s32s restore WEBSITE css/site.css --generation 41",
+        more=_KEEPS,
+    )
+    made.add_argument("name", metavar="NAME", help="the entry")
+    made.add_argument("paths", metavar="PATH", nargs="+", help="a file, or a directory with all in it")
+    made.add_argument("--generation", metavar="N", type=int, help="from which one (default: the current one)")
+    made.add_argument("--to", metavar="DIR", help="into this directory (default: that of the master)")
+    made.add_argument("--yes", action="store_true", help="replace what is there without a question")
+    add_json(made)
+    made = command(
+        "convert",
+        "bring the prefix of an entry into another layout",
+        example="s32s convert WEBSITE --layout packed",
+        more=_CONVERT,
+    )
+    _add_name(made)
+    made.add_argument("--layout", choices=("plain", "packed"), required=True, help="which one")
+
+
+def _add_name(made: argparse.ArgumentParser) -> None:
+    made.add_argument("name", metavar="NAME", help="the entry")
+    add_json(made)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1000:
+        raise argparse.ArgumentTypeError("write a number from 1 to 1000")
+    return number

@@ -1,0 +1,106 @@
+"""What the lines of `--json` hold about generations of the packed layout."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+from s32s.frontends.render.json_events import described
+
+
+@described
+class Generation(TypedDict):
+    """`log`: a generation that is kept, the newest first."""
+
+    event: Literal["generation"]
+    entry: str
+    generation: int
+    current: bool
+    time: str
+    """When it was published."""
+    host: str
+    user: str
+    message: str
+    files: int
+    bytes: int
+    new: int
+    """Files and links that the push brought."""
+    modified: int
+    deleted: int
+    rollback_to: int
+    """The generation whose content it is; 0 for a push."""
+
+
+@described
+class DifferentPath(TypedDict):
+    """`diff`: a path that two generations do not have in common."""
+
+    event: Literal["difference"]
+    entry: str
+    path: str
+    what: Literal["new", "modified", "deleted"]
+    size: int
+    size_before: int | None
+
+
+@described
+class RolledBack(TypedDict):
+    """`rollback`: the generation that was published, and which one it repeats."""
+
+    event: Literal["rolled_back"]
+    entry: str
+    generation: int
+    to: int
+
+
+@described
+class PrunedPrefix(TypedDict):
+    """`prune`: what was given up and deleted."""
+
+    event: Literal["pruned"]
+    entry: str
+    generations: list[int]
+    packs: int
+    bytes: int
+    young: int
+    """Packs that no generation names and that are too young to be deleted."""
+
+
+@described
+class VerifiedPrefix(TypedDict):
+    """`verify`: what a look at every byte has shown."""
+
+    event: Literal["verified"]
+    entry: str
+    packs: int
+    bytes: int
+    damaged: dict[str, str]
+    """Text: what is wrong with a pack, by its name."""
+    paths: dict[str, list[str]]
+    """Those that a damaged pack hits, by generation."""
+    unreadable: dict[str, str]
+    """Text: why the manifest of a generation cannot be read."""
+
+
+@described
+class RebuiltHead(TypedDict):
+    """`verify --rebuild`: the generation that the head names again."""
+
+    event: Literal["rebuilt"]
+    entry: str
+    generation: int
+    packs: int
+
+
+@described
+class Converted(TypedDict):
+    """`convert`: the layout of the prefix now."""
+
+    event: Literal["converted"]
+    entry: str
+    layout: Literal["plain", "packed"]
+    generation: int | None
+    """That was published; null where the prefix was in that layout already."""
+    deleted: int
+    """Objects of the other layout."""

@@ -1,0 +1,118 @@
+"""The head of a prefix as one writer replaces it: by a conditional write, which is believed only when it is read back.
+
+A server that ignores conditions is found out by the nonce that the head then holds.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from s32s.backends.base import CREATE, Backend, PutResult, Replace
+from s32s.core import paths
+from s32s.core.errors import Conflict, PreconditionFailed, Unsupported, WriteConflict
+from s32s.format.head import HEAD_KEY, Head
+from s32s.stores.objects.prefix import FoundHead, read_head
+
+#: Before a head that somebody else writes at the same time is written once more.
+_CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
+
+
+class HeadWriter:
+    """Replaces a head, as long as nobody else does.
+
+    Args:
+        writer: its id.
+        found: the head as it is.
+        is_strict: whether the server is known to refuse what a condition forbids, so that its answers are proof enough.
+    """
+
+    def __init__(self, backend: Backend, writer: str, found: FoundHead, *, is_strict: bool = False) -> None:
+        self._backend = backend
+        self._writer = writer
+        self._head, self._etag = found
+        self._is_strict = is_strict
+
+    @property
+    def found(self) -> FoundHead:
+        """The head as we have left it."""
+        return FoundHead(self._head, self._etag)
+
+    def write(self, head: Head, *, what: str) -> None:
+        """Replace the head by a conditional write, and believe only what is then there.
+
+        An answer may be lost after the write was done, and the repeated request then meets its own result as a
+        conflict; a server may ignore the condition; so the head is read back and its nonce decides.
+
+        Args:
+            what: was to be done, for people.
+
+        Raises:
+            Conflict: somebody else has replaced it.
+        """
+        if self._etag is not None and not self._is_strict:
+            self.check_still_held(what)
+        mine = head.model_copy(update={"nonce": secrets.token_hex(16)})
+        answer = self._try(mine)
+        if self._is_strict and answer is not None and answer.etag is not None:
+            self._head, self._etag = mine, answer.etag
+            return
+        is_refused = answer is None
+        there, etag = read_head(self._backend)
+        if there is not None and there.nonce == mine.nonce:
+            self._head, self._etag = there, etag
+            return
+        if not is_refused or not self._is_known(there):
+            raise self._lost(there, what)
+        place = self._backend.location
+        raise Conflict(
+            f"could not {what}: the head of {place} cannot be replaced, although nobody has changed it",
+            hint="run it again; docs/servers.md says what S3 servers can do",
+        )
+
+    def _try(self, mine: Head) -> PutResult | None:
+        """Write the head; None where the backend has not taken it."""
+        data = mine.to_bytes()
+        for pause_s in (*_CONFLICT_PAUSES_S, None):
+            mode = CREATE if self._etag is None else Replace(self._etag)
+            try:
+                return self._backend.put(HEAD_KEY, lambda: iter([data]), size=len(data), mode=mode)
+            except WriteConflict:
+                there, etag = read_head(self._backend)
+                if pause_s is None or not self._is_known(there):
+                    return None
+                self._etag = etag
+                time.sleep(pause_s)
+            except (PreconditionFailed, Unsupported):
+                return None
+        return None
+
+    def _is_known(self, there: Head | None) -> bool:
+        """Whether a head is the one that we mean to replace."""
+        return (there.nonce if there else None) == (self._head.nonce if self._head else None)
+
+    def check_still_held(self, what: str) -> None:
+        """Make sure that the head still is as we know it.
+
+        Where conditions are ignored, this last look before writing is what keeps two masters apart.
+
+        Raises:
+            Conflict: somebody else has replaced it.
+        """
+        there, etag = read_head(self._backend)
+        if not self._is_known(there):
+            raise self._lost(there, what)
+        self._etag = etag
+
+    def _lost(self, there: Head | None, what: str) -> Conflict:
+        claim = there.push if there else None
+        by = claim.writer if claim else there.writer if there else ""
+        if by == self._writer:
+            who = "another run on this machine"
+        else:
+            who = paths.escape((claim.host if claim else there.host) if there else "somebody")
+        place = self._backend.location
+        return Conflict(
+            f"could not {what}: {who} changed the head of {place} at the same time; nothing was deleted",
+            hint="let one machine push to a prefix, and run the one that should win again",
+        )

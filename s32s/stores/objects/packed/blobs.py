@@ -1,0 +1,176 @@
+"""Blobs as they come from packs: parts that stand close together in one request, some requests at a time."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from s32s.backends.base import Backend, Chunk, PartRequest, PutResult
+from s32s.backends.parts import read_parts
+from s32s.core import paths
+from s32s.core.errors import IntegrityError, NotFound, SourceChanged
+from s32s.core.item import Item
+from s32s.format import packs
+from s32s.format.packs import Decoder, Span
+from s32s.format.segments import ChunkPlace, Place, Places, Where
+from s32s.stores.base import Progress
+from s32s.system.concurrency import Future
+
+#: Bytes that nobody wants are cheaper than another request as long as they come in the time that one takes.
+GAP = 256 * 1024
+#: How many bytes one request brings at most by joining; and how many requests are under way.
+SPAN = 8 * 1024 * 1024
+_AT_ONCE = 8
+#: Of one large file.
+_AHEAD = 4
+
+
+class Wanted(NamedTuple):
+    """A blob that is wanted."""
+
+    place: Place
+    size: int
+    sha256: bytes
+
+
+def read_blobs(backend: Backend, wanted: Sequence[Wanted], *, jobs: int) -> Iterator[tuple[int, Chunk]]:
+    """Blobs as they come, each with its number.
+
+    Raises:
+        IntegrityError: a pack is damaged.
+        NotFound: a pack is gone.
+    """
+    decoder = Decoder()
+    for span, data in read_spans(backend, [one.place for one in wanted], jobs=jobs):
+        for number in span.members:
+            place, size, sha256 = wanted[number]
+            yield number, decoder.decode(part(span, data, place), size=size, sha256=sha256, pack=place.pack)
+
+
+def read_spans(backend: Backend, places: Sequence[Place], *, jobs: int) -> Iterator[tuple[Span, memoryview]]:
+    """The parts of packs that hold some places, each once."""
+    wanted = ((number, at.pack, at.offset, at.offset + at.stored) for number, at in enumerate(places))
+    joined = list(packs.spans(wanted, gap=GAP, most=SPAN))
+    requests = (PartRequest(packs.key_of(span.pack), span.start, span.end - span.start) for span in joined)
+    for number, data in read_parts(backend, requests, concurrency=min(jobs, _AT_ONCE)):
+        yield joined[number], memoryview(data)
+
+
+def part(span: Span, data: memoryview, place: Place) -> memoryview:
+    """The bytes of a place, out of a span that holds it."""
+    start = place.offset - span.start
+    return data[start : start + place.stored]
+
+
+class PackedBody:
+    """The bytes of one file; see `stores.base.Body`.
+
+    Who stages a file compares its SHA-256, so blobs are looked at only when it is read a second time: then the
+    error names the pack.
+
+    Args:
+        stored: the file's only blob, as it has come already; the first reading takes it.
+    """
+
+    def __init__(self, backend: Backend, item: Item, where: Where | None, stored: memoryview | None = None) -> None:
+        self.item = item
+        self._backend = backend
+        self._where = where
+        self._stored = stored
+        self._is_first = True
+
+    def chunks(self) -> Iterator[Chunk]:
+        """See `stores.base.Body`."""
+        is_first, self._is_first = self._is_first, False
+        stored, self._stored = self._stored, None
+        try:
+            if self._where is None:
+                return
+            if isinstance(self._where, Place):
+                whole = ChunkPlace(self._where, self.item.size, bytes.fromhex(self.item.sha256 or ""))
+                yield from self._decoded(
+                    [whole], iter([stored] if stored is not None else self._fetch([whole])), is_first
+                )
+            else:
+                yield from self._decoded(self._where, self._fetch(self._where), is_first)
+        except IntegrityError as exc:
+            exc.paths = exc.paths or (self.item.path,)
+            exc.what = f"{paths.quote(self.item.path)}: {exc.what}"
+            raise
+        except NotFound as exc:
+            raise SourceChanged(
+                f"a pack with {paths.quote(self.item.path)} is gone: {exc.what}", paths=(self.item.path,)
+            ) from exc
+
+    def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
+        """See `stores.base.Body`; what is in a pack is not an object."""
+        return None
+
+    def _decoded(self, chunks: Iterable[ChunkPlace], stored: Iterator[memoryview], is_first: bool) -> Iterator[Chunk]:
+        decoder = Decoder()
+        for (place, size, sha256), data in zip(chunks, stored, strict=True):
+            yield decoder.decode(data, size=size, sha256=None if is_first else sha256, pack=place.pack)
+
+    def _fetch(self, chunks: Sequence[ChunkPlace]) -> Iterator[memoryview]:
+        """The stored bytes of some chunks, in order; runs of them that stand together come in one piece, some ahead."""
+        runs = list(_runs(chunks))
+        ahead: collections.deque[Future[memoryview]] = collections.deque()
+        left = iter(runs)
+        for run in runs:
+            for following in itertools.islice(left, _AHEAD - len(ahead)):
+                ahead.append(Future(lambda following=following: self._read(following)))  # type: ignore[misc] # bound now
+            data = ahead.popleft().result()
+            first = run[0].place.offset
+            for place, _, _ in run:
+                yield data[place.offset - first : place.offset - first + place.stored]
+
+    def _read(self, run: Sequence[ChunkPlace]) -> memoryview:
+        first, last = run[0].place, run[-1].place
+        request = PartRequest(packs.key_of(first.pack), first.offset, last.offset + last.stored - first.offset)
+        ((_, data),) = read_parts(self._backend, [request], concurrency=1)
+        return memoryview(data)
+
+
+def _runs(chunks: Sequence[ChunkPlace]) -> Iterator[list[ChunkPlace]]:
+    """Chunks that follow each other in one pack, together as long as a request should bring."""
+    run: list[ChunkPlace] = []
+    size = 0
+    for chunk in chunks:
+        place = chunk.place
+        if run:
+            last = run[-1].place
+            follows = last.pack == place.pack and last.offset + last.stored == place.offset
+            if not follows or size + place.stored > SPAN:
+                yield run
+                run, size = [], 0
+        run.append(chunk)
+        size += place.stored
+    if run:
+        yield run
+
+
+def bodies_of(
+    backend: Backend, items: Sequence[Item], where: Sequence[Where | None], *, jobs: int
+) -> Iterator[PackedBody]:
+    """The bodies of files: those of one blob as their packs come, large ones first, since they take longest."""
+    small: list[int] = []
+    for number, item in enumerate(items):
+        if isinstance(where[number], Place):
+            small.append(number)
+        else:
+            yield PackedBody(backend, item, where[number])
+    places = [at for number in small if isinstance(at := where[number], Place)]
+    try:
+        for span, data in read_spans(backend, places, jobs=jobs):
+            for member in span.members:
+                number = small[member]
+                yield PackedBody(backend, items[number], where[number], part(span, data, places[member]))
+    except NotFound as exc:
+        raise SourceChanged(f"a pack is gone: {exc.what}") from exc
+
+
+def located(items: Iterable[Item], rows: Iterable[int | None], places: Places) -> list[Where | None]:
+    """Where some items are, by their rows in a tree."""
+    return [places.get(row) if row is not None else None for row in rows]

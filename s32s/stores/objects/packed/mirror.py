@@ -1,0 +1,137 @@
+"""A packed prefix as the copy of another one: packs that are missing are copied, then the head moves.
+
+Packs never change, so nothing is read again: the root is that of the source, and names the same packs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
+from s32s.core import tree
+from s32s.core.errors import Conflict, IntegrityError, NotFound, S32sError, SourceChanged
+from s32s.core.item import Item
+from s32s.core.plan import Plan
+from s32s.core.tree import Tree
+from s32s.format import packs
+from s32s.format.head import Head
+from s32s.stores.base import Body, Policy, Position, Progress, Published, Snapshot, Transaction
+from s32s.stores.objects.heads import HeadWriter
+from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
+from s32s.stores.objects.packed.publication import History
+from s32s.stores.objects.packed.target import PackedTarget
+from s32s.stores.objects.publisher import Writer
+from s32s.system.concurrency import for_each
+
+#: How many packs are copied at the same time: each is some megabytes, also where they pass through here.
+_AT_ONCE = 8
+
+
+class PackedMirror(PackedTarget):
+    """A packed prefix that becomes the copy of another one; see `stores.base.Target`.
+
+    Args:
+        source: the backend that the packs come from.
+    """
+
+    def __init__(self, prefix: PackedPrefix, writer: Writer, source: Backend, *, warn: Callable[[str], None]) -> None:
+        super().__init__(prefix, writer, History(), warn=warn)
+        self._source = source
+        self._wanted = PackedSnapshot(tree.make(()))
+
+    def refine(self, mine: PackedSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> PackedSnapshot:
+        """See `stores.base.Target`: another root is something to publish, whatever the paths say."""
+        if not isinstance(against, PackedSnapshot):
+            raise AssertionError("the mirror of something else")
+        self._wanted = against
+        is_same = mine.position.manifest == against.position.manifest
+        return replace(mine, is_published=mine.is_published and is_same)
+
+    def check(self, mine: PackedSnapshot, plan: Plan, wanted: Tree) -> None:
+        """See `stores.base.Target`; what the source holds, this one can hold."""
+
+    @contextlib.contextmanager
+    def transaction(self, mine: PackedSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
+        """See `stores.base.Target`."""
+        yield _Copies(self._prefix, self._source, mine, self._wanted, self._writer.id)
+
+
+class _Copies:
+    """Packs that are copied, and the head behind them; see `stores.base.Transaction`."""
+
+    is_staged = True
+    takes_objects = False
+    wanted: Sequence[Item] = ()
+
+    def __init__(
+        self, prefix: PackedPrefix, source: Backend, mine: PackedSnapshot, wanted: PackedSnapshot, writer: str
+    ) -> None:
+        self._backend = prefix.backend
+        self._prefix = prefix
+        self._source = source
+        self._mine = mine
+        self._new = wanted
+        self._heads = HeadWriter(prefix.backend, writer, mine.found)
+
+    def put(self, body: Body, progress: Progress) -> None:
+        """See `stores.base.Transaction`; nothing is asked for."""
+        raise AssertionError("a mirror of packs takes no files")
+
+    def publish(self) -> Published:
+        """Copy what is missing, and move the head.
+
+        Raises:
+            SourceChanged: a pack of the source has gone meanwhile.
+            IntegrityError: one has other bytes than its name promises.
+            Conflict: somebody else writes to the mirror.
+        """
+        head, root = self._new.found.head, self._new.root
+        if head is None or root is None:
+            raise AssertionError("a mirror of nothing")
+        there = {one.key: one.size for page in self._backend.list(packs.PACKS) for one in page}
+        missing = [one for one in root.packs if there.get(packs.key_of(one.pack)) != one.size]
+        for_each(missing, lambda one: self._copy(one.pack, one.size), jobs=_AT_ONCE)
+        known = self._mine.found.head
+        if known is not None and known.generation > head.generation:
+            raise Conflict(
+                f"the mirror is at generation {known.generation:,}, and its source at {head.generation:,}: "
+                "somebody pushes to the mirror, or the source has gone back",
+                hint="mirror to a prefix that nobody else writes to",
+            )
+        self._heads.write(Head(**{**head.model_dump(by_alias=True), "push": None}), what="publish")
+        return Published(Position(head.generation, head.root.sha256 if head.root else ""))
+
+    def sweep(self) -> None:
+        """Delete packs that were garbage already at the mirror's generation before."""
+        root, before = self._new.root, self._mine.root
+        if root is None or before is None:
+            return
+        needed = {one.pack for one in root.packs} | set(root.garbage)
+        gone = ({one.pack for one in before.packs} | set(before.garbage)) - needed
+        with contextlib.suppress(S32sError):
+            self._backend.delete(sorted(map(packs.key_of, gone)))
+
+    def _copy(self, pack: str, size: int) -> None:
+        key, target = packs.key_of(pack), self._backend
+        try:
+            if isinstance(target, ServerSideCopy) and target.copies_from(unwrapped(self._source)):
+                etag = self._source.head(key).etag
+                target.copy(unwrapped(self._source), key, key, size=size, etag=etag, progress=lambda copied: None)
+                return
+            target.put(key, lambda: self._checked(pack, key, size), size=size)
+        except NotFound as exc:
+            raise SourceChanged(f"a pack of the source has gone meanwhile: {exc.what}") from exc
+
+    def _checked(self, pack: str, key: str, size: int) -> Iterator[Chunk]:
+        digest = hashlib.sha256()
+        for chunk in self._source.get(key, expected=size).chunks:
+            digest.update(chunk)
+            yield chunk
+        if digest.hexdigest() != pack:
+            raise IntegrityError(
+                f"pack {pack[:12]} of the source has other bytes than its name promises",
+                hint="run s32s verify on the master",
+            )

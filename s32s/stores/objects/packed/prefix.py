@@ -1,0 +1,181 @@
+"""What a packed prefix holds: its head, the root that it names, and the segments of the manifest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from s32s.backends.base import Backend, PartRequest
+from s32s.backends.parts import read_parts
+from s32s.core import tree
+from s32s.core.errors import IntegrityError, Refused, StoreError, TemporaryFailure
+from s32s.core.tree import Tree
+from s32s.format import generation, packs, segments
+from s32s.format.generation import Root, Segment
+from s32s.format.head import RootRef
+from s32s.format.packs import Decoder
+from s32s.format.segments import Place, Places
+from s32s.stores.base import Snapshot
+from s32s.stores.objects.packed.blobs import Wanted, read_blobs
+from s32s.stores.objects.prefix import FoundHead, read_head
+
+#: A pack that is no larger is fetched as a whole where its root is wanted: most segments are in there too.
+_WHOLE = 8 * 1024 * 1024
+_JOBS = 16
+
+
+class SegmentCache(NamedTuple):
+    """What is kept of a prefix between runs: roots and segments, by their SHA-256.
+
+    Attributes:
+        load: one of them.
+        save: some of them, and which of all are still of use; None for all.
+    """
+
+    load: Callable[[str, str], bytes | None] = lambda place, sha256: None
+    save: Callable[[str, Mapping[str, bytes], Collection[str] | None], None] = lambda place, blobs, used: None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSnapshot(Snapshot):
+    """What a packed prefix holds.
+
+    Attributes:
+        found: its head.
+        root: of the generation; None where nothing was pushed yet.
+        places: where the files of the tree are, row by row.
+    """
+
+    found: FoundHead = field(default_factory=FoundHead)
+    root: Root | None = None
+    places: Places = field(default_factory=Places)
+
+
+class PackedPrefix:
+    """The packs of one backend, read as a tree.
+
+    Args:
+        label: what errors call it, where two of the kind take part.
+        takes_plain: whether it may be in the plain layout until now.
+    """
+
+    def __init__(self, backend: Backend, *, cache: SegmentCache, label: str = "", takes_plain: bool = False) -> None:
+        self.backend = backend
+        self._cache = cache
+        self._label = label
+        self._takes_plain = takes_plain
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Say which place an error is about."""
+        try:
+            yield
+        except (StoreError, TemporaryFailure) as exc:
+            if self._label:
+                exc.where = exc.where or f"{self._label} {self.backend.location}"
+            raise
+
+    def read_head(self) -> FoundHead:
+        """The head as it is now.
+
+        Raises:
+            Refused: the prefix is in the plain layout.
+            IntegrityError: it is not a head.
+        """
+        found = read_head(self.backend)
+        if found.head is not None and not found.head.is_packed and not self._takes_plain:
+            raise Refused(
+                f"{self.backend.location} is in the plain layout, and not in the packed one",
+                hint='take "layout": "packed" out of the entry (or leave --layout packed out between two places), '
+                "or convert the prefix: s32s convert NAME --layout packed",
+            )
+        return found
+
+    def snapshot(self, found: FoundHead) -> PackedSnapshot:
+        """All that the generation of a head holds.
+
+        Raises:
+            IntegrityError, BadPath: it cannot be believed.
+            NotFound: a pack is gone.
+        """
+        if found.head is None or found.head.root is None:
+            return PackedSnapshot(tree.make(()), is_published=False, found=found)
+        root, made, places = self.generation(found.head.root, is_current=True)
+        return PackedSnapshot(made, found.position, found=found, root=root, places=places)
+
+    def generation(self, ref: RootRef, *, is_current: bool = False) -> tuple[Root, Tree, Places]:
+        """A generation by its root; see `snapshot`.
+
+        Args:
+            is_current: what is kept of others is of no use any more.
+        """
+        fresh: dict[str, bytes] = {}
+        root = self._root(ref, fresh)
+        reader = segments.Reader(room=self.backend.capabilities.max_key_bytes)
+        for segment, text in zip(root.segments, self._texts(root.segments, fresh), strict=True):
+            if reader.add(text, segment.sha256[:12]) != segment.items:
+                raise IntegrityError(f"segment {segment.sha256[:12]} of the manifest has another number of items")
+        if fresh:
+            self.remember(ref, root, fresh, drops_others=is_current)
+        return root, Tree(reader.columns), reader.places
+
+    def root(self, ref: RootRef) -> Root:
+        """The root of a generation alone."""
+        fresh: dict[str, bytes] = {}
+        root = self._root(ref, fresh)
+        if fresh:
+            self.remember(ref, root, fresh)
+        return root
+
+    def _root(self, ref: RootRef, fresh: dict[str, bytes]) -> Root:
+        """A root; `fresh` gets what came with it: segments by their SHA-256."""
+        if (data := self._cache.load(self.backend.location, ref.sha256)) is None:
+            if ref.pack_size > _WHOLE:
+                wanted = Wanted(Place(ref.pack, ref.offset, ref.stored), ref.size, bytes.fromhex(ref.sha256))
+                ((_, came),) = read_blobs(self.backend, [wanted], jobs=1)
+                fresh[ref.sha256] = bytes(came)
+            else:
+                fresh |= self._whole(ref)
+            if (data := fresh.get(ref.sha256)) is None:
+                raise packs.damaged(ref.pack, "it has not got the root that the head names")
+        return generation.read_root(data, ref)
+
+    def _whole(self, ref: RootRef) -> dict[str, bytes]:
+        """All that is in the pack of a root, by SHA-256."""
+        request = PartRequest(packs.key_of(ref.pack), 0, ref.pack_size)
+        ((_, pack),) = read_parts(self.backend, [request], concurrency=1)
+        decoder, view = Decoder(), memoryview(pack)
+        return {
+            blob.sha256.hex(): bytes(
+                decoder.decode(
+                    view[blob.offset : blob.offset + blob.stored], size=blob.size, sha256=blob.sha256, pack=ref.pack
+                )
+            )
+            for blob in packs.read_index(pack, ref.pack, size=ref.pack_size)
+        }
+
+    def _texts(self, wanted: Sequence[Segment], fresh: dict[str, bytes]) -> list[bytes]:
+        """The text of each segment: as it is known, else it is fetched."""
+        place = self.backend.location
+        texts = [fresh.get(one.sha256) or self._cache.load(place, one.sha256) for one in wanted]
+        missing = [row for row, text in enumerate(texts) if text is None]
+        asked = [
+            Wanted(Place(one.pack, one.offset, one.stored), one.size, bytes.fromhex(one.sha256))
+            for one in (wanted[row] for row in missing)
+        ]
+        for number, data in read_blobs(self.backend, asked, jobs=_JOBS):
+            row = missing[number]
+            texts[row] = fresh[wanted[row].sha256] = bytes(data)
+        return [text for text in texts if text is not None]
+
+    def remember(self, ref: RootRef, root: Root, blobs: Mapping[str, bytes], *, drops_others: bool = False) -> None:
+        """Keep what has come for the next run."""
+        used = {ref.sha256, *(segment.sha256 for segment in root.segments)}
+        self._cache.save(self.backend.location, blobs, used if drops_others else None)
+
+    def check_same_head(self, found: FoundHead) -> bool:
+        """Whether the head still is the one that was found."""
+        now = self.read_head().head
+        return (now.nonce if now else None) == (found.head.nonce if found.head else None)

@@ -1,0 +1,134 @@
+"""A packed prefix as the source of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from s32s.core import paths
+from s32s.core.errors import NotFound, Refused, SourceChanged, StaleManifest
+from s32s.core.item import Item
+from s32s.core.plan import Plan
+from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot
+from s32s.stores.objects.packed.blobs import bodies_of
+from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
+from s32s.stores.objects.packed.publication import root_of
+from s32s.stores.objects.prefix import FoundHead
+from s32s.stores.objects.source import Follower
+
+if TYPE_CHECKING:
+    from s32s.stores.objects.memory import PrefixMemory
+
+#: Threads that take bodies: what they do is unpack, hash and write.
+_THREADS = 8
+
+
+class PackedSource:
+    """A packed prefix that is open for reading; see `stores.base.Source`.
+
+    Args:
+        at: a generation other than the current one.
+        memory: of a watch.
+    """
+
+    def __init__(
+        self,
+        prefix: PackedPrefix,
+        follower: Follower,
+        *,
+        at: int | None = None,
+        memory: PrefixMemory | None = None,
+    ) -> None:
+        self._prefix = prefix
+        self._follower = follower
+        self._at = at
+        self._memory = memory
+        self._snapshot: PackedSnapshot | None = None
+
+    def look(self) -> Look[PackedSnapshot]:
+        """The head, which names the root of the generation by its hash.
+
+        Raises:
+            Refused: the prefix has gone back to an older generation than the one that was followed last.
+            StaleManifest: it is gone, and this machine has followed one.
+        """
+        with self._prefix.named():
+            found = self._prefix.read_head()
+        check_generation(found, self._follower, self._prefix.backend.location)
+        fingerprint = found.position.manifest if self._at is None else None
+        return Look(
+            lambda: fingerprint,
+            lambda: self._made(found),
+            found.position,
+            tree=lambda: self._made(found).tree,
+            is_listed=True,
+        )
+
+    def refine(self, mine: PackedSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> PackedSnapshot:
+        """See `stores.base.Source`; every hash is known."""
+        return mine
+
+    def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
+        """See `stores.base.Source`; what stands together in a pack comes together."""
+        mine = self._snapshot
+        if mine is None:
+            raise AssertionError("read before a look")
+        rows = [mine.tree.find(item.path) for item in items]
+        where = [mine.places.get(row) if row is not None else None for row in rows]
+        return Reading(bodies_of(self._prefix.backend, items, where, jobs=jobs), min(jobs, _THREADS))
+
+    def confirm(self, mine: PackedSnapshot) -> None:
+        """See `stores.base.Source`; a generation never changes."""
+
+    def remember(self, mine: PackedSnapshot, plan: Plan, published: Published | None) -> None:
+        """See `stores.base.Source`; segments are cached already."""
+        if self._memory is not None and mine.root is not None:
+            self._memory.keep(mine.found, mine.tree, mine)
+
+    def _made(self, found: FoundHead) -> PackedSnapshot:
+        known = self._memory.packed if self._memory is not None else None
+        if known is not None and known.position.manifest == found.position.manifest:
+            self._snapshot = known
+            return known
+        with self._prefix.named():
+            try:
+                self._snapshot = self._prefix.snapshot(found)
+                if self._at is not None:
+                    self._snapshot = self._earlier(self._snapshot, self._at)
+            except NotFound as exc:
+                if not self._prefix.check_same_head(found):
+                    raise SourceChanged("another generation was published meanwhile") from exc
+                raise StaleManifest(
+                    f"the head of {self._prefix.backend.location} names a pack that is not there: {exc.what}",
+                    hint="run s32s verify on the master",
+                ) from exc
+        return self._snapshot
+
+    def _earlier(self, mine: PackedSnapshot, number: int) -> PackedSnapshot:
+        ref = root_of(mine, number)
+        root, tree, places = self._prefix.generation(ref)
+        return PackedSnapshot(tree, Position(number, ref.sha256), found=mine.found, root=root, places=places)
+
+
+def check_generation(found: FoundHead, follower: Follower, location: str) -> None:
+    """Refuse a prefix that has gone back.
+
+    Raises:
+        Refused, StaleManifest: see `PackedSource.look`.
+    """
+    head = found.head
+    if head is None:
+        if follower.generation:
+            raise StaleManifest(
+                f"the head of {location} is gone, and this machine has followed one",
+                hint='run "s32s sync" on the master',
+            )
+        return
+    if follower.accepts_older or head.generation >= follower.generation:
+        return
+    raise Refused(
+        f"{location} is at generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
+        f"{paths.escape(head.time)}), and this machine has followed generation {follower.generation:,}: "
+        "an older state was put back, or the prefix was deleted and pushed again",
+        hint="if that is intended, follow it with --accept-older",
+    )

@@ -1,0 +1,136 @@
+"""A packed prefix as the target of a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from s32s.core import paths
+from s32s.core.plan import Plan
+from s32s.core.tree import Tree
+from s32s.format import manifest
+from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
+from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
+from s32s.stores.objects.packed.publication import History
+from s32s.stores.objects.packed.transaction import PackedTransaction
+from s32s.stores.objects.prefix import FoundHead
+from s32s.stores.objects.publisher import Writer
+
+if TYPE_CHECKING:
+    from s32s.stores.objects.memory import PrefixMemory
+
+
+class PackedTarget:
+    """A packed prefix that is open for writing; see `stores.base.Target`.
+
+    Args:
+        writer: who publishes.
+        history: what is said of the push, and how much is kept.
+        warn: told what people should know and stops nothing.
+        damaged: packs whose content is not counted on, and why.
+        memory: of a watch.
+    """
+
+    def __init__(
+        self,
+        prefix: PackedPrefix,
+        writer: Writer,
+        history: History,
+        *,
+        warn: Callable[[str], None],
+        damaged: Mapping[str, str] = MappingProxyType({}),
+        memory: PrefixMemory | None = None,
+    ) -> None:
+        self._prefix = prefix
+        self._writer = writer
+        self._history = history
+        self._warn = warn
+        self._damaged = damaged
+        self._memory = memory
+        self._looked = False
+        self._transaction: PackedTransaction | None = None
+
+    def look(self) -> Look[PackedSnapshot]:
+        """The head; nothing else is ever changed there. A watch does not even ask for that: its push finds out."""
+        known = self._memory
+        if known is not None and self._looked:
+            known.forget()
+        self._looked = True
+        if known is not None and (mine := known.packed) is not None:
+            return Look(lambda: None, lambda: mine, mine.position, lambda: mine.tree)
+        with self._prefix.named():
+            found = self._prefix.read_head()
+        self._warn_of_other_writer(found)
+        position = found.position._replace(note="")
+        return Look(
+            lambda: position.manifest,
+            lambda: self._snapshot(found),
+            position,
+            lambda: self._snapshot(found).tree,
+        )
+
+    def refine(self, mine: PackedSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> PackedSnapshot:
+        """See `stores.base.Target`; every hash is known."""
+        return mine
+
+    def check(self, mine: PackedSnapshot, plan: Plan, wanted: Tree) -> None:
+        """See `stores.base.Target`.
+
+        Raises:
+            Refused: there are too many paths.
+        """
+        if not (plan.is_empty and mine.is_published):
+            manifest.check_size(wanted)
+        if mine.found.head is None and not self._prefix.backend.capabilities.conditional_put:
+            self._warn("the target has no conditional writes: let one computer alone write there")
+
+    def check_changeable(self) -> None:
+        """See `stores.base.Target`; the head finds out."""
+
+    @contextlib.contextmanager
+    def transaction(self, mine: PackedSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
+        """Open a push. Left early, nothing has happened but that some packs are there which nobody names."""
+        self._warn_of_return(mine.found)
+        known = self._memory
+        is_strict = known is not None and known.is_strict(self._prefix.backend)
+        if known is not None:
+            known.forget()  # unless all ends well, nobody knows what the prefix holds
+        self._transaction = PackedTransaction(
+            self._prefix, plan, mine, self._writer, self._history, is_strict=is_strict
+        )
+        yield self._transaction
+
+    def remember(self, mine: PackedSnapshot, plan: Plan, published: Published | None) -> None:
+        """Let a watch know what the prefix holds now; see `stores.base.Target`."""
+        if self._memory is None:
+            return
+        left = mine if published is None else self._transaction.left if self._transaction is not None else None
+        if left is not None and left.root is not None:
+            self._memory.keep(left.found, left.tree, left)
+
+    def _snapshot(self, found: FoundHead) -> PackedSnapshot:
+        with self._prefix.named():
+            mine = self._prefix.snapshot(found)
+        if not self._damaged:
+            return mine
+        from s32s.stores.objects.packed.upkeep import without  # to heal what is damaged
+
+        return without(mine, self._damaged)
+
+    def _warn_of_other_writer(self, found: FoundHead) -> None:
+        head = found.head
+        if head is not None and head.generation and head.writer != self._writer.id:
+            self._warn(
+                f"{self._prefix.backend.location} was last pushed from {paths.escape(head.host)} "
+                f"({paths.escape(head.time)}); let one machine push to a prefix"
+            )
+
+    def _warn_of_return(self, found: FoundHead) -> None:
+        generation, now = self._writer.generation, found.head.generation if found.head else 0
+        if now < generation:
+            self._warn(
+                f"{self._prefix.backend.location} went back from generation {generation:,} to {now:,}; "
+                f"the next one is {generation + 1:,}"
+            )

@@ -1,0 +1,254 @@
+"""A push in packs: content goes into packs, then the changed segments and the root, then the head moves.
+
+Nothing that is there is ever changed, so no claim is needed: readers see nothing before the head moves, and of two
+masters one finds that the head is not the one it has read. What the other one has written is garbage.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from s32s.backends.base import Backend
+from s32s.core.columns import Columns
+from s32s.core.errors import S32sError
+from s32s.core.item import Item, Kind
+from s32s.core.plan import Plan
+from s32s.core.tree import Tree
+from s32s.format import packs
+from s32s.format.packs import BlobKind, Encoder
+from s32s.format.segments import ChunkPlace, Place, Places, Where
+from s32s.stores.base import Body, Progress, Published
+from s32s.stores.objects.packed.chunker import SMALL, chunks_of
+from s32s.stores.objects.packed.packer import Packer, Ticket
+from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
+from s32s.stores.objects.packed.publication import Counts, History, Publication
+from s32s.stores.objects.publisher import Writer
+from s32s.stores.objects.transaction import bounded, steadily
+
+
+class _Chunk(NamedTuple):
+    ticket: Ticket | Place
+    size: int
+    sha256: bytes
+
+    @property
+    def place(self) -> Place:
+        return self.ticket.place if isinstance(self.ticket, Ticket) else self.ticket
+
+
+class Known:
+    """Content that is in the packs already, by its SHA-256; made when it is asked for first."""
+
+    def __init__(self, snapshot: PackedSnapshot) -> None:
+        self._snapshot = snapshot
+        self._blobs: dict[bytes, tuple[int, int]] | None = None
+        self._guard = threading.Lock()
+
+    def find(self, sha256: bytes) -> Place | None:
+        """Where a blob is."""
+        found = self._find(sha256)
+        if found is None:
+            return None
+        row, nth = found
+        where = self._snapshot.places.get(row)
+        if isinstance(where, Place):
+            return where
+        return where[nth].place if where else None
+
+    def file(self, sha256: bytes) -> Where | None:
+        """Where all of a file is, by the SHA-256 of its bytes."""
+        found = self._find(sha256)
+        if found is None:
+            return None
+        row, nth = found
+        where = self._snapshot.places.get(row)
+        return where[nth].place if isinstance(where, tuple) and nth >= 0 and not isinstance(where, Place) else where
+
+    def _find(self, sha256: bytes) -> tuple[int, int] | None:
+        with self._guard:
+            if self._blobs is None:
+                self._blobs = self._made()
+        return self._blobs.get(sha256)
+
+    def _made(self) -> dict[bytes, tuple[int, int]]:
+        """By SHA-256: a row, and which of its chunks; -1 for a file of several."""
+        blobs: dict[bytes, tuple[int, int]] = {}
+        for row, item in enumerate(self._snapshot.tree):
+            where = self._snapshot.places.get(row)
+            if where is None or item.sha256 is None:
+                continue
+            if isinstance(where, Place):
+                blobs.setdefault(bytes.fromhex(item.sha256), (row, 0))
+                continue
+            blobs.setdefault(bytes.fromhex(item.sha256), (row, -1))
+            for nth, chunk in enumerate(where):
+                blobs.setdefault(chunk.sha256, (row, nth))
+        return blobs
+
+
+class PackedTransaction:
+    """A push in packs; see `stores.base.Transaction`."""
+
+    is_staged = True
+    takes_objects = False
+    small = SMALL
+
+    def __init__(
+        self,
+        prefix: PackedPrefix,
+        plan: Plan,
+        mine: PackedSnapshot,
+        writer: Writer,
+        history: History,
+        *,
+        is_strict: bool = False,
+    ) -> None:
+        self._backend: Backend = prefix.backend
+        self._plan = plan
+        self._mine = mine
+        self._known = Known(mine)
+        self._data = Packer(self._backend, BlobKind.DATA)
+        self._publication = Publication(prefix, mine, writer, history, is_strict=is_strict)
+        self._came: dict[str, tuple[Item, Sequence[_Chunk]]] = {}
+        self._guard = threading.Lock()
+        self._local = threading.local()
+        self.wanted: Sequence[Item] = tuple(self._without_known())
+
+    def _without_known(self) -> Iterator[Item]:
+        """The items whose bytes must be read; others are in the packs already, by their hashes."""
+        for put in self._plan.puts:
+            item = put.item
+            if not put.needs_bytes:
+                continue
+            if item.sha256 and item.size and (where := self._known.file(bytes.fromhex(item.sha256))) is not None:
+                chunks = [_Chunk(where, item.size, b"")] if isinstance(where, Place) else _as_chunks(where)
+                self._came[item.path] = item, chunks
+                continue
+            yield item
+
+    def put(self, body: Body, progress: Progress) -> None:
+        """Bring one file: in chunks that are cut by what it holds, but for those that are in the packs already."""
+
+        def read() -> list[_Chunk]:
+            def pieces() -> Iterator[packs.Chunk]:
+                for piece in body.chunks():
+                    progress(len(piece))
+                    yield piece
+
+            return [self._chunk(chunk) for chunk in chunks_of(pieces())]
+
+        chunks = steadily(body, read)
+        self._note(body.item, chunks)
+
+    def put_many(
+        self, bodies: Iterator[Body], progress: Progress, *, jobs: int
+    ) -> Iterator[tuple[Body, S32sError | None]]:
+        """Bring small files, each as one blob."""
+        for body in bodies:
+            try:
+                data = steadily(body, functools.partial(bounded, body, SMALL))
+                if data is None:
+                    self.put(body, progress)
+                else:
+                    progress(len(data))
+                    self._note(body.item, [self._chunk(data)] if data else [])
+            except S32sError as exc:
+                yield body, exc
+            else:
+                yield body, None
+
+    def publish(self) -> Published:
+        """Close the packs, write what has changed of the manifest, and move the head.
+
+        Raises:
+            Conflict: somebody else has published meanwhile.
+        """
+        self._data.finish()
+        published, places = self._published()
+        position = self._publication.publish(published, places, written=self._data.written, counts=self._counts())
+        return Published(position)
+
+    def sweep(self) -> None:
+        """See `Publication.sweep`."""
+        self._publication.sweep()
+
+    @property
+    def left(self) -> PackedSnapshot | None:
+        """What the prefix holds after it."""
+        return self._publication.left
+
+    def _chunk(self, data: packs.Chunk) -> _Chunk:
+        sha256 = hashlib.sha256(data).digest()
+        if (place := self._known.find(sha256)) is not None:
+            return _Chunk(place, len(data), sha256)
+        with self._guard:
+            if (twin := self._twins.get(sha256)) is not None:
+                return twin
+        made = _Chunk(self._data.add(self._encoder.encode(_owned(data), sha256)), len(data), sha256)
+        with self._guard:
+            return self._twins.setdefault(sha256, made)
+
+    @functools.cached_property
+    def _twins(self) -> dict[bytes, _Chunk]:
+        """What this push has brought, by SHA-256."""
+        return {}
+
+    @property
+    def _encoder(self) -> Encoder:
+        if not hasattr(self._local, "encoder"):
+            self._local.encoder = Encoder()
+        encoder: Encoder = self._local.encoder
+        return encoder
+
+    def _note(self, item: Item, chunks: Sequence[_Chunk]) -> None:
+        with self._guard:
+            self._came[item.path] = item, chunks
+
+    def _published(self) -> tuple[Tree, Places]:
+        """What the prefix is to hold, and where each of its files is."""
+        columns = Columns()
+        for put in self._plan.puts:
+            item = put.item
+            if item.path in self._came:
+                item = self._came[item.path][0]
+            elif item.kind is Kind.FILE and put.old is not None:
+                item = item._replace(sha256=item.sha256 or put.old.sha256)
+            columns.add(item._replace(etag=None, version=None))
+        for item in self._plan.spared:
+            columns.add(item)
+        kept = self._plan.unchanged.as_objects()
+        published = Tree(kept.in_order().patched((), columns.in_order()))
+        places = Places()
+        for path in published.paths:
+            places.add(self._where(path))
+        return published, places
+
+    def _where(self, path: str) -> Where | None:
+        came = self._came.get(path)
+        if came is None:
+            row = self._mine.tree.find(path)
+            return self._mine.places.get(row) if row is not None else None
+        _, chunks = came
+        if not chunks:
+            return None
+        if len(chunks) == 1:
+            return chunks[0].place
+        return tuple(ChunkPlace(chunk.place, chunk.size, chunk.sha256) for chunk in chunks)
+
+    def _counts(self) -> Counts:
+        puts = [put for put in self._plan.puts if put.item.kind is not Kind.DIR]
+        new = sum(put.old is None for put in puts)
+        return Counts(new, len(puts) - new, sum(item.kind is not Kind.DIR for item in self._plan.extras))
+
+
+def _as_chunks(where: Sequence[ChunkPlace]) -> list[_Chunk]:
+    return [_Chunk(chunk.place, chunk.size, chunk.sha256) for chunk in where]
+
+
+def _owned(data: packs.Chunk) -> packs.Chunk:
+    """Bytes that stay as they are; a view lends memory that is about to be used again."""
+    return bytes(data) if isinstance(data, memoryview) else data

@@ -1,0 +1,330 @@
+"""What is done to a packed prefix besides pushes: going back, pruning, verifying, and finding the head again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from s32s.backends.base import ListedObject, PartRequest
+from s32s.backends.parts import read_parts
+from s32s.core.errors import BadPath, IntegrityError, NotFound, Refused
+from s32s.core.item import Item, Kind
+from s32s.core.tree import Tree, join
+from s32s.format import generation, packs
+from s32s.format.generation import Root
+from s32s.format.head import PACKED, Head, RootRef
+from s32s.format.packs import FOOTER_SIZE, MAX_PACK, Blob, BlobKind, Decoder
+from s32s.format.segments import Place, Places, Where
+from s32s.stores.base import Position, Progress
+from s32s.stores.objects.heads import HeadWriter
+from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
+from s32s.stores.objects.packed.publication import Counts, History, Publication, root_of
+from s32s.stores.objects.prefix import FoundHead
+from s32s.stores.objects.publisher import Writer
+
+#: Packs that nobody names are left alone for so long, in seconds: a push may be about to name them.
+GRACE_S = 24 * 3600.0
+#: How many packs are deleted between two looks at the head.
+_BATCH = 1000
+#: The index of a pack of small files is in there; a longer one costs another request.
+_TAIL = 256 * 1024
+_AT_ONCE = 4
+
+
+class Difference(NamedTuple):
+    """What one path is in two generations; None where it is not there."""
+
+    path: str
+    before: Item | None
+    after: Item | None
+
+
+def differences(before: Tree, after: Tree) -> Iterator[Difference]:
+    """The paths that two generations do not have in common, in order; directories only where nothing else tells."""
+    for here, there, count in join(before.paths, after.paths):
+        for nth in range(count):
+            old = before[here + nth] if here is not None else None
+            new = after[there + nth] if there is not None else None
+            if old is None or new is None or _facts(old) != _facts(new):
+                yield Difference((new or old).path, old, new)  # type: ignore[union-attr] # one of them is there
+
+
+def _facts(item: Item) -> tuple[object, ...]:
+    return item.kind, item.sha256, item.size, item.mtime_ns, item.mode, item.target
+
+
+def roll_back(prefix: PackedPrefix, mine: PackedSnapshot, number: int, writer: Writer, history: History) -> Position:
+    """Publish what an earlier generation held as the next one; nothing is uploaded but the manifest.
+
+    Raises:
+        Refused: that generation is not kept, or is the current one.
+        Conflict: somebody else has published meanwhile.
+    """
+    ref = root_of(mine, number)
+    if mine.root is not None and number == mine.root.number:
+        raise Refused(f"generation {number:,} is the current one", hint="s32s log shows the earlier ones")
+    root, tree, places = prefix.generation(ref)
+    changes = [one for one in differences(mine.tree, tree) if (one.after or one.before).kind is not Kind.DIR]  # type: ignore[union-attr]
+    new = sum(one.before is None for one in changes)
+    deleted = sum(one.after is None for one in changes)
+    publication = Publication(prefix, mine, writer, history)
+    position = publication.publish(
+        tree, places, written={}, counts=Counts(new, len(changes) - new - deleted, deleted), like=[root], of=number
+    )
+    publication.sweep()
+    return position
+
+
+class Pruned(NamedTuple):
+    """What a prune has done.
+
+    Attributes:
+        generations: numbers of those that were given up.
+        packs, size: how many packs were deleted, and their bytes.
+        young: packs that nobody names, left alone as a push may be about to.
+    """
+
+    generations: tuple[int, ...]
+    packs: int
+    size: int
+    young: int
+
+
+def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int, *, grace_s: float = GRACE_S) -> Pruned:
+    """Give up generations beyond `keep`, and delete all packs that none of the others needs.
+
+    How old a pack is, is told by the store's own clock: against the youngest object that it lists. Before anything is
+    deleted, the head is written once more: a push that is under way, and that might count on a pack, begins again.
+
+    Raises:
+        Conflict: somebody else has published meanwhile; what was deleted until then was of no use.
+    """
+    root = mine.root
+    if root is None:
+        raise Refused("nothing was pushed there yet", hint="run s32s sync on the master")
+    publication = Publication(prefix, mine, writer, History(keep))
+    listed = [one for page in prefix.backend.list(packs.PACKS) for one in page]
+    publication.publish_again(keep)
+    now = publication.root
+    if now is None:
+        raise AssertionError("published without a root")
+    given_up = tuple(one.published.number for one in root.kept[max(keep - 1, 0) :])
+    needed = {pack.pack for pack in now.packs}
+    known = {pack.pack for pack in root.packs} | set(root.garbage) | set(now.garbage)
+    youngest_ns = max((one.stored_ns or 0 for one in listed), default=0)
+    gone: list[ListedObject] = []
+    young = 0
+    for one in listed:
+        pack = packs.pack_of(one.key)
+        if pack is None or pack in needed:
+            continue
+        is_old = one.stored_ns is not None and youngest_ns - one.stored_ns >= grace_s * 1e9
+        if pack in known or is_old:
+            gone.append(one)
+        else:
+            young += 1
+    for first in range(0, len(gone), _BATCH):
+        publication.check_still_held()
+        prefix.backend.delete([one.key for one in gone[first : first + _BATCH]])
+    return Pruned(given_up, len(gone), sum(one.size for one in gone), young)
+
+
+@dataclass(slots=True)
+class Verified:
+    """What a look at every byte has shown.
+
+    Attributes:
+        packs, size: how many packs were read, and their bytes.
+        damaged: what is wrong with a pack, by its name.
+        paths: those that a damaged pack hits, by generation; a manifest that cannot be read hits all of them.
+        unreadable: generations whose manifest cannot be read.
+    """
+
+    packs: int = 0
+    size: int = 0
+    damaged: dict[str, str] = field(default_factory=dict)
+    paths: dict[int, list[str]] = field(default_factory=dict)
+    unreadable: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.damaged and not self.unreadable
+
+
+def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) -> Verified:
+    """Read every pack that a kept generation needs, and say what is damaged and which paths that hits."""
+    found = Verified()
+    root, head = mine.root, mine.found.head
+    if root is None or head is None or head.root is None:
+        return found
+    for pack in root.packs:
+        if why := _problem(prefix, pack.pack, pack.size, progress):
+            found.damaged[pack.pack] = why
+        found.packs += 1
+        found.size += pack.size
+    if found.damaged:
+        for number, ref in [(root.number, head.root), *((one.published.number, one.root) for one in root.kept)]:
+            try:
+                _, tree, places = (root, mine.tree, mine.places) if number == root.number else prefix.generation(ref)
+            except (IntegrityError, NotFound, BadPath) as exc:
+                found.unreadable[number] = exc.what
+                continue
+            if hit := list(hit_by(found.damaged, tree, places)):
+                found.paths[number] = hit
+    return found
+
+
+def hit_by(damaged: Mapping[str, str], tree: Tree, places: Places) -> Iterator[str]:
+    """The paths whose bytes are in one of some packs."""
+    if not any(pack in damaged for pack in places.packs):
+        return
+    for row, path in enumerate(tree.paths):
+        if any(place.pack in damaged for place in _places(places.get(row))):
+            yield path
+
+
+def without(mine: PackedSnapshot, damaged: Mapping[str, str]) -> PackedSnapshot:
+    """What a prefix holds, less what is damaged: a push brings it again."""
+    hit = set(hit_by(damaged, mine.tree, mine.places))
+    kept = Places()
+    for row, path in enumerate(mine.tree.paths):
+        if path not in hit:
+            kept.add(mine.places.get(row))
+    return PackedSnapshot(
+        mine.tree.patched(hit, ()), mine.position, is_published=False, found=mine.found, root=mine.root, places=kept
+    )
+
+
+def _places(where: Where | None) -> Sequence[Place]:
+    if where is None:
+        return ()
+    return (where,) if isinstance(where, Place) else [chunk.place for chunk in where]
+
+
+def _problem(prefix: PackedPrefix, pack: str, size: int, progress: Progress) -> str:
+    """What is wrong with a pack; empty for nothing."""
+    try:
+        got = prefix.backend.get(packs.key_of(pack), expected=size)
+        if got.size != size:
+            return f"it has {got.size:,} bytes, and should have {size:,}"
+        digest, pieces = hashlib.sha256(), []
+        for chunk in got.chunks:
+            digest.update(chunk)
+            pieces.append(bytes(chunk))
+            progress(len(chunk))
+        if digest.hexdigest() != pack:
+            return "it has other bytes than its name promises"
+        packs.read_index(b"".join(pieces)[-(_TAIL):] if size > _TAIL else b"".join(pieces), pack, size=size)
+    except NotFound:
+        return "it is gone"
+    except IntegrityError as exc:
+        return exc.what
+    return ""
+
+
+def index_of(prefix: PackedPrefix, pack: str, size: int) -> list[Blob]:
+    """The blobs of a pack, by its end alone.
+
+    Raises:
+        IntegrityError: it is not a pack.
+    """
+    if size < FOOTER_SIZE or size > MAX_PACK:
+        raise packs.damaged(pack, "it has an impossible length")
+    tail = _tail(prefix, pack, size, min(size, _TAIL))
+    needed = packs.index_size(tail, pack)
+    if needed > len(tail):
+        tail = _tail(prefix, pack, size, min(size, needed))
+    return packs.read_index(tail, pack, size=size)
+
+
+def _tail(prefix: PackedPrefix, pack: str, size: int, length: int) -> bytes:
+    request = PartRequest(packs.key_of(pack), size - length, length)
+    ((_, data),) = read_parts(prefix.backend, [request], concurrency=1)
+    return bytes(data)
+
+
+class Rebuilt(NamedTuple):
+    """A head that was made again.
+
+    Attributes:
+        number: the generation that it names.
+        time, host: of that.
+        packs: how many were looked at.
+        skipped: newer generations that are not whole, and why.
+    """
+
+    number: int
+    time: str
+    host: str
+    packs: int
+    skipped: dict[int, str]
+
+
+def rebuild(
+    prefix: PackedPrefix, found: FoundHead, writer: Writer, *, tell: Callable[[int, int], None] = lambda done, of: None
+) -> Rebuilt:
+    """Write a head that names the newest generation that is whole, by what the packs alone say.
+
+    Args:
+        found: the head as it is; None, with its ETag, where it cannot be read.
+        tell: told how many packs of how many were looked at.
+
+    Raises:
+        Refused: there is no whole generation.
+        Conflict: somebody else has written a head meanwhile.
+    """
+    listed = {
+        name: one.size for page in prefix.backend.list(packs.PACKS) for one in page if (name := packs.pack_of(one.key))
+    }
+    candidates: list[tuple[Root, RootRef]] = []
+    for done, (pack, size) in enumerate(sorted(listed.items()), start=1):
+        tell(done, len(listed))
+        try:
+            blobs = [blob for blob in index_of(prefix, pack, size) if blob.kind is BlobKind.ROOT]
+            candidates += [_candidate(prefix, pack, size, blob) for blob in blobs]
+        except (IntegrityError, NotFound):
+            continue
+    skipped: dict[int, str] = {}
+    # Of a generation that was written again, the later root knows fewer that are kept.
+    for root, ref in sorted(candidates, key=lambda one: (-one[0].number, len(one[0].kept))):
+        missing = [one.pack for one in root.packs if one.until == root.number and listed.get(one.pack) != one.size]
+        try:
+            if missing:
+                raise packs.damaged(missing[0], "it is gone or cut off")
+            prefix.generation(ref)
+        except (IntegrityError, NotFound, BadPath) as exc:
+            skipped.setdefault(root.number, exc.what)
+            continue
+        facts = root.published
+        head = Head(
+            format=PACKED,
+            generation=root.number,
+            writer=writer.id,
+            nonce="",
+            host=facts.host,
+            time=facts.time,
+            files=facts.files,
+            size=facts.size,
+            root=ref,
+        )
+        HeadWriter(prefix.backend, writer.id, found).write(head, what="write the head")
+        skipped.pop(root.number, None)
+        return Rebuilt(root.number, facts.time, facts.host, len(listed), skipped)
+    raise Refused(
+        f"none of {len(listed):,} packs at {prefix.backend.location} has a generation that is whole"
+        + "".join(f"\n  {number}: {why}" for number, why in sorted(skipped.items())),
+        hint="push again from the master",
+    )
+
+
+def _candidate(prefix: PackedPrefix, pack: str, size: int, blob: Blob) -> tuple[Root, RootRef]:
+    request = PartRequest(packs.key_of(pack), blob.offset, blob.stored)
+    ((_, stored),) = read_parts(prefix.backend, [request], concurrency=1)
+    text = Decoder().decode(stored, size=blob.size, sha256=blob.sha256, pack=pack)
+    ref = RootRef(
+        pack=pack, pack_size=size, offset=blob.offset, stored=blob.stored, size=blob.size, sha256=blob.sha256.hex()
+    )
+    return generation.read_root(bytes(text), ref), ref
