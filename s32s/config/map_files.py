@@ -24,6 +24,10 @@ MAX_MAP = 1024 * 1024
 MAX_JSON_DEPTH = 32
 
 
+#: How many problems of one file are shown with their lines.
+_EXCERPTS = 1000
+
+
 def parse(data: bytes, file: str) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
     """Read one map file; return its entries and everything that is wrong with it.
 
@@ -66,10 +70,11 @@ def _placed(found: Sequence[tuple[int, Problem]], text: str) -> Iterator[Problem
     if not found:
         return
     lines, begins = Lines(text), places(text)
-    for number, problem in found:
+    for number, problem in found[:_EXCERPTS]:
         name, _, _ = problem.property.partition("[")
         at = begins.get((number, name), begins.get((number, "")))
         yield problem if at is None else problem.at(lines.number(at), lines.excerpt(at))
+    yield from (problem for _, problem in found[_EXCERPTS:])  # nobody reads so many lines, and each takes its time
 
 
 def combine(parsed: Sequence[tuple[str, tuple[Entry, ...], tuple[Problem, ...]]]) -> MapSet:

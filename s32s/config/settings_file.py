@@ -238,7 +238,9 @@ def homes() -> frozenset[str]:
         import pwd
     except ImportError:  # Windows
         return frozenset({os.path.expanduser("~")})
-    return frozenset(user.pw_dir.rstrip("/") for user in pwd.getpwall() if user.pw_dir.startswith("/"))
+    found = {user.pw_dir.rstrip("/") for user in pwd.getpwall() if user.pw_dir.startswith("/")}
+    own = os.path.realpath(os.path.expanduser("~"))  # $HOME may say another one than passwd(5)
+    return frozenset(found | ({own} if own != "/" else set()))
 
 
 def _check_owner(status: os.stat_result, path: Path) -> None:

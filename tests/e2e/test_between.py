@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 from support.checks import assert_failed
 from support.machine import Ended, Machine
-from support.servers import S3Server, keys
+from support.servers import S3Server, get, keys, put
 from support.trees import make_tree, snapshot
+
+from s32s.backends.directory import DirectoryBackend
+from s32s.core.guards import HALF, Limits
+from s32s.core.plan import Verb
+from s32s.core.rules import EVERYTHING
+from s32s.replication.job import Job, RunContext
+from s32s.replication.replicate import replicate
+from s32s.stores.local.store import LocalStore
+from s32s.stores.objects.publisher import Writer
+from s32s.stores.objects.store import ObjectStore
 
 TREE = {"index.html": b"hello", "css/site.css": b"body {}", "empty": None, "odd/ä %+": b"x"}
 
@@ -193,6 +203,18 @@ from pathlib import Path
 
 class Lacking:
     pass
+
+
+class Listing(SqliteBackend):
+    def __init__(self, file, page):
+        super().__init__(file)
+        self.page = page
+
+    def list(self, prefix):
+        yield {{"none": None, "text": "abc", "names": ["a.txt"]}}[self.page]
+
+    def head(self, key, *, version=None, tags=False):
+        return 1 / 0
 """
 
 
@@ -212,6 +234,8 @@ def own_store(between: Between) -> Between:
         )
         config.write('[stores.gone]\ntype = "no_such_module:Class"\n')
         config.write('[stores.lacking]\ntype = "sqlite_store:Lacking"\n')
+        for page in ("none", "text", "names"):
+            config.write(f'[stores.{page}]\ntype = "sqlite_store:Listing"\nfile = "{file}"\npage = "{page}"\n')
         config.write('[stores.odd]\ntype = "sqlite_store:SqliteBackend"\ncolour = "red"\n')
     between.machine.extra["PYTHONPATH"] = f"{between.root / 'own'}:{os.environ.get('PYTHONPATH', '')}"
     return between
@@ -246,7 +270,10 @@ def test_a_store_of_ones_own(own_store: Between) -> None:
         ("lacking:x", 2, "is not a backend: it lacks list, head, get"),
         ("odd:x", 2, "cannot be made of these options"),
         ("nas:x", 2, "is not a bucket name"),
-        ("none:x", 2, "is not a place"),
+        ("nowhere:x", 2, "is not a place"),
+        ("none:x", 1, "Listing: list yields NoneType"),
+        ("text:x", 1, "Listing: list yields str"),
+        ("names:x", 1, "Listing: list yields 'a.txt'"),
         ("box:../x", 2, "cannot be used"),
     ],
 )
@@ -319,3 +346,95 @@ def test_a_bucket_by_mistake_loses_no_neighbour(between: Between) -> None:
 
     assert_failed(refused, 3, says="s32s keeps other files there")
     assert set(keys(between.server, between.bucket)) == set(before)
+
+
+def test_objects_of_somebody_else_are_asked_about(between: Between) -> None:
+    """A prefix to which s32s has never published is like a directory that others filled."""
+    for name in ("a.txt", "b.txt"):
+        put(between.server, between.bucket, f"foreign/{name}", b"theirs")
+    target = f"s3://{between.bucket}/foreign"
+
+    for options in ((), ("--no-manifest",)):
+        ended = between.run("sync", between.source, target, *options)
+        assert_failed(ended, 3, "s32s has never published", "--yes takes it over")
+    shown = between.run("dryrun", between.source, target)
+    assert (shown.status, "deleted  2 files" in shown.out) == (0, True), shown.out + shown.err
+    copied = between.run("copy", between.source, target)
+    assert copied.status == 0, copied.err  # nothing that was there is touched
+
+    assert get(between.server, between.bucket, "foreign/a.txt") == b"theirs"
+    taken = between.run("sync", between.source, target, "--yes")
+    assert taken.status == 0, taken.err
+    (between.source / "index.html").unlink()
+    assert between.run("sync", between.source, target).status == 0  # ours by now
+
+
+def test_another_source_that_is_refused_forgets_nothing(between: Between) -> None:
+    """What is remembered of a target goes by the pair of places."""
+    target, empty = between.root / "back", between.root / "nothing"
+    empty.mkdir()
+    assert between.run("sync", between.source, target).status == 0
+    assert between.run("sync", empty, target).status == 3
+
+    again = between.run("sync", between.source, target)
+
+    assert (again.status, again.changed_nothing) == (0, True), again.err
+
+
+def test_the_home_of_the_environment_is_a_home(between: Between) -> None:
+    """Whatever passwd(5) says."""
+    home = between.root / "home"
+    make_tree(home, {"notes.txt": b"mine"})
+
+    ended = between.machine.run(
+        "sync", str(between.source), str(home), "--yes", environment={"HOME": str(home), "XDG_STATE_HOME": "/nowhere"}
+    )
+
+    assert_failed(ended, 3, "home directory")
+    assert (home / "notes.txt").read_bytes() == b"mine"
+
+
+def test_words_that_are_no_places(between: Between) -> None:
+    """Say what may have been meant."""
+    between.machine.config.unlink(missing_ok=True)
+    assert_failed(between.machine.run("sync", "site", "copy"), 2, "write ./site for a directory")
+    assert_failed(between.machine.run("sync", "./site", "me@host:dir"), 2, "sftp://me@host/~/dir")
+
+
+def test_files_from_takes_what_find_prints(between: Between) -> None:
+    """`find .` begins its lines with ./, and - is standard input."""
+    listed = between.root / "listed"
+    listed.write_text("./index.html\n")
+    target = between.root / "copy"
+
+    ended = between.run("sync", between.source, target, "--files-from", str(listed))
+
+    assert ended.status == 0, ended.err
+    assert [path.name for path in target.iterdir()] == ["index.html"]
+
+
+def test_links_that_no_rule_accepts_stop_nothing(between: Between) -> None:
+    """Without a manifest a link cannot be replicated; one that takes no part need not."""
+    (between.source / "link").symlink_to("index.html")
+
+    ended = between.run("sync", between.source, between.url, "--no-manifest", "--accept", "*.html")
+
+    assert ended.status == 0, ended.err
+
+
+def test_a_prefix_in_a_store_of_files_is_read_as_that(own_store: Between) -> None:
+    """A mirror leaves objects and a manifest there, and not a tree."""
+    own_store.machine.config.write_text(
+        f'role = "master"\nmaps = "maps"\n[stores.nas]\ntype = "file"\npath = "{own_store.root}/nas"\n'
+    )
+    (own_store.root / "nas").mkdir()
+    mirrored = ObjectStore(
+        DirectoryBackend(str(own_store.root / "nas"), "site"), writer=Writer("w", "h", lambda: "2026-01-01T00:00:00Z")
+    )
+    replicate(LocalStore(str(own_store.source)), mirrored, Job(Verb.SYNC, EVERYTHING, Limits(HALF)), RunContext("x", 1))
+    back = own_store.root / "back"
+
+    ended = own_store.machine.run("sync", "nas:site", str(back))
+
+    assert ended.status == 0, ended.err
+    assert snapshot(back) == snapshot(own_store.source)

@@ -73,7 +73,9 @@ class RemoteBackend(SimpleBackend):
                 if info.kind == "directory":
                     left.append(key)
                 elif info.kind != "file":
-                    raise StoreError(f"{self.location}/{key} is neither a file nor a directory", hint="remove it there")
+                    raise StoreError(
+                        f"{self.location}/{key} is neither a file nor a directory", hint="name a directory without it"
+                    )
                 else:
                     page.append(ListedObject(key, info.size, info.etag, info.stored_ns))
             if found == () and directory != prefix:

@@ -32,6 +32,9 @@ class _StrictSftp(SFTPFileSystem):  # type: ignore[misc] # fsspec has no types
             **_configured(self.host),
             **self.ssh_kwargs,
         }
+        if options.get("password"):
+            # Servers close the connection after a few keys that they do not know, before a password has its turn.
+            options = {"look_for_keys": False, "allow_agent": False, **options}
         client = paramiko.SSHClient()
         client.load_system_host_keys()
         if (system := Path("/etc/ssh/ssh_known_hosts")).is_file():

@@ -278,11 +278,17 @@ class LocalSource:
         Raises:
             Unreadable: there are symbolic links, and the target keeps none.
         """
-        links = [] if self._fits.links else [item.path for item in found.of_kind(Kind.LINK)]
+        accepted = self._rules.verdict
+        links = [
+            item.path
+            for item in (() if self._fits.links else found.of_kind(Kind.LINK))
+            if accepted(item.path) is Verdict.ACCEPTED
+        ]
         if links:
             raise Unreadable(
                 f"symbolic links cannot be replicated without a manifest: {paths.some(links)}",
-                hint='set "manifest": true in the entry, or leave them out with a rule of ignore',
+                hint='take "manifest": false out of the entry (or --no-manifest away between two places), '
+                "or leave them out with a rule of ignore",
                 paths=tuple(links),
             )
         if self._fits.directories:
