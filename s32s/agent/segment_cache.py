@@ -12,6 +12,8 @@ import zstandard
 from s32s.stores.objects.packed.prefix import SegmentCache
 from s32s.system import atomic, locks
 
+#: A file with a line for each pack that a push has written, until it is published.
+_UNFINISHED = "unfinished"
 #: Of one root or segment; see `format.packs.MAX_BLOB`.
 _MOST = 64 * 1024 * 1024
 
@@ -42,11 +44,31 @@ def segment_cache(top: Path, *, writable: bool, kind: str = "") -> SegmentCache:
         with contextlib.suppress(OSError):
             here = directory(place)
             here.mkdir(mode=0o700, parents=True, exist_ok=True)
-            there = {one.name for one in here.iterdir()}
+            there = {one.name for one in here.iterdir()} - {_UNFINISHED}
             for sha256, data in blobs.items():
                 if sha256 not in there:
                     atomic.write_atomic(here / sha256, packer.compress(data), mode=0o600)
             for name in there - set(used) if used is not None else ():
                 (here / name).unlink(missing_ok=True)
 
-    return SegmentCache(load, save)
+    def unfinished(place: str) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        with contextlib.suppress(OSError, ValueError):
+            for line in (directory(place) / _UNFINISHED).read_text().splitlines():
+                pack, _, size = line.partition(" ")
+                found[pack] = int(size)
+        return found
+
+    def note(place: str, pack: tuple[str, int] | None) -> None:
+        if not writable:
+            return
+        file = directory(place) / _UNFINISHED
+        with contextlib.suppress(OSError):
+            if pack is None:
+                file.unlink(missing_ok=True)
+                return
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with file.open("a") as opened:
+                opened.write(f"{pack[0]} {pack[1]}\n")
+
+    return SegmentCache(load, save, unfinished, note)

@@ -52,7 +52,9 @@ from support.network import make_certificate
 from support.servers import S3Server, make_bucket, rclone_binary, start_rclone
 from trees import MANY, changed, make_tree, same, twin
 
-TOOLS = ("s32s", "s5cmd", "rclone", "aws")
+#: The first two are s32s, in either layout.
+OURS = ("s32s", "packed")
+TOOLS = (*OURS, "s5cmd", "rclone", "aws")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +219,14 @@ class Place:
         self.stored = work / "disk" / BUCKET / case.name / tool
         self.source = work / "trees" / str(case.files)
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether the prefix holds packs, which s32s alone can lay down."""
+        return self.tool == "packed"
+
     def prepare(self) -> None:
         """Before the server starts, as it does not see what changes below it: lay down what is there already."""
-        if self.case.is_pull or self.case.state != "cold":
+        if not self.is_packed and (self.case.is_pull or self.case.state != "cold"):
             # Of a pull the server's files are only read.
             linked = self.case.files > MANY and self.case.is_pull and self.case.state == "same"
             twin(self.source, self.stored, linked=linked)
@@ -231,7 +238,9 @@ class Place:
 
     def settle(self, bench: Bench) -> None:
         """Publish the manifest that s32s follows, and let the tool run once, so that all its caches are filled."""
-        if self.tool == "s32s" and self.case.is_pull and self.case.manifest:
+        if (self.tool == "s32s" and self.case.is_pull and self.case.manifest) or (
+            self.is_packed and (self.case.is_pull or self.case.state != "cold")
+        ):
             self.publish(bench)
         if self.case.state != "cold":
             for _ in range(2):
@@ -239,8 +248,15 @@ class Place:
 
     def publish(self, bench: Bench) -> None:
         """What the source holds becomes what the prefix holds, by s32s."""
-        job = Job(bench.server.endpoint_url, self.source, self.prefix(0), is_pull=False, manifest=self.case.manifest)
-        bench.run("s32s", job, self.directory / "publisher")
+        job = Job(
+            bench.server.endpoint_url,
+            self.source,
+            self.prefix(0),
+            is_pull=False,
+            manifest=self.case.manifest,
+            layout=self.layout,
+        )
+        bench.run("s32s", job, self.directory / ("publisher" if self.case.is_pull else "home"))
 
     def before(self, bench: Bench, number: int) -> None:
         """What happens before each run."""
@@ -248,7 +264,7 @@ class Place:
             return
         time.sleep(1.1)  # the peers compare whole seconds
         files = changed(self.source, number, every=100 if self.case.state == "changed" else self.case.files)
-        if self.case.is_pull and self.tool == "s32s":
+        if self.case.is_pull and self.tool in OURS:
             self.publish(bench)
         elif self.case.is_pull:
             for file in files:
@@ -269,7 +285,13 @@ class Place:
             self.case.is_pull,
             self.case.manifest,
             is_far=self.case.delay_s > 0,
+            layout=self.layout,
         )
+
+    @property
+    def layout(self) -> str:
+        """Of the prefix."""
+        return "packed" if self.is_packed else "plain"
 
     def prefix(self, number: int) -> str:
         """Where the objects are, or, for a cold push, will be."""
@@ -284,6 +306,11 @@ class Place:
         """Whether the last run has left what it should."""
         if self.case.is_pull:
             return same(self.source, self.job(bench, number, "").local)
+        if self.is_packed:
+            back = self.directory / "srv" / f"back-{number}"
+            job = self.job(bench, number, bench.server.endpoint_url)
+            bench.run("s32s", replace(job, local=back, is_pull=True), self.directory / "reader")
+            return same(self.source, back)
         return same(self.source, bench.work / "disk" / BUCKET / self.prefix(number))
 
 
@@ -372,8 +399,9 @@ def _http_server(source: Path, log: Path) -> Iterator[str]:
 
 
 def best_peer(figures: Mapping[str, Figures], name: str) -> float:
-    """The least median of the peers; that of s32s where it runs alone."""
-    return min((figures[tool].median(name) for tool in figures if tool != "s32s"), default=figures["s32s"].median(name))
+    """The least median of the peers; of s32s where it runs alone."""
+    ours = min(figures[tool].median(name) for tool in figures)
+    return min((figures[tool].median(name) for tool in figures if tool not in OURS), default=ours)
 
 
 def table(case: Case, figures: Mapping[str, Figures], floor: Mapping[str, float]) -> str:

@@ -25,6 +25,7 @@ class Job:
         is_pull: from the prefix to the directory.
         manifest: for s32s: whether the prefix has one.
         is_far: whether the server is at a distance.
+        layout: for s32s: of the prefix.
     """
 
     endpoint_url: str
@@ -33,6 +34,7 @@ class Job:
     is_pull: bool
     manifest: bool = True
     is_far: bool = False
+    layout: str = "plain"
 
 
 def install(directory: Path) -> None:
@@ -74,7 +76,7 @@ def commands(peers: Path, server: S3Server, work: Path) -> dict[str, Callable[[J
         command = [str(peers / "bin/aws"), f"--endpoint-url={job.endpoint_url}", "s3", "sync", "--delete", "--quiet"]
         return [*command, *pair]
 
-    return {"s32s": s32s, "s5cmd": s5cmd, "rclone": rclone, "aws": aws}
+    return {"s32s": s32s, "packed": s32s, "s5cmd": s5cmd, "rclone": rclone, "aws": aws}
 
 
 def _configuration(job: Job, server: S3Server, work: Path) -> Path:
@@ -82,6 +84,8 @@ def _configuration(job: Job, server: S3Server, work: Path) -> Path:
     role = "slave" if job.is_pull else "master"
     key = f"{job.prefix.replace('/', '-')}-{role}-{job.local.name}.json"
     entry = {"name": "BENCH", "s3": f"{BUCKET}/{job.prefix}", role: str(job.local), "manifest": job.manifest}
+    if job.layout != "plain":
+        entry["layout"] = job.layout
     file = work / "configurations" / f"{key}-{job.endpoint_url.rpartition(':')[2]}.toml"
     text = (
         f'role = "{role}"\nmaps = "{MAPS}/{key}"\nallow = ["{job.local.parent}"]\n'

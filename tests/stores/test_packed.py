@@ -2,17 +2,430 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import random
+from pathlib import Path
+from typing import Any
 
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.packed import SYNC, FailingAt, Packed, kept_in_memory, write_tree
+
+from s32s.backends.directory import DirectoryBackend
 from s32s.backends.memory import MemoryBackend
+from s32s.backends.wrappers import Counting
+from s32s.core.errors import Conflict, IntegrityError, Refused, S32sError, StaleManifest
+from s32s.core.item import Item, Kind
+from s32s.format import packs
+from s32s.format.head import HEAD_KEY
+from s32s.replication.job import RunContext
+from s32s.replication.replicate import replicate
+from s32s.stores.base import Store
+from s32s.stores.local.store import LocalStore
+from s32s.stores.memory import MemoryStore
+from s32s.stores.objects.packed import upkeep
+from s32s.stores.objects.packed.publication import History
 from s32s.stores.objects.packed.store import PackedStore
+from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Writer
+from s32s.stores.objects.store import ObjectStore
 from s32s.testing import StoreContract
+
+ONE = Writer("one", "one", lambda: "2026-01-01T00:00:00Z")
+RANDOM = random.Random(7)  # test data
 
 
 class TestPacked(StoreContract):
-    """The contract of stores."""
+    """In memory."""
 
     @pytest.fixture
-    def store(self) -> PackedStore:
-        return PackedStore(MemoryBackend(), writer=Writer("me", "here", lambda: "2026-01-01T00:00:00Z"))
+    def store(self) -> Store[Any, Any]:
+        """An empty place."""
+        return PackedStore(MemoryBackend(), writer=ONE)
+
+
+class TestPackedWithCache(StoreContract):
+    """Of a machine that knows the segments of the run before."""
+
+    @pytest.fixture
+    def store(self) -> Store[Any, Any]:
+        """An empty place."""
+        return PackedStore(MemoryBackend(), writer=ONE, cache=kept_in_memory())
+
+
+class TestPackedInADirectory(StoreContract):
+    """In a directory, such as one on a NAS."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store[Any, Any]:
+        """An empty place."""
+        return PackedStore(DirectoryBackend(str(tmp_path)), writer=ONE)
+
+
+def test_a_tree_goes_there_and_comes_back(tmp_path: Path) -> None:
+    """Names, bytes, modes, times, links, empty directories and holes, of files of any size."""
+    large = RANDOM.randbytes(5_000_000)
+    source = write_tree(
+        tmp_path / "source",
+        {"a": b"", "b/c": b"x", "b/large": large, "b/again": large, "z/ä %": b"y" * 300_000, "sparse": b""},
+    )
+    (source / "empty").mkdir()
+    (source / "link").symlink_to("b/c")
+    os.truncate(source / "sparse", 3_000_000)
+    (source / "b/c").chmod(0o600)
+    packed = Packed()
+    packed.push(LocalStore(str(source)))
+
+    replicate(PackedStore(packed.backend), LocalStore(str(tmp_path / "back")), SYNC, RunContext("pull", jobs=4))
+
+    back = tmp_path / "back"
+    names = [sorted(path.relative_to(root) for path in root.rglob("*")) for root in (source, back)]
+    assert names[0] == names[1]
+    for path in ("a", "b/c", "b/large", "b/again", "z/ä %", "sparse"):
+        assert (back / path).read_bytes() == (source / path).read_bytes()
+        assert (back / path).stat().st_mtime_ns == (source / path).stat().st_mtime_ns
+        assert (back / path).stat().st_mode == (source / path).stat().st_mode
+    assert os.readlink(back / "link") == "b/c"
+    assert (back / "sparse").stat().st_blocks < 1000
+    assert sum(packed.stored().values()) < 5_500_000  # what is there twice is stored once
+
+
+def test_many_small_files_are_few_requests() -> None:
+    """And one that changes is few bytes."""
+    files = {f"d{n % 50:02}/f{n:05}": RANDOM.randbytes(RANDOM.randrange(1, 400)) for n in range(5000)}
+    packed = Packed(Counting(MemoryBackend()))
+    packed.push(files)
+    counting = packed.backend
+    assert isinstance(counting, Counting)
+    assert sum(counting.requests.values()) <= 6
+    counting.requests.clear()
+    assert packed.files() == files
+    assert sum(counting.requests.values()) <= 4
+
+    counting.requests.clear()
+    before = sum(packed.stored().values())
+    packed.push(files | {"d07/f00007": b"changed"})
+
+    assert sum(packed.stored().values()) - before < 200_000
+    assert counting.requests["put"] == 3  # content, segment with root, head
+
+
+def test_content_that_is_there_is_never_sent_again() -> None:
+    """Renamed, copied, or gone back to."""
+    data = RANDOM.randbytes(200_000)
+    packed = Packed()
+    packed.push({"a": data})
+    before = packed.stored()
+
+    packed.push({"b/moved": data, "b/copied": data})
+
+    fresh = sum(size for pack, size in packed.stored().items() if pack not in before)
+    assert fresh < 5000
+    assert packed.files() == {"b/moved": data, "b/copied": data}
+
+
+def test_a_change_in_a_large_file_moves_its_surroundings() -> None:
+    """Files are cut by what they hold: 100 bytes in the middle are some chunks, not the half of it."""
+    data = RANDOM.randbytes(24_000_000)
+    packed = Packed()
+    packed.push({"large": data})
+    before = packed.stored()
+    changed = data[:12_000_000] + b"!" * 100 + data[12_000_000:]
+
+    packed.push({"large": changed})
+
+    assert sum(size for pack, size in packed.stored().items() if pack not in before) < 9_000_000
+    assert packed.files() == {"large": changed}
+
+
+def test_generations_stay_readable() -> None:
+    """As many as are kept, each with what it held; going back brings one of them again."""
+    packed = Packed(keep=3)
+    history = [{"a": bytes([n]) * 10, f"only-{n}": b"x" * n} for n in range(1, 6)]
+    for files in history:
+        packed.push(files)
+
+    assert packed.numbers() == [5, 4, 3]
+    assert [packed.files(number) for number in (5, 4, 3)] == [history[4], history[3], history[2]]
+    with pytest.raises(Refused, match=r"generation 2 is not kept; 3 to 5 are"):
+        packed.files(2)
+    upkeep.roll_back(packed.prefix(), packed.snapshot(), 3, packed.writer, History(3))
+    assert packed.numbers() == [6, 5, 4]
+    assert packed.files() == history[2]
+
+
+def test_two_masters_one_wins() -> None:
+    """The other one finds that the head is not the one it has read; what it has written is garbage."""
+    packed, other = Packed(), Packed(name="other")
+    packed.push({"a": b"1"})
+    other.backend = packed.backend
+    target = other.store()
+    with target.open_target(writable=True) as there:
+        look = there.look().snapshot()
+        packed.push({"a": b"2", "b": b"b"})
+        from s32s.core import plan as planner
+        from s32s.core.rules import EVERYTHING
+        from s32s.stores.base import Policy
+
+        source = MemoryStore({"a": b"3"})
+        plan = planner.make(source.tree, look.tree, rules=EVERYTHING, deletes=True, spare_ignored=True)
+        with (
+            there.transaction(look, plan, Policy(deletes=True, patient=False)) as change,
+            source.open_source(target=target.capabilities, again=False) as here,
+        ):
+            for body in here.read(change.wanted, jobs=1, as_objects=False).bodies:
+                change.put(body, lambda size: None)
+            with pytest.raises(Conflict, match="changed the head"):
+                change.publish()
+
+    assert packed.files() == {"a": b"2", "b": b"b"}
+    garbage = len(packed.stored())
+    pruned = upkeep.prune(packed.prefix(), packed.snapshot(), packed.writer, 10)
+    assert (pruned.young, len(packed.stored())) == (2, garbage + 1)  # a push may be about to name them
+    pruned = upkeep.prune(packed.prefix(), packed.snapshot(), packed.writer, 10, grace_s=0)
+    assert pruned.packs >= 2
+    assert set(packed.stored()) == set(packed.needed(2)) | set(packed.needed(1))
+    assert packed.files() == {"a": b"2", "b": b"b"}
+
+
+def test_what_a_push_that_died_has_written_is_used_by_the_next() -> None:
+    """Its packs need not be sent again."""
+    data = {f"f{n}": RANDOM.randbytes(400_000) for n in range(60)}
+    packed = Packed()
+    packed.push({"a": b"a"})
+    with pytest.raises(S32sError):
+        packed.push({"a": b"a"} | data, FailingAt(packed.backend, 3))
+    died = sum(packed.stored().values())
+    assert died > 15_000_000  # one pack is there
+
+    packed.push({"a": b"a"} | data)
+
+    assert sum(packed.stored().values()) - died < 10_000_000
+    assert packed.files() == {"a": b"a"} | data
+
+
+# -- damage
+
+
+def _damaged(packed: Packed, pack: str, data: bytes | None) -> None:
+    if data is None:
+        packed.backend.delete([packs.key_of(pack)])
+    else:
+        packed.backend.put(packs.key_of(pack), lambda: iter([data]), size=len(data))
+
+
+def _pack_of_data(packed: Packed) -> tuple[str, bytes]:
+    """The largest pack, and its bytes."""
+    pack, size = max(packed.stored().items(), key=lambda one: one[1])
+    return pack, packed.backend.read(packs.key_of(pack), limit=size)[0]
+
+
+@pytest.mark.parametrize("kind", ["flipped", "cut", "empty", "swapped", "gone"])
+def test_a_damaged_pack_is_found_and_named(kind: str, tmp_path: Path) -> None:
+    """With the paths that it hits; nothing changes at a reader, and a push from the master heals it."""
+    files = {"a": RANDOM.randbytes(50_000), "b": RANDOM.randbytes(40_000), "c": b""}
+    packed = Packed()
+    packed.push(MemoryStore({"c": b"", "old": b"1" * 100}))
+    replicate(PackedStore(packed.backend), LocalStore(str(tmp_path / "t")), SYNC, RunContext("pull", jobs=1))
+    source = MemoryStore(files)
+    packed.push(source)
+    pack, data = _pack_of_data(packed)
+    flipped = bytes([data[100] ^ 1])
+    changed = {
+        "flipped": data[:100] + flipped + data[101:],
+        "cut": data[:40_000],
+        "empty": b"",
+        "swapped": RANDOM.randbytes(len(data)),
+        "gone": None,
+    }
+    _damaged(packed, pack, changed[kind])
+
+    with pytest.raises((IntegrityError, StaleManifest, S32sError)):
+        replicate(PackedStore(packed.backend), LocalStore(str(tmp_path / "t")), SYNC, RunContext("pull", jobs=1))
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["c", "old"]
+    found = upkeep.verify(packed.prefix(), packed.snapshot(), progress=lambda size: None)
+    assert list(found.damaged) == [pack]
+    assert found.paths == {2: ["a", "b"]}
+
+    healed = replicate(source, packed.store(damaged=found.damaged), SYNC, RunContext("push", jobs=1))
+    assert healed.changed
+    assert packed.files() == files
+    assert upkeep.verify(packed.prefix(), packed.snapshot(), progress=lambda size: None).paths == {2: ["a", "b"]}
+
+
+def test_the_head_is_found_again() -> None:
+    """By the packs alone: the newest generation that is whole, with those that it keeps."""
+    packed = Packed(keep=3)
+    for n in range(1, 4):
+        packed.push({"a": bytes([n]) * 1000, "b": b"b"})
+    packed.backend.delete([HEAD_KEY])
+
+    made = upkeep.rebuild(packed.prefix(), FoundHead(), packed.writer)
+
+    assert (made.number, made.skipped) == (3, {})
+    assert packed.all_generations() == {n: {"a": bytes([n]) * 1000, "b": b"b"} for n in (1, 2, 3)}
+    newest = next(iter(packed.needed(3).keys() - packed.needed(2).keys()))
+    packed.backend.delete([HEAD_KEY, packs.key_of(newest)])
+    made = upkeep.rebuild(packed.prefix(), FoundHead(), packed.writer)
+    assert made.number == 2
+
+
+def test_another_layout_is_refused_with_the_way_out() -> None:
+    """A plain reader before packs, and the reverse."""
+    packed = Packed()
+    packed.push({"a": b"1"})
+    plain = ObjectStore(packed.backend, writer=ONE)
+    with pytest.raises(Refused, match=r'packed layout.*"layout": "packed"'):
+        replicate(plain, MemoryStore(), SYNC, RunContext("pull", jobs=1))
+    with pytest.raises(Refused, match="packed layout"):
+        replicate(MemoryStore({"a": b"2"}), plain, SYNC, RunContext("push", jobs=1))
+
+    other = MemoryBackend()
+    replicate(MemoryStore({"a": b"2"}), ObjectStore(other, writer=ONE), SYNC, RunContext("push", jobs=1))
+    with pytest.raises(Refused, match=r"plain layout.*convert"):
+        replicate(PackedStore(other), MemoryStore(), SYNC, RunContext("pull", jobs=1))
+
+
+def test_a_mirror_copies_what_is_missing() -> None:
+    """Packs as they are, then the head: servers may follow it, and go back as far."""
+    packed = Packed(keep=2)
+    packed.push({"a": b"1" * 2000, "b": b"b"})
+    copy = MemoryBackend("memory:copy")
+
+    def mirror() -> Any:
+        target = PackedStore(copy, writer=ONE, mirrors=packed.backend)
+        return replicate(PackedStore(packed.backend), target, SYNC, RunContext("mirror", jobs=1))
+
+    assert mirror().changed
+    assert not mirror().changed
+    for n in range(2, 6):
+        packed.push({"a": bytes([n]) * 2000, "b": b"b"})
+        mirror()
+
+    followed = Packed(copy)
+    assert followed.all_generations() == packed.all_generations()
+    assert len(followed.stored()) <= len(packed.stored()) + 3
+
+
+# -- histories
+
+
+PATHS = [f"d{n % 3}/f{n}" for n in range(12)]
+CHANGES = st.lists(
+    st.dictionaries(st.sampled_from(PATHS), st.one_of(st.none(), st.integers(0, 40)), max_size=6),
+    min_size=1,
+    max_size=14,
+)
+
+
+@given(changes=CHANGES, keep=st.integers(1, 4))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_history_keeps_its_generations_and_its_bounds(changes: list[dict[str, int | None]], keep: int) -> None:
+    """Every kept generation is what it was; the prefix holds no more than twice what is live, and what is kept."""
+    packed = Packed(keep=keep)
+    files: dict[str, bytes] = {}
+    history: dict[int, dict[str, bytes]] = {}
+    for change in changes:
+        for path, seed in change.items():
+            if seed is None:
+                files.pop(path, None)
+            else:
+                files[path] = random.Random(seed).randbytes(20_000 + seed)  # test data
+        packed.push(dict(files))
+        numbers = packed.numbers()
+        if numbers and numbers[0] not in history:
+            history[numbers[0]] = dict(files)
+
+    assert packed.all_generations() == {number: history[number] for number in packed.numbers()}
+    root = packed.snapshot().root
+    if root is None:
+        return
+    stored, now = packed.stored(), packed.needed(root.number)
+    assert set(stored) == {one.pack for one in root.packs} | set(root.garbage)
+    overhead = 4096 * (1 + len(now))
+    assert sum(stored[pack] for pack in now) <= 2 * sum(now.values()) + overhead
+    older = {pack for one in root.kept for pack in packed.needed(one.published.number)}
+    assert set(stored) <= set(now) | older | set(root.garbage)
+
+
+def test_small_packs_are_joined() -> None:
+    """A prefix that is pushed to a hundred times does not end with a hundred packs."""
+    packed = Packed(keep=2)
+    for n in range(100):
+        packed.push({f"f{k}": b"%d" % k for k in range(n + 1)})
+
+    assert len(packed.stored()) < 60
+    assert len(packed.files()) == 100
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["not-done", "answer-lost"])
+@pytest.mark.parametrize("what", ["push", "roll back", "prune", "mirror"])
+def test_a_cut_at_any_request_leaves_every_generation(what: str, is_lost: bool) -> None:
+    """The head always reads whole, and the next run does what this one could not."""
+    number = 0
+    while True:
+        packed = Packed(keep=2)
+        packed.push({"a": b"1" * 3000, "b": b"b" * 10})
+        packed.push({"a": b"2" * 3000, "b": b"b" * 10})
+        packed.push({"a": b"3" * 3000, "c": b"c" * 10})
+        before = packed.all_generations()
+        if what == "mirror":
+            copy = MemoryBackend("memory:copy")
+            _act(what, packed, copy)
+            packed.push({"a": b"4" * 3000, "c": b"c" * 10})
+            before, cut = Packed(copy).all_generations(), FailingAt(copy, number, is_lost=is_lost)
+        else:
+            copy, cut = packed.backend, FailingAt(packed.backend, number, is_lost=is_lost)  # type: ignore[assignment]
+        try:
+            _act(what, packed, cut)
+            done = True
+        except S32sError:
+            done = False
+        seen = Packed(copy).all_generations()
+        newest = max(seen)
+        assert newest >= max(before)
+        assert {n: files for n, files in seen.items() if n in before} == {n: before[n] for n in seen if n in before}
+        _act(what, packed, copy)
+        after = Packed(copy)
+        assert max(after.numbers()) >= newest
+        assert after.all_generations()
+        if done:
+            break
+        number += 1
+    assert number >= 3
+
+
+def _act(what: str, packed: Packed, backend: Any) -> None:
+    prefix = packed.prefix(backend)
+    if what == "push":
+        packed.push({"a": b"4" * 3000, "d": b"d"}, backend)
+    elif what == "mirror":
+        target = PackedStore(backend, writer=ONE, mirrors=packed.backend)
+        replicate(PackedStore(packed.backend), target, SYNC, RunContext("mirror", jobs=1))
+    else:
+        mine = prefix.snapshot(prefix.read_head())
+        if what == "roll back":
+            upkeep.roll_back(
+                prefix, mine, max(one.published.number for one in mine.root.kept), packed.writer, History(2)
+            )  # type: ignore[union-attr]
+        else:
+            upkeep.prune(prefix, mine, packed.writer, 1, grace_s=0)
+
+
+def test_differences_of_generations() -> None:
+    """What is new, gone and changed, in order."""
+    packed = Packed()
+    packed.push({"a": b"1", "b": b"2", "c": b"3"})
+    packed.push({"b": b"2", "c": b"4", "d": b"5"})
+    old = packed.prefix().generation(packed.snapshot().root.kept[0].root)[1]  # type: ignore[union-attr]
+
+    found = list(upkeep.differences(old, packed.snapshot().tree))
+
+    assert [(one.path, one.before is None, one.after is None) for one in found if one.path not in ("b",)] == [
+        ("a", False, True),
+        ("c", False, False),
+        ("d", True, False),
+    ]
+    assert all(isinstance(one.before or one.after, Item) for one in found)
+    assert Kind.FILE is Kind.FILE

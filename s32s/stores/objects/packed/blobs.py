@@ -13,8 +13,8 @@ from s32s.core import paths
 from s32s.core.errors import IntegrityError, NotFound, SourceChanged
 from s32s.core.item import Item
 from s32s.format import packs
-from s32s.format.packs import Decoder, Span
-from s32s.format.segments import ChunkPlace, Place, Places, Where
+from s32s.format.packs import FOOTER_SIZE, MAX_PACK, Blob, Decoder, Span
+from s32s.format.segments import ChunkPlace, Place, Where
 from s32s.stores.base import Progress
 from s32s.system.concurrency import Future
 
@@ -23,6 +23,8 @@ GAP = 256 * 1024
 #: How many bytes one request brings at most by joining; and how many requests are under way.
 SPAN = 8 * 1024 * 1024
 _AT_ONCE = 8
+#: The index of a pack of small files is in its last bytes; a longer one costs another request.
+TAIL = 256 * 1024
 #: Of one large file.
 _AHEAD = 4
 
@@ -62,6 +64,28 @@ def part(span: Span, data: memoryview, place: Place) -> memoryview:
     """The bytes of a place, out of a span that holds it."""
     start = place.offset - span.start
     return data[start : start + place.stored]
+
+
+def index_of(backend: Backend, pack: str, size: int) -> list[Blob]:
+    """The blobs of a pack, by its end alone.
+
+    Raises:
+        IntegrityError: it is not a pack.
+        NotFound: it is gone.
+    """
+    if size < FOOTER_SIZE or size > MAX_PACK:
+        raise packs.damaged(pack, "it has an impossible length")
+    tail = _tail(backend, pack, size, min(size, TAIL))
+    needed = packs.index_size(tail, pack)
+    if needed > len(tail):
+        tail = _tail(backend, pack, size, min(size, needed))
+    return packs.read_index(tail, pack, size=size)
+
+
+def _tail(backend: Backend, pack: str, size: int, length: int) -> bytes:
+    request = PartRequest(packs.key_of(pack), size - length, length)
+    ((_, data),) = read_parts(backend, [request], concurrency=1)
+    return bytes(data)
 
 
 class PackedBody:
@@ -169,8 +193,3 @@ def bodies_of(
                 yield PackedBody(backend, items[number], where[number], part(span, data, places[member]))
     except NotFound as exc:
         raise SourceChanged(f"a pack is gone: {exc.what}") from exc
-
-
-def located(items: Iterable[Item], rows: Iterable[int | None], places: Places) -> list[Where | None]:
-    """Where some items are, by their rows in a tree."""
-    return [places.get(row) if row is not None else None for row in rows]

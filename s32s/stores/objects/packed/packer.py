@@ -6,6 +6,7 @@ import collections
 import functools
 import secrets
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from s32s.backends.base import Backend, PutRequest
@@ -40,9 +41,17 @@ class _Filling:
 
 
 class Packer:
-    """Fills packs of one kind of blobs and writes them. Thread-safe."""
+    """Fills packs of one kind of blobs and writes them. Thread-safe.
 
-    def __init__(self, backend: Backend, kind: BlobKind) -> None:
+    Args:
+        kind: of blobs of which nothing else is said.
+        note: told the name and the bytes of each pack that is about to be written.
+    """
+
+    def __init__(
+        self, backend: Backend, kind: BlobKind, *, note: Callable[[tuple[str, int]], None] = lambda pack: None
+    ) -> None:
+        self._note = note
         self._backend = backend
         self._kind = kind
         self._filling = _Filling()
@@ -85,6 +94,7 @@ class Packer:
         filling.name, data = filling.builder.finish(secrets.token_bytes(16))
         filling.builder = PackBuilder()
         self.written[filling.name] = len(data)
+        self._note((filling.name, len(data)))
         self._under_way.append(Future(functools.partial(self._write, filling.name, data)))
 
     def _write(self, name: str, data: bytes) -> None:

@@ -32,10 +32,14 @@ class SegmentCache(NamedTuple):
     Attributes:
         load: one of them.
         save: some of them, and which of all are still of use; None for all.
+        unfinished: packs that pushes which died have written, and their bytes.
+        note: that a pack is about to be written; None when a push has ended well.
     """
 
     load: Callable[[str, str], bytes | None] = lambda place, sha256: None
     save: Callable[[str, Mapping[str, bytes], Collection[str] | None], None] = lambda place, blobs, used: None
+    unfinished: Callable[[str], Mapping[str, int]] = lambda place: {}
+    note: Callable[[str, tuple[str, int] | None], None] = lambda place, pack: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class PackedPrefix:
 
     def __init__(self, backend: Backend, *, cache: SegmentCache, label: str = "", takes_plain: bool = False) -> None:
         self.backend = backend
-        self._cache = cache
+        self.cache = cache
         self._label = label
         self._takes_plain = takes_plain
 
@@ -131,7 +135,7 @@ class PackedPrefix:
 
     def _root(self, ref: RootRef, fresh: dict[str, bytes]) -> Root:
         """A root; `fresh` gets what came with it: segments by their SHA-256."""
-        if (data := self._cache.load(self.backend.location, ref.sha256)) is None:
+        if (data := self.cache.load(self.backend.location, ref.sha256)) is None:
             if ref.pack_size > _WHOLE:
                 wanted = Wanted(Place(ref.pack, ref.offset, ref.stored), ref.size, bytes.fromhex(ref.sha256))
                 ((_, came),) = read_blobs(self.backend, [wanted], jobs=1)
@@ -159,7 +163,7 @@ class PackedPrefix:
     def _texts(self, wanted: Sequence[Segment], fresh: dict[str, bytes]) -> list[bytes]:
         """The text of each segment: as it is known, else it is fetched."""
         place = self.backend.location
-        texts = [fresh.get(one.sha256) or self._cache.load(place, one.sha256) for one in wanted]
+        texts = [fresh.get(one.sha256) or self.cache.load(place, one.sha256) for one in wanted]
         missing = [row for row, text in enumerate(texts) if text is None]
         asked = [
             Wanted(Place(one.pack, one.offset, one.stored), one.size, bytes.fromhex(one.sha256))
@@ -173,7 +177,7 @@ class PackedPrefix:
     def remember(self, ref: RootRef, root: Root, blobs: Mapping[str, bytes], *, drops_others: bool = False) -> None:
         """Keep what has come for the next run."""
         used = {ref.sha256, *(segment.sha256 for segment in root.segments)}
-        self._cache.save(self.backend.location, blobs, used if drops_others else None)
+        self.cache.save(self.backend.location, blobs, used if drops_others else None)
 
     def check_same_head(self, found: FoundHead) -> bool:
         """Whether the head still is the one that was found."""

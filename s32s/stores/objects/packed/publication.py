@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from s32s.stores.base import Position
 from s32s.stores.objects.heads import HeadWriter
 from s32s.stores.objects.packed.packer import Packer, Ticket
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
+from s32s.stores.objects.packed.repack import thin
 from s32s.stores.objects.publisher import Writer
 
 
@@ -162,6 +164,13 @@ class Publication:
         """The segments of the manifest; those that are there are not written again."""
         roots = [*like, *([self._mine.root] if self._mine.root else [])]
         before = {segment.sha256: segment for root in roots for segment in root.segments}
+        if self._mine.root is not None:
+            sizes = {one.pack: one.size for one in self._mine.root.packs}
+            live = Counter[str]()
+            for one in self._mine.root.segments:
+                live[one.pack] += one.stored
+            thin_packs = set(thin({pack: sizes[pack] for pack in live}, live))
+            before = {sha256: one for sha256, one in before.items() if one.pack not in thin_packs}
         made: list[_Made] = []
         for rows in segments.cut(published.paths):
             text = segments.to_text((published[row], places.get(row)) for row in rows)

@@ -6,15 +6,16 @@ masters one finds that the head is not the one it has read. What the other one h
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from s32s.backends.base import Backend
 from s32s.core.columns import Columns
-from s32s.core.errors import S32sError
+from s32s.core.errors import IntegrityError, NotFound, S32sError
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
@@ -22,10 +23,12 @@ from s32s.format import packs
 from s32s.format.packs import BlobKind, Encoder
 from s32s.format.segments import ChunkPlace, Place, Places, Where
 from s32s.stores.base import Body, Progress, Published
+from s32s.stores.objects.packed.blobs import index_of
 from s32s.stores.objects.packed.chunker import SMALL, chunks_of
 from s32s.stores.objects.packed.packer import Packer, Ticket
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import Counts, History, Publication
+from s32s.stores.objects.packed.repack import repacked
 from s32s.stores.objects.publisher import Writer
 from s32s.stores.objects.transaction import bounded, steadily
 
@@ -41,10 +44,15 @@ class _Chunk(NamedTuple):
 
 
 class Known:
-    """Content that is in the packs already, by its SHA-256; made when it is asked for first."""
+    """Content that is in the packs already, by its SHA-256; made when it is asked for first.
 
-    def __init__(self, snapshot: PackedSnapshot) -> None:
+    Args:
+        left: blobs that pushes which died have brought.
+    """
+
+    def __init__(self, snapshot: PackedSnapshot, left: Mapping[bytes, Place]) -> None:
         self._snapshot = snapshot
+        self._left = left
         self._blobs: dict[bytes, tuple[int, int]] | None = None
         self._guard = threading.Lock()
 
@@ -52,7 +60,7 @@ class Known:
         """Where a blob is."""
         found = self._find(sha256)
         if found is None:
-            return None
+            return self._left.get(sha256)
         row, nth = found
         where = self._snapshot.places.get(row)
         if isinstance(where, Place):
@@ -63,7 +71,7 @@ class Known:
         """Where all of a file is, by the SHA-256 of its bytes."""
         found = self._find(sha256)
         if found is None:
-            return None
+            return self._left.get(sha256)
         row, nth = found
         where = self._snapshot.places.get(row)
         return where[nth].place if isinstance(where, tuple) and nth >= 0 and not isinstance(where, Place) else where
@@ -107,14 +115,20 @@ class PackedTransaction:
         *,
         is_strict: bool = False,
     ) -> None:
+        self._prefix = prefix
         self._backend: Backend = prefix.backend
         self._plan = plan
         self._mine = mine
-        self._known = Known(mine)
-        self._data = Packer(self._backend, BlobKind.DATA)
+        self._left: dict[str, int] = {}
+        self._known = Known(mine, self._left_over())
+        cache, place = prefix.cache, prefix.backend.location
+        self._data = Packer(self._backend, BlobKind.DATA, note=lambda pack: cache.note(place, pack))
         self._publication = Publication(prefix, mine, writer, history, is_strict=is_strict)
         self._came: dict[str, tuple[Item, Sequence[_Chunk]]] = {}
         self._guard = threading.Lock()
+        self._brought = threading.Condition()
+        #: What this push has brought, by SHA-256; None for what a thread is just at.
+        self._twins: dict[bytes, _Chunk | None] = {}
         self._local = threading.local()
         self.wanted: Sequence[Item] = tuple(self._without_known())
 
@@ -129,6 +143,20 @@ class PackedTransaction:
                 self._came[item.path] = item, chunks
                 continue
             yield item
+
+    def _left_over(self) -> dict[bytes, Place]:
+        """Blobs of packs that pushes of this machine have written which died: they need not be sent again."""
+        named = {pack.pack for pack in self._mine.root.packs} if self._mine.root else set()
+        blobs: dict[bytes, Place] = {}
+        for pack, size in self._prefix.cache.unfinished(self._backend.location).items():
+            if pack in named:
+                continue
+            with contextlib.suppress(IntegrityError, NotFound):
+                for blob in index_of(self._backend, pack, size):
+                    if blob.kind is BlobKind.DATA:
+                        blobs[blob.sha256] = Place(pack, blob.offset, blob.stored)
+                self._left[pack] = size
+        return blobs
 
     def put(self, body: Body, progress: Progress) -> None:
         """Bring one file: in chunks that are cut by what it holds, but for those that are in the packs already."""
@@ -169,7 +197,10 @@ class PackedTransaction:
         """
         self._data.finish()
         published, places = self._published()
-        position = self._publication.publish(published, places, written=self._data.written, counts=self._counts())
+        places = repacked(self._backend, published, places, self._mine.root, self._data)
+        written = {**self._left, **self._data.written}
+        position = self._publication.publish(published, places, written=written, counts=self._counts())
+        self._prefix.cache.note(self._backend.location, None)
         return Published(position)
 
     def sweep(self) -> None:
@@ -185,17 +216,23 @@ class PackedTransaction:
         sha256 = hashlib.sha256(data).digest()
         if (place := self._known.find(sha256)) is not None:
             return _Chunk(place, len(data), sha256)
-        with self._guard:
-            if (twin := self._twins.get(sha256)) is not None:
-                return twin
-        made = _Chunk(self._data.add(self._encoder.encode(_owned(data), sha256)), len(data), sha256)
-        with self._guard:
-            return self._twins.setdefault(sha256, made)
-
-    @functools.cached_property
-    def _twins(self) -> dict[bytes, _Chunk]:
-        """What this push has brought, by SHA-256."""
-        return {}
+        with self._brought:
+            while sha256 in self._twins:
+                if (twin := self._twins[sha256]) is not None:
+                    return twin
+                self._brought.wait()  # another thread is just at the same content
+            self._twins[sha256] = None
+        made: _Chunk | None = None
+        try:
+            made = _Chunk(self._data.add(self._encoder.encode(_owned(data), sha256)), len(data), sha256)
+            return made
+        finally:
+            with self._brought:
+                if made is None:
+                    del self._twins[sha256]
+                else:
+                    self._twins[sha256] = made
+                self._brought.notify_all()
 
     @property
     def _encoder(self) -> Encoder:

@@ -15,10 +15,11 @@ from s32s.core.tree import Tree, join
 from s32s.format import generation, packs
 from s32s.format.generation import Root
 from s32s.format.head import PACKED, Head, RootRef
-from s32s.format.packs import FOOTER_SIZE, MAX_PACK, Blob, BlobKind, Decoder
+from s32s.format.packs import Blob, BlobKind, Decoder
 from s32s.format.segments import Place, Places, Where
 from s32s.stores.base import Position, Progress
 from s32s.stores.objects.heads import HeadWriter
+from s32s.stores.objects.packed.blobs import TAIL, index_of
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import Counts, History, Publication, root_of
 from s32s.stores.objects.prefix import FoundHead
@@ -28,9 +29,6 @@ from s32s.stores.objects.publisher import Writer
 GRACE_S = 24 * 3600.0
 #: How many packs are deleted between two looks at the head.
 _BATCH = 1000
-#: The index of a pack of small files is in there; a longer one costs another request.
-_TAIL = 256 * 1024
-_AT_ONCE = 4
 
 
 class Difference(NamedTuple):
@@ -217,33 +215,12 @@ def _problem(prefix: PackedPrefix, pack: str, size: int, progress: Progress) -> 
             progress(len(chunk))
         if digest.hexdigest() != pack:
             return "it has other bytes than its name promises"
-        packs.read_index(b"".join(pieces)[-(_TAIL):] if size > _TAIL else b"".join(pieces), pack, size=size)
+        packs.read_index(b"".join(pieces)[-TAIL:], pack, size=size)
     except NotFound:
         return "it is gone"
     except IntegrityError as exc:
         return exc.what
     return ""
-
-
-def index_of(prefix: PackedPrefix, pack: str, size: int) -> list[Blob]:
-    """The blobs of a pack, by its end alone.
-
-    Raises:
-        IntegrityError: it is not a pack.
-    """
-    if size < FOOTER_SIZE or size > MAX_PACK:
-        raise packs.damaged(pack, "it has an impossible length")
-    tail = _tail(prefix, pack, size, min(size, _TAIL))
-    needed = packs.index_size(tail, pack)
-    if needed > len(tail):
-        tail = _tail(prefix, pack, size, min(size, needed))
-    return packs.read_index(tail, pack, size=size)
-
-
-def _tail(prefix: PackedPrefix, pack: str, size: int, length: int) -> bytes:
-    request = PartRequest(packs.key_of(pack), size - length, length)
-    ((_, data),) = read_parts(prefix.backend, [request], concurrency=1)
-    return bytes(data)
 
 
 class Rebuilt(NamedTuple):
@@ -283,7 +260,7 @@ def rebuild(
     for done, (pack, size) in enumerate(sorted(listed.items()), start=1):
         tell(done, len(listed))
         try:
-            blobs = [blob for blob in index_of(prefix, pack, size) if blob.kind is BlobKind.ROOT]
+            blobs = [blob for blob in index_of(prefix.backend, pack, size) if blob.kind is BlobKind.ROOT]
             candidates += [_candidate(prefix, pack, size, blob) for blob in blobs]
         except (IntegrityError, NotFound):
             continue
