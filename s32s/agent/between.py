@@ -325,6 +325,8 @@ class _Pair:
         if self.asked.packed:
             from s32s.agent import packed_places
 
+            if copy_of is not None:
+                packed_places.check_whole(str(copy_of), self.verb, self.options.below)
             return packed_places.written(
                 self._backend(place),
                 state,

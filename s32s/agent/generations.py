@@ -22,6 +22,7 @@ from s32s.core.role import Role
 from s32s.core.rules import compile_rules
 from s32s.core.tree import Tree
 from s32s.format.generation import Published, Root
+from s32s.format.head import HEAD_KEY
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.base import Position
@@ -159,16 +160,16 @@ class Generations:
         with self._held("rebuild"):
             prefix = self._prefix
             try:
-                found = read_head(prefix.backend)
-                if found.head is not None:
+                if read_head(prefix.backend).head is not None:
                     prefix.snapshot(prefix.read_head())
                     raise Refused(
                         f"the head of {prefix.backend.location} is there, and its generation can be read",
                         hint="there is nothing to rebuild",
                     )
             except (IntegrityError, NotFound):
-                found = self._broken_head(prefix)
-            return upkeep.rebuild(prefix, found, self._writer(), tell=tell)
+                # Nobody can use it as it is, and a condition on what cannot be read would be none.
+                prefix.backend.delete([HEAD_KEY])
+            return upkeep.rebuild(prefix, FoundHead(), self._writer(), tell=tell)
 
     def restore(
         self,
@@ -270,15 +271,6 @@ class Generations:
             )
         with self.agent.state.lock(f"the push to {self.entry.s3}", hold=True):
             yield
-
-    def _broken_head(self, prefix: PackedPrefix) -> FoundHead:
-        """A head that cannot be read, as what is to be replaced."""
-        from s32s.format.head import HEAD_KEY
-
-        try:
-            return FoundHead(None, prefix.backend.head(HEAD_KEY).etag)
-        except NotFound:
-            return FoundHead()
 
     def _context(
         self, emit: Emit, stop: threading.Event, approve: Callable[[Plan], bool] = lambda plan: True

@@ -356,7 +356,7 @@ def test_objects_of_somebody_else_are_asked_about(between: Between) -> None:
 
     for options in ((), ("--no-manifest",)):
         ended = between.run("sync", between.source, target, *options)
-        assert_failed(ended, 3, "s32s has never published", "--yes takes it over")
+        assert_failed(ended, 3, says=("s32s has never published", "--yes takes it over"))
     shown = between.run("dryrun", between.source, target)
     assert (shown.status, "deleted  2 files" in shown.out) == (0, True), shown.out + shown.err
     copied = between.run("copy", between.source, target)
@@ -390,15 +390,15 @@ def test_the_home_of_the_environment_is_a_home(between: Between) -> None:
         "sync", str(between.source), str(home), "--yes", environment={"HOME": str(home), "XDG_STATE_HOME": "/nowhere"}
     )
 
-    assert_failed(ended, 3, "home directory")
+    assert_failed(ended, 3, says="home directory")
     assert (home / "notes.txt").read_bytes() == b"mine"
 
 
 def test_words_that_are_no_places(between: Between) -> None:
     """Say what may have been meant."""
     between.machine.config.unlink(missing_ok=True)
-    assert_failed(between.machine.run("sync", "site", "copy"), 2, "write ./site for a directory")
-    assert_failed(between.machine.run("sync", "./site", "me@host:dir"), 2, "sftp://me@host/~/dir")
+    assert_failed(between.machine.run("sync", "site", "copy"), 2, says="write ./site for a directory")
+    assert_failed(between.machine.run("sync", "./site", "me@host:dir"), 2, says="sftp://me@host/~/dir")
 
 
 def test_files_from_takes_what_find_prints(between: Between) -> None:

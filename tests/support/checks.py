@@ -14,12 +14,17 @@ def left_overs(loop: Loop) -> list[str]:
     return [name for place in places for name in os.listdir(place) if name.startswith(".s32s")]
 
 
-def assert_failed(ended: Ended, *statuses: int, says: str = "") -> None:
-    """The documented status, and a message for people."""
+def assert_failed(ended: Ended, *statuses: int, says: str | tuple[str, ...] = "") -> None:
+    """The documented status, and a message for people.
+
+    Args:
+        says: what is in there.
+    """
     assert ended.status in statuses, f"{ended.status}: {ended.out}{ended.err}"
     assert "Traceback" not in ended.err
     assert ended.err.strip(), "a failure says something"
-    assert says in ended.err, ended.err
+    for text in (says,) if isinstance(says, str) else says:
+        assert text in ended.err, ended.err
 
 
 def assert_untouched(loop: Loop, before: object) -> None:

@@ -11,7 +11,6 @@ from s32s.agent.roles.writer import writer
 from s32s.core import paths
 from s32s.core.errors import Refused
 from s32s.core.location import Location, parse_place
-from s32s.core.plan import Verb
 from s32s.core.role import Role
 from s32s.core.rules import EVERYTHING
 from s32s.replication.job import Outcome, RunContext
@@ -60,11 +59,7 @@ def _mirror_packs(there: Location, task: Task, agent: AgentContext, run: RunCont
     """
     from s32s.agent import packed_places
 
-    if task.verb is Verb.COPY or task.options.below:
-        raise Refused(
-            f"the packs of {paths.quote(task.entry.name)} are mirrored as a whole",
-            hint="use s32s sync, without --below",
-        )
+    packed_places.check_whole(task.entry.name, task.verb, task.options.below)
     source = task.backend(agent, task.entry.location)
     target = packed_places.written(
         task.backend(agent, there),

@@ -156,7 +156,8 @@ class Prefix:
             raise Refused(
                 f"{self.backend.location} is in the packed layout, and not in the plain one",
                 hint='set "layout": "packed" in the entry (or --layout packed between two places), '
-                "or convert the prefix: s32s convert NAME --layout plain",
+                "or convert the prefix: s32s convert NAME --layout plain; "
+                "where the map says so already, fetch it: s32s maps update",
             )
         return found
 

@@ -21,6 +21,7 @@ def chunks_of(pieces: Iterator[Chunk]) -> Iterator[memoryview]:
     """
     from pyfastcdc import FastCDC  # for large files alone
 
+    # The package falls back in silence to Python, which takes two hundred times as long; it cuts alike.
     for chunk in FastCDC(AVERAGE, min_size=LEAST, max_size=MOST).cut_stream(_Stream(pieces)):
         yield chunk.data
 

@@ -93,7 +93,8 @@ class PackedPrefix:
             raise Refused(
                 f"{self.backend.location} is in the plain layout, and not in the packed one",
                 hint='take "layout": "packed" out of the entry (or leave --layout packed out between two places), '
-                "or convert the prefix: s32s convert NAME --layout packed",
+                "or convert the prefix: s32s convert NAME --layout packed; "
+                "where the map says so already, fetch it: s32s maps update",
             )
         return found
 

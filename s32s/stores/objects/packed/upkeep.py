@@ -246,7 +246,7 @@ def rebuild(
     """Write a head that names the newest generation that is whole, by what the packs alone say.
 
     Args:
-        found: the head as it is; None, with its ETag, where it cannot be read.
+        found: the head as it is.
         tell: told how many packs of how many were looked at.
 
     Raises:

@@ -1,0 +1,161 @@
+"""The packed layout with real servers and the installed command: push, pull, look back, go back, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.checks import assert_failed
+from support.machine import Ended, Loop, make_loop
+from support.servers import S3Server, keys, put
+from support.trees import make_tree, snapshot
+
+from s32s.format import packs
+
+TREE = {"index.html": b"hello", "css/site.css": b"body {}", "empty": None, "odd/ä %+": b"x", "none": b""}
+
+
+@pytest.fixture
+def packed(tmp_path: Path, server: S3Server, bucket: str) -> Loop:
+    """A master and a slave of an entry in the packed layout."""
+    loop = make_loop(tmp_path, server, bucket)
+    loop.write_map(layout="packed", keep=3)
+    make_tree(loop.source, TREE)
+    return loop
+
+
+def told(ended: Ended, event: str) -> list[dict[str, object]]:
+    """Lines of one kind."""
+    assert ended.status == 0, ended.err
+    return [line for line in ended.lines if line["event"] == event]
+
+
+def test_push_pull_and_look_back(packed: Loop) -> None:
+    """What a person does with generations, from the first push on."""
+    master = packed.master.run
+    assert told(master("log", "WEB", "--json"), "generation") == []
+    assert packed.push("--message", "the first").status == 0
+    assert packed.pull().status == 0
+    assert snapshot(packed.target) == snapshot(packed.source)
+    assert packed.push().changed_nothing
+    assert packed.pull().changed_nothing
+
+    (packed.source / "index.html").write_bytes(b"changed")
+    (packed.source / "css/site.css").unlink()
+    assert packed.push().status == 0
+    assert packed.pull().status == 0
+    assert snapshot(packed.target) == snapshot(packed.source)
+
+    log = told(master("log", "WEB", "--json"), "generation")
+    assert [(one["generation"], one["current"], one["message"]) for one in log] == [
+        (2, True, ""),
+        (1, False, "the first"),
+    ]
+    assert (log[0]["new"], log[0]["modified"], log[0]["deleted"]) == (0, 1, 1)
+    shown = master("log", "WEB").out
+    assert "the first" in shown, shown
+    assert "2*" in shown
+    differ = told(master("diff", "WEB", "--json"), "difference")
+    assert [(one["path"], one["what"]) for one in differ] == [("css/site.css", "deleted"), ("index.html", "modified")]
+
+    back = packed.source.parent / "back"
+    assert told(master("restore", "WEB", "css", "--generation", "1", "--to", str(back), "--json"), "restored")
+    assert (back / "css/site.css").read_bytes() == b"body {}"
+    assert_failed(
+        master("restore", "WEB", "index.html", "--generation", "1"), 3, says=("other content", "--yes replaces")
+    )
+    assert master("restore", "WEB", "index.html", "--generation", "1", "--yes").status == 0
+    assert (packed.source / "index.html").read_bytes() == b"hello"
+    assert_failed(master("restore", "WEB", "nothing"), 2, says='generation 2 has no "nothing"')
+
+    assert told(master("rollback", "WEB", "--json"), "rolled_back")[0]["to"] == 1
+    assert packed.pull().status == 0
+    assert (packed.target / "index.html").read_bytes() == b"hello"
+    assert (packed.target / "css/site.css").read_bytes() == b"body {}"
+    assert_failed(master("rollback", "WEB", "9"), 3, says="generation 9 is not kept; 1 to 3 are")
+    assert_failed(packed.slave.run("rollback", "WEB"), 3, says="only a master")
+
+
+def test_prune_verify_heal_and_rebuild(packed: Loop) -> None:
+    """What keeps a prefix sound."""
+    master = packed.master.run
+    for text in (b"1", b"2", b"3", b"4"):
+        (packed.source / "index.html").write_bytes(text)
+        assert packed.push().status == 0
+    assert [one["generation"] for one in told(master("log", "WEB", "--json"), "generation")] == [4, 3, 2]
+    assert_failed(master("prune", "WEB", "--keep", "1"), 3, says="--yes")
+    pruned = told(master("prune", "WEB", "--keep", "1", "--yes", "--grace", "0s", "--json"), "pruned")[0]
+    assert pruned["generations"] == [3, 2]
+    assert told(master("verify", "WEB", "--json"), "verified")[0]["damaged"] == {}
+    assert "none damaged" in master("verify", "WEB").out
+
+    stored = keys(packed.server, packed.bucket, f"{packed.prefix}/{packs.PACKS}")
+    for key in stored:
+        if stored[key] < 400:
+            put(packed.server, packed.bucket, key, b"x" * stored[key])
+    damaged = master("verify", "WEB")
+    assert damaged.status == 1
+    assert "generation 4: " in damaged.out, damaged.out
+    healed = master("verify", "WEB", "--heal")
+    assert healed.status == 0, healed.out + healed.err
+    assert packed.pull().status == 0
+    assert snapshot(packed.target) == snapshot(packed.source)
+
+    assert_failed(master("verify", "WEB", "--rebuild"), 3, says="there is nothing to rebuild")
+    put(packed.server, packed.bucket, f"{packed.prefix}/.s32s/head.json", b"{")
+    assert_failed(packed.pull(), 1, says="damaged")
+    rebuilt = told(master("verify", "WEB", "--rebuild", "--json"), "rebuilt")[0]
+    assert rebuilt["generation"] == 5
+    (packed.source / "index.html").write_bytes(b"5")
+    assert packed.push().status == 0
+    assert packed.pull().status == 0
+    assert (packed.target / "index.html").read_bytes() == b"5"
+
+
+def test_from_one_layout_to_the_other_and_back(tmp_path: Path, server: S3Server, bucket: str) -> None:
+    """The other layout is complete before the head moves, and nothing else in the prefix is touched."""
+    loop = make_loop(tmp_path, server, bucket)
+    loop.write_map()
+    make_tree(loop.source, TREE)
+    assert loop.push().status == 0
+    assert loop.pull().status == 0
+    put(server, bucket, f"{loop.prefix}/of-others.txt", b"theirs")
+    assert_failed(loop.master.run("log", "WEB"), 2, says=("plain layout", "s32s convert WEB --layout packed"))
+
+    converted = loop.master.run("convert", "WEB", "--layout", "packed")
+    assert converted.status == 0, converted.err
+    assert 'now set "layout": "packed"' in converted.err
+    names = [name.removeprefix(f"{loop.prefix}/") for name in keys(server, bucket, loop.prefix)]
+    assert [name for name in names if not name.startswith(".s32s/")] == ["of-others.txt"]
+    assert_failed(loop.pull(), 3, says=("packed layout", '"layout": "packed"'))
+    assert_failed(loop.push(), 3, says="packed layout")
+
+    loop.write_map(layout="packed")
+    assert loop.push("--update-maps").changed_nothing
+    (loop.source / "index.html").write_bytes(b"changed")
+    assert loop.push().status == 0
+    assert loop.pull("--update-maps").status == 0
+    assert snapshot(loop.target) == snapshot(loop.source)
+
+    converted = loop.master.run("convert", "WEB", "--layout", "plain", "--json")
+    assert converted.status == 0, converted.err
+    assert_failed(loop.pull(), 3, says="plain layout")
+    loop.write_map()
+    (loop.source / "none").unlink()
+    assert loop.push("--update-maps").status == 0
+    assert loop.pull("--update-maps").status == 0
+    assert snapshot(loop.target) == snapshot(loop.source)
+    assert not [name for name in keys(server, bucket, loop.prefix) if packs.PACKS in name]
+
+
+def test_two_places_in_packs(packed: Loop) -> None:
+    """Without a map; from prefix to prefix the packs go as they are."""
+    run, root = packed.master.run, packed.source.parent
+    where = ("--endpoint-url", packed.server.endpoint_url, "--region", "us-east-1", "--layout", "packed")
+    one, two = f"s3://{packed.bucket}/one", f"s3://{packed.bucket}/two"
+    for source, target in ((str(packed.source), one), (one, two), (two, str(root / "round"))):
+        ended = run("sync", source, target, *where)
+        assert ended.status == 0, ended.err
+    assert snapshot(root / "round") == snapshot(packed.source)
+    assert_failed(run("sync", one, str(root / "other"), *where[:-2]), 3, says=("packed layout", "--layout packed"))
+    assert_failed(run("copy", one, two, *where), 3, says="as a whole")
