@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -17,6 +18,8 @@ _NO_SHA256 = bytes(32)
 _NO_MD5 = bytes(16)
 _HAS_SHA256 = 1
 _HAS_MD5 = 2
+#: So many contents are looked for one by one, before a table is worth it.
+_FEW = 16
 _NOTHING_RARE = (None, None, None, None, None)
 
 
@@ -24,12 +27,15 @@ class Columns(Table):
     """The facts of many items, column by column; unknown ones as values that no item has."""
 
     __slots__ = (
+        "_asked",
+        "_by_prefix",
         "_changed",
         "_etags",
         "_has",
         "_is_sorted",
         "_modes",
         "_mtimes",
+        "_prefixes",
         "_rare",
         "_sha256",
         "_stored",
@@ -62,6 +68,10 @@ class Columns(Table):
         self._rare: dict[int, tuple[str | None, str | None, str | None, str | None, str | None]] = {}
         self._changed: dict[int, str] = {}
         self._is_sorted = True
+        # What finds content again, made when it is asked for.
+        self._prefixes: array[int] | None = None
+        self._by_prefix: dict[int, int] | None = None
+        self._asked = 0
 
     def add(self, item: Item) -> None:
         """Append an item."""
@@ -235,6 +245,31 @@ class Columns(Table):
         for row in rows:
             if bytes(self._sha256[32 * row : 32 * row + 32]) in contents and self._has[row] & _HAS_SHA256:
                 yield self.item(row)
+
+    def content_row(self, sha256: bytes) -> int | None:
+        """See `Tree.content_row`. A first few are looked for one by one; for more of them it is worth a table."""
+        if not self._sha256:
+            return None
+        if self._prefixes is None:
+            # The first of the four words of each hash.
+            self._prefixes = array("Q", bytes(self._sha256))[::4]
+        (prefix,) = array("Q", sha256[:8])
+        if self._asked < _FEW and self._by_prefix is None:
+            self._asked += 1
+            row = -1
+            with contextlib.suppress(ValueError):
+                while True:
+                    row = self._prefixes.index(prefix, row + 1)
+                    if self._is_content(row, sha256):
+                        return row
+            return None
+        if self._by_prefix is None:
+            self._by_prefix = {word: row for row, word in enumerate(self._prefixes) if self._has[row] & _HAS_SHA256}
+        found = self._by_prefix.get(prefix)
+        return found if found is not None and self._is_content(found, sha256) else None
+
+    def _is_content(self, row: int, sha256: bytes) -> bool:
+        return bool(self._has[row] & _HAS_SHA256) and self._sha256[32 * row : 32 * row + 32] == sha256
 
     def etag(self, row: int) -> str | None:
         """See `Tree.etag`."""

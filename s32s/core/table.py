@@ -83,14 +83,17 @@ class Table:
         other = type(self)()
         places = [bisect.bisect_left(self.paths, path) for path in added.paths]
         cuts = sorted([*((row, 0, 0) for row in dropped), *((row, -1, nth) for nth, row in enumerate(places))])
-        start = 0
+        start = first = behind = 0  # of these rows, and of a run of the added ones that is still to be appended
         for row, what, nth in cuts:
-            other.extend(self, start, row)
-            start = row
+            if row > start or not what:
+                other.extend(added, first, behind)
+                other.extend(self, start, row)
+                start, first = row, behind
             if what:
-                other.extend(added, nth, nth + 1)
+                behind = nth + 1
             else:
                 start = row + 1
+        other.extend(added, first, behind)
         other.extend(self, start, len(self.paths))
         return other
 

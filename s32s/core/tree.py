@@ -113,6 +113,10 @@ class Tree(Sequence[Item]):
         """A digest of all items: that of another tree is the same only if these are."""
         return self._columns.digest()
 
+    def content_row(self, sha256: bytes) -> int | None:
+        """A row of a file with this content, or None."""
+        return self._columns.content_row(sha256)
+
     def holding(self, contents: Collection[str], rows: Iterable[int]) -> Iterator[Item]:
         """Those of some rows whose SHA-256 is among `contents`, without making the others."""
         return self._columns.holding({bytes.fromhex(sha256) for sha256 in contents}, rows)

@@ -31,6 +31,8 @@ EVERY, LEAST, MOST = 1024, 256, 4096
 MAX_LINE = 32 * 1024**2
 
 _NOWHERE = 2**32 - 1
+#: Bits of an offset in a pack.
+_OFFSET = 32
 _CURE = "run s32s verify on the master"
 
 
@@ -64,10 +66,10 @@ class Places:
 
     __slots__ = ("_chunks", "_numbers", "_offsets", "_packs", "_stored", "packs")
 
-    def __init__(self) -> None:
+    def __init__(self, packs: Sequence[str] = ()) -> None:
         #: The packs that are named, in the order in which they came.
-        self.packs: list[str] = []
-        self._numbers: dict[str, int] = {}
+        self.packs: list[str] = list(packs)
+        self._numbers = {pack: number for number, pack in enumerate(self.packs)}
         self._packs = array("I")
         self._offsets = array("Q")
         self._stored = array("I")
@@ -93,6 +95,23 @@ class Places:
         self._offsets.append(offset)
         self._stored.append(stored)
 
+    def extend(self, other: Places, start: int, end: int) -> None:
+        """Append a run of rows of another one, from whose packs this one was begun."""
+        at = len(self._packs)
+        self._packs += other._packs[start:end]
+        self._offsets += other._offsets[start:end]
+        self._stored += other._stored[start:end]
+        if other._chunks:
+            few = other._chunks if len(other._chunks) < end - start else range(start, end)
+            self._chunks.update(
+                {at + row - start: other._chunks[row] for row in few if start <= row < end and row in other._chunks}
+            )
+
+    def chunks(self) -> Iterator[ChunkPlace]:
+        """All chunks of files that have several."""
+        for chunks in self._chunks.values():
+            yield from chunks
+
     def number(self, pack: str) -> int:
         """The number of a pack."""
         if (number := self._numbers.get(pack)) is None:
@@ -109,22 +128,18 @@ class Places:
 
     def used(self) -> Mapping[str, int]:
         """How many stored bytes of each pack the items need, each blob once."""
-        seen: set[tuple[str, int]] = set()
-        bytes_of = dict.fromkeys(self.packs, 0)
-
-        def count(place: Place) -> None:
-            if (place.pack, place.offset) not in seen:
-                seen.add((place.pack, place.offset))
-                bytes_of[place.pack] += place.stored
-
-        for row in range(len(self)):
-            where = self.get(row)
-            if isinstance(where, Place):
-                count(where)
-            else:
-                for chunk in where or ():
-                    count(chunk.place)
-        return bytes_of
+        # One number a blob, since there may be millions.
+        blobs = {
+            number << _OFFSET | offset: stored
+            for number, offset, stored in zip(self._packs, self._offsets, self._stored, strict=True)
+            if number != _NOWHERE
+        }
+        for chunk in self.chunks():
+            blobs[self._numbers[chunk.place.pack] << _OFFSET | chunk.place.offset] = chunk.place.stored
+        bytes_of = [0] * len(self.packs)
+        for blob, stored in blobs.items():
+            bytes_of[blob >> _OFFSET] += stored
+        return dict(zip(self.packs, bytes_of, strict=True))
 
 
 def cut(names: Sequence[str]) -> Iterator[range]:

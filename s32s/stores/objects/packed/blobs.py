@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from s32s.backends.base import Backend, Chunk, PartRequest, PutResult
 from s32s.backends.parts import read_parts
 from s32s.core import paths
-from s32s.core.errors import IntegrityError, NotFound, SourceChanged
+from s32s.core.errors import IntegrityError, NotFound, S32sError
 from s32s.core.item import Item
 from s32s.format import packs
 from s32s.format.packs import FOOTER_SIZE, MAX_PACK, Blob, Decoder, Span
@@ -27,6 +28,13 @@ _AT_ONCE = 8
 TAIL = 256 * 1024
 #: Of one large file.
 _AHEAD = 4
+
+
+#: What each thread unpacks with.
+_local = threading.local()
+
+#: What becomes of an error that says that a pack is not there, and the paths that it may hit.
+Gone = Callable[[NotFound, Sequence[str]], S32sError]
 
 
 class Wanted(NamedTuple):
@@ -95,12 +103,16 @@ class PackedBody:
     error names the pack.
 
     Args:
+        gone: makes an error of one that says that a pack is not there.
         stored: the file's only blob, as it has come already; the first reading takes it.
     """
 
-    def __init__(self, backend: Backend, item: Item, where: Where | None, stored: memoryview | None = None) -> None:
+    def __init__(
+        self, backend: Backend, item: Item, where: Where | None, gone: Gone, stored: memoryview | None = None
+    ) -> None:
         self.item = item
         self._backend = backend
+        self._gone = gone
         self._where = where
         self._stored = stored
         self._is_first = True
@@ -124,16 +136,16 @@ class PackedBody:
             exc.what = f"{paths.quote(self.item.path)}: {exc.what}"
             raise
         except NotFound as exc:
-            raise SourceChanged(
-                f"a pack with {paths.quote(self.item.path)} is gone: {exc.what}", paths=(self.item.path,)
-            ) from exc
+            raise self._gone(exc, [self.item.path]) from exc
 
     def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
         """See `stores.base.Body`; what is in a pack is not an object."""
         return None
 
     def _decoded(self, chunks: Iterable[ChunkPlace], stored: Iterator[memoryview], is_first: bool) -> Iterator[Chunk]:
-        decoder = Decoder()
+        if not hasattr(_local, "decoder"):
+            _local.decoder = Decoder()
+        decoder: Decoder = _local.decoder
         for (place, size, sha256), data in zip(chunks, stored, strict=True):
             yield decoder.decode(data, size=size, sha256=None if is_first else sha256, pack=place.pack)
 
@@ -176,20 +188,24 @@ def _runs(chunks: Sequence[ChunkPlace]) -> Iterator[list[ChunkPlace]]:
 
 
 def bodies_of(
-    backend: Backend, items: Sequence[Item], where: Sequence[Where | None], *, jobs: int
+    backend: Backend, items: Sequence[Item], where: Sequence[Where | None], *, jobs: int, gone: Gone
 ) -> Iterator[PackedBody]:
-    """The bodies of files: those of one blob as their packs come, large ones first, since they take longest."""
+    """The bytes of files: those of one blob as their packs come, large ones first, since they take longest.
+
+    Args:
+        gone: see `PackedBody`.
+    """
     small: list[int] = []
     for number, item in enumerate(items):
         if isinstance(where[number], Place):
             small.append(number)
         else:
-            yield PackedBody(backend, item, where[number])
+            yield PackedBody(backend, item, where[number], gone)
     places = [at for number in small if isinstance(at := where[number], Place)]
     try:
         for span, data in read_spans(backend, places, jobs=jobs):
             for member in span.members:
                 number = small[member]
-                yield PackedBody(backend, items[number], where[number], part(span, data, places[member]))
+                yield PackedBody(backend, items[number], where[number], gone, part(span, data, places[member]))
     except NotFound as exc:
-        raise SourceChanged(f"a pack is gone: {exc.what}") from exc
+        raise gone(exc, [items[number].path for number in small]) from exc

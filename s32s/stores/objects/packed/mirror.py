@@ -17,7 +17,6 @@ from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import packs
-from s32s.format.head import Head
 from s32s.stores.base import Body, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.heads import HeadWriter
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
@@ -74,6 +73,7 @@ class _Copies:
         self._source = source
         self._mine = mine
         self._new = wanted
+        self._writer = writer
         self._heads = HeadWriter(prefix.backend, writer, mine.found)
 
     def put(self, body: Body, progress: Progress) -> None:
@@ -101,7 +101,7 @@ class _Copies:
                 "somebody pushes to the mirror, or the source has gone back",
                 hint="mirror to a prefix that nobody else writes to",
             )
-        self._heads.write(Head(**{**head.model_dump(by_alias=True), "push": None}), what="publish")
+        self._heads.write(head.model_copy(update={"writer": self._writer, "push": None}), what="publish")
         return Published(Position(head.generation, head.root.sha256 if head.root else ""))
 
     def sweep(self) -> None:

@@ -180,7 +180,7 @@ class PackedPrefix:
         used = {ref.sha256, *(segment.sha256 for segment in root.segments)}
         self.cache.save(self.backend.location, blobs, used if drops_others else None)
 
-    def check_same_head(self, found: FoundHead) -> bool:
+    def is_same_head(self, found: FoundHead) -> bool:
         """Whether the head still is the one that was found."""
         now = self.read_head().head
         return (now.nonce if now else None) == (found.head.nonce if found.head else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 from collections import Counter
@@ -81,6 +82,7 @@ class Publication:
         counts: Counts = Counts(),  # noqa: B008 # a tuple
         like: Iterable[Root] = (),
         of: int = 0,
+        changed: Sequence[str] | None = None,
     ) -> Position:
         """Write the next generation.
 
@@ -89,6 +91,8 @@ class Publication:
             written: bytes of packs that are new, by name.
             like: generations, besides the current one, whose segments may be those of this one.
             of: see `generation.Published`.
+            changed: the paths that may be others than in the current generation, or elsewhere, in order; None where
+                that is not known.
 
         Raises:
             Conflict: somebody else has published meanwhile.
@@ -107,7 +111,7 @@ class Publication:
             of=of,
         )
         meta, fresh = Packer(self._prefix.backend, BlobKind.SEGMENT), dict[str, bytes]()
-        made = self._segments(published, places, like, meta, fresh)
+        made = self._segments(published, places, like, meta, fresh, changed)
         used = {pack: live for pack, live in places.used().items() if live}
         position = self._finish(facts, made, used, self.kept(), written, meta, fresh)
         self.left = PackedSnapshot(published, position, found=self._heads.found, root=self.root, places=places)
@@ -159,9 +163,15 @@ class Publication:
         self._heads.check_still_held("delete what is not needed")
 
     def _segments(
-        self, published: Tree, places: Places, like: Iterable[Root], meta: Packer, fresh: dict[str, bytes]
+        self,
+        published: Tree,
+        places: Places,
+        like: Iterable[Root],
+        meta: Packer,
+        fresh: dict[str, bytes],
+        changed: Sequence[str] | None,
     ) -> list[_Made]:
-        """The segments of the manifest; those that are there are not written again."""
+        """The segments of the manifest; those that are there are not written again, or even put into words."""
         roots = [*like, *([self._mine.root] if self._mine.root else [])]
         before = {segment.sha256: segment for root in roots for segment in root.segments}
         if self._mine.root is not None:
@@ -171,8 +181,15 @@ class Publication:
                 live[one.pack] += one.stored
             thin_packs = set(thin({pack: sizes[pack] for pack in live}, live))
             before = {sha256: one for sha256, one in before.items() if one.pack not in thin_packs}
+        known = {one.first: one for one in before.values()} if changed is not None and self._mine.root else {}
         made: list[_Made] = []
         for rows in segments.cut(published.paths):
+            same = known.get(published.path(rows[0]))
+            if same is not None and changed is not None and same.items == len(rows):
+                at = bisect.bisect_left(changed, same.first)
+                if at == len(changed) or changed[at] > published.path(rows[-1]):
+                    made.append(_Made.of(same))
+                    continue
             text = segments.to_text((published[row], places.get(row)) for row in rows)
             sha256 = hashlib.sha256(text).digest()
             if (same := before.get(sha256.hex())) is not None:

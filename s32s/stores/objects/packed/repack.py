@@ -48,8 +48,12 @@ def thin(sizes: Mapping[str, int], live: Mapping[str, int]) -> list[str]:
     return taken
 
 
-def repacked(backend: Backend, published: Tree, places: Places, root: Root | None, packer: Packer) -> Places:
+def repacked(
+    backend: Backend, published: Tree, places: Places, root: Root | None, packer: Packer
+) -> tuple[Places, list[str]]:
     """Where the files of the next generation are, after what is needed of thin packs was copied into new ones.
+
+    Besides, the paths that are elsewhere by that.
 
     A pack that cannot be read stays where it is: `verify` tells of it.
 
@@ -58,10 +62,10 @@ def repacked(backend: Backend, published: Tree, places: Places, root: Root | Non
         packer: takes what is copied.
     """
     if root is None:
-        return places
+        return places, []
     taken = set(thin({pack.pack: pack.size for pack in root.packs}, places.used()))
     if not taken:
-        return places
+        return places, []
     wanted = list({one.place: one for one in _blobs(published, places) if one.place.pack in taken}.values())
     copied: dict[Place, Ticket] = {}
     decoder = Decoder()
@@ -74,12 +78,16 @@ def repacked(backend: Backend, published: Tree, places: Places, root: Root | Non
                 encoding = Encoding.RAW if len(stored) == size else Encoding.ZSTD
                 copied[place] = packer.add(Encoded(sha256, encoding, bytes(stored), size), BlobKind.DATA)
     except (IntegrityError, NotFound):
-        return places
+        return places, []
     packer.finish()
-    moved = Places()
+    moved, elsewhere = Places(), list[str]()
     for row in range(len(places)):
-        moved.add(_moved(places.get(row), lambda place: copied[place].place if place in copied else place))
-    return moved
+        where = places.get(row)
+        there = _moved(where, lambda place: copied[place].place if place in copied else place)
+        if there != where:
+            elsewhere.append(published.path(row))
+        moved.add(there)
+    return moved, elsewhere
 
 
 def _blobs(published: Tree, places: Places) -> Iterator[Wanted]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
-from s32s.core.errors import NotFound, Refused, SourceChanged, StaleManifest
+from s32s.core.errors import NotFound, Refused, S32sError, SourceChanged, StaleManifest
 from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from s32s.stores.objects.memory import PrefixMemory
 
 #: Threads that take bodies: what they do is unpack, hash and write.
-_THREADS = 8
+_THREADS = 4
 
 
 class PackedSource:
@@ -75,7 +75,8 @@ class PackedSource:
             raise AssertionError("read before a look")
         rows = [mine.tree.find(item.path) for item in items]
         where = [mine.places.get(row) if row is not None else None for row in rows]
-        return Reading(bodies_of(self._prefix.backend, items, where, jobs=jobs), min(jobs, _THREADS))
+        bodies = bodies_of(self._prefix.backend, items, where, jobs=jobs, gone=self._gone)
+        return Reading(bodies, min(jobs, _THREADS))
 
     def confirm(self, mine: PackedSnapshot) -> None:
         """See `stores.base.Source`; a generation never changes."""
@@ -96,13 +97,23 @@ class PackedSource:
                 if self._at is not None:
                     self._snapshot = self._earlier(self._snapshot, self._at)
             except NotFound as exc:
-                if not self._prefix.check_same_head(found):
-                    raise SourceChanged("another generation was published meanwhile") from exc
-                raise StaleManifest(
-                    f"the head of {self._prefix.backend.location} names a pack that is not there: {exc.what}",
-                    hint="run s32s verify on the master",
-                ) from exc
+                raise self._missing(exc, found, ()) from exc
         return self._snapshot
+
+    def _gone(self, exc: NotFound, hit: Sequence[str]) -> S32sError:
+        found = self._snapshot.found if self._snapshot is not None else FoundHead()
+        return self._missing(exc, found, hit)
+
+    def _missing(self, exc: NotFound, found: FoundHead, hit: Sequence[str]) -> S32sError:
+        """The error that a pack is not there: another generation may have taken its place, else it is an alarm."""
+        if not self._prefix.is_same_head(found):
+            return SourceChanged("another generation was published meanwhile, and a pack of this one is gone")
+        what = f"{paths.some(hit)}: " if len(hit) == 1 else f"{len(hit):,} paths may be hit: " if hit else ""
+        return StaleManifest(
+            f"{what}a pack that the current generation needs is gone: {exc.what}",
+            hint="run s32s verify on the master; does a rule of the bucket let old objects expire?",
+            paths=tuple(hit) if len(hit) == 1 else (),
+        )
 
     def _earlier(self, mine: PackedSnapshot, number: int) -> PackedSnapshot:
         ref = root_of(mine, number)

@@ -18,7 +18,7 @@ from s32s.core.columns import Columns
 from s32s.core.errors import IntegrityError, NotFound, S32sError
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
-from s32s.core.tree import Tree
+from s32s.core.tree import Tree, join
 from s32s.format import packs
 from s32s.format.packs import BlobKind, Encoder
 from s32s.format.segments import ChunkPlace, Place, Places, Where
@@ -53,49 +53,24 @@ class Known:
     def __init__(self, snapshot: PackedSnapshot, left: Mapping[bytes, Place]) -> None:
         self._snapshot = snapshot
         self._left = left
-        self._blobs: dict[bytes, tuple[int, int]] | None = None
+        self._chunks: dict[bytes, Place] | None = None
         self._guard = threading.Lock()
-
-    def find(self, sha256: bytes) -> Place | None:
-        """Where a blob is."""
-        found = self._find(sha256)
-        if found is None:
-            return self._left.get(sha256)
-        row, nth = found
-        where = self._snapshot.places.get(row)
-        if isinstance(where, Place):
-            return where
-        return where[nth].place if where else None
 
     def file(self, sha256: bytes) -> Where | None:
         """Where all of a file is, by the SHA-256 of its bytes."""
-        found = self._find(sha256)
-        if found is None:
-            return self._left.get(sha256)
-        row, nth = found
-        where = self._snapshot.places.get(row)
-        return where[nth].place if isinstance(where, tuple) and nth >= 0 and not isinstance(where, Place) else where
+        row = self._snapshot.tree.content_row(sha256)
+        return self._snapshot.places.get(row) if row is not None else self._blob(sha256)
 
-    def _find(self, sha256: bytes) -> tuple[int, int] | None:
+    def find(self, sha256: bytes) -> Place | None:
+        """Where a blob is: a file of one blob, or a chunk."""
+        where = self.file(sha256)
+        return where if isinstance(where, Place) else self._blob(sha256)
+
+    def _blob(self, sha256: bytes) -> Place | None:
         with self._guard:
-            if self._blobs is None:
-                self._blobs = self._made()
-        return self._blobs.get(sha256)
-
-    def _made(self) -> dict[bytes, tuple[int, int]]:
-        """By SHA-256: a row, and which of its chunks; -1 for a file of several."""
-        blobs: dict[bytes, tuple[int, int]] = {}
-        for row, item in enumerate(self._snapshot.tree):
-            where = self._snapshot.places.get(row)
-            if where is None or item.sha256 is None:
-                continue
-            if isinstance(where, Place):
-                blobs.setdefault(bytes.fromhex(item.sha256), (row, 0))
-                continue
-            blobs.setdefault(bytes.fromhex(item.sha256), (row, -1))
-            for nth, chunk in enumerate(where):
-                blobs.setdefault(chunk.sha256, (row, nth))
-        return blobs
+            if self._chunks is None:
+                self._chunks = {chunk.sha256: chunk.place for chunk in self._snapshot.places.chunks()}
+        return self._chunks.get(sha256) or self._left.get(sha256)
 
 
 class PackedTransaction:
@@ -197,9 +172,12 @@ class PackedTransaction:
         """
         self._data.finish()
         published, places = self._published()
-        places = repacked(self._backend, published, places, self._mine.root, self._data)
+        places, moved = repacked(self._backend, published, places, self._mine.root, self._data)
+        changed = {put.item.path for put in self._plan.puts} | {item.path for item in self._plan.extras} | set(moved)
         written = {**self._left, **self._data.written}
-        position = self._publication.publish(published, places, written=written, counts=self._counts())
+        position = self._publication.publish(
+            published, places, written=written, counts=self._counts(), changed=sorted(changed)
+        )
         self._prefix.cache.note(self._backend.location, None)
         return Published(position)
 
@@ -259,17 +237,29 @@ class PackedTransaction:
             columns.add(item)
         kept = self._plan.unchanged.as_objects()
         published = Tree(kept.in_order().patched((), columns.in_order()))
-        places = Places()
-        for path in published.paths:
-            places.add(self._where(path))
-        return published, places
+        return published, self._places(published)
 
-    def _where(self, path: str) -> Where | None:
-        came = self._came.get(path)
-        if came is None:
-            row = self._mine.tree.find(path)
-            return self._mine.places.get(row) if row is not None else None
-        _, chunks = came
+    def _places(self, published: Tree) -> Places:
+        """Where the files are: in long runs as before, else where they came to."""
+        before, places = self._mine.places, Places(self._mine.places.packs)
+        for row, old, count in join(published.paths, self._mine.tree.paths):
+            if row is None:
+                continue
+            names = [published.path(row + nth) for nth in range(count)]
+            if old is not None and self._came.keys().isdisjoint(names):
+                places.extend(before, old, old + count)
+                continue
+            for nth, path in enumerate(names):
+                if path in self._came:
+                    places.add(self._came_to(path))
+                elif old is not None:
+                    places.extend(before, old + nth, old + nth + 1)
+                else:
+                    places.add(None)
+        return places
+
+    def _came_to(self, path: str) -> Where | None:
+        _, chunks = self._came[path]
         if not chunks:
             return None
         if len(chunks) == 1:
