@@ -236,10 +236,14 @@ def _left(entry: Entry, role: Role, agent: AgentContext) -> Tree | None:
         place = agent.services.backend(entry.location).location
     except (ConfigError, UsageError):
         return None
-    data = agent.state.cached_manifest(place, last.manifest)
-    if data is None:
-        return None
     try:
+        if entry.is_packed:
+            from s32s.stores.objects.packed.prefix import cached_tree
+
+            return cached_tree(agent.state.segments(), place, last.manifest)
+        data = agent.state.cached_manifest(place, last.manifest)
+        if data is None:
+            return None
         return manifest.read(data, manifest.reference(last.manifest, len(data)))
     except (IntegrityError, BadPath):
         return None
@@ -315,7 +319,8 @@ def _ask(entry: Entry, agent: AgentContext) -> _Answer:
     if head is None:
         return _Answer(0)
     push = f"{paths.escape(head.push.host)}, begun {paths.escape(head.push.started)}" if head.push else None
-    published = Published(head.host, head.time, head.files, head.size) if head.manifest else None
+    is_published = head.manifest is not None or head.root is not None
+    published = Published(head.host, head.time, head.files, head.size) if is_published else None
     return _Answer(head.generation, published, push)
 
 

@@ -130,6 +130,24 @@ def read_root(data: bytes, ref: RootRef) -> Root:
     Raises:
         IntegrityError: it is not one.
     """
+    root = parse_root(data)
+    here = [one for one in root.segments if not one.pack]
+    own = Pack(
+        pack=ref.pack,
+        size=ref.pack_size,
+        until=root.number,
+        live=ref.stored + sum(one.stored for one in here),
+    )
+    placed = (one if one.pack else one.model_copy(update={"pack": ref.pack}) for one in root.segments)
+    return root.model_copy(update={"segments": tuple(placed), "packs": (*root.packs, own)})
+
+
+def parse_root(data: bytes) -> Root:
+    """A root as it is stored.
+
+    Raises:
+        IntegrityError: it is not one.
+    """
     try:
         root = Root.model_validate_json(data)
     except pydantic.ValidationError as exc:
@@ -144,12 +162,4 @@ def read_root(data: bytes, ref: RootRef) -> Root:
             f"the root of a generation has format {root.format}, and this s32s reads format {PACKED}",
             hint="install the s32s version that the master uses",
         )
-    here = [one for one in root.segments if not one.pack]
-    own = Pack(
-        pack=ref.pack,
-        size=ref.pack_size,
-        until=root.number,
-        live=ref.stored + sum(one.stored for one in here),
-    )
-    placed = (one if one.pack else one.model_copy(update={"pack": ref.pack}) for one in root.segments)
-    return root.model_copy(update={"segments": tuple(placed), "packs": (*root.packs, own)})
+    return root

@@ -369,6 +369,39 @@ def test_a_killed_watch_loses_nothing(both: tuple[Loop, Watch, Watch]) -> None:
 
 
 @BOTH
+def test_packs_are_watched(proxied: Loop, proxy: FaultProxy) -> None:
+    """What changes comes over, in few requests where the server keeps conditions; a rollback follows too."""
+    loop = proxied
+    make_tree(loop.source, FILES)
+    loop.write_map(layout="packed")
+    assert loop.push().status == 0
+    with watching(loop.master) as master, watching(loop.slave) as slave:
+        master.until("watching")
+        slave.until(lambda: arrived(loop))
+        for act in (
+            lambda: make_tree(loop.source, {"d1/f1": b"changed"}),
+            lambda: make_tree(loop.source, {"d1/new": b"new", "n/e/w": b"w", "empty": None}),
+            lambda: (loop.source / "d2").rename(loop.source / "n/moved"),
+            lambda: shutil.rmtree(loop.source / "d3"),
+        ):
+            act()
+            slave.until(lambda: arrived(loop))
+        before = len(proxy.requests)
+        make_tree(loop.source, {"d1/f1": b"changed again"})
+        slave.until(lambda: arrived(loop))
+        puts = [request for request in proxy.requests[before:] if request.method == "PUT"]
+        assert len(puts) <= 4  # content, what is left of a thin pack, segment with root, head
+        (loop.source / "d1/f1").write_bytes(b"a mistake")
+        slave.until(lambda: arrived(loop))
+    left = snapshot(loop.source)
+    with watching(loop.slave) as slave:
+        slave.until(lambda: arrived(loop))
+        assert loop.master.run("rollback", "WEB").status == 0
+        slave.until(lambda: (loop.target / "d1/f1").read_bytes() == b"changed again")
+    assert snapshot(loop.source) == left
+
+
+@BOTH
 def test_without_a_manifest(proxied: Loop) -> None:
     """Plain objects: the slave lists."""
     loop = proxied

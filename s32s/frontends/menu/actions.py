@@ -287,7 +287,10 @@ def entry_facts(entry: Entry, role: Role) -> list[tuple[str, str]]:
         facts.append(("ignore", ", ".join(entry.ignore)))
     if entry.accept:
         facts.append(("accept", ", ".join(entry.accept)))
-    facts.append(("manifest", "yes" if entry.manifest else "no"))
+    if entry.is_packed:
+        facts.append(("layout", f"packed, {entry.keep:,} generations stay"))
+    else:
+        facts.append(("manifest", "yes" if entry.manifest else "no"))
     if role is Role.SLAVE:
         facts.append(("apply", entry.apply))
         facts.append(("after", entry.after or "-"))

@@ -184,3 +184,21 @@ class PackedPrefix:
         """Whether the head still is the one that was found."""
         now = self.read_head().head
         return (now.nonce if now else None) == (found.head.nonce if found.head else None)
+
+
+def cached_tree(cache: SegmentCache, place: str, sha256: str) -> Tree | None:
+    """What a generation holds, by its root, as far as all of it is kept here; nothing is asked for.
+
+    Raises:
+        IntegrityError, BadPath: what is kept cannot be believed.
+    """
+    data = cache.load(place, sha256)
+    if data is None:
+        return None
+    reader = segments.Reader()
+    for segment in generation.parse_root(data).segments:
+        text = cache.load(place, segment.sha256)
+        if text is None:
+            return None
+        reader.add(text, segment.sha256[:12])
+    return Tree(reader.columns)
