@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,7 +10,17 @@ from s32s.core import events
 from s32s.core.errors import Interrupted, S32sError
 from s32s.core.item import Item
 from s32s.replication.job import RunContext
-from s32s.stores.base import Body, Progress, Reading, S, Source, TakesMany, Transaction
+from s32s.stores.base import (
+    Body,
+    OpensNearby,
+    Progress,
+    Reading,
+    S,
+    Source,
+    TakesMany,
+    TakesNearby,
+    Transaction,
+)
 from s32s.system.concurrency import Future, for_each
 
 
@@ -70,6 +81,8 @@ def put_all(
 
     def single(body: Body) -> None:
         error = None
+        if isinstance(transaction, OpensNearby) and isinstance(body, TakesNearby):
+            body.take_nearby(functools.partial(transaction.open_nearby, body.item.path))
         try:
             transaction.put(body, progress)
         except S32sError as exc:

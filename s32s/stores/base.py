@@ -273,6 +273,24 @@ class TakesMany(Protocol):
         ...
 
 
+@runtime_checkable
+class OpensNearby(Protocol):
+    """A transaction that can show what is at a path now, so that a body need not bring what is there already."""
+
+    def open_nearby(self, path: str) -> int | None:
+        """A descriptor for reading, which is the caller's to close; None where there is no file."""
+        ...
+
+
+@runtime_checkable
+class TakesNearby(Protocol):
+    """A body that can be put together of what is at its place now, and of what is not."""
+
+    def take_nearby(self, open_nearby: Callable[[], int | None]) -> None:
+        """Remember where to look; what is found is believed by its hash alone."""
+        ...
+
+
 class Target(Protocol[S]):
     """A store that is open for writing."""
 

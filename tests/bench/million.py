@@ -21,11 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.packed import kept_in_memory
+from support.packed import Weighing, kept_in_memory
 
 from s32s.backends.base import Backend, Chunk, PutResult
 from s32s.backends.memory import MemoryBackend
-from s32s.backends.wrappers import Counting
 from s32s.core.columns import Columns
 from s32s.core.guards import HALF, Limits
 from s32s.core.item import Item
@@ -152,39 +151,12 @@ class _Taking:
         pass
 
 
-class _Weighing(Counting):
-    """Counts bytes, too."""
-
-    def __init__(self, inner: Backend) -> None:
-        super().__init__(inner)
-        self.size = 0
-
-    def get_parts(self, requests, *, concurrency):  # type: ignore[no-untyped-def] # see Counting
-        for number, data in super().get_parts(requests, concurrency=concurrency):
-            self.size += len(data or b"")
-            yield number, data
-
-    def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
-        data, etag = super().read(key, limit=limit)
-        self.size += len(data)
-        return data, etag
-
-    def put_many(self, requests, *, concurrency):  # type: ignore[no-untyped-def] # see Counting
-        requests = list(requests)
-        self.size += sum(len(one.data) for one in requests)
-        yield from super().put_many(requests, concurrency=concurrency)
-
-    def put(self, key, chunks, *, size, **how):  # type: ignore[no-untyped-def] # see Counting
-        self.size += size
-        return super().put(key, chunks, size=size, **how)
-
-
 def main() -> None:
     """Print what each step costs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--files", type=int, default=1_000_000)
     files: int = parser.parse_args().files
-    backend = _Weighing(MemoryBackend())
+    backend = Weighing(MemoryBackend())
     master, slave = kept_in_memory(), kept_in_memory()
 
     def store(cache):  # type: ignore[no-untyped-def] # a cache

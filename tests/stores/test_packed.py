@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.packed import SYNC, FailingAt, Packed, kept_in_memory, write_tree
+from support.packed import SYNC, FailingAt, Packed, Weighing, kept_in_memory, write_tree
 
 from s32s.backends.directory import DirectoryBackend
 from s32s.backends.memory import MemoryBackend
@@ -137,6 +137,23 @@ def test_a_change_in_a_large_file_moves_its_surroundings() -> None:
 
     assert sum(size for pack, size in packed.stored().items() if pack not in before) < 9_000_000
     assert packed.files() == {"large": changed}
+
+
+def test_a_pull_of_a_large_file_takes_what_is_here(tmp_path: Path) -> None:
+    """Only chunks that the old file has not got are fetched; one that is not what it was is fetched whole."""
+    data = RANDOM.randbytes(24_000_000)
+    packed = Packed()
+    packed.push({"large": data})
+    target = LocalStore(str(tmp_path / "t"))
+    replicate(PackedStore(packed.backend), target, SYNC, RunContext("pull", jobs=4))
+    changed = data[:12_000_000] + b"!" * 100 + data[12_000_000:]
+    packed.push({"large": changed})
+    weighing = Weighing(packed.backend)
+
+    replicate(PackedStore(weighing), target, SYNC, RunContext("pull", jobs=4))
+
+    assert (tmp_path / "t/large").read_bytes() == changed
+    assert 0 < weighing.size < 9_000_000
 
 
 def test_generations_stay_readable() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from s32s.backends.base import Backend
 from s32s.backends.memory import MemoryBackend
-from s32s.backends.wrappers import Wrapper
+from s32s.backends.wrappers import Counting, Wrapper
 from s32s.core.errors import Unreachable
 from s32s.core.guards import HALF, Limits
 from s32s.core.plan import Verb
@@ -173,6 +173,41 @@ class FailingAt(Wrapper):
     def delete(self, keys: Any) -> Any:
         """See `Backend`."""
         return self._met(lambda: self.inner.delete(keys))
+
+
+class Weighing(Counting):
+    """Counts bytes, too.
+
+    Attributes:
+        size: of all that was read and written.
+    """
+
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(inner)
+        self.size = 0
+
+    def get_parts(self, requests: Any, *, concurrency: int) -> Any:
+        """See `ReadsParts`."""
+        for number, data in super().get_parts(requests, concurrency=concurrency):
+            self.size += len(data or b"")
+            yield number, data
+
+    def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
+        """See `Backend`."""
+        data, etag = super().read(key, limit=limit)
+        self.size += len(data)
+        return data, etag
+
+    def put_many(self, requests: Any, *, concurrency: int) -> Any:
+        """See `Backend`."""
+        requests = list(requests)
+        self.size += sum(len(one.data) for one in requests)
+        yield from super().put_many(requests, concurrency=concurrency)
+
+    def put(self, key: str, chunks: Any, *, size: int, **how: Any) -> Any:
+        """See `Backend`."""
+        self.size += size
+        return super().put(key, chunks, size=size, **how)
 
 
 def stored_in_memory(files: Mapping[str, bytes]) -> MemoryStore:

@@ -145,6 +145,15 @@ class Staging:
             for content in _contents(item):
                 self._done[content] = item.path
 
+    def open_nearby(self, path: str) -> int | None:
+        """See `stores.base.OpensNearby`."""
+        if self.old < 0:
+            return None
+        try:
+            return open_file(self.old, path)
+        except OSError:
+            return None
+
     def fill(self) -> None:
         raise NotImplementedError
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -17,6 +19,8 @@ from s32s.format import packs
 from s32s.format.packs import FOOTER_SIZE, MAX_PACK, Blob, Decoder, Span
 from s32s.format.segments import ChunkPlace, Place, Where
 from s32s.stores.base import Progress
+from s32s.stores.objects.packed.chunker import SMALL, chunks_of
+from s32s.system import file_bytes
 from s32s.system.concurrency import Future
 
 #: Bytes that nobody wants are cheaper than another request as long as they come in the time that one takes.
@@ -116,6 +120,7 @@ class PackedBody:
         self._where = where
         self._stored = stored
         self._is_first = True
+        self._open_nearby: Callable[[], int | None] | None = None
 
     def chunks(self) -> Iterator[Chunk]:
         """See `stores.base.Body`."""
@@ -129,6 +134,11 @@ class PackedBody:
                 yield from self._decoded(
                     [whole], iter([stored] if stored is not None else self._fetch([whole])), is_first
                 )
+            elif is_first and self._open_nearby is not None and (fd := self._open_nearby()) is not None:
+                try:
+                    yield from self._patched(self._where, fd)
+                finally:
+                    os.close(fd)
             else:
                 yield from self._decoded(self._where, self._fetch(self._where), is_first)
         except IntegrityError as exc:
@@ -137,6 +147,21 @@ class PackedBody:
             raise
         except NotFound as exc:
             raise self._gone(exc, [self.item.path]) from exc
+
+    def take_nearby(self, open_nearby: Callable[[], int | None]) -> None:
+        """See `stores.base.TakesNearby`: of a large file that has changed, most chunks are here already."""
+        self._open_nearby = open_nearby
+
+    def _patched(self, chunks: Sequence[ChunkPlace], fd: int) -> Iterator[Chunk]:
+        """The chunks of the file: those that another one has, from there, and only the others from packs."""
+        known = _chunks_in(fd)
+        others = [chunk for chunk in chunks if chunk.sha256 not in known]
+        fetched = self._decoded(others, self._fetch(others), is_first=True)
+        for chunk in chunks:
+            if (at := known.get(chunk.sha256)) is not None:
+                yield os.pread(fd, chunk.size, at)
+            else:
+                yield next(fetched)
 
     def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
         """See `stores.base.Body`; what is in a pack is not an object."""
@@ -167,6 +192,18 @@ class PackedBody:
         request = PartRequest(packs.key_of(first.pack), first.offset, last.offset + last.stored - first.offset)
         ((_, data),) = read_parts(self._backend, [request], concurrency=1)
         return memoryview(data)
+
+
+def _chunks_in(fd: int) -> dict[bytes, int]:
+    """The offset of each chunk of a file, by its SHA-256; of a file that is one chunk, nothing."""
+    found: dict[bytes, int] = {}
+    if os.fstat(fd).st_size <= SMALL:
+        return found
+    at = 0
+    for chunk in chunks_of(file_bytes.read_chunks(fd)):
+        found.setdefault(hashlib.sha256(chunk).digest(), at)
+        at += len(chunk)
+    return found
 
 
 def _runs(chunks: Sequence[ChunkPlace]) -> Iterator[list[ChunkPlace]]:
