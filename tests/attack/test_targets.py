@@ -58,7 +58,7 @@ def in_namespace(loop: Loop, script: str) -> subprocess.CompletedProcess[str]:
         pytest.param("{root}/slave/other/x", "is not below", id="outside of allow"),
         pytest.param("{root}/slave/srv2/x", "is not below", id="a name that only begins like an allowed one"),
         pytest.param("{root}/slave/state/x", "keeps its state", id="in the state directory"),
-        pytest.param("{root}/slave", "keeps its state", id="around the state directory"),
+        pytest.param("{root}/slave", "home directory", id="around the home and the state directory"),
         pytest.param("{root}/slave/srv/gone/x", "does not exist", id="below a directory that is missing"),
     ],
 )

@@ -106,6 +106,21 @@ def read_head(backend: Backend) -> FoundHead:
     return FoundHead(head.read_head(data), etag)
 
 
+@contextlib.contextmanager
+def named(label: str, backend: Backend) -> Iterator[None]:
+    """Say which place an error is about, where two of the kind take part.
+
+    Args:
+        label: what errors call it; empty where there is but one.
+    """
+    try:
+        yield
+    except (StoreError, TemporaryFailure) as exc:
+        if label:
+            exc.where = exc.where or f"{label} {backend.location}"
+        raise
+
+
 class Prefix:
     """The objects of one backend, read as a tree. It keeps nothing: what was found is handed back in.
 
@@ -134,15 +149,9 @@ class Prefix:
         self._on_disk = on_disk
         self._takes_packs = takes_packs
 
-    @contextlib.contextmanager
-    def named(self) -> Iterator[None]:
-        """Say which place an error is about."""
-        try:
-            yield
-        except (StoreError, TemporaryFailure) as exc:
-            if self._label:
-                exc.where = exc.where or f"{self._label} {self.backend.location}"
-            raise
+    def named(self) -> contextlib.AbstractContextManager[None]:
+        """See `named`."""
+        return named(self._label, self.backend)
 
     def read_head(self) -> FoundHead:
         """The head as it is now.

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from s32s.core import paths
-from s32s.core.errors import NotFound, Refused, SourceChanged
+from s32s.core.errors import NotFound, SourceChanged
 from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot
+from s32s.stores.objects.head_checks import check_generation
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.prefix import FoundHead, Prefix
 from s32s.system.concurrency import Future
@@ -164,12 +164,6 @@ class ObjectSource:
             raise self._prefix.stale(f"the head of {self._location} names a manifest that is not there") from exc
 
     def _check_generation(self, found: FoundHead) -> None:
-        head, followed = found.head, self._follower.generation
-        if head is None or head.manifest is None or self._follower.accepts_older or head.generation >= followed:
-            return
-        raise Refused(
-            f"{self._location} is at generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
-            f"{paths.escape(head.time)}), and this machine has followed generation {followed:,}: "
-            "an older state was put back, or the prefix was deleted and pushed again",
-            hint="if that is intended, follow it with --accept-older",
-        )
+        head = found.head
+        if head is not None and head.manifest is not None and not self._follower.accepts_older:
+            check_generation(head, self._follower.generation, self._location)

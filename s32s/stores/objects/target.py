@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from s32s.core import paths, tree
+from s32s.core import tree
 from s32s.core.errors import BadPath, IntegrityError, NotFound
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
@@ -16,6 +16,7 @@ from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.stores.base import Look, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.etags import CopyCache, copies_of, with_md5s, with_originals
+from s32s.stores.objects.head_checks import warn_of_other_writer, warn_of_return
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.prefix import FoundHead, Listed, ManifestCache, Prefix
 from s32s.stores.objects.publisher import Publisher, Writer
@@ -83,7 +84,7 @@ class ObjectTarget:
 
     def _look(self) -> Look[ObjectSnapshot]:
         found = self._prefix.read_head() if self._has_manifest else FoundHead()
-        self._warn_of_other_writer(found)
+        warn_of_other_writer(found, self._writer, self._prefix.backend.location, self._warn)
         stored = self._prefix.list_objects()
         listed = stored.tree
         published = found.manifest.sha256 if found.head and found.manifest and not found.head.push else ""
@@ -137,7 +138,7 @@ class ObjectTarget:
             like = mine.tree if known.tree is mine.tree else None
             known.forget()
         if mine.has_manifest:
-            self._warn_of_return(mine.found)
+            warn_of_return(mine.found, self._writer, backend.location, self._warn)
             publisher = Publisher(
                 backend,
                 self._writer,
@@ -221,19 +222,3 @@ class ObjectTarget:
             self._warn("the target has no conditional writes: let one computer alone write there")
         if self._copies is not None and not able.metadata:
             self._warn("the target keeps no headers and no metadata of objects")
-
-    def _warn_of_other_writer(self, found: FoundHead) -> None:
-        head = found.head
-        if head is not None and head.generation and head.writer != self._writer.id:
-            self._warn(
-                f"{self._prefix.backend.location} was last pushed from {paths.escape(head.host)} "
-                f"({paths.escape(head.time)}); let one machine push to a prefix"
-            )
-
-    def _warn_of_return(self, found: FoundHead) -> None:
-        generation, now = self._writer.generation, found.head.generation if found.head else 0
-        if now < generation:
-            self._warn(
-                f"{self._prefix.backend.location} went back from generation {generation:,} to {now:,}; "
-                f"the next one is {generation + 1:,}"
-            )

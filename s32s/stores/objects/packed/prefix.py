@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from s32s.backends.base import Backend, PartRequest
 from s32s.backends.parts import read_parts
 from s32s.core import tree
-from s32s.core.errors import IntegrityError, Refused, StoreError, TemporaryFailure
+from s32s.core.errors import IntegrityError, Refused
 from s32s.core.tree import Tree
 from s32s.format import generation, packs, segments
 from s32s.format.generation import Root, Segment
@@ -19,7 +19,7 @@ from s32s.format.packs import Decoder
 from s32s.format.segments import Place, Places
 from s32s.stores.base import Snapshot
 from s32s.stores.objects.packed.blobs import Wanted, read_blobs
-from s32s.stores.objects.prefix import FoundHead, read_head
+from s32s.stores.objects.prefix import FoundHead, named, read_head
 
 #: A pack that is no larger is fetched as a whole where its root is wanted: most segments are in there too.
 _WHOLE = 8 * 1024 * 1024
@@ -71,15 +71,9 @@ class PackedPrefix:
         self._label = label
         self._takes_plain = takes_plain
 
-    @contextlib.contextmanager
-    def named(self) -> Iterator[None]:
-        """Say which place an error is about."""
-        try:
-            yield
-        except (StoreError, TemporaryFailure) as exc:
-            if self._label:
-                exc.where = exc.where or f"{self._label} {self.backend.location}"
-            raise
+    def named(self) -> contextlib.AbstractContextManager[None]:
+        """See `stores.objects.prefix.named`."""
+        return named(self._label, self.backend)
 
     def read_head(self) -> FoundHead:
         """The head as it is now.

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
-from s32s.core.errors import NotFound, Refused, S32sError, SourceChanged, StaleManifest
+from s32s.core.errors import NotFound, S32sError, SourceChanged, StaleManifest
 from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot
+from s32s.stores.objects.head_checks import check_generation
 from s32s.stores.objects.packed.blobs import bodies_of
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import root_of
@@ -54,7 +55,7 @@ class PackedSource:
         """
         with self._prefix.named():
             found = self._prefix.read_head()
-        check_generation(found, self._follower, self._prefix.backend.location)
+        self._check(found)
         fingerprint = found.position.manifest if self._at is None else None
         return Look(
             lambda: fingerprint,
@@ -85,6 +86,17 @@ class PackedSource:
         """See `stores.base.Source`; segments are cached already."""
         if self._memory is not None and mine.root is not None:
             self._memory.keep(mine.found, mine.tree, mine)
+
+    def _check(self, found: FoundHead) -> None:
+        follower, location = self._follower, self._prefix.backend.location
+        if found.head is None:
+            if follower.generation:
+                raise StaleManifest(
+                    f"the head of {location} is gone, and this machine has followed one",
+                    hint="run on the master: s32s verify NAME --rebuild",
+                )
+        elif not follower.accepts_older:
+            check_generation(found.head, follower.generation, location)
 
     def _made(self, found: FoundHead) -> PackedSnapshot:
         known = self._memory.packed if self._memory is not None else None
@@ -119,27 +131,3 @@ class PackedSource:
         ref = root_of(mine, number)
         root, tree, places = self._prefix.generation(ref)
         return PackedSnapshot(tree, Position(number, ref.sha256), found=mine.found, root=root, places=places)
-
-
-def check_generation(found: FoundHead, follower: Follower, location: str) -> None:
-    """Refuse a prefix that has gone back.
-
-    Raises:
-        Refused, StaleManifest: see `PackedSource.look`.
-    """
-    head = found.head
-    if head is None:
-        if follower.generation:
-            raise StaleManifest(
-                f"the head of {location} is gone, and this machine has followed one",
-                hint='run "s32s sync" on the master',
-            )
-        return
-    if follower.accepts_older or head.generation >= follower.generation:
-        return
-    raise Refused(
-        f"{location} is at generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
-        f"{paths.escape(head.time)}), and this machine has followed generation {follower.generation:,}: "
-        "an older state was put back, or the prefix was deleted and pushed again",
-        hint="if that is intended, follow it with --accept-older",
-    )

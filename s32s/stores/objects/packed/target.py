@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from s32s.core import paths
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
+from s32s.stores.objects.head_checks import warn_of_other_writer, warn_of_return
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import History
 from s32s.stores.objects.packed.transaction import PackedTransaction
@@ -62,7 +62,7 @@ class PackedTarget:
             return Look(lambda: None, lambda: mine, mine.position, lambda: mine.tree)
         with self._prefix.named():
             found = self._prefix.read_head()
-        self._warn_of_other_writer(found)
+        warn_of_other_writer(found, self._writer, self._prefix.backend.location, self._warn)
         position = found.position._replace(note="")
         return Look(
             lambda: position.manifest,
@@ -92,7 +92,7 @@ class PackedTarget:
     @contextlib.contextmanager
     def transaction(self, mine: PackedSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
         """Open a push. Left early, nothing has happened but that some packs are there which nobody names."""
-        self._warn_of_return(mine.found)
+        warn_of_return(mine.found, self._writer, self._prefix.backend.location, self._warn)
         known = self._memory
         is_strict = known is not None and known.is_strict(self._prefix.backend)
         if known is not None:
@@ -118,19 +118,3 @@ class PackedTarget:
         from s32s.stores.objects.packed.upkeep import without  # to heal what is damaged
 
         return without(mine, self._damaged)
-
-    def _warn_of_other_writer(self, found: FoundHead) -> None:
-        head = found.head
-        if head is not None and head.generation and head.writer != self._writer.id:
-            self._warn(
-                f"{self._prefix.backend.location} was last pushed from {paths.escape(head.host)} "
-                f"({paths.escape(head.time)}); let one machine push to a prefix"
-            )
-
-    def _warn_of_return(self, found: FoundHead) -> None:
-        generation, now = self._writer.generation, found.head.generation if found.head else 0
-        if now < generation:
-            self._warn(
-                f"{self._prefix.backend.location} went back from generation {generation:,} to {now:,}; "
-                f"the next one is {generation + 1:,}"
-            )

@@ -1,0 +1,53 @@
+"""What a head says against a run, whatever the layout: somebody else pushes, or the prefix has gone back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from s32s.core import paths
+from s32s.core.errors import Refused
+from s32s.format.head import Head
+from s32s.stores.objects.prefix import FoundHead
+
+if TYPE_CHECKING:
+    from s32s.stores.objects.publisher import Writer
+
+
+def check_generation(head: Head, followed: int, location: str) -> None:
+    """Refuse a prefix that has gone back.
+
+    Args:
+        followed: the generation that this machine has followed last.
+
+    Raises:
+        Refused: it has.
+    """
+    if head.generation >= followed:
+        return
+    raise Refused(
+        f"{location} is at generation {head.generation:,} (pushed from {paths.escape(head.host)}, "
+        f"{paths.escape(head.time)}), and this machine has followed generation {followed:,}: "
+        "an older state was put back, or the prefix was deleted and pushed again",
+        hint="if that is intended, follow it with --accept-older",
+    )
+
+
+def warn_of_other_writer(found: FoundHead, writer: Writer, location: str, warn: Callable[[str], None]) -> None:
+    """Say that another machine has pushed last."""
+    head = found.head
+    if head is not None and head.generation and head.writer != writer.id:
+        warn(
+            f"{location} was last pushed from {paths.escape(head.host)} ({paths.escape(head.time)}); "
+            "let one machine push to a prefix"
+        )
+
+
+def warn_of_return(found: FoundHead, writer: Writer, location: str, warn: Callable[[str], None]) -> None:
+    """Say that the prefix has gone back since this machine has pushed last."""
+    now = found.head.generation if found.head else 0
+    if now < writer.generation:
+        warn(
+            f"{location} went back from generation {writer.generation:,} to {now:,}; "
+            f"the next one is {writer.generation + 1:,}"
+        )
