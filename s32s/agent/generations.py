@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from s32s.core.role import Role
 from s32s.core.rules import compile_rules
 from s32s.core.tree import Tree
 from s32s.format.generation import Published, Root
-from s32s.format.head import HEAD_KEY
+from s32s.format.head import HEAD_KEY, MAX_HEAD, check_known
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.base import Position
@@ -167,6 +168,8 @@ class Generations:
                         hint="there is nothing to rebuild",
                     )
             except (IntegrityError, NotFound):
+                with contextlib.suppress(NotFound):
+                    check_known(prefix.backend.read(HEAD_KEY, limit=MAX_HEAD)[0])
                 # Nobody can use it as it is, and a condition on what cannot be read would be none.
                 prefix.backend.delete([HEAD_KEY])
             return upkeep.rebuild(prefix, FoundHead(), self._writer(), tell=tell)
@@ -208,7 +211,10 @@ class Generations:
             if not found:
                 raise UsageError(f"generation {number:,} has no {paths.quote(path)}", hint="see s32s diff")
             files += found
-        os.makedirs(root, exist_ok=True)
+        try:
+            os.makedirs(root, exist_ok=True)
+        except OSError as exc:
+            raise UsageError(f"{paths.escape(root)} cannot be made: {exc.strerror}") from exc
         target = LocalStore(
             os.path.realpath(root),
             may_write=TargetRules(

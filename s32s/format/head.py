@@ -144,6 +144,15 @@ def read_head(data: bytes) -> Head:
     return head
 
 
+def check_known(data: bytes) -> None:
+    """Make sure that bytes, which may not be a whole head, are not one of a later format.
+
+    Raises:
+        IntegrityError: they are.
+    """
+    _check_format(_format_in(data))
+
+
 def _check_format(number: int) -> None:
     if number not in (PLAIN, PACKED):
         raise IntegrityError(

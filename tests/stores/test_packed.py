@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.packed import SYNC, FailingAt, Packed, Weighing, kept_in_memory, write_tree
+from support.packed import SYNC, FailingAt, Packed, Weighing, kept_in_memory, stored_in_memory, write_tree
 
 from s32s.backends.directory import DirectoryBackend
 from s32s.backends.memory import MemoryBackend
@@ -25,6 +25,7 @@ from s32s.stores.base import Store
 from s32s.stores.local.store import LocalStore
 from s32s.stores.memory import MemoryStore
 from s32s.stores.objects.packed import upkeep
+from s32s.stores.objects.packed.prefix import PackedPrefix
 from s32s.stores.objects.packed.publication import History
 from s32s.stores.objects.packed.store import PackedStore
 from s32s.stores.objects.prefix import FoundHead
@@ -269,6 +270,37 @@ def test_a_damaged_pack_is_found_and_named(kind: str, tmp_path: Path) -> None:
     assert healed.changed
     assert packed.files() == files
     assert upkeep.verify(packed.prefix(), packed.snapshot(), progress=lambda size: None).paths == {2: ["a", "b"]}
+
+
+@pytest.mark.parametrize("kind", ["gone", "empty"])
+def test_a_damaged_manifest_is_healed(kind: str) -> None:
+    """Also where this machine has it in its cache, and no path has changed."""
+    files = {f"f{n}": b"%d" % n for n in range(20)}
+    packed = Packed()
+    source = stored_in_memory(files)
+    packed.push(source)
+    root = packed.snapshot().root
+    assert root is not None
+    _damaged(packed, root.segments[0].pack, None if kind == "gone" else b"")
+    prefix = PackedPrefix(packed.backend, cache=packed.cache)
+
+    found = upkeep.verify(prefix, prefix.snapshot(prefix.read_head()), progress=lambda size: None)
+    assert list(found.unreadable) == [1]
+    replicate(source, packed.store(damaged=found.damaged), SYNC, RunContext("push", jobs=1))
+
+    assert packed.files() == files
+
+
+def test_a_lost_head_is_no_empty_prefix() -> None:
+    """Neither for verify nor for the next push."""
+    packed = Packed()
+    packed.push({"a": b"1"})
+    packed.backend.delete([HEAD_KEY])
+    with pytest.raises(IntegrityError, match="--rebuild"):
+        upkeep.verify(packed.prefix(), packed.snapshot(), progress=lambda size: None)
+    packed.writer = packed.writer._replace(generation=1)
+    with pytest.raises(Refused, match=r"head.*gone.*--rebuild"):
+        packed.push({"a": b"2"})
 
 
 def test_the_head_is_found_again() -> None:

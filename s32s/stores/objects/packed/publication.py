@@ -6,7 +6,7 @@ import bisect
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from s32s.core.errors import Refused, S32sError
@@ -53,11 +53,20 @@ class Publication:
     Args:
         mine: what the prefix holds now.
         is_strict: see `HeadWriter`.
+        damaged: packs that no segment is taken from.
     """
 
     def __init__(
-        self, prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, history: History, *, is_strict: bool = False
+        self,
+        prefix: PackedPrefix,
+        mine: PackedSnapshot,
+        writer: Writer,
+        history: History,
+        *,
+        is_strict: bool = False,
+        damaged: Collection[str] = (),
     ) -> None:
+        self._damaged = damaged
         self._prefix = prefix
         self._mine = mine
         self._writer = writer
@@ -180,7 +189,8 @@ class Publication:
             for one in self._mine.root.segments:
                 live[one.pack] += one.stored
             thin_packs = set(thin({pack: sizes[pack] for pack in live}, live))
-            before = {sha256: one for sha256, one in before.items() if one.pack not in thin_packs}
+            left = thin_packs | set(self._damaged)
+            before = {sha256: one for sha256, one in before.items() if one.pack not in left}
         known = {one.first: one for one in before.values()} if changed is not None and self._mine.root else {}
         made: list[_Made] = []
         for rows in segments.cut(published.paths):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from s32s.backends.base import Backend
-from s32s.core.errors import IntegrityError, NotFound
+from s32s.core.errors import IntegrityError, StoreError
 from s32s.core.tree import Tree
 from s32s.format.generation import Root
 from s32s.format.packs import BlobKind, Decoder, Encoded, Encoding
@@ -77,7 +77,7 @@ def repacked(
                 decoder.decode(stored, size=size, sha256=sha256, pack=place.pack)  # nothing damaged is carried on
                 encoding = Encoding.RAW if len(stored) == size else Encoding.ZSTD
                 copied[place] = packer.add(Encoded(sha256, encoding, bytes(stored), size), BlobKind.DATA)
-    except (IntegrityError, NotFound):
+    except (IntegrityError, StoreError):
         return places, []
     packer.finish()
     moved, elsewhere = Places(), list[str]()

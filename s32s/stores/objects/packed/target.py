@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from s32s.core.errors import Refused
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import manifest
@@ -92,13 +93,19 @@ class PackedTarget:
     @contextlib.contextmanager
     def transaction(self, mine: PackedSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
         """Open a push. Left early, nothing has happened but that some packs are there which nobody names."""
+        if mine.found.head is None and self._writer.generation and not self._writer.take_over:
+            raise Refused(
+                f"the head of {self._prefix.backend.location} is gone, and this machine has published generation "
+                f"{self._writer.generation:,} there",
+                hint="s32s verify NAME --rebuild finds it again; --take-over begins a new history",
+            )
         warn_of_return(mine.found, self._writer, self._prefix.backend.location, self._warn)
         known = self._memory
         is_strict = known is not None and known.is_strict(self._prefix.backend)
         if known is not None:
             known.forget()  # unless all ends well, nobody knows what the prefix holds
         self._transaction = PackedTransaction(
-            self._prefix, plan, mine, self._writer, self._history, is_strict=is_strict
+            self._prefix, plan, mine, self._writer, self._history, is_strict=is_strict, damaged=self._damaged.keys()
         )
         yield self._transaction
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from s32s.backends.base import ListedObject, PartRequest
 from s32s.backends.parts import read_parts
-from s32s.core.errors import BadPath, IntegrityError, NotFound, Refused
+from s32s.core.errors import AccessDenied, BadPath, CredentialsError, IntegrityError, NotFound, Refused, StoreError
 from s32s.core.item import Item, Kind
 from s32s.core.tree import Tree, join
 from s32s.format import generation, packs
@@ -157,6 +157,10 @@ def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) ->
     found = Verified()
     root, head = mine.root, mine.found.head
     if root is None or head is None or head.root is None:
+        if any(packs.pack_of(one.key) for page in prefix.backend.list(packs.PACKS) for one in page):
+            raise IntegrityError(
+                f"{prefix.backend.location} has packs and no head", hint="run on the master: s32s verify NAME --rebuild"
+            )
         return found
     for pack in root.packs:
         if why := _problem(prefix, pack.pack, pack.size, progress):
@@ -166,9 +170,12 @@ def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) ->
     if found.damaged:
         for number, ref in [(root.number, head.root), *((one.published.number, one.root) for one in root.kept)]:
             try:
+                made = root if number == root.number else prefix.root(ref)
+                if hidden := found.damaged.keys() & {ref.pack, *(one.pack for one in made.segments)}:
+                    found.unreadable[number] = f"pack {min(hidden)[:12]} has a part of its manifest"
                 _, tree, places = (root, mine.tree, mine.places) if number == root.number else prefix.generation(ref)
             except (IntegrityError, NotFound, BadPath) as exc:
-                found.unreadable[number] = exc.what
+                found.unreadable.setdefault(number, exc.what)
                 continue
             if hit := list(hit_by(found.damaged, tree, places)):
                 found.paths[number] = hit
@@ -218,7 +225,9 @@ def _problem(prefix: PackedPrefix, pack: str, size: int, progress: Progress) -> 
         packs.read_index(b"".join(pieces)[-TAIL:], pack, size=size)
     except NotFound:
         return "it is gone"
-    except IntegrityError as exc:
+    except (AccessDenied, CredentialsError):
+        raise
+    except (IntegrityError, StoreError) as exc:  # of an empty object S3 has no range
         return exc.what
     return ""
 
