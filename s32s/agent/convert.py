@@ -33,9 +33,6 @@ from s32s.stores.objects.packed.store import PackedStore
 from s32s.stores.objects.prefix import ManifestCache, Prefix, read_head
 from s32s.stores.objects.store import ObjectStore
 
-#: How many objects are deleted between two looks at the head.
-_BATCH = 1000
-
 
 def convert(
     entry: Entry,
@@ -113,10 +110,7 @@ def _tidy(layout: str, backend: Backend, agent: AgentContext) -> int:
         gone = [one.key for page in backend.list(packs.PACKS) for one in page]
     else:
         gone = list(_plain_objects(backend))
-    failed: dict[str, str] = {}
-    for first in range(0, len(gone), _BATCH):
-        heads.check_still_held("delete what is left of the other layout")
-        failed |= backend.delete(gone[first : first + _BATCH])
+    failed = heads.delete(gone, what="delete what is left of the other layout")
     if failed:
         raise EntryFailed(
             f"{len(failed):,} objects of the other layout could not be deleted; everything else is done:"

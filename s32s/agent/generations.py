@@ -84,9 +84,7 @@ class Generations:
         mine = self._snapshot(prefix)
         root = self._root(mine)
         if before is None:
-            if not root.kept:
-                raise Refused(f"generation {root.number:,} is the only one", hint='"keep" in the entry keeps more')
-            before = root.kept[0].published.number
+            before = _before(root)
         after = root.number if after is None else after
         old, new = (self._tree(prefix, mine, number) for number in (before, after))
         return before, after, list(upkeep.differences(old, new))
@@ -106,9 +104,7 @@ class Generations:
             mine = self._snapshot(prefix)
             root = self._root(mine)
             if number is None:
-                if not root.kept:
-                    raise Refused(f"generation {root.number:,} is the only one", hint='"keep" in the entry keeps more')
-                number = root.kept[0].published.number
+                number = _before(root)
             history = History(self.entry.keep, message or f"back to generation {number}", user())
             return upkeep.roll_back(prefix, mine, number, self._writer(), history), number
 
@@ -282,3 +278,14 @@ class Generations:
         self, emit: Emit, stop: threading.Event, approve: Callable[[Plan], bool] = lambda plan: True
     ) -> RunContext:
         return RunContext(self.entry.name, self.agent.settings.jobs, emit, stop=stop, approve=approve)
+
+
+def _before(root: Root) -> int:
+    """The generation before the current one.
+
+    Raises:
+        Refused: there is none.
+    """
+    if not root.kept:
+        raise Refused(f"generation {root.number:,} is the only one", hint='"keep" in the entry keeps more')
+    return root.kept[0].published.number

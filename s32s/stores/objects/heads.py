@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 
 from s32s.backends.base import CREATE, Backend, PutResult, Replace
 from s32s.core import paths
@@ -16,6 +17,8 @@ from s32s.stores.objects.prefix import FoundHead, read_head
 
 #: Before a head that somebody else writes at the same time is written once more.
 _CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
+#: How many objects are deleted between two looks at the head.
+_BATCH = 1000
 
 
 class HeadWriter:
@@ -103,6 +106,18 @@ class HeadWriter:
         if not self._is_known(there):
             raise self._lost(there, what)
         self._etag = etag
+
+    def delete(self, keys: Sequence[str], *, what: str) -> Mapping[str, str]:
+        """Delete objects as long as the head is as we know it; return why each of those that are still there is.
+
+        Raises:
+            Conflict: somebody else has replaced the head; what was deleted until then was of no use.
+        """
+        failed: dict[str, str] = {}
+        for first in range(0, len(keys), _BATCH):
+            self.check_still_held(what)
+            failed |= self._backend.delete(keys[first : first + _BATCH])
+        return failed
 
     def _lost(self, there: Head | None, what: str) -> Conflict:
         claim = there.push if there else None

@@ -153,23 +153,19 @@ class Publication:
             return []
         return [Kept(published=root.published, root=head.root), *root.kept][: max(self._history.keep - 1, 0)]
 
-    def sweep(self, *, also: Iterable[str] = ()) -> None:
-        """Delete packs that were garbage before this generation already: readers may still be at the one before.
-
-        Args:
-            also: further packs that no kept generation needs.
-        """
+    def sweep(self) -> None:
+        """Delete packs that were garbage before this generation already: readers may still be at the one before."""
         if self.root is None or self._mine.root is None:
             return
         needed = {pack.pack for pack in self.root.packs}
-        gone = {*self._mine.root.garbage, *also} - needed
+        gone = set(self._mine.root.garbage) - needed
         # Tidying only: what stays is found by prune.
         with contextlib.suppress(S32sError):
             self._prefix.backend.delete(sorted(map(packs.key_of, gone)))
 
-    def check_still_held(self) -> None:
-        """See `HeadWriter.check_still_held`."""
-        self._heads.check_still_held("delete what is not needed")
+    def delete(self, keys: Sequence[str]) -> None:
+        """See `HeadWriter.delete`."""
+        self._heads.delete(keys, what="delete what is not needed")
 
     def _segments(
         self,

@@ -27,8 +27,6 @@ from s32s.stores.objects.publisher import Writer
 
 #: Packs that nobody names are left alone for so long, in seconds: a push may be about to name them.
 GRACE_S = 24 * 3600.0
-#: How many packs are deleted between two looks at the head.
-_BATCH = 1000
 
 
 class Difference(NamedTuple):
@@ -123,9 +121,7 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
             gone.append(one)
         else:
             young += 1
-    for first in range(0, len(gone), _BATCH):
-        publication.check_still_held()
-        prefix.backend.delete([one.key for one in gone[first : first + _BATCH]])
+    publication.delete([one.key for one in gone])
     return Pruned(given_up, len(gone), sum(one.size for one in gone), young)
 
 
