@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from s32s.agent.holds import hold_of
 from s32s.agent.results import Result
 from s32s.agent.roles.base import AgentContext
 from s32s.config.maps import MapSet
@@ -54,6 +55,11 @@ def _lines(agent: AgentContext, loaded: MapSet, role: Role) -> Iterator[str]:
             value = of(result) if result is not None else None
             if value is not None:
                 yield f's32s_{metric}{{entry="{_escaped(name)}",role="{role.value}"}} {value}\n'
+
+    if role is Role.SLAVE:
+        yield "# HELP s32s_held Whether the entry is held at an earlier generation.\n# TYPE s32s_held gauge\n"
+        for name in names:
+            yield f's32s_held{{entry="{_escaped(name)}",role="slave"}} {int(hold_of(name, agent.state) is not None)}\n'
 
 
 def _escaped(label: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from s32s.agent import catalog, hooks, metrics
 from s32s.agent.conclude import Kept, conclude
+from s32s.agent.holds import Hold, hold_of
 from s32s.agent.options import Options
 from s32s.agent.report import Report, fold
 from s32s.agent.roles.base import AgentContext, Task
@@ -31,6 +32,7 @@ from s32s.system.rate_limit import RateLimiter
 if TYPE_CHECKING:
     from s32s.agent.memories import Memories
     from s32s.replication.merge_job import Contents, Decide
+    from s32s.stores.local.kept import KeptTree
 
 
 _LOST = (
@@ -126,6 +128,7 @@ def run_entry(
     approve: Callable[[str, Plan], bool] | None = None,
     decide: Callable[[str, Merge, Contents], Merge] | None = None,
     memories: Memories | None = None,
+    back_to: KeptTree | None = None,
 ) -> events.EntryFinished:
     """Do `verb` for one entry.
 
@@ -134,6 +137,7 @@ def run_entry(
         rates: see `Task`.
         emit, stop, approve, decide: see `run`.
         memories: of a watch.
+        back_to: of a slave: the earlier tree to go back to; without it, an entry that is held stays as it is.
 
     Raises:
         Interrupted: see `run`.
@@ -147,6 +151,7 @@ def run_entry(
         pushed={other.name: other.s3 for other in others if other.master is not None},
         rates=rates,
         memories=memories,
+        back_to=back_to,
     )
     context = RunContext(
         entry.name,
@@ -160,9 +165,20 @@ def run_entry(
     if agent.state.is_lost:
         agent.state.is_lost = False
         emit(events.Warned(entry.name, _LOST))
+    if role is Role.SLAVE and back_to is None and (hold := hold_of(entry.name, agent.state)) is not None:
+        return _leave(entry, hold, emit)
     return _run_entry(
         task, role, agent, context, functools.partial(decide, entry.name) if decide else _all_but_conflicts
     )
+
+
+def _leave(entry: Entry, hold: Hold, emit: Emit) -> events.EntryFinished:
+    """Leave an entry alone that somebody has taken back; that is what was asked for, so the run goes well."""
+    emit(events.EntryStarted(entry.name, *entry.direction(Role.SLAVE)))
+    held = f"{hold.words}; s32s release {paths.escape(entry.name)} lets it follow S3 again"
+    finished = events.EntryFinished(entry.name, None, 0.0, generation=hold.generation, held=held)
+    emit(finished)
+    return finished
 
 
 def _listen(agent: AgentContext, entry: str, emit: Emit) -> None:

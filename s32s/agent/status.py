@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from s32s.agent.holds import Hold, hold_of
 from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, last_run
 from s32s.agent.watch_state import WatchState, of_entry
@@ -38,6 +39,7 @@ class EntryState(enum.Enum):
     """How an entry stands; the first that fits, in this order."""
 
     RUNNING = "running"
+    HELD = "held"
     UNFINISHED_PUSH = "unfinished-push"
     NEVER_RUN = "never-run"
     MOVED = "moved"
@@ -82,6 +84,7 @@ class EntryStatus:
         trouble_status: the exit status that the trouble has alone; 0 without one.
         watch: how it is watched; None where nobody does.
         published: what S3 holds; None where nothing is published, or nobody has asked.
+        hold: at which generation somebody holds it; None where it follows S3.
     """
 
     name: str
@@ -98,6 +101,7 @@ class EntryStatus:
     trouble_status: int = 0
     watch: WatchState | None = None
     published: Published | None = None
+    hold: Hold | None = None
 
     @property
     def is_moved(self) -> bool:
@@ -109,6 +113,8 @@ class EntryStatus:
         """How it stands, in one word; `frontends.render.statuses.words` says it to people."""
         if self.running_s is not None:
             return EntryState.RUNNING
+        if self.hold is not None:
+            return EntryState.HELD
         if self.push:
             return EntryState.UNFINISHED_PUSH
         if self.last is None:
@@ -188,6 +194,7 @@ def statuses(
                 trouble_status=answer.status,
                 watch=of_entry(entry.name, role.value, agent.state),
                 published=answer.published,
+                hold=hold_of(entry.name, agent.state) if role is Role.SLAVE else None,
             )
         )
     return found
@@ -206,15 +213,21 @@ def glance(entries: Sequence[Entry], role: Role, agent: AgentContext) -> dict[st
 
 
 def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> list[EntryStatus]:
-    """The entries that have not succeeded for so long, or never where they lie now: what monitoring wants to know."""
+    """The entries that have not succeeded for so long, or never where they lie now: what monitoring wants to know.
+
+    One that is held is as old as somebody wants it to be, and is none of them.
+    """
     return [
         entry
         for entry in entries
-        if entry.last is None
-        or entry.is_moved
-        or entry.went_back
-        or entry.last.success_s is None
-        or not 0 <= now_s - entry.last.success_s <= limit_s
+        if entry.hold is None
+        and (
+            entry.last is None
+            or entry.is_moved
+            or entry.went_back
+            or entry.last.success_s is None
+            or not 0 <= now_s - entry.last.success_s <= limit_s
+        )
     ]
 
 

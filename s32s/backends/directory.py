@@ -83,7 +83,7 @@ class DirectoryBackend(SimpleBackend):
                 raise self._error(exc, directory) from exc
             for entry in found:
                 key = f"{directory}/{entry.name}" if directory else entry.name
-                if entry.name.startswith((paths.LOCK_PREFIX, paths.STAGING_PREFIX)):
+                if entry.name.startswith((paths.LOCK_PREFIX, paths.STAGING_PREFIX, paths.KEPT_PREFIX)):
                     continue
                 try:
                     status = entry.stat(follow_symlinks=False)

@@ -155,6 +155,8 @@ class Settings(pydantic.BaseModel):
     """Directories that symbolic links of a slave may point to or into, out of their tree; none by default."""
     max_delete: MaxDelete = MaxDelete(50, percent=True)
     """A sync that would delete more is refused: a count, or a percentage of what is there now; "50%" by default."""
+    keep: Annotated[int, pydantic.Field(ge=0, le=100)] = 0
+    """How many earlier trees of each target a slave keeps beside it, to go back to without S3; none by default."""
     list_every_s: Annotated[float, pydantic.Field(alias="list_every")] = 3600.0
     """How often a slave compares manifest and objects: "1h" by default, "0s" always, "never"."""
     jobs: Annotated[int, pydantic.Field(ge=1, le=MAX_JOBS)] = DEFAULT_JOBS

@@ -116,6 +116,7 @@ class EntryFinished:
         generation: of the manifest that the destination now follows; 0 without one.
         fingerprint: names what the destination was found to be, unchanged; two ends of one name have equal plans.
         merge: of a shared folder: what was carried out, or would be, and what is left undecided.
+        held: why nothing was done, where the entry is held at an earlier generation; for people.
     """
 
     entry: str
@@ -127,6 +128,7 @@ class EntryFinished:
     error: S32sError | None = None
     fingerprint: str = ""
     merge: Merge | None = None
+    held: str = ""
 
 
 Event = (

@@ -17,9 +17,10 @@ from s32s.core.errors import BadPath
 #: Objects below this segment belong to s32s (head, manifests); they are never data.
 RESERVED = ".s32s"
 
-#: How names begin under which a pull keeps its lock and its staging beside a target, or in it.
+#: How names begin under which a pull keeps its lock, its staging and earlier trees beside a target, or in it.
 LOCK_PREFIX = ".s32s-lock-"
 STAGING_PREFIX = ".s32s-new-"
+KEPT_PREFIX = ".s32s-kept-"
 
 #: NAME_MAX of Linux file systems, in bytes: limits.h.
 MAX_SEGMENT = 255
@@ -57,8 +58,8 @@ def problem(path: str, *, room: int = MAX_KEY, on_disk: bool = True) -> str | No
         return "it is empty"
     if path[0] == "/":
         return "it is absolute"
-    if path[0] == "." and on_disk and path.startswith((LOCK_PREFIX, STAGING_PREFIX)):
-        return "s32s keeps such names for its locks and unfinished work in a target"
+    if path[0] == "." and on_disk and path.startswith((LOCK_PREFIX, STAGING_PREFIX, KEPT_PREFIX)):
+        return "s32s keeps such names for its locks, unfinished work and earlier trees in a target"
     if size > room:
         return f"it is longer than an S3 key allows ({size} of {room} bytes)"
     segments = path.split("/")

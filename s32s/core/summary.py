@@ -53,6 +53,8 @@ def summary(finished: events.EntryFinished) -> str:
     plan = finished.plan
     if finished.error is not None:
         return str(finished.error)
+    if finished.held:
+        return finished.held
     if finished.merge is not None:
         return _merged(finished.merge, "ed" if finished.changed else "")
     if plan is None:

@@ -31,6 +31,7 @@ from s32s.system.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from s32s.agent.memories import Memories
+    from s32s.stores.local.kept import KeptTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Task(NamedTuple):
         pushed: prefixes that masters push to, of the other entries.
         rates: how fast bodies may come and go, over all entries; None for as fast as they can.
         memories: of a watch; None for a single run.
+        back_to: of a slave: the earlier tree to go back to, instead of what S3 holds.
     """
 
     entry: Entry
@@ -72,6 +74,7 @@ class Task(NamedTuple):
     pushed: Mapping[str, str]
     rates: tuple[RateLimiter, RateLimiter] | None = None
     memories: Memories | None = None
+    back_to: KeptTree | None = None
 
     def backend(self, agent: AgentContext, place: Location) -> Backend:
         """A place, as fast as this task may be.

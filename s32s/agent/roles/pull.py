@@ -5,15 +5,25 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from s32s.agent.roles.base import AgentContext, Task, check_pushed, last_run, source_prefix
+from s32s.agent.roles.writer import user
+from s32s.core.errors import EntryFailed, Locked, Refused
+from s32s.core.guards import Limits
+from s32s.core.plan import Verb
 from s32s.core.role import Role
-from s32s.replication.job import Outcome, RunContext
+from s32s.core.rules import EVERYTHING
+from s32s.replication.checkpoints import Checkpoints
+from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
 from s32s.stores.local.target_rules import TargetRules
 from s32s.stores.objects.source import Follower
+
+if TYPE_CHECKING:
+    from s32s.stores.local.kept import KeptTree
 
 
 def pull(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome:
@@ -46,10 +56,56 @@ def pull(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         save_cache=lambda cache: state.save_stat_cache(root, cache),
         warn=run.warn,
         memory=task.memories.target_dir if task.memories is not None else None,
+        keeps=(last.generation if last else 0) if agent.settings.keep else None,
     )
-    job = task.job(agent.settings, spare_ignored=False, check_source=check_pushed(task, Role.SLAVE, agent))
     begin = functools.partial(state.mark_pending, entry.name, Role.SLAVE.value, needed=entry.after is not None)
-    return replicate(source_prefix(task, agent, follower), target, job, replace(run, begin=begin))
+    run = replace(run, begin=begin)
+    if task.back_to is not None:
+        return _go_back(task.back_to, target, task, agent, run)
+    job = task.job(agent.settings, spare_ignored=False, check_source=check_pushed(task, Role.SLAVE, agent))
+    done = replicate(source_prefix(task, agent, follower), target, job, run)
+    if task.verb.changes:
+        _prune(target, done.source.generation, agent, run)
+    return done
+
+
+def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentContext, run: RunContext) -> Outcome:
+    """Bring an earlier tree of the target back, and hold the entry there.
+
+    The hold comes first: a timer that fires in between must not undo what was asked for.
+    """
+    from s32s.agent import holds
+    from s32s.stores.local.kept_source import KeptStore
+
+    entry, state = task.entry, agent.state
+    before = holds.hold_of(entry.name, state)
+    holds.save_hold(holds.Hold(entry.name, record.generation, time.time(), user()), state)
+    source = KeptStore(target, record, warn=run.warn)
+    limits = Limits(agent.settings.max_delete, force=task.options.force_delete)
+    job = Job(Verb.SYNC, EVERYTHING, limits, verify=task.options.verify, allow_links=("/",))
+    try:
+        # What the two are to a checkpoint they are not at the next run.
+        done = replicate(source, target, job, replace(run, checkpoints=Checkpoints()))
+    except BaseException:
+        if before is None:
+            holds.end_hold(entry.name, state)
+        else:
+            holds.save_hold(before, state)
+        raise
+    _prune(target, record.generation, agent, run)
+    return done
+
+
+def _prune(target: LocalStore, generation: int, agent: AgentContext, run: RunContext) -> None:
+    """Give up the earlier trees that are too many by now; what does not go now goes with the next run."""
+    from s32s.stores.local import kept
+
+    try:
+        kept.prune(target.location, in_place=target.in_place, keep=agent.settings.keep, generation=generation)
+    except Locked:
+        pass
+    except (Refused, EntryFailed) as exc:
+        run.warn(f"earlier trees could not be given up: {exc}")
 
 
 def _is_due(listed_s: float | None, every_s: float) -> bool:

@@ -9,6 +9,12 @@ from s32s.frontends.cli.shared_arguments import add_json
 
 _KEEPS = """
 Of an entry whose layout is "packed". Its "keep" says how many generations stay."""
+_ROLLBACK = """
+On a master it publishes what the generation held as the next one, for all machines.
+On a slave it brings an earlier tree back that is kept beside the target ("keep" in
+the configuration), without S3, and holds the entry there until s32s release."""
+_RELEASE = """
+Of a slave on which s32s rollback has gone back."""
 _VERIFY = """
 It reads every pack on S3 that a kept generation needs, and names what is damaged,
 which generations and which paths that hits. --heal pushes these paths again from
@@ -29,12 +35,17 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_name(made)
     made.add_argument("before", metavar="A", nargs="?", type=int, help="a generation (default: the one before)")
     made.add_argument("after", metavar="B", nargs="?", type=int, help="another one (default: the current one)")
-    made = command(
-        "rollback", "publish an earlier generation as the next one", example="s32s rollback WEBSITE 41", more=_KEEPS
-    )
+    made = command("rollback", "go back to an earlier generation", example="s32s rollback WEBSITE 41", more=_ROLLBACK)
     _add_name(made)
     made.add_argument("generation", metavar="N", nargs="?", type=int, help="which one (default: the one before)")
+    made.add_argument(
+        "--force-delete", action="store_true", help="on a slave: go back even if that deletes most of what is there"
+    )
     made.add_argument("--message", metavar="TEXT", default="", help="what is said of it in s32s log")
+    made = command(
+        "release", "let an entry follow S3 again that was taken back", example="s32s release WEBSITE", more=_RELEASE
+    )
+    _add_name(made)
     made = command("prune", "give up old generations and delete what none needs", example="s32s prune WEBSITE --keep 3")
     _add_name(made)
     made.add_argument("--keep", metavar="N", type=_count, help="how many stay (default: that of the entry)")

@@ -114,6 +114,7 @@ def _answered(status: int) -> int:
 _WORK = {
     "peer",
     "rollback",
+    "release",
     "prune",
     "restore",
     "convert",
@@ -165,6 +166,7 @@ _COMMANDS = {
     "log": "generations:log",
     "diff": "generations:diff",
     "rollback": "generations:rollback",
+    "release": "holds:release",
     "prune": "generations:prune",
     "verify": "generations:verify",
     "restore": "generations:restore",

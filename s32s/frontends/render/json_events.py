@@ -191,6 +191,8 @@ class Finished(TypedDict):
     seconds: float
     generation: int
     """That the destination follows; 0 without a manifest, and when the entry failed."""
+    held: NotRequired[bool]
+    """Whether nothing was done, as the entry is held at that generation."""
     error: NotRequired[ErrorFacts]
 
 

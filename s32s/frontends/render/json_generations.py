@@ -55,6 +55,26 @@ class RolledBack(TypedDict):
 
 
 @described
+class WentBack(TypedDict):
+    """`rollback` on a slave: the generation that is back, and held."""
+
+    event: Literal["went_back"]
+    entry: str
+    generation: int
+    changed: bool
+    """Whether the directory held something else before."""
+
+
+@described
+class Released(TypedDict):
+    """`release`: the generation at which the entry was held until now."""
+
+    event: Literal["released"]
+    entry: str
+    generation: int
+
+
+@described
 class PrunedPrefix(TypedDict):
     """`prune`: what was given up and deleted."""
 

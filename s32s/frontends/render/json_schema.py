@@ -29,8 +29,10 @@ from s32s.frontends.render.json_generations import (
     Generation,
     PrunedPrefix,
     RebuiltHead,
+    Released,
     RolledBack,
     VerifiedPrefix,
+    WentBack,
 )
 
 
@@ -88,6 +90,15 @@ class Watch(TypedDict):
 
 
 @described
+class Held(TypedDict):
+    """At which generation an entry is held, and by whom."""
+
+    generation: int
+    since_s: float
+    user: str
+
+
+@described
 class Status(TypedDict):
     """How an entry stands."""
 
@@ -111,6 +122,7 @@ class Status(TypedDict):
     running_s: float | None
     """When a run began that is at work now."""
     watch: Watch | None
+    held: Held | None
 
 
 @described
@@ -282,6 +294,8 @@ Line: TypeAlias = (
     | Generation
     | DifferentPath
     | RolledBack
+    | WentBack
+    | Released
     | PrunedPrefix
     | VerifiedPrefix
     | RebuiltHead

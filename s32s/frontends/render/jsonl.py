@@ -76,6 +76,8 @@ class Lines:
                     "seconds": round(event.seconds, 3),
                     "generation": event.generation,
                 }
+                if event.held:
+                    ended["held"] = True
                 if event.error:
                     ended["error"] = error_facts(event.error)
                 return ended

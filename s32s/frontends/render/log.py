@@ -73,8 +73,9 @@ class Log:
             self._print(level, entry, text, fields)
 
     def _finish(self, event: EntryFinished) -> None:
+        result = "changed" if event.changed else "held" if event.held else "unchanged"
         facts: dict[str, str | int | float] = {
-            "RESULT": "failed" if event.error else "changed" if event.changed else "unchanged",
+            "RESULT": "failed" if event.error else result,
             "GENERATION": event.generation,
             "DURATION_MS": round(event.seconds * 1000),
         }
@@ -90,7 +91,7 @@ class Log:
             level = "warning" if isinstance(event.error, Interrupted) or event.error.exit_status == 75 else "error"
             self.write(level, event.entry, str(event.error), facts)
         else:
-            self.write("info" if event.changed else "debug", event.entry, summary(event), facts)
+            self.write("info" if event.changed or event.held else "debug", event.entry, summary(event), facts)
 
     def _send(self, level: str, entry: str, text: str, fields: Mapping[str, str | int | float]) -> bool:
         """Send a line in journald's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL); tell whether it was taken."""

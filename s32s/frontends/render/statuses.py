@@ -15,7 +15,7 @@ from s32s.core.paths import escape
 from s32s.frontends.render.layout import count, table
 
 if TYPE_CHECKING:
-    from s32s.frontends.render.json_schema import LastRun, PublishedState, Status, Watch
+    from s32s.frontends.render.json_schema import Held, LastRun, PublishedState, Status, Watch
 
 
 def show(title: str, entries: Sequence[EntryStatus]) -> None:
@@ -58,7 +58,13 @@ def status_line(entry: EntryStatus) -> Status:
         "unreachable": entry.unreachable,
         "running_s": entry.running_s,
         "watch": cast("Watch", asdict(entry.watch)) if entry.watch is not None else None,
+        "held": _held(entry),
     }
+
+
+def _held(entry: EntryStatus) -> Held | None:
+    hold = entry.hold
+    return {"generation": hold.generation, "since_s": hold.since_s, "user": hold.user} if hold is not None else None
 
 
 def watch_words(watch: WatchState) -> str:
@@ -80,6 +86,9 @@ def words(entry: EntryStatus) -> str:
     match entry.state:
         case EntryState.RUNNING:
             return f"running since {_when(entry.running_s)}"
+        case EntryState.HELD:
+            behind = f", {count(entry.behind, 'generation')} behind" if entry.behind > 0 else ""
+            return f"{entry.hold.words if entry.hold is not None else 'held'}{behind}"
         case EntryState.UNFINISHED_PUSH:
             return f"unfinished push by {entry.push}"
         case EntryState.NEVER_RUN:

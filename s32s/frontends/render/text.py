@@ -133,6 +133,9 @@ class Screen:
         elif event.error is not None:
             if not isinstance(event.error, Interrupted):
                 self._print_err(event.entry, f"FAILED: {event.error}", "red")
+        elif event.held:
+            if not self._quiet:
+                self._print_out(f"{paint(name, 'bold', on=self._colour_out)}: {event.held}")
         elif not self._quiet and event.plan is not None:
             if self._dryrun:
                 self._print_plan(event, event.plan)

@@ -8,12 +8,16 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from s32s.core import paths
 from s32s.core.errors import EntryFailed
 from s32s.stores.base import Policy
 from s32s.stores.local.outer import FIXED, Outer
 from s32s.stores.local.walk import DirectoryListing
+
+if TYPE_CHECKING:
+    from s32s.stores.local.keeper import Keeper
 
 
 class Stage(enum.Enum):
@@ -76,6 +80,7 @@ class TargetHandle:
         walk: lists the target by its descriptor once more; below a path alone, or all of it with "".
         policy: what to do about what has moved in it meanwhile.
         record: filled by the change.
+        keeper: keeps what is there now as an earlier tree; None where none are kept.
     """
 
     warn: Callable[[str], None]
@@ -87,6 +92,7 @@ class TargetHandle:
     walk: Callable[[int, str], DirectoryListing]
     policy: Policy
     record: ChangeRecord
+    keeper: Keeper | None = None
 
 
 def unwritable(exc: OSError, shown: str, stage: Stage = Stage.FILLING) -> EntryFailed:

@@ -46,6 +46,7 @@ class _InPlace(Staging):
         """Rename each staged file over its old one, but for what somebody has changed meanwhile; see `meanwhile.py`."""
         root = self.opened.parent
         self.stamp_brought()
+        self.keep_old()
         atomic.sync_filesystem(self.tree)
         self.now, moved = self.look_again()
         stays = {self.now.paths[row] for row in moved.rows}

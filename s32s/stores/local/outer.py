@@ -30,14 +30,19 @@ PROBES: Final = ("a", "b")
 FIXED = "it or its directory may be immutable or append-only: look with lsattr -d, and change that with chattr -i -a"
 
 
-def ours(name: str) -> tuple[str, str]:
-    """How paths in a target begin that belong to s32s: its lock and its staging, when it is changed in place."""
-    return _prefix(name), lock_name(name)
+def ours(name: str) -> tuple[str, str, str]:
+    """How paths in a target begin that belong to s32s, when it is changed in place: staging, lock, earlier trees."""
+    return _prefix(name), lock_name(name), kept_name(name)
 
 
 def lock_name(name: str) -> str:
     """The lock file of a target."""
     return f"{paths.LOCK_PREFIX}{locks.digest(name)}"
+
+
+def kept_name(name: str) -> str:
+    """The directory with the earlier trees of a target; see `kept`."""
+    return f"{paths.KEPT_PREFIX}{locks.digest(name)}"
 
 
 class Outer:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import TypeVar
 
 from s32s.core import paths
-from s32s.core.errors import EntryFailed, IntegrityError, Interrupted, SourceChanged
+from s32s.core.errors import IntegrityError, Interrupted, SourceChanged
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan, Put, Unchanged
 from s32s.stores.base import Body, Progress
@@ -27,6 +27,7 @@ from s32s.stores.local.attributes import Likeness
 from s32s.stores.local.handle import Stage, TargetHandle, unwritable
 from s32s.stores.local.meanwhile import Moved
 from s32s.stores.local.outer import TREE, Outer
+from s32s.stores.local.space import check_space
 from s32s.stores.local.stat_cache import stamp
 from s32s.stores.local.walk import DirectoryListing, open_file
 from s32s.system import directories, file_bytes
@@ -35,8 +36,6 @@ from s32s.system import directories, file_bytes
 #: not count, since a service's own umask says nothing of the files it delivers.
 _FILE_MODE = 0o644
 DIR_MODE = 0o755
-#: Room to leave on the disk, for the file system's own bookkeeping and for everybody else: this, or 1 % of a small one.
-_SPARE = 16 * 1024 * 1024
 #: Of a large file, so many bytes at a time are sent to the disk while the rest is still on its way here.
 _WRITE_BACK = 8 * 1024 * 1024
 
@@ -95,7 +94,7 @@ class Staging:
             if os.geteuid() == 0 and owner != (os.geteuid(), os.getegid()):
                 # What root writes belongs to whom the directory belongs to, or a service could not read its files.
                 self.owner = owner
-        self._check_space()
+        check_space(self.plan, self.opened.parent, shown=self.shown)
         self.outer = Outer(self.opened.parent, self.opened.name, shown=self.shown)
         self.outer_fd = self.outer.fd
         os.mkdir(TREE, 0o700, dir_fd=self.outer_fd)
@@ -110,6 +109,8 @@ class Staging:
                 os.close(fd)
         self.tree = self.old = -1
         self.likeness.close()
+        if self.stage is Stage.FILLING and self.opened.keeper is not None:
+            self.opened.keeper.undo(self.opened.parent, self.opened.name)
         if self.outer is not None:
             # The next run removes what does not go now; a failure to tidy must not hide how the change ended.
             with contextlib.suppress(OSError):
@@ -159,6 +160,16 @@ class Staging:
 
     def open_old(self) -> int:
         raise NotImplementedError
+
+    def keep_old(self) -> None:
+        """Keep what is there now as an earlier tree, where the target keeps any.
+
+        Raises:
+            EntryFailed: that is not possible; nothing was changed.
+        """
+        opened = self.opened
+        if opened.keeper is not None and self.old >= 0:
+            opened.keeper.keep(opened.parent, opened.name, self.old, opened.found, self.plan)
 
     def look_again(self, unit: str = "") -> tuple[DirectoryListing, Moved]:
         """Walk the target once more, and say what has moved in it since it was listed.
@@ -335,25 +346,6 @@ class Staging:
     def _unlink(self, path: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(path, dir_fd=self.tree)
-
-    def _check_space(self) -> None:
-        """Refuse before the first byte what the disk certainly cannot hold: statvfs(3)."""
-        disk_room = os.fstatvfs(self.opened.parent)
-        bytes_needed = self.plan.size + min(_SPARE, disk_room.f_blocks * disk_room.f_frsize // 100)
-        bytes_free = disk_room.f_bavail * disk_room.f_frsize
-        files_needed = sum(1 for put in self.plan.puts)
-        if self.plan.size and bytes_needed > bytes_free:
-            raise EntryFailed(
-                f"the disk of {paths.escape(self.shown)} has {bytes_free:,} bytes free, "
-                f"and {bytes_needed:,} are needed; nothing was changed",
-                hint="make room and run it again",
-            )
-        if disk_room.f_files and files_needed > disk_room.f_favail:
-            raise EntryFailed(
-                f"the disk of {paths.escape(self.shown)} has room for {disk_room.f_favail:,} more files, "
-                f"and {files_needed:,} are needed; nothing was changed",
-                hint="make room and run it again",
-            )
 
     def dir_modes(self, now: DirectoryListing, stays: Unchanged) -> dict[str, int]:
         """The mode of every directory that the new tree names, where nobody has recorded one as it is now."""

@@ -33,6 +33,7 @@ class LocalStore:
         save_cache: told what is known of them after a run.
         warn: told what people should know and stops nothing.
         memory: what a watch knows of it; None for a run that walks it.
+        keeps: as a target: the generation that it follows, where what a change replaces is kept as an earlier tree.
         is_shared: as a source: a folder that several people share, see `LocalSource`.
     """
 
@@ -44,6 +45,7 @@ class LocalStore:
     save_cache: Callable[[StatCache], None] = lambda cache: None
     warn: Callable[[str], None] = lambda text: None
     memory: LocalMemory | None = None
+    keeps: int | None = None
     is_shared: bool = False
 
     @property
@@ -82,4 +84,5 @@ class LocalStore:
             save_cache=self.save_cache,
             warn=self.warn,
             memory=self.memory,
+            keeps=self.keeps,
         )

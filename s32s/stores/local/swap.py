@@ -176,6 +176,7 @@ class _Swap(Staging):
     def publish(self) -> Published:
         """Exchange what is new with what is old, in one step."""
         self.stamp_brought()
+        self.keep_old()
         self._take_along()
         modes = self.dir_modes(self.now, self.stays)
         for path in sorted(filter(self._is_in_unit, self.dirs), key=len, reverse=True):

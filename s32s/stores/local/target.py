@@ -10,11 +10,11 @@ import contextlib
 import errno
 import functools
 import os
-import stat
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from s32s.core import paths, tree
 from s32s.core.errors import EntryFailed, Refused
@@ -24,11 +24,15 @@ from s32s.core.tree import Tree
 from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
 from s32s.stores.local import hashing, in_place, outer, swap, walk
 from s32s.stores.local.handle import ChangeRecord, Salvage, TargetHandle
+from s32s.stores.local.holding import open_holder
 from s32s.stores.local.memory import LocalMemory
 from s32s.stores.local.stat_cache import MTIME, RACY_CTIME_NS, CachedHash, StatCache, is_past
 from s32s.stores.local.walk import DirectoryListing, LocalSnapshot, Patch
-from s32s.system import directories, locks, mounts
+from s32s.system import directories, mounts
 from s32s.system.concurrency import for_each
+
+if TYPE_CHECKING:
+    from s32s.stores.local.keeper import Keeper
 
 
 class LocalTarget:
@@ -42,6 +46,7 @@ class LocalTarget:
         save_cache: told what is known of them after a run.
         warn: told what people should know and stops nothing.
         memory: of a watch; None for a run that walks the directory.
+        keeps: the generation of what is there now, which is kept as an earlier tree; None to keep nothing of it.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class LocalTarget:
         save_cache: Callable[[StatCache], None],
         warn: Callable[[str], None],
         memory: LocalMemory | None = None,
+        keeps: int | None = None,
     ) -> None:
         self.root = root
         self.salvage = Salvage()
@@ -66,6 +72,7 @@ class LocalTarget:
         self._record = ChangeRecord()
         self._hashed = False
         self._memory = memory
+        self._keeps = keeps
         self._looked = False
 
     @functools.cached_property
@@ -171,6 +178,7 @@ class LocalTarget:
             walk=lambda fd, only: walk_target(fd, self._name, only=only),
             policy=policy,
             record=self._record,
+            keeper=self._keeper(mine),
         )
         change = in_place.change if self._in_place else swap.change
         with change(plan, opened) as transaction:
@@ -180,6 +188,13 @@ class LocalTarget:
                 f"{len(told):,} {'name' if len(told) == 1 else 'names'} in {paths.escape(self.root)} changed during "
                 f"the run and stayed as they are: {paths.some(told)}; the next run looks at them again"
             )
+
+    def _keeper(self, mine: LocalSnapshot) -> Keeper | None:
+        if self._keeps is None:
+            return None
+        from s32s.stores.local.keeper import Keeper  # few targets keep earlier trees
+
+        return Keeper(mine.tree, self._keeps)
 
     def remember(self, mine: LocalSnapshot, plan: Plan, published: Published | None) -> None:
         """Save what is known of the files, when there is something new to save."""
@@ -280,18 +295,14 @@ def open_target(
     save_cache: Callable[[StatCache], None],
     warn: Callable[[str], None],
     memory: LocalMemory | None = None,
+    keeps: int | None = None,
 ) -> Iterator[LocalTarget]:
     """Hold a target: check the way to it, take its lock, remove what a killed run has left.
 
     With `writable=False` it is only opened: nothing is locked, removed or written.
 
-    The lock and the staging directory are siblings of the target, so that every configuration, user and container that
-    reaches the target agrees on them. In place they are in the target itself, whose parent may be out of reach; where
-    it is not, its lock is taken too, which is the one of a run that swaps. No run waits for a lock, so their order does
-    not matter.
-
     Args:
-        root, in_place, load_cache, save_cache, warn, memory: see `LocalTarget`.
+        root, in_place, load_cache, save_cache, warn, memory, keeps: see `LocalTarget`.
 
     Raises:
         Refused: a link on the way, an unsafe parent, a target that cannot be changed this way.
@@ -299,33 +310,25 @@ def open_target(
     """
     # What is not there yet is made in one step either way.
     in_place = in_place and os.path.isdir(root)
-    base_path = root if in_place else root.rpartition("/")[0] or "/"
-    name = root.rpartition("/")[2]
-    parent = _open_base(base_path)
-    try:
-        if not in_place:
-            _check_kind(parent, name, root)
+    with open_holder(root, in_place=in_place, writable=writable) as holder:
         target = LocalTarget(
-            root, parent, in_place=in_place, load_cache=load_cache, save_cache=save_cache, warn=warn, memory=memory
+            root,
+            holder.parent,
+            in_place=in_place,
+            load_cache=load_cache,
+            save_cache=save_cache,
+            warn=warn,
+            memory=memory,
+            keeps=keeps,
         )
         if not writable:
             yield target
             return
-        with contextlib.ExitStack() as held:
-            if in_place:
-                _lock_beside(root, name, held)
-            try:
-                _lock(parent, root, name, held)
-            except OSError as exc:
-                raise Refused(
-                    f"{paths.escape(base_path)} cannot be written: {exc.strerror}",
-                    hint="the user that runs s32s must be able to write there",
-                ) from exc
-            outer.tidy(parent, name, where=base_path, warn=warn)
-            held.callback(target.salvage.drop)
+        outer.tidy(holder.parent, holder.name, where=holder.where, warn=warn)
+        try:
             yield target
-    finally:
-        os.close(parent)
+        finally:
+            target.salvage.drop()
 
 
 def walk_target(fd: int, name: str, *, only: str = "", descends: bool = True) -> DirectoryListing:
@@ -345,55 +348,3 @@ def walk_target(fd: int, name: str, *, only: str = "", descends: bool = True) ->
     )
     listing.file_bits = 0o7777
     return listing
-
-
-def _lock(parent: int, root: str, name: str, held: contextlib.ExitStack) -> None:
-    held.enter_context(locks.lock(parent, outer.lock_name(name), what=root, holder=locks.holder()))
-
-
-def _lock_beside(root: str, name: str, held: contextlib.ExitStack) -> None:
-    """Take the lock in the parent of a target that is changed in place, where that can be written."""
-    try:
-        parent = directories.open_dir(root.rpartition("/")[0] or "/")
-    except OSError:
-        return
-    held.callback(os.close, parent)
-    try:
-        _lock(parent, root, name, held)
-    except OSError as exc:
-        if exc.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-
-
-def _open_base(path: str) -> int:
-    try:
-        fd = directories.open_dir(path)
-    except FileNotFoundError as exc:
-        raise Refused(
-            f"the directory {paths.escape(path)} does not exist", hint=f"create it: mkdir -p {paths.escape(path)}"
-        ) from exc
-    except NotADirectoryError as exc:
-        raise Refused(f"{paths.escape(path)} is not a directory") from exc
-    except OSError as exc:
-        raise Refused(f"{paths.escape(path)} cannot be opened: {exc.strerror}") from exc
-    try:
-        directories.check_ancestors(path)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _check_kind(parent: int, name: str, root: str) -> None:
-    """Refuse a target that is there and is not a plain directory."""
-    try:
-        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    if stat.S_ISLNK(status.st_mode):
-        raise Refused(
-            f"{paths.escape(root)} is a symbolic link",
-            hint=f"name the real path in the map, {paths.escape(os.path.realpath(root))}",
-        )
-    if not stat.S_ISDIR(status.st_mode):
-        raise Refused(f"{paths.escape(root)} is a file, not a directory", hint="move it away")

@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 
 def log(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show the generations of an entry."""
+    from s32s.agent.kept_trees import kept_trees
+    from s32s.core.role import Role
     from s32s.frontends.render.layout import amount, table
 
     with open_machine(options, writable=False) as agent:
+        if agent.settings.role is Role.SLAVE:
+            from s32s.frontends.cli.commands.holds import kept_words
+
+            kept = kept_trees(_entry(options.name, agent))
+            if kept and not options.json:
+                print(f"kept on this machine: {kept_words(kept)}", file=sys.stderr)
         found = _generations(options.name, agent).log()
     if options.json:
         for one, is_current in found:
@@ -101,8 +109,13 @@ def _what(one: Difference) -> Literal["new", "modified", "deleted"]:
 
 
 def rollback(options: argparse.Namespace, stop: threading.Event) -> int:
-    """Publish what an earlier generation held as the next one."""
+    """Publish what an earlier generation held as the next one; on a slave, go back to an earlier tree."""
+    from s32s.core.role import Role
+    from s32s.frontends.cli.commands import holds
+
     with open_machine(options) as agent:
+        if agent.settings.role is Role.SLAVE:
+            return holds.go_back(options, _entry(options.name, agent), agent.load_maps(), agent, stop)
         position, number = _generations(options.name, agent).roll_back(options.generation, message=options.message)
     if options.json:
         print_json({"event": "rolled_back", "entry": options.name, "generation": position.generation, "to": number})

@@ -1,0 +1,113 @@
+"""Entries that a slave holds at an earlier generation: somebody went back, and nothing moves them until a release.
+
+A hold is a small file of its own, so that it outlives a damaged database: what it protects may be a web server that
+must not get a broken release again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from s32s.agent.state import State
+from s32s.core.errors import ConfigError
+from s32s.system import atomic, locks
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An entry that is held.
+
+    Attributes:
+        entry: its name.
+        generation: that it is held at; 0 where that is not known.
+        since_s: since when, in seconds since the epoch.
+        user: who went back.
+    """
+
+    entry: str
+    generation: int
+    since_s: float
+    user: str
+
+    @property
+    def words(self) -> str:
+        """How the entry stands, for people."""
+        since = time.strftime("%d %b %H:%M", time.localtime(self.since_s))
+        return f"held at generation {self.generation:,} since {since}"
+
+
+def hold_of(name: str, state: State) -> Hold | None:
+    """The hold on an entry; None where it has none."""
+    return _read(_file(name, state), name)
+
+
+def all_holds(state: State) -> list[Hold]:
+    """All holds of this machine, also those on entries that no map names any more."""
+    try:
+        files = sorted(_directory(state).glob("*.json"))
+    except OSError:
+        return []
+    found = [hold for file in files if (hold := _read(file, "")) is not None and hold.entry]
+    return sorted(found, key=lambda hold: hold.entry)
+
+
+def save_hold(hold: Hold, state: State) -> None:
+    """Hold an entry.
+
+    Raises:
+        ConfigError: that cannot be written.
+    """
+    file = _file(hold.entry, state)
+    try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        atomic.write_atomic(file, json.dumps(asdict(hold)).encode(), mode=0o600)
+    except OSError as exc:
+        raise ConfigError(f"{file} cannot be written: {exc.strerror}") from exc
+
+
+def end_hold(name: str, state: State) -> bool:
+    """Let an entry go; return whether it was held.
+
+    Raises:
+        ConfigError: the hold cannot be removed.
+    """
+    file = _file(name, state)
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise ConfigError(f"{file} cannot be removed: {exc.strerror}") from exc
+    with contextlib.suppress(OSError):
+        atomic.fsync_path(file.parent)
+    return True
+
+
+def _read(file: Path, name: str) -> Hold | None:
+    """A hold; one that cannot be read holds all the same, as nobody has let the entry go."""
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        data = b""
+    try:
+        hold = Hold(**json.loads(data))
+        is_sound = isinstance(hold.entry, str) and isinstance(hold.generation, int) and isinstance(hold.user, str)
+        if is_sound and isinstance(hold.since_s, int | float):
+            return hold
+    except (ValueError, TypeError, RecursionError):
+        pass
+    return Hold(name, 0, 0.0, "")
+
+
+def _directory(state: State) -> Path:
+    return state.directories[0] / "holds"
+
+
+def _file(name: str, state: State) -> Path:
+    return _directory(state) / f"{locks.digest(name)}.json"

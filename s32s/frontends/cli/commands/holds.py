@@ -1,0 +1,81 @@
+"""`rollback` on a slave, and `release`: back to an earlier tree that is kept here, and on again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from s32s.core import paths
+from s32s.core.errors import UsageError
+from s32s.frontends.cli.commands.common import open_machine, print_json
+
+if TYPE_CHECKING:
+    import argparse
+    import threading
+
+    from s32s.agent.agent import Agent
+    from s32s.config.maps import Entry, MapSet
+    from s32s.core.events import Event
+    from s32s.stores.local.kept import KeptTree
+
+
+def go_back(options: argparse.Namespace, entry: Entry, loaded: MapSet, agent: Agent, stop: threading.Event) -> int:
+    """Bring an earlier tree back, and hold the entry there."""
+    from s32s.agent import kept_trees
+    from s32s.agent.options import Options
+    from s32s.frontends.render.text import Screen
+
+    if options.message:
+        raise UsageError("--message is for a master, whose rollback is a generation of its own")
+    screen = Screen(os.environ, quiet=options.json)
+
+    def show(event: Event) -> None:
+        if not options.json:
+            screen.on_event(event)
+
+    with contextlib.closing(screen):
+        ended = kept_trees.go_back(
+            entry,
+            loaded,
+            agent,
+            generation=options.generation,
+            options=Options(force_delete=options.force_delete),
+            emit=show,
+            stop=stop,
+        )
+    if ended.error is not None:
+        if options.json:
+            raise ended.error
+        return ended.error.exit_status
+    if options.json:
+        print_json(
+            {"event": "went_back", "entry": entry.name, "generation": ended.generation, "changed": ended.changed}
+        )
+        return 0
+    name = paths.escape(entry.name)
+    print(f"{name}: generation {ended.generation:,} is back on this machine, and held there")
+    print(f"s32s release {name} lets it follow S3 again; other machines are as they were", file=sys.stderr)
+    return 0
+
+
+def release(options: argparse.Namespace, stop: threading.Event) -> int:
+    """Let an entry follow S3 again."""
+    from s32s.agent import kept_trees
+
+    with open_machine(options) as agent:
+        hold = kept_trees.release(options.name, agent)
+    if options.json:
+        print_json({"event": "released", "entry": options.name, "generation": hold.generation})
+    else:
+        print(f"{paths.escape(options.name)} is not held any more: its next sync follows S3 again")
+    return 0
+
+
+def kept_words(found: list[KeptTree]) -> str:
+    """Which earlier trees are kept on this machine, for people."""
+    return ", ".join(
+        f"{tree.generation:,} (until {time.strftime('%Y-%m-%d %H:%M', time.localtime(tree.until_s))})" for tree in found
+    )

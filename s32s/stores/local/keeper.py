@@ -1,0 +1,152 @@
+"""What a change takes away, kept as part of an earlier tree; see `kept`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator
+
+from s32s.core.errors import EntryFailed
+from s32s.core.item import Item, Kind
+from s32s.core.plan import Plan
+from s32s.core.tree import Tree
+from s32s.stores.local import hashing
+from s32s.stores.local.kept import KeptTree, open_kept
+from s32s.stores.local.stat_cache import CTIME, stamp
+from s32s.stores.local.walk import DirectoryListing, open_file
+from s32s.system import directories, file_bytes
+
+#: What link(2) says where a second name is not possible: too many, another user's file, another file system.
+_NO_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EACCES, errno.EOPNOTSUPP)
+
+
+class Keeper:
+    """Keeps the tree that a change of a target is about to replace.
+
+    Args:
+        tree: what the target holds.
+        generation: that it follows; 0 where there is none.
+    """
+
+    def __init__(self, tree: Tree, generation: int) -> None:
+        self._tree = tree
+        self._generation = generation
+        self._made: KeptTree | None = None
+
+    def keep(self, parent: int, name: str, old: int, found: DirectoryListing, plan: Plan) -> None:
+        """Keep what the plan takes away.
+
+        Args:
+            parent: descriptor of the directory that holds staging.
+            name: last component of the target.
+            old: descriptor of the target.
+            found: what it was found to hold.
+
+        Raises:
+            EntryFailed: that is not possible; nothing was changed.
+        """
+        leaving = _leaving(plan)
+        try:
+            known = {item.path: item for item in _hashed(leaving, old, found)}
+            with open_kept(parent, name, make=True) as trees:
+                assert trees is not None
+                trees.tidy()
+                record, is_new = trees.add(self._generation, self._items(plan, known))
+                self._made = record if is_new else None
+                with trees.files(record) as files:
+                    for item in known.values():
+                        _link(old, item, found, files)
+        except OSError as exc:
+            self.undo(parent, name)
+            is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise EntryFailed(
+                f"the tree before this change could not be kept: {exc.strerror}; nothing was changed",
+                hint='make room, or set a smaller "keep" in the configuration' if is_full else "",
+            ) from exc
+
+    def undo(self, parent: int, name: str) -> None:
+        """Take the record back, as nothing was changed."""
+        record, self._made = self._made, None
+        if record is not None:
+            with contextlib.suppress(OSError), open_kept(parent, name) as trees:
+                if trees is not None:
+                    trees.drop(record)
+
+    def _items(self, plan: Plan, known: dict[str, Item]) -> Iterator[Item]:
+        """What the target holds, with every hash that is known."""
+        contents = plan.unchanged.contents() if any(map(_lacks_hash, self._tree)) else {}
+        for item in self._tree:
+            if _lacks_hash(item):
+                if item.path in known:
+                    item = known[item.path]
+                elif (content := contents.get(item.path)) is not None:
+                    sha256 = content[:32].hex() if isinstance(content, bytes) else content[0]
+                    item = item._replace(sha256=sha256)
+            yield item
+
+
+def _leaving(plan: Plan) -> list[Item]:
+    """The files whose content the target does not hold after a plan."""
+    olds = [put.old for put in plan.puts if put.old is not None and (put.needs_bytes or put.item.kind is not Kind.FILE)]
+    stays = {put.item.sha256 for put in plan.puts if put.item.sha256}
+    files = (item for item in (*olds, *plan.extras) if item.kind is Kind.FILE)
+    return [item for item in files if not item.sha256 or item.sha256 not in stays]
+
+
+def _lacks_hash(item: Item) -> bool:
+    return item.kind is Kind.FILE and item.sha256 is None
+
+
+def _hashed(items: Iterable[Item], root: int, found: DirectoryListing) -> Iterator[Item]:
+    """The items with their SHA-256; what cannot be read, or moves, is left out."""
+    for item in items:
+        if item.sha256:
+            yield item
+        elif (entry := found.get(item.path)) is not None:
+            with contextlib.suppress(OSError):
+                if done := hashing.read_hashes(root, entry, md5=False, progress=lambda size: None):
+                    yield done[0]
+
+
+def _link(root: int, item: Item, found: DirectoryListing, files: int) -> None:
+    """Give a file of the target a second name, or copy it where it cannot have one.
+
+    A link moves the change time of a file; `found` gets the new one, as that is our own doing.
+    """
+    above, _, name = item.path.rpartition("/")
+    row = found.find(item.path)
+    try:
+        with directories.directory(root, above) as fd:
+            if row is None or not found.is_as_found(row, os.stat(name, dir_fd=fd, follow_symlinks=False)):
+                return  # somebody has changed it since, and its old bytes are gone
+            try:
+                os.link(name, item.sha256 or "", src_dir_fd=fd, dst_dir_fd=files, follow_symlinks=False)
+                after = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stamp(after)[:CTIME] == tuple(found.stamp(row))[:CTIME]:
+                    found.set_ctime(row, after.st_ctime_ns)
+            except FileExistsError:
+                return
+            except OSError as exc:
+                if exc.errno not in _NO_LINK:
+                    raise
+                _copy(root, item, files)
+    except FileNotFoundError:
+        return
+
+
+def _copy(root: int, item: Item, files: int) -> None:
+    source = open_file(root, item.path)
+    try:
+        target = os.open(item.sha256 or "", file_bytes.NEW_FILE, 0o600, dir_fd=files)
+        try:
+            if not file_bytes.reflink(source, target):
+                size = 0
+                for chunk in file_bytes.read_chunks(source):
+                    file_bytes.write_sparsely(target, chunk, size)
+                    size += len(chunk)
+                os.ftruncate(target, size)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)

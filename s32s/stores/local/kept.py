@@ -1,0 +1,317 @@
+"""Earlier trees of a target, kept where its staging is: a way back without S3.
+
+    .s32s-kept-<digest of the target's name>/
+        00000007/
+            facts.json       which generation it was, and when it was replaced
+            tree.jsonl.zst   all that it held, as a manifest
+            files/<sha256>   what the tree after it does not hold
+
+A file that is replaced or deleted gets a second name in the record of its tree, a hard link, just before the change; so
+an earlier tree takes no room but for what is not live any more. Its other files are live, or in a later record. What a
+program writes into a live file shows in no other one only where it replaces the file, as is usual; therefore nothing
+here is believed: each file is read and compared with its SHA-256 before it comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from s32s.core import paths
+from s32s.core.errors import EntryFailed, Refused
+from s32s.core.item import Item, Kind
+from s32s.core.tree import Tree
+from s32s.format import manifest
+from s32s.stores.local.holding import open_holder
+from s32s.stores.local.outer import kept_name, left_over
+from s32s.stores.local.walk import open_file
+from s32s.system import directories, file_bytes
+
+_FACTS, _TREE, _FILES = "facts.json", "tree.jsonl.zst", "files"
+#: A record that is not whole yet.
+_UNFINISHED = ".new"
+_DIGITS = 8
+
+
+class KeptTree(NamedTuple):
+    """An earlier tree.
+
+    Attributes:
+        number: of its record; a later tree has a higher one.
+        generation: that the target followed then; 0 where there was none.
+        until_s: when it was replaced, in seconds since the epoch.
+        files, size: files and links, and bytes.
+        sha256: of its manifest.
+    """
+
+    number: int
+    generation: int
+    until_s: float
+    files: int
+    size: int
+    sha256: str
+
+
+class KeptTrees:
+    """The earlier trees of a target that is open.
+
+    Args:
+        fd: descriptor of their directory; stays the caller's.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def found(self) -> list[KeptTree]:
+        """All records, the oldest first."""
+        records = (self._read(name) for name in sorted(os.listdir(self._fd)) if _is_record(name))
+        return [record for record in records if record is not None]
+
+    def tree(self, record: KeptTree) -> Tree:
+        """All that an earlier tree held.
+
+        Raises:
+            IntegrityError, BadPath: its record is damaged.
+        """
+        with self._open(record.number) as fd:
+            data = _read_file(fd, _TREE)
+        return manifest.read(data, manifest.reference(record.sha256, len(data)))
+
+    def contents(self, record: KeptTree) -> dict[str, int]:
+        """The files that are kept since an earlier tree: by SHA-256, the number of the record that has it."""
+        held: dict[str, int] = {}
+        for later in self.found():
+            if later.number >= record.number:
+                with self._open(later.number) as fd, directories.directory(fd, _FILES) as files:
+                    held |= dict.fromkeys(os.listdir(files), later.number)
+        return held
+
+    def size_of(self, number: int, sha256: str) -> int:
+        """How many bytes a file of a record has by now."""
+        with self._open(number) as fd:
+            return os.stat(f"{_FILES}/{sha256}", dir_fd=fd, follow_symlinks=False).st_size
+
+    def open_file(self, number: int, sha256: str) -> int:
+        """A descriptor of a file of a record, for reading."""
+        with self._open(number) as fd:
+            return open_file(fd, f"{_FILES}/{sha256}")
+
+    def add(self, generation: int, items: Iterable[Item]) -> tuple[KeptTree, bool]:
+        """Begin the record of a tree; return it, and whether it is new: the newest record may be of the very tree."""
+        kept = [item for item in items if item.kind is not Kind.OTHER and not _is_unnamed(item.path)]
+        data, ref = manifest.to_bytes(kept)
+        known = self.found()
+        if known and known[-1].sha256 == ref.sha256:
+            return known[-1], False
+        files = [item for item in kept if item.kind is not Kind.DIR]
+        size = sum(item.size for item in files)
+        number = known[-1].number + 1 if known else 1
+        record = KeptTree(number, generation, time.time(), len(files), size, ref.sha256)
+        name = _name(number)
+        with contextlib.suppress(FileNotFoundError):
+            directories.remove_tree(self._fd, name + _UNFINISHED)
+        os.mkdir(name + _UNFINISHED, 0o700, dir_fd=self._fd)
+        with directories.directory(self._fd, name + _UNFINISHED) as fd:
+            os.mkdir(_FILES, 0o700, dir_fd=fd)
+            _write_file(fd, _TREE, data)
+            _write_file(fd, _FACTS, json.dumps(record._asdict()).encode())
+            os.fsync(fd)
+        os.rename(name + _UNFINISHED, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        return record, True
+
+    @contextlib.contextmanager
+    def files(self, record: KeptTree) -> Iterator[int]:
+        """The directory of a record's files."""
+        with self._open(record.number) as fd, directories.directory(fd, _FILES) as files:
+            yield files
+
+    def drop(self, record: KeptTree) -> None:
+        """Remove a record. No earlier one may need it; see `groups`.
+
+        Raises:
+            OSError: something could not be removed; it names the first.
+        """
+        # Renamed first, so that what a kill leaves behind is not taken for a whole one.
+        name = _name(record.number)
+        os.rename(name, name + _UNFINISHED, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        directories.remove_tree(self._fd, name + _UNFINISHED)
+
+    def tidy(self) -> None:
+        """Remove what a killed run has left."""
+        for name in os.listdir(self._fd):
+            if name.endswith(_UNFINISHED):
+                directories.remove_tree(self._fd, name)
+
+    @contextlib.contextmanager
+    def _open(self, number: int) -> Iterator[int]:
+        with directories.directory(self._fd, _name(number)) as fd:
+            yield fd
+
+    def _read(self, name: str) -> KeptTree | None:
+        """A record by its name; None for one that is damaged."""
+        try:
+            with directories.directory(self._fd, name) as fd:
+                facts = json.loads(_read_file(fd, _FACTS))
+            record = KeptTree(**facts)
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
+        is_sound = all(isinstance(value, int) for value in (record.generation, record.files, record.size))
+        is_sound = is_sound and isinstance(record.until_s, int | float) and isinstance(record.sha256, str)
+        return record if is_sound and record.number == int(name) else None
+
+
+@contextlib.contextmanager
+def open_kept(parent: int, name: str, *, make: bool = False) -> Iterator[KeptTrees | None]:
+    """The earlier trees of a target; None where there are none, and none are to be made.
+
+    Args:
+        parent: descriptor of the directory that holds staging.
+        name: last component of the target.
+
+    Raises:
+        Refused: what is there was made by somebody else.
+    """
+    own = kept_name(name)
+    if make:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(own, 0o700, dir_fd=parent)
+    try:
+        fd = directories.open_below(parent, own)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as exc:
+        raise _not_ours(own) from exc
+    try:
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise _not_ours(own)
+        yield KeptTrees(fd)
+    finally:
+        os.close(fd)
+
+
+def kept_of(root: str, *, in_place: bool) -> list[KeptTree]:
+    """The earlier trees of a target, the oldest first; one of each generation.
+
+    Args:
+        root: absolute path of the target.
+        in_place: whether what belongs to it is in it.
+
+    Raises:
+        Refused: the way there cannot be gone, or somebody else has made what is there.
+    """
+    if not _is_there(root, in_place=in_place):
+        return []
+    with (
+        open_holder(root, in_place=in_place, writable=False) as holder,
+        open_kept(holder.parent, holder.name) as trees,
+    ):
+        return [group[0] for group in groups(trees.found())] if trees is not None else []
+
+
+def prune(root: str, *, in_place: bool, keep: int, generation: int) -> None:
+    """Remove the records of trees beyond `keep`, and of the generation that is live.
+
+    Args:
+        root, in_place: see `kept_of`.
+        keep: how many trees stay.
+        generation: that the target follows now; 0 without one.
+
+    Raises:
+        Refused, EntryFailed: something could not be removed.
+        Locked: another run works on the target.
+    """
+    if _is_there(root, in_place=in_place):
+        with open_holder(root, in_place=in_place, writable=True) as holder:
+            _prune(holder.parent, holder.name, keep=keep, generation=generation)
+
+
+def _is_there(root: str, *, in_place: bool) -> bool:
+    above, _, name = root.rpartition("/")
+    return os.path.isdir(f"{root if in_place else above}/{kept_name(name)}")
+
+
+def _prune(parent: int, name: str, *, keep: int, generation: int) -> None:
+    with open_kept(parent, name) as trees:
+        if trees is None:
+            return
+        try:
+            trees.tidy()
+            earlier = []
+            for group in groups(trees.found()):
+                if generation and group[0].generation == generation:
+                    # All that it held is live again.
+                    _drop(trees, group)
+                else:
+                    earlier.append(group)
+            for group in earlier[: max(len(earlier) - keep, 0)]:
+                _drop(trees, group)
+            if not keep:
+                directories.remove_tree(parent, kept_name(name))
+        except OSError as exc:
+            raise EntryFailed(left_over(kept_name(name), exc)) from exc
+
+
+def groups(records: Sequence[KeptTree]) -> list[list[KeptTree]]:
+    """Records by the tree that they stand for, the oldest first.
+
+    One generation may have several: a change file by file that was killed half-way leaves a mixture behind, and the
+    next run keeps that as well, as the tree before may need its files. The first is the generation as it was.
+    """
+    made: list[list[KeptTree]] = []
+    for record in records:
+        if made and record.generation and made[-1][0].generation == record.generation:
+            made[-1].append(record)
+        else:
+            made.append([record])
+    return made
+
+
+def _drop(trees: KeptTrees, group: Sequence[KeptTree]) -> None:
+    for record in group:
+        trees.drop(record)
+
+
+def _is_unnamed(path: str) -> bool:
+    """Whether no manifest can name a path."""
+    return paths.problem(path) is not None or paths.is_reserved(path)
+
+
+def _is_record(name: str) -> bool:
+    return len(name) == _DIGITS and name.isascii() and name.isdigit()
+
+
+def _name(number: int) -> str:
+    return f"{number:0{_DIGITS}}"
+
+
+def _read_file(fd: int, name: str) -> bytes:
+    file = open_file(fd, name)
+    try:
+        return b"".join(file_bytes.read_chunks(file))
+    finally:
+        os.close(file)
+
+
+def _write_file(fd: int, name: str, data: bytes) -> None:
+    file = os.open(name, file_bytes.NEW_FILE, 0o600, dir_fd=fd)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(file, view) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _not_ours(name: str) -> Refused:
+    return Refused(
+        f"{name}, beside the target or in it, was not made by s32s with this user",
+        hint="find out who made it, and move it away",
+    )

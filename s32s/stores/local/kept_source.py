@@ -1,0 +1,148 @@
+"""An earlier tree of a target as the source of a run that goes back to it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from s32s.backends.base import Backend, Chunk, PutResult
+from s32s.core import paths, tree
+from s32s.core.errors import IntegrityError, Refused, SourceChanged
+from s32s.core.item import Item, Kind
+from s32s.core.plan import Plan
+from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot, StoreCapabilities
+from s32s.stores.local.holding import open_holder
+from s32s.stores.local.kept import KeptTree, KeptTrees, open_kept
+from s32s.stores.local.store import LocalStore
+from s32s.system import file_bytes
+
+_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class KeptStore:
+    """An earlier tree of a target; see `stores.base.Readable`.
+
+    Attributes:
+        live: the target.
+        record: which tree.
+        warn: told of files that are not to be had any more.
+    """
+
+    live: LocalStore
+    record: KeptTree
+    warn: Callable[[str], None] = lambda text: None
+
+    @property
+    def location(self) -> str:
+        """See `Readable`."""
+        return f"{self.live.location} as of generation {self.record.generation}"
+
+    @contextlib.contextmanager
+    def open_source(self, *, target: StoreCapabilities, again: bool) -> Iterator[KeptSource]:
+        """See `Readable`; the target holds the lock."""
+        with (
+            open_holder(self.live.location, in_place=self.live.in_place, writable=False) as holder,
+            open_kept(holder.parent, holder.name) as trees,
+        ):
+            if trees is None or self.record not in trees.found():
+                raise Refused(f"generation {self.record.generation:,} is not kept here any more")
+            yield KeptSource(trees, self.record, self.live, self.warn)
+
+
+class KeptSource:
+    """An earlier tree, open for reading; see `stores.base.Source`."""
+
+    def __init__(self, trees: KeptTrees, record: KeptTree, live: LocalStore, warn: Callable[[str], None]) -> None:
+        self._trees = trees
+        self._record = record
+        self._live = live
+        self._warn = warn
+        self._held: Mapping[str, int] = trees.contents(record)
+
+    def look(self) -> Look[Snapshot]:
+        """See `Source`."""
+        position = Position(self._record.generation)
+        return Look(lambda: None, lambda: Snapshot(self._trees.tree(self._record), position), position)
+
+    def refine(self, mine: Snapshot, *, against: Snapshot, jobs: int, progress: Progress) -> Snapshot:
+        """Leave what is not to be had any more as it is in the target.
+
+        A file is lost that was the same until now, and that a program has changed in the target since: its old bytes
+        were never anybody's to keep. So is one into which a program still writes that has it open.
+        """
+        with self._live.open_target(writable=False) as target:
+            found = target.look().snapshot()
+            found = target.refine(found, against=mine, jobs=jobs, progress=progress)
+            known = {item.sha256 for item in found.tree if item.sha256}
+            lost = [
+                item.path
+                for item in mine.tree
+                if item.kind is Kind.FILE and item.size and item.sha256 not in known and not self._is_held(item)
+            ]
+            if not lost:
+                return mine
+            there = [item for path in lost if (item := found.tree.get(path)) is not None and item.kind is Kind.FILE]
+            found = target.refine(found, against=Snapshot(tree.make(there)), jobs=jobs, progress=progress)
+            stays = [item for old in there if (item := found.tree.get(old.path)) is not None]
+        self._warn(
+            f"{len(lost):,} {'file was' if len(lost) == 1 else 'files were'} changed here by another program since, "
+            f"and {'stays as it is' if len(lost) == 1 else 'stay as they are'}: {paths.some(lost)}"
+        )
+        return Snapshot(mine.tree.patched(lost, stays), mine.position)
+
+    def _is_held(self, item: Item) -> bool:
+        sha256 = item.sha256 or ""
+        number = self._held.get(sha256)
+        return number is not None and self._trees.size_of(number, sha256) == item.size
+
+    def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
+        """See `Source`."""
+        return Reading((_KeptBody(self._trees, item, self._held) for item in items), min(jobs, _THREADS))
+
+    def confirm(self, mine: Snapshot) -> None:
+        """See `Source`; a record never changes."""
+
+    def remember(self, mine: Snapshot, plan: Plan, published: Published | None) -> None:
+        """See `Source`; there is nothing that would be quicker."""
+
+
+class _KeptBody:
+    def __init__(self, trees: KeptTrees, item: Item, held: Mapping[str, int]) -> None:
+        self.item = item
+        self._trees = trees
+        self._held = held
+
+    def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
+        """See `Body`."""
+        return None
+
+    def chunks(self) -> Iterator[Chunk]:
+        """See `Body`.
+
+        Raises:
+            IntegrityError: a program has written into the file since.
+        """
+        item = self.item
+        number = self._held.get(item.sha256 or "")
+        if number is None:
+            if item.size:
+                raise SourceChanged(f"{paths.quote(item.path)} changed during the run")
+            return
+        fd = self._trees.open_file(number, item.sha256 or "")
+        sha256 = hashlib.sha256()
+        try:
+            for chunk in file_bytes.read_chunks(fd):
+                sha256.update(chunk)
+                yield chunk
+        finally:
+            os.close(fd)
+        if sha256.hexdigest() != item.sha256:
+            raise IntegrityError(
+                f"the kept copy of {paths.quote(item.path)} does not hold its bytes any more",
+                hint="a program has written into the file instead of replacing it; s32s sync brings what S3 has",
+                paths=(item.path,),
+            )

@@ -1,0 +1,168 @@
+"""A slave that goes back to an earlier tree, holds there and follows again: real servers and the installed command."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from support.checks import assert_failed
+from support.faultproxy import FaultProxy, Reset, Rule, on
+from support.machine import Loop, make_loop
+from support.servers import S3Server
+from support.trees import make_tree, snapshot
+
+TREE = {"index.html": b"one", "css/site.css": b"body {}", "empty": None}
+
+
+@pytest.fixture
+def server(moto: S3Server) -> S3Server:
+    """One is enough: nothing of this asks S3."""
+    return moto
+
+
+@pytest.fixture
+def layout() -> str:
+    """Of the entry."""
+    return "plain"
+
+
+@pytest.fixture
+def loop(layout: str, tmp_path: Path, proxy: FaultProxy, server: S3Server, bucket: str) -> Loop:
+    """A master and a slave that keeps two earlier trees, after three generations."""
+    made = make_loop(tmp_path, server, bucket, endpoint_url=proxy.endpoint_url)
+    made.write_map(layout=layout)
+    configure(made)
+    make_tree(made.source, TREE)
+    assert made.push().status == 0
+    assert made.pull().status == 0
+    for number, text in ((2, b"two two"), (3, b"three three")):
+        (made.source / "index.html").write_bytes(text)
+        (made.source / f"new-{number}").write_bytes(b"n")
+        assert made.push().status == 0
+        assert made.pull().status == 0
+    return made
+
+
+def configure(loop: Loop, text: str = "keep = 2") -> None:
+    """Write the slave's configuration."""
+    loop.slave.write_config("slave", f"{loop.bucket}/maps", allow=[loop.target.parent], text=text)
+
+
+def page(loop: Loop) -> bytes:
+    """What the slave shows."""
+    return (loop.target / "index.html").read_bytes()
+
+
+@pytest.mark.parametrize("layout", ["plain", "packed"])
+def test_back_held_and_on_again(loop: Loop, proxy: FaultProxy) -> None:
+    """Without S3, by one command; the timer leaves it alone until a release, and then moves the difference."""
+    slave = loop.slave.run
+    proxy.clear()
+    ended = slave("rollback", "WEB")
+    assert ended.status == 0, ended.err
+    assert proxy.requests == []
+    assert "generation 2 is back on this machine, and held there" in ended.out
+    assert page(loop) == b"two two"
+    assert not (loop.target / "new-3").exists()
+    ended = loop.pull()
+    assert ended.status == 0, ended.err
+    assert "WEB: held at generation 2 since" in ended.out, ended.out
+    assert "s32s release WEB" in ended.out
+    assert page(loop) == b"two two"
+    (_, finished, summary) = slave("sync", "--json").lines
+    assert (finished["held"], finished["ok"], finished["generation"], summary["status"]) == (True, True, 2, 0)
+    (line,) = slave("status", "--json").lines
+    assert line["held"]["generation"] == 2, line
+    assert re.match(r"held at generation 2 since .*, 1 generation behind", line["state"]), line
+    assert slave("status", "--check", "0s").status == 0
+
+    (back,) = slave("rollback", "WEB", "--json").lines
+    assert (back["event"], back["generation"], back["changed"]) == ("went_back", 1, True)
+    assert page(loop) == b"one"
+    assert_failed(slave("rollback", "WEB"), 3, says='no tree of "WEB" is kept from before generation 1')
+    assert_failed(slave("rollback", "WEB", "7"), 3, says='generation 7 of "WEB" is not kept')
+
+    ended = slave("release", "WEB")
+    assert ended.status == 0, ended.err
+    assert "not held any more" in ended.out
+    assert_failed(slave("release", "WEB"), 2, says="not held")
+    planned = next(line for line in slave("sync", "--json").lines if line["event"] == "planned")
+    assert (planned["modified"], planned["new"], planned["deleted"]) == (1, 2, 0)
+    assert snapshot(loop.target) == snapshot(loop.source)
+
+
+def test_a_way_back_runs_the_command_and_shows_in_metrics(loop: Loop, layout: str) -> None:
+    """What reloads a web server after a sync reloads it after a way back as well."""
+    metrics = loop.slave.root / "s32s.prom"
+    reloaded = loop.slave.root / "reloaded"
+    loop.write_map(after="reload", layout=layout)
+    configure(loop, "keep = 2")
+    with loop.slave.config.open("a") as file:
+        file.write(f'[metrics]\ntextfile = "{metrics}"\n[commands]\nreload = "cat $S32S_CHANGED > {reloaded}"\n')
+    assert loop.slave.run("maps", "update").status == 0
+    assert loop.slave.run("rollback", "WEB", "1").status == 0
+    assert "~ index.html" in reloaded.read_text()
+    assert loop.pull().status == 0
+    assert 's32s_held{entry="WEB",role="slave"} 1' in metrics.read_text()
+    assert loop.slave.run("release", "WEB").status == 0
+    assert loop.pull().status == 0
+    assert 's32s_held{entry="WEB",role="slave"} 0' in metrics.read_text()
+
+
+def test_a_hold_outlives_the_state_and_the_maps(loop: Loop) -> None:
+    """It protects a server: a lost database or an entry that left the maps does not end it."""
+    assert loop.slave.run("rollback", "WEB").status == 0
+    (loop.slave.root / "state/state.db").write_bytes(b"damaged" * 1000)
+    assert "held at generation 2" in loop.pull().out
+    assert page(loop) == b"two two"
+    loop.write_map(slave=None)
+    assert loop.slave.run("maps", "update").status == 0
+    ended = loop.slave.run("status")
+    assert "WEB is held at generation 2" in ended.err, ended.err
+    assert "s32s release WEB" in ended.err
+    assert loop.slave.run("release", "WEB").status == 0
+    assert "held" not in loop.slave.run("status").err
+
+
+def test_a_way_back_that_fails_holds_nothing(loop: Loop) -> None:
+    """The guards hold for it as for any sync; nothing changes, and the entry goes on to follow S3."""
+    configure(loop, "keep = 2\nmax_delete = 0")
+    assert_failed(loop.slave.run("rollback", "WEB"), 3, says="--force-delete")
+    assert page(loop) == b"three three"
+    assert loop.pull().changed_nothing
+    assert loop.slave.run("rollback", "WEB", "--force-delete").status == 0
+    assert page(loop) == b"two two"
+
+
+def test_where_nothing_is_kept(loop: Loop) -> None:
+    """The way to keep something is said; what was kept goes when it is no longer wanted."""
+    kept = list(loop.target.parent.glob(".s32s-kept-*"))
+    assert len(kept) == 1
+    configure(loop, "")
+    assert loop.pull().status == 0
+    assert not kept[0].exists()
+    assert_failed(loop.slave.run("rollback", "WEB"), 3, says=("no earlier tree", "keep = 2"))
+    assert_failed(loop.slave.run("rollback", "WEB", "--message", "x"), 2, says="--message")
+
+
+def test_log_names_what_is_kept_here(loop: Loop, proxy: FaultProxy) -> None:
+    """Also where S3 does not answer, which may be why somebody asks."""
+    proxy.add(Rule(on(), Reset()))
+    ended = loop.slave.run("log", "WEB")
+    assert ended.status != 0
+    assert re.search(r"kept on this machine: 2 \(until .*\), 1 \(until", ended.err), ended.err
+
+
+def test_in_place_keeps_trees_in_the_target(loop: Loop, layout: str) -> None:
+    """A target that cannot be exchanged has its earlier trees in itself, where no walk sees them."""
+    loop.write_map(apply="in-place", layout=layout)
+    assert loop.slave.run("maps", "update").status == 0
+    (loop.source / "index.html").write_bytes(b"four")
+    assert loop.push().status == 0
+    assert loop.pull().status == 0
+    assert len(list(loop.target.glob(".s32s-kept-*"))) == 1
+    assert json.loads(loop.slave.run("status", "--json").out)["state"] == "up to date"
+    assert loop.slave.run("rollback", "WEB").status == 0
+    assert page(loop) == b"three three"

@@ -1,0 +1,296 @@
+"""Earlier trees beside a target: whatever has happened, going back brings what was there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from support.trees import snapshot
+
+from s32s.core.errors import EntryFailed, IntegrityError, Refused
+from s32s.core.guards import HALF, Limits
+from s32s.core.plan import Verb
+from s32s.core.rules import EVERYTHING
+from s32s.replication.job import Job, Outcome, RunContext
+from s32s.replication.replicate import replicate
+from s32s.stores.local import keeper, kept
+from s32s.stores.local.kept_source import KeptStore
+from s32s.stores.local.stat_cache import StatCache
+from s32s.stores.local.store import LocalStore
+from s32s.stores.memory import MemoryStore
+
+JOB = Job(Verb.SYNC, EVERYTHING, Limits(HALF, force=True))
+RUN = RunContext("site", jobs=2)
+OLD_NS = 1_600_000_000_000_000_000
+EACH_WAY = pytest.mark.parametrize("in_place", [False, True], ids=["swap", "in-place"])
+
+
+class Slave:
+    """A target that keeps earlier trees, as a slave does it."""
+
+    def __init__(self, root: Path, *, keep: int = 3, in_place: bool = False) -> None:
+        self.root = root
+        self.keep = keep
+        self.in_place = in_place
+        self.generation = 0
+        self.told: list[str] = []
+        self.index = StatCache()
+
+    @property
+    def store(self) -> LocalStore:
+        return LocalStore(
+            str(self.root),
+            in_place=self.in_place,
+            load_cache=lambda: self.index,
+            save_cache=self._save,
+            warn=self.told.append,
+            keeps=self.generation,
+        )
+
+    def pull(self, files: Mapping[str, bytes]) -> Outcome:
+        """The next generation."""
+        done = replicate(store_of(files), self.store, JOB, RUN)
+        self.generation += 1
+        self._prune()
+        return done
+
+    def go_back(self, generation: int) -> Outcome:
+        """To a generation that is kept."""
+        record = next(tree for tree in self.kept if tree.generation == generation)
+        source = KeptStore(self.store, record, warn=self.told.append)
+        done = replicate(source, self.store, JOB, RUN)
+        self.generation = generation
+        self._prune()
+        return done
+
+    @property
+    def kept(self) -> list[kept.KeptTree]:
+        return kept.kept_of(str(self.root), in_place=self.in_place)
+
+    @property
+    def place(self) -> Path:
+        """Where the earlier trees are."""
+        return next((self.root if self.in_place else self.root.parent).glob(".s32s-kept-*"))
+
+    @property
+    def files(self) -> dict[str, object]:
+        """What the target holds."""
+        return {path: what for path, what in snapshot(self.root).items() if not path.startswith(".s32s-kept-")}
+
+    def _prune(self) -> None:
+        kept.prune(str(self.root), in_place=self.in_place, keep=self.keep, generation=self.generation)
+
+    def _save(self, index: StatCache) -> None:
+        self.index = index
+
+
+def store_of(files: Mapping[str, bytes]) -> MemoryStore:
+    """A source whose files have a time that goes by what they hold."""
+    store = MemoryStore()
+    for path, data in files.items():
+        store.write(path, data, mtime_ns=OLD_NS + len(data))
+    return store
+
+
+@pytest.fixture
+def slave(tmp_path: Path) -> Slave:
+    """One whose target is not there yet."""
+    return Slave(tmp_path / "site")
+
+
+@EACH_WAY
+@pytest.mark.parametrize("seed", range(6))
+def test_any_kept_tree_comes_back_exactly(tmp_path: Path, seed: int, in_place: bool) -> None:
+    """Random histories of pulls and of ways back, in which names, contents and kinds of names change."""
+    dice = random.Random(seed)
+    slave = Slave(tmp_path / "site", keep=dice.randint(1, 4), in_place=in_place)
+    slave.root.mkdir()
+    were: dict[int, dict[str, object]] = {}
+    newest = 0
+    names = ["a", "b", "d/a", "d/b", "d/e/a", "c"]
+    for _ in range(14):
+        if slave.kept and dice.random() < 0.4:
+            generation = dice.choice(slave.kept).generation
+            if generation in were:
+                slave.go_back(generation)
+                assert slave.files == were[generation]
+            continue
+        files = {name: dice.choice([b"1", b"22", b"", b"333"]) * 100 for name in names if dice.random() < 0.7}
+        if dice.random() < 0.3:
+            files = {path: data for path, data in files.items() if not path.startswith("d/")} | {"d": b"now a file"}
+        slave.generation = newest
+        slave.pull(files)
+        newest = slave.generation
+        were[newest] = slave.files
+        assert len(slave.kept) <= slave.keep
+    assert slave.told == []
+
+
+def test_what_stays_takes_no_room(slave: Slave) -> None:
+    """A kept file is a second name of the old one, and a file that stays has no second name."""
+    slave.pull({"same": b"s" * 10_000, "changes": b"1" * 10_000})
+    old = (slave.root / "changes").stat()
+    slave.pull({"same": b"s" * 10_000, "changes": b"2" * 10_000})
+    (held,) = slave.place.glob("*/files/*")
+    assert (held.stat().st_ino, held.stat().st_nlink) == (old.st_ino, 1)
+    assert (slave.root / "same").stat().st_nlink == 1
+    assert slave.place.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_next_run_knows_the_files(slave: Slave, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeping spoils no stat cache: a later run reads nothing again."""
+    slave.pull({"same": b"s", "changes": b"1"})
+    slave.pull({"same": b"s", "changes": b"2"})
+    slave.go_back(1)
+    monkeypatch.setattr("s32s.stores.local.hashing.read_hashes", lambda *args, **named: pytest.fail("a file was read"))
+    assert not replicate(store_of({"same": b"s", "changes": b"1"}), slave.store, JOB, RUN).plan.bodies
+
+
+@EACH_WAY
+def test_a_file_that_a_program_has_changed_stays(tmp_path: Path, in_place: bool) -> None:
+    """Its old bytes are nowhere; all others go back, and people are told."""
+    slave = Slave(tmp_path / "site", in_place=in_place)
+    slave.root.mkdir()
+    slave.pull({"config": b"theirs", "page": b"1", "gone": b"x"})
+    slave.pull({"config": b"theirs", "page": b"2", "gone": b"x"})
+    (slave.root / "config").write_bytes(b"edited here")
+    (slave.root / "gone").unlink()
+    (slave.root / "stray").write_bytes(b"s")
+    slave.go_back(1)
+    assert (slave.root / "page").read_bytes() == b"1"
+    assert (slave.root / "config").read_bytes() == b"edited here"
+    assert not (slave.root / "stray").exists()
+    (told,) = slave.told
+    assert "2 files were changed here" in told, told
+    assert "config" in told
+
+
+def test_a_kept_file_that_grows_is_lost(slave: Slave) -> None:
+    """A program that has a file open writes into the old one."""
+    slave.pull({"log": b"a line", "page": b"1"})
+    with (slave.root / "log").open("ab") as file:
+        slave.pull({"log": b"2", "page": b"2"})
+        file.write(b"more")
+    slave.go_back(1)
+    assert ((slave.root / "log").read_bytes(), (slave.root / "page").read_bytes()) == (b"2", b"1")
+    assert "1 file was changed here" in slave.told[0]
+
+
+def test_a_kept_file_with_other_bytes_is_refused(slave: Slave) -> None:
+    """Of the same size: it is found when it is read, and nothing changes."""
+    slave.pull({"page": b"1"})
+    slave.pull({"page": b"2"})
+    (held,) = slave.place.glob("*/files/*")
+    held.write_bytes(b"x")
+    with pytest.raises(IntegrityError, match="does not hold its bytes"):
+        slave.go_back(1)
+    assert (slave.root / "page").read_bytes() == b"2"
+
+
+@EACH_WAY
+def test_a_change_that_fails_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool) -> None:
+    """The disk is full while the old files get their second names."""
+    slave = Slave(tmp_path / "site", in_place=in_place)
+    slave.root.mkdir()
+    slave.pull({"page": b"1", "other": b"1"})
+    before, known = slave.files, slave.kept
+
+    def full(*args: object, **named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper.os, "link", full)
+        with pytest.raises(EntryFailed, match="could not be kept: No space left"):
+            slave.pull({"page": b"2"})
+    assert (slave.files, slave.kept) == (before, known)
+    slave.pull({"page": b"2"})
+    assert [tree.generation for tree in slave.kept][-1] == 1
+
+
+def test_where_no_link_is_possible_the_file_is_copied(slave: Slave, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a file of another user: protected_hardlinks, proc(5)."""
+    slave.pull({"page": b"1" * 5000})
+
+    def denied(*args: object, **named: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper.os, "link", denied)
+        slave.pull({"page": b"2"})
+    slave.go_back(1)
+    assert (slave.root / "page").read_bytes() == b"1" * 5000
+
+
+def test_drift_displaces_no_tree(slave: Slave) -> None:
+    """Repairs of the same generation are not worth a way back, and the trees before stay."""
+    slave.pull({"page": b"1"})
+    slave.pull({"page": b"2"})
+    for number in range(5):
+        (slave.root / "page").write_bytes(b"drift %d" % number)
+        replicate(store_of({"page": b"2"}), slave.store, JOB, RUN)
+        slave._prune()
+    assert [tree.generation for tree in slave.kept] == [1]
+    slave.go_back(1)
+    assert (slave.root / "page").read_bytes() == b"1"
+
+
+def test_none_are_left_where_none_are_kept(slave: Slave) -> None:
+    """A smaller number in the configuration takes effect."""
+    for number in range(4):
+        slave.pull({"page": b"%d" % number})
+    assert [tree.generation for tree in slave.kept] == [1, 2, 3]
+    slave.keep = 1
+    slave._prune()
+    assert [tree.generation for tree in slave.kept] == [3]
+    slave.keep = 0
+    slave._prune()
+    assert not list(slave.root.parent.glob(".s32s-kept-*"))
+
+
+def test_what_somebody_else_has_made_is_refused(slave: Slave) -> None:
+    """A directory of the name that others may write to is nobody's way back."""
+    slave.pull({"page": b"1"})
+    slave.pull({"page": b"2"})
+    slave.place.chmod(0o777)
+    with pytest.raises(Refused, match="was not made by s32s"):
+        slave.pull({"page": b"3"})
+    assert (slave.root / "page").read_bytes() == b"2"
+
+
+def test_what_a_kill_leaves_is_removed(slave: Slave) -> None:
+    """A record that is not whole is none, and goes."""
+    slave.pull({"page": b"1"})
+    slave.pull({"page": b"2"})
+    half = slave.place / "00000009.new/files"
+    half.mkdir(parents=True)
+    (slave.place / "00000008").mkdir()
+    assert [tree.generation for tree in slave.kept] == [1]
+    slave.pull({"page": b"3"})
+    assert not half.exists()
+
+
+def test_links_modes_and_empty_directories_come_back(slave: Slave) -> None:
+    """All that a tree is, not only bytes."""
+    slave.pull({"page": b"1"})
+    with _edited(slave.root) as root:
+        (root / "empty").mkdir(mode=0o750)
+        (root / "to").symlink_to("page")
+        (root / "page").chmod(0o640)
+    before = slave.files
+    slave.pull({"page": b"2"})
+    slave.go_back(1)
+    assert slave.files == before
+
+
+@contextlib.contextmanager
+def _edited(root: Path) -> Iterator[Path]:
+    """What is made in there gets an old time, so that a run believes it."""
+    yield root
+    for path in root.rglob("*"):
+        if not path.is_symlink():
+            os.utime(path, (1_600_000_000, 1_600_000_000))
