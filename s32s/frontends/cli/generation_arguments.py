@@ -8,7 +8,8 @@ from collections.abc import Callable
 from s32s.frontends.cli.shared_arguments import add_json
 
 _KEEPS = """
-Of an entry whose layout is "packed". Its "keep" says how many generations stay."""
+In the packed layout "keep" in the entry says how many generations stay. In the
+plain one they reach as far back as the versions of the bucket, if it has them."""
 _VERIFY = """
 It reads every pack on S3 that a kept generation needs, and names what is damaged,
 which generations and which paths that hits. --heal pushes these paths again from
@@ -35,6 +36,7 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_name(made)
     made.add_argument("generation", metavar="N", nargs="?", type=int, help="which one (default: the one before)")
     made.add_argument("--message", metavar="TEXT", default="", help="what is said of it in s32s log")
+    made.add_argument("--force-delete", action="store_true", help="override max_delete, in the plain layout")
     made = command("prune", "give up old generations and delete what none needs", example="s32s prune WEBSITE --keep 3")
     _add_name(made)
     made.add_argument("--keep", metavar="N", type=_count, help="how many stay (default: that of the entry)")
