@@ -94,6 +94,7 @@ def _push(
         history = History(entry.keep, "converted from the plain layout", user())
         packed = PackedStore(backend, cache=state.segments(), writer=me, history=history, warn=run.warn, converts=True)
         return replicate(source, packed, job, run)
+    me = me._replace(message="converted from the packed layout")
     plain = ObjectStore(backend, rules=rules, manifests=state.manifests(), writer=me, warn=run.warn, converts=True)
     return replicate(source, plain, job, run)
 

@@ -1,34 +1,31 @@
-"""The generations of an entry whose prefix holds packs: what there is, what has changed, and the way back."""
+"""The generations of an entry whose prefix holds packs; see `earlier.EarlierGenerations`."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from s32s.agent.earlier import Logged, bring_back, check_publishes, place_for, rules_for
 from s32s.agent.roles.base import AgentContext, last_run
 from s32s.agent.roles.writer import user, writer
 from s32s.backends.base import Backend
 from s32s.config.maps import Entry
-from s32s.core import events, paths
-from s32s.core.errors import IntegrityError, NotFound, Refused, UsageError
+from s32s.core import events
+from s32s.core.errors import IntegrityError, NotFound, Refused
 from s32s.core.events import Emit
 from s32s.core.guards import Limits
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
-from s32s.core.rules import compile_rules
 from s32s.core.tree import Tree
-from s32s.format.generation import Published, Root
+from s32s.format.generation import Root
 from s32s.format.head import HEAD_KEY, MAX_HEAD, check_known
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.base import Position
 from s32s.stores.local.store import LocalStore
-from s32s.stores.local.target_rules import TargetRules
 from s32s.stores.objects.packed import upkeep
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import History, root_of
@@ -36,13 +33,6 @@ from s32s.stores.objects.packed.store import PackedStore
 from s32s.stores.objects.packed.upkeep import Difference, Pruned, Rebuilt, Verified
 from s32s.stores.objects.prefix import FoundHead, read_head
 from s32s.stores.objects.publisher import Writer
-
-
-class Logged(NamedTuple):
-    """A generation, and whether it is the current one."""
-
-    published: Published
-    is_current: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,48 +180,16 @@ class Generations:
         Raises:
             UsageError: the generation has no such path, or nothing says where to.
         """
-        root = to or (self.entry.place(self.agent.settings.role) if self._writes_there else None)
-        if root is None:
-            raise UsageError(
-                f"{paths.quote(self.entry.name)} is a copy on this machine, and its next sync would undo this",
-                hint="name a directory with --to DIR",
-            )
+        root = place_for(self.entry, self.agent, to)
         prefix = self._prefix
         mine = self._snapshot(prefix)
         number = self._root(mine).number if number is None else number
-        tree = self._tree(prefix, mine, number)
-        files: list[str] = []
-        for text in wanted:
-            path = text.removeprefix("./").rstrip("/")
-            found = [item.path for item in tree.within(path)]
-            if not found:
-                raise UsageError(f"generation {number:,} has no {paths.quote(path)}", hint="see s32s diff")
-            files += found
-        try:
-            os.makedirs(root, exist_ok=True)
-        except OSError as exc:
-            raise UsageError(f"{paths.escape(root)} cannot be made: {exc.strerror}") from exc
-        target = LocalStore(
-            os.path.realpath(root),
-            may_write=TargetRules(
-                allow=("/",),
-                kept=[str(path) for path in self.agent.state.directories],
-                homes=frozenset(),
-                allow_system=to is None or self.agent.settings.allow_system,
-            ),
-            in_place=True,
-        )
+        rules = rules_for(wanted, self._tree(prefix, mine, number), number)
         source = PackedStore(self._backend, cache=self.agent.state.segments(), at=number)
-        rules = compile_rules(files=files)
-        job = Job(Verb.COPY, rules, Limits(self.agent.settings.max_delete), allow_links=("/",))
-        return replicate(source, target, job, self._context(emit, stop or threading.Event(), approve))
+        run = self._context(emit, stop or threading.Event(), approve)
+        return bring_back(source, root, rules, self.agent, run, is_own=to is None)
 
     # -- what all of them need
-
-    @property
-    def _writes_there(self) -> bool:
-        role = self.agent.settings.role
-        return role in (Role.MASTER, Role.PEER) and self.entry.place(role) is not None
 
     @property
     def _backend(self) -> Backend:
@@ -265,12 +223,7 @@ class Generations:
         Raises:
             Refused: it may not.
         """
-        if not self._writes_there:
-            raise Refused(
-                f"only a master of {paths.quote(self.entry.name)} can {what}, and this machine is a "
-                f"{self.agent.settings.role.value}",
-                hint="run it on the master",
-            )
+        check_publishes(self.entry, self.agent, what, by=(Role.MASTER, Role.PEER))
         with self.agent.state.lock(f"the push to {self.entry.s3}", hold=True):
             yield
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from s32s.core import paths
 from s32s.core.errors import UsageError
 from s32s.core.plan import Verb
+from s32s.format.head import MAX_MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,11 @@ class Options:
         accept_older: follow a generation older than the one followed last.
         jobs: how many bodies move at once at most; None for the configuration's.
         bandwidth: bytes a second in each direction; None for the configuration's.
-        message: of a push to a packed prefix, for people.
+        message: what is said of a push, for people.
         below: a directory of the tree to which the run is limited, relative to its top; empty for all of it.
 
     Raises:
-        UsageError: `below` is not such a path.
+        UsageError: `below` is not such a path, or the message is too long.
     """
 
     verify: bool = False
@@ -41,6 +42,10 @@ class Options:
             raise UsageError(
                 f"{paths.quote(self.below)} cannot be a directory of the tree: {why}",
                 hint="name it relative to the top of the tree, such as css/fonts",
+            )
+        if len(self.message) > MAX_MESSAGE:
+            raise UsageError(
+                f"the message has {len(self.message):,} characters", hint=f"at most {MAX_MESSAGE} can be kept"
             )
 
 

@@ -142,13 +142,12 @@ def run_entry(
     Raises:
         Interrupted: see `run`.
     """
-    others = [other for other in loaded.entries if other.name != entry.name]
     task = Task(
         entry,
         verb,
         options,
-        others={other.name: _exclusive_place(other, role) for other in others if other.place(role) is not None},
-        pushed={other.name: other.s3 for other in others if other.master is not None},
+        others=places_of_others(entry, loaded, role),
+        pushed=places_of_others(entry, loaded, Role.MASTER),
         rates=rates,
         memories=memories,
         back_to=back_to,
@@ -288,6 +287,9 @@ def _do(place: str, task: Task, role: Role, agent: AgentContext, context: RunCon
             return peer(place, task, agent, context, decide)
 
 
-def _exclusive_place(entry: Entry, role: Role) -> str:
-    """What no other entry of this role may touch: a prefix for who writes there, a directory for a slave."""
-    return entry.s3 if role in (Role.MASTER, Role.PEER) else entry.place(role) or ""
+def places_of_others(entry: Entry, loaded: MapSet, role: Role) -> dict[str, str]:
+    """What an entry may not touch, by the name of the other entry of a role: a prefix for who writes there, a directory
+    for a slave."""
+    others = [other for other in loaded.entries if other.name != entry.name and other.place(role) is not None]
+    is_prefix = role in (Role.MASTER, Role.PEER)
+    return {other.name: other.s3 if is_prefix else other.place(role) or "" for other in others}

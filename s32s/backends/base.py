@@ -4,7 +4,7 @@ A backend is one place, such as a bucket and a prefix, and its keys are relative
 `core.errors` and no others, also while something that it returned is iterated. It may be used by several threads.
 
 Who writes one gets all layouts of trees for it. What only some can do are protocols of their own, for which one asks by
-`isinstance`: `ListsInParts`, `ReadsParts`, `ServerSideCopy`, `UnfinishedUploads`.
+`isinstance`: `ListsInParts`, `ListsVersions`, `ReadsParts`, `ServerSideCopy`, `UnfinishedUploads`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,21 @@ class ListedObject(NamedTuple):
     """
 
     key: str
+    size: int
+    etag: str | None
+    stored_ns: int | None = None
+
+
+class ListedVersion(NamedTuple):
+    """One version of an object, the current one or an earlier one.
+
+    Attributes:
+        version: its name, for `Backend.get` and its like; "null" of what was stored while none were kept.
+        stored_ns: when it was stored, in ns since the epoch.
+    """
+
+    key: str
+    version: str
     size: int
     etag: str | None
     stored_ns: int | None = None
@@ -253,6 +268,20 @@ class ListsInParts(Protocol):
 
         Args:
             bounds: keys in the order of a listing, between which its parts lie; they may be there or not.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsVersions(Protocol):
+    """A backend that may keep what was overwritten or deleted, as versions."""
+
+    def list_versions(self, start: str) -> Iterator[Sequence[ListedVersion]]:
+        """Every version of all objects whose keys begin with `start`, page by page, those of a key newest first.
+
+        Raises:
+            Unsupported: there are none in this place.
+            AccessDenied, Unreachable, …
         """
         ...
 

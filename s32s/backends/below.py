@@ -14,6 +14,8 @@ from s32s.backends.base import (
     GetRequest,
     GetResult,
     ListedObject,
+    ListedVersion,
+    ListsVersions,
     ObjectMeta,
     PartRequest,
     PutMode,
@@ -24,6 +26,7 @@ from s32s.backends.base import (
     unwrapped,
 )
 from s32s.backends.parts import read_parts
+from s32s.core.errors import Unsupported
 
 
 class Below:
@@ -51,6 +54,14 @@ class Below:
         """See `Backend`."""
         skip = len(self._start)
         for page in self._backend.list(f"{self._start}{prefix}".rstrip("/")):
+            yield [one._replace(key=one.key[skip:]) for one in page]
+
+    def list_versions(self, start: str) -> Iterator[Sequence[ListedVersion]]:
+        """See `ListsVersions`."""
+        if not isinstance(self._backend, ListsVersions):
+            raise Unsupported(f"{self.location} keeps no versions")
+        skip = len(self._start)
+        for page in self._backend.list_versions(self._start + start):
             yield [one._replace(key=one.key[skip:]) for one in page]
 
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from s32s.backends.base import (
     GetRequest,
     GetResult,
     ListedObject,
+    ListedVersion,
     ObjectMeta,
     Overwrite,
     PartRequest,
@@ -25,18 +27,24 @@ from s32s.backends.base import (
     PutResult,
     Replace,
 )
-from s32s.core.errors import NotFound, PreconditionFailed, SourceChanged, StoreError
+from s32s.core.errors import NotFound, PreconditionFailed, SourceChanged, StoreError, Unsupported
 
 _PAGE = 1000
 
 
 class MemoryBackend:
-    """Objects in a dictionary, with conditions, pages, and copies from one to another. Thread-safe."""
+    """Objects in a dictionary, with conditions, pages, and copies from one to another. Thread-safe.
 
-    def __init__(self, location: str = "memory:") -> None:
+    Attributes:
+        keeps_versions: whether what is overwritten or deleted stays, as a version.
+    """
+
+    def __init__(self, location: str = "memory:", *, keeps_versions: bool = False) -> None:
         self.location = location
         self.capabilities = Capabilities(small=1024 * 1024)
         self._objects: dict[str, _Object] = {}
+        self.keeps_versions = keeps_versions
+        self._stored: dict[str, tuple[_Object, ...]] = {}  # the versions of each key, the newest last
         self._guard = threading.RLock()
 
     def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
@@ -50,6 +58,28 @@ class MemoryBackend:
         for at in range(0, max(1, len(listed)), _PAGE):
             yield listed[at : at + _PAGE]
 
+    def list_versions(self, start: str) -> Iterator[Sequence[ListedVersion]]:
+        """See `ListsVersions`."""
+        if not self.keeps_versions:
+            raise Unsupported(f"{self.location} keeps no versions")
+        with self._guard:
+            found = sorted((key, self._versions(key)[::-1]) for key in {*self._objects, *self._stored})
+        listed = [
+            ListedVersion(key, one.version or "null", len(one.data), one.etag, one.stored_ns)
+            for key, stored in found
+            if key.startswith(start)
+            for one in stored
+        ]
+        for at in range(0, max(1, len(listed)), _PAGE):
+            yield listed[at : at + _PAGE]
+
+    def forget_version(self, key: str, version: str) -> None:
+        """Lose a version, as by a rule of a bucket that lets it expire; of the current one the object goes with it."""
+        with self._guard:
+            self._stored[key] = tuple(one for one in self._versions(key) if one.version != version)
+            if key in self._objects and self._objects[key].version == version:
+                del self._objects[key]
+
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """See `Backend`."""
         return self._find(key, version).meta(tags=tags)
@@ -61,7 +91,8 @@ class MemoryBackend:
         one = self._find(key, version)
         if if_match and one.etag != if_match:
             raise PreconditionFailed(f"{self._named(key)} was changed by somebody else")
-        return GetResult(len(one.data), one.etag, None, lambda: one.stored_ns, iter((one.data,) if one.data else ()))
+        chunks = iter((one.data,) if one.data else ())
+        return GetResult(len(one.data), one.etag, one.version, lambda: one.stored_ns, chunks)
 
     def get_many(self, requests: Iterable[GetRequest], *, concurrency: int) -> Iterator[tuple[int, GetResult | None]]:
         """See `Backend`."""
@@ -111,13 +142,15 @@ class MemoryBackend:
             wanted = mode.etag if isinstance(mode, Replace) else None
             if not isinstance(mode, Overwrite) and (there.etag if there else None) != wanted:
                 raise PreconditionFailed(f"{self._named(key)} was changed by somebody else")
-            self._objects[key] = one = _Object.of(data, meta)
-        return PutResult(one.etag, None)
+            one = self._keep(key, _Object.of(data, meta))
+        return PutResult(one.etag, one.version)
 
     def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
         """See `Backend`."""
         with self._guard:
             for key in keys:
+                if self.keeps_versions:
+                    self._stored[key] = self._versions(key)
                 self._objects.pop(key, None)
         return {}
 
@@ -146,14 +179,28 @@ class MemoryBackend:
         if len(one.data) != size or (etag and one.etag != etag):
             raise SourceChanged(f"{source._named(source_key)} is another object by now")
         with self._guard:
-            self._objects[key] = one._replace(stored_ns=time.time_ns())
+            copied = self._keep(key, one._replace(stored_ns=time.time_ns(), version=None))
         progress(size)
-        return PutResult(one.etag, None)
+        return PutResult(copied.etag, copied.version)
+
+    def _keep(self, key: str, one: _Object) -> _Object:
+        if self.keeps_versions:
+            one = one._replace(version=uuid.uuid4().hex)
+            self._stored[key] = (*self._versions(key), one)
+        self._objects[key] = one
+        return one
+
+    def _versions(self, key: str) -> tuple[_Object, ...]:
+        """Those of a key, the newest last; what was stored while none were kept is one of them."""
+        current = self._objects.get(key)
+        return self._stored.get(key) or ((current,) if current is not None else ())
 
     def _find(self, key: str, version: str | None) -> _Object:
         with self._guard:
             one = self._objects.get(key)
-        if one is None or version is not None:
+            if version is not None:
+                one = next((old for old in self._versions(key) if (old.version or "null") == version), None)
+        if one is None:
             raise NotFound(f"{self._named(key)} does not exist")
         return one
 
@@ -168,6 +215,7 @@ class _Object(NamedTuple):
     headers: Mapping[str, str]
     metadata: Mapping[str, str]
     tags: Mapping[str, str]
+    version: str | None = None
 
     @classmethod
     def of(cls, data: bytes, meta: ObjectMeta | None) -> _Object:

@@ -15,6 +15,7 @@ from s32s.backends.base import (
     Chunk,
     GetResult,
     ListedObject,
+    ListedVersion,
     ObjectMeta,
     PutMode,
     PutResult,
@@ -24,6 +25,7 @@ from s32s.core import paths
 from s32s.core.errors import S32sError, StoreError
 
 R = TypeVar("R")
+L = TypeVar("L", ListedObject, ListedVersion)
 
 _HINT = "the contract tests of s32s.testing show what a backend has to keep; docs/own-backend.md has an example"
 
@@ -41,17 +43,11 @@ class Own(Wrapper):
 
     def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
         """See `Backend`."""
-        pages = self._asked("list", lambda: iter(self.inner.list(prefix)))
-        while True:
-            page = self._asked("list", lambda: next(pages, _END))
-            if isinstance(page, _End):
-                return
-            if not isinstance(page, Sequence) or isinstance(page, str | bytes):
-                raise self._broken("list", f"yields {type(page).__name__}, and not pages of ListedObject")
-            for one in page:
-                if not isinstance(one, ListedObject) or not isinstance(one.key, str) or not isinstance(one.size, int):
-                    raise self._broken("list", f"yields {paths.escape(repr(one))[:80]}, and not a ListedObject")
-            yield page
+        return self._listed("list", lambda: self.inner.list(prefix), ListedObject)
+
+    def list_versions(self, start: str) -> Iterator[Sequence[ListedVersion]]:
+        """See `ListsVersions`."""
+        return self._listed("list_versions", lambda: super(Own, self).list_versions(start), ListedVersion)
 
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """See `Backend`."""
@@ -97,6 +93,19 @@ class Own(Wrapper):
     def copy(self, source: Backend, source_key: str, key: str, **how: Any) -> PutResult:
         """See `ServerSideCopy`."""
         return self._asked("copy", functools.partial(super().copy, source, source_key, key, **how))
+
+    def _listed(self, method: str, ask: Callable[[], Iterator[Sequence[L]]], kind: type[L]) -> Iterator[Sequence[L]]:
+        pages = self._asked(method, lambda: iter(ask()))
+        while True:
+            page = self._asked(method, lambda: next(pages, _END))
+            if isinstance(page, _End):
+                return
+            if not isinstance(page, Sequence) or isinstance(page, str | bytes):
+                raise self._broken(method, f"yields {type(page).__name__}, and not pages of {kind.__name__}")
+            for one in page:
+                if not isinstance(one, kind) or not isinstance(one.key, str) or not isinstance(one.size, int):
+                    raise self._broken(method, f"yields {paths.escape(repr(one))[:80]}, and not a {kind.__name__}")
+            yield page
 
     def _chunks(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         while not isinstance(chunk := self._asked("get", lambda: next(chunks, _END)), _End):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from s32s.backends.base import (
     OVERWRITE,
@@ -12,6 +12,7 @@ from s32s.backends.base import (
     GetRequest,
     GetResult,
     ListedObject,
+    ListedVersion,
     ObjectMeta,
     PartRequest,
     PutMode,
@@ -21,6 +22,8 @@ from s32s.backends.base import (
 from s32s.backends.retry import RetryPolicy, StreamAttempts
 from s32s.backends.wrappers import Wrapper, unanswered
 from s32s.core.errors import PreconditionFailed, Unreachable
+
+R = TypeVar("R")
 
 
 class Retrying(Wrapper):
@@ -36,15 +39,11 @@ class Retrying(Wrapper):
 
     def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
         """See `Backend`."""
+        return self._listed(lambda: self.inner.list(prefix))
 
-        def begin() -> tuple[Sequence[ListedObject] | None, Iterator[Sequence[ListedObject]]]:
-            pages = self.inner.list(prefix)
-            return next(pages, None), pages
-
-        first, rest = self._policy.call(begin)
-        if first is not None:
-            yield first
-        yield from rest
+    def list_versions(self, start: str) -> Iterator[Sequence[ListedVersion]]:
+        """See `ListsVersions`."""
+        return self._listed(lambda: super(Retrying, self).list_versions(start))
 
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """See `Backend`."""
@@ -109,6 +108,16 @@ class Retrying(Wrapper):
     def copy(self, source: Backend, source_key: str, key: str, **how: Any) -> PutResult:
         """See `ServerSideCopy`."""
         return self._policy.call(lambda: super(Retrying, self).copy(source, source_key, key, **how))
+
+    def _listed(self, ask: Callable[[], Iterator[R]]) -> Iterator[R]:
+        def begin() -> tuple[R | None, Iterator[R]]:
+            pages = ask()
+            return next(pages, None), pages
+
+        first, rest = self._policy.call(begin)
+        if first is not None:
+            yield first
+        yield from rest
 
     def _resumed(self, got: GetResult, key: str) -> GetResult:
         """One that somebody else has opened."""

@@ -1,7 +1,7 @@
 """Backends around a backend: each does one thing, keeps the contract of `Backend`, and goes around any other.
 
-A wrapper always has the methods of `ReadsParts`, `ServerSideCopy` and `UnfinishedUploads`, since what it goes around is
-not known to its class. `copies_from` says no and `abort_uploads` does nothing where the inner backend has neither.
+A wrapper always has the methods of all optional protocols, since what it goes around is not known to its class. Where
+the inner backend has none, `list_versions` raises `Unsupported`, `copies_from` says no, `abort_uploads` does nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from s32s.backends.base import (
     GetRequest,
     GetResult,
     ListedObject,
+    ListedVersion,
+    ListsVersions,
     ObjectMeta,
     PartRequest,
     PutMode,
@@ -61,6 +63,12 @@ class Wrapper:
     def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
         """See `Backend`."""
         return self.inner.list(prefix)
+
+    def list_versions(self, start: str) -> Iterator[Sequence[ListedVersion]]:
+        """See `ListsVersions`."""
+        if not isinstance(self.inner, ListsVersions):
+            raise Unsupported(f"{self.location} keeps no versions")
+        return self.inner.list_versions(start)
 
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """See `Backend`."""
@@ -135,6 +143,10 @@ class Counting(Wrapper):
     def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
         """See `Backend`."""
         return self._counted("list", super().list(prefix))
+
+    def list_versions(self, start: str) -> Iterator[Sequence[ListedVersion]]:
+        """See `ListsVersions`."""
+        return self._counted("list", super().list_versions(start))
 
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """See `Backend`."""
@@ -271,14 +283,11 @@ class Fallback(Wrapper):
 
     def list(self, prefix: str) -> Iterator[Sequence[ListedObject]]:
         """See `Backend`."""
-        pages = self.inner.list(prefix)
-        try:
-            first = next(pages, None)
-        except Unsupported:
-            first, pages = None, self._second.list(prefix)
-        if first is not None:
-            yield first
-        yield from pages
+        return self._listed(lambda backend: backend.list(prefix))
+
+    def list_versions(self, start: str) -> Iterator[Sequence[ListedVersion]]:
+        """See `ListsVersions`."""
+        return self._listed(lambda backend: Wrapper(backend).list_versions(start))
 
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """See `Backend`."""
@@ -346,6 +355,15 @@ class Fallback(Wrapper):
     @property
     def _copying(self) -> Sequence[ServerSideCopy]:
         return [one for one in (self.inner, self._second) if isinstance(one, ServerSideCopy)]
+
+    def _listed(self, ask: Callable[[Backend], Iterator[R]]) -> Iterator[R]:
+        try:
+            pages = ask(self.inner)
+            first = [page] if (page := next(pages, None)) is not None else []
+        except Unsupported:
+            first, pages = [], ask(self._second)
+        yield from first
+        yield from pages
 
     def _either(self, ask: Callable[[Backend], R]) -> R:
         try:

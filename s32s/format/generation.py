@@ -15,12 +15,8 @@ import pydantic
 
 from s32s.core import paths
 from s32s.core.errors import IntegrityError
-from s32s.format.head import PACKED, Count, Model, Name, RootRef, Sha256
+from s32s.format.head import PACKED, Count, Message, Model, Name, RootRef, Sha256
 from s32s.format.packs import MAX_BLOB, MAX_PACK
-
-MAX_MESSAGE = 500
-
-Message = Annotated[str, pydantic.StringConstraints(max_length=MAX_MESSAGE)]
 
 
 class Segment(Model):

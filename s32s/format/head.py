@@ -28,10 +28,13 @@ MAX_MANIFEST = 384 * 1024**2
 #: Likewise of the root of a generation in packs.
 MAX_ROOT = 64 * 1024**2
 
+MAX_MESSAGE = 500
+
 _MAX_INT = 2**63 - 1
 
 Sha256 = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, pydantic.StringConstraints(max_length=256)]
+Message = Annotated[str, pydantic.StringConstraints(max_length=MAX_MESSAGE)]
 Count = Annotated[int, pydantic.Field(ge=0, le=_MAX_INT)]
 
 
@@ -74,6 +77,24 @@ class Claim(Model):
     started: Name
 
 
+class Change(Model):
+    """What the push of a generation says of itself, and what it changed; in the plain layout.
+
+    Attributes:
+        user: who pushed, for people.
+        message: what was said of it.
+        new, modified, deleted: in files and links.
+        of: for a rollback, the generation whose content it is; 0 for a push.
+    """
+
+    user: Name = ""
+    message: Message = ""
+    new: Count = 0
+    modified: Count = 0
+    deleted: Count = 0
+    of: Count = 0
+
+
 class Head(Model):
     """The one object that says which generation a prefix holds.
 
@@ -89,6 +110,7 @@ class Head(Model):
         manifest: None while the first push runs, and in packs.
         previous: key of the manifest before, which the next push removes.
         push: a push that is under way, or died.
+        change: None where an older s32s has published, and in packs.
         root: of the generation, in packs.
     """
 
@@ -103,6 +125,7 @@ class Head(Model):
     manifest: ManifestRef | None = None
     previous: str | None = None
     push: Claim | None = None
+    change: Change | None = None
     root: RootRef | None = None
 
     @property

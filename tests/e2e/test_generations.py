@@ -120,7 +120,7 @@ def test_from_one_layout_to_the_other_and_back(tmp_path: Path, server: S3Server,
     assert loop.push().status == 0
     assert loop.pull().status == 0
     put(server, bucket, f"{loop.prefix}/of-others.txt", b"theirs")
-    assert_failed(loop.master.run("log", "WEB"), 2, says=("plain layout", "s32s convert WEB --layout packed"))
+    assert_failed(loop.master.run("log", "WEB"), 3, says=("plain layout", "s32s convert NAME --layout packed"))
 
     converted = loop.master.run("convert", "WEB", "--layout", "packed")
     assert converted.status == 0, converted.err

@@ -173,6 +173,29 @@ class TestBothWays:
         assert ann.run("sync").status == 0
         assert (ann.root / "shared/a.raw").exists()
 
+    def test_what_each_has_pushed_is_a_generation(self, tmp_path: Path, moto: S3Server, bucket: str) -> None:
+        """In a bucket with versions: who pushed what, and a file of then comes back into the folder."""
+        moto.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        put(moto, bucket, "maps/t.json", json.dumps([{"name": "TEAM", "s3": f"{bucket}/t", "peer": "~/t"}]).encode())
+        ann, bob = Machine(tmp_path / "ann", moto), Machine(tmp_path / "bob", moto)
+        for who, text in ((ann, "walls\n"), (bob, "doors\n")):
+            who.write_config("peer", f"{bucket}/maps")
+            who.extra |= dict.fromkeys(("USER", "LOGNAME", "USERNAME"), who.root.name)
+            (who.root / "t").mkdir()
+            assert who.run("sync").status == 0
+            (who.root / "t/plan.txt").write_text(text)
+            assert who.run("sync", "--yes").status == 0
+
+        log = ann.run("log", "TEAM", "--json").lines
+        assert [(one["host"].split("@")[0], one["new"], one["modified"]) for one in log[:2]] == [
+            ("bob", 0, 1),
+            ("ann", 1, 0),
+        ]
+        assert "  bob@" in ann.run("log", "TEAM").out
+        assert bob.run("restore", "TEAM", "plan.txt", "--generation", str(log[1]["generation"]), "--yes").status == 0
+        assert (bob.root / "t/plan.txt").read_text() == "walls\n"
+        assert_failed(bob.run("rollback", "TEAM"), 3, says="only a master")
+
 
 class TestConflicts:
     @pytest.fixture

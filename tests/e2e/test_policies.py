@@ -26,6 +26,10 @@ def actions(role: str) -> set[str]:
 
 def asked(request: Request) -> str:
     """The action that a request needs (service authorization reference, "Actions defined by Amazon S3")."""
+    if "versions" in request.query:
+        return "s3:ListBucketVersions"
+    if "versionId" in request.query or "versionId=" in request.headers.get("x-amz-copy-source", ""):
+        return "s3:GetObjectVersion"
     if "uploads" in request.query and request.method == "GET":
         return "s3:ListBucketMultipartUploads"
     if request.is_list:
@@ -75,6 +79,23 @@ def test_a_slave_asks_for_just_what_its_policy_allows(proxied: Loop, proxy: Faul
 
     assert {asked(request) for request in proxy.requests} == actions("slave") - _RARE
     assert not proxy.count(on("PUT"))
+
+
+def test_earlier_generations_take_two_actions_more(proxied: Loop, proxy: FaultProxy) -> None:
+    """Where the bucket keeps versions."""
+    status = {"Status": "Enabled"}
+    proxied.server.client().put_bucket_versioning(Bucket=proxied.bucket, VersioningConfiguration=status)  # type: ignore[arg-type] # a TypedDict
+    for text in (b"1", b"2"):
+        make_tree(proxied.source, {"a": text})
+        assert proxied.push().status == 0
+    proxy.clear()
+
+    back = str(proxied.source.parent / "back")
+    for command in (["log", "WEB"], ["diff", "WEB"], ["restore", "WEB", "a", "--to", back], ["rollback", "WEB"]):
+        ended = proxied.master.run(*command)
+        assert ended.status == 0, ended.err
+
+    assert {asked(request) for request in proxy.requests} - actions("master") == actions("generations")
 
 
 def test_a_mirror_may_do_what_a_master_and_a_slave_may() -> None:

@@ -112,7 +112,7 @@ def share(
     with state.lock(lock, hold=verb.changes):
         shared = SharedPrefix(
             Prefix(backend, rules=rules, cache=manifests, label=""),
-            writer(state, me)._replace(generation=0),
+            writer(state, me)._replace(generation=0, user=""),
             manifests,
             wait=wait,
             tell=run.waiting,

@@ -37,11 +37,15 @@ def push(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         save_cache=lambda cache: state.save_stat_cache(root, cache),
         memory=task.memories.source_dir if task.memories is not None else None,
     )
-    return replicate(source, _target(task, agent, run), task.job(agent.settings, spare_ignored=True), run)
+    return replicate(source, pushed(task, agent, run), task.job(agent.settings, spare_ignored=True), run)
 
 
-def _target(task: Task, agent: AgentContext, run: RunContext) -> Writable[Any]:
-    """The entry's prefix as what a master writes."""
+def pushed(task: Task, agent: AgentContext, run: RunContext, *, of: int = 0) -> Writable[Any]:
+    """The entry's prefix as what a master writes.
+
+    Args:
+        of: in the plain layout, the earlier generation whose content is published once more.
+    """
     entry, state = task.entry, agent.state
     last = last_run(entry, Role.MASTER, agent)
     backend = task.backend(agent, entry.location)
@@ -70,7 +74,7 @@ def _target(task: Task, agent: AgentContext, run: RunContext) -> Writable[Any]:
         rules=task.rules,
         has_manifest=entry.manifest,
         manifests=state.manifests(),
-        writer=me,
+        writer=me._replace(of=of),
         lock=lock,
         warn=run.warn,
         memory=memory,

@@ -17,7 +17,8 @@ def writer(state: State, host: str, options: Options | None = None, *, generatio
         host: its name, for people.
         generation: the last one that it has published there.
     """
-    return Writer(state.writer_id(), host, now, bool(options and options.take_over), generation)
+    asked = options or Options()
+    return Writer(state.writer_id(), host, now, asked.take_over, generation, user(), asked.message)
 
 
 def user() -> str:

@@ -13,6 +13,7 @@ from s32s.backends.base import (
     GetRequest,
     GetResult,
     ListedObject,
+    ListedVersion,
     ObjectMeta,
     Overwrite,
     PartRequest,
@@ -29,7 +30,7 @@ from s32s.core.location import S3Path
 
 
 class S3Backend:
-    """One place of a service; see `Backend`, `ListsInParts`, `ReadsParts`, `ServerSideCopy`, `UnfinishedUploads`."""
+    """One place of a service; see `Backend` and the protocols of what only some can do."""
 
     def __init__(self, service: S3Service, place: S3Path) -> None:
         self._service = service
@@ -61,6 +62,10 @@ class S3Backend:
         return self._service.parts(
             self._place.bucket, self._place.prefix, [key(bound) for bound in bounds], skip=len(key(""))
         )
+
+    def list_versions(self, start: str) -> Iterator[Sequence[ListedVersion]]:
+        """See `ListsVersions`."""
+        return self._service.versions(self._place.bucket, self._place.key(start), skip=len(self._place.key("")))
 
     def head(self, key: str, *, version: str | None = None, tags: bool = False) -> ObjectMeta:
         """See `Backend`."""

@@ -143,7 +143,7 @@ def objects(page: Page, *, skip: int = 0) -> list[ListedObject]:
     Raises:
         Unreachable, StoreError: they are not a page.
     """
-    plain = _decoded if page.is_encoded else str
+    plain = decoded if page.is_encoded else str
 
     def decode(key: str) -> str:
         return plain(key)[skip:]
@@ -170,7 +170,7 @@ def _plain(cut: bytes, decode: Callable[[str], str]) -> list[ListedObject] | Non
             return None
         end = match.end()
         key, stored, etag, size = match.groups()
-        found.append(ListedObject(decode(key), int(size), etag, _ns(stored)))
+        found.append(ListedObject(decode(key), int(size), etag, stored_ns(stored)))
     return found if end == len(text) else None
 
 
@@ -199,16 +199,17 @@ def _listed(
             f"a listing contains an impossible size ({size[:_MOST_DIGITS]}… of {paths.escape(key)})",
             hint="check the endpoint",
         )
-    return ListedObject(decode(key), int(size), bare(etag), _ns(stored))
+    return ListedObject(decode(key), int(size), bare(etag), stored_ns(stored))
 
 
-def _decoded(key: str) -> str:
+def decoded(key: str) -> str:
+    """A key as it is, of one that was percent-encoded, as XML cannot hold all of them."""
     return urllib.parse.unquote_plus(key, errors="surrogateescape")  # a space may be either, a plus is %2B
 
 
 @functools.lru_cache(maxsize=1024)  # whole seconds, which many objects share
-def _ns(stored: str | None) -> int | None:
-    """A time such as 2026-11-20T10:00:00.000Z.
+def stored_ns(stored: str | None) -> int | None:
+    """The time of an object such as 2026-11-20T10:00:00.000Z, in ns since the epoch.
 
     Raises:
         StoreError: it is not a time.

@@ -18,6 +18,7 @@ from s32s.backends.base import (
     GetRequest,
     GetResult,
     ListedObject,
+    ListedVersion,
     ObjectMeta,
     PartRequest,
     PutRequest,
@@ -35,6 +36,7 @@ from s32s.backends.s3.objects import HEADERS, META, Condition, CopySource, to_he
 from s32s.backends.s3.pages import Listings
 from s32s.backends.s3.session import S3Session
 from s32s.backends.s3.uploads import PART_SIZE, Uploads
+from s32s.backends.s3.versions import version_pages
 from s32s.config.settings import S3Connection
 from s32s.core.errors import StoreError, Unreachable
 
@@ -98,6 +100,14 @@ class S3Service:
             Unsupported: the server does not list in the order of the keys; from then on it is asked page by page.
         """
         return self._listings.parts(bucket, prefix, bounds, skip=skip)
+
+    def versions(self, bucket: str, start: str, *, skip: int = 0) -> Iterator[list[ListedVersion]]:
+        """Every version of all keys that begin with `start`; see `ListsVersions`.
+
+        Args:
+            skip: so many characters of each key are left out.
+        """
+        return version_pages(self._connection, bucket, start, skip=skip)
 
     def buckets(self) -> list[str]:
         """The names of all buckets of these credentials.

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from s32s.frontends.cli.shared_arguments import add_json
 
 _KEEPS = """
-Of an entry whose layout is "packed". Its "keep" says how many generations stay."""
+In the packed layout "keep" in the entry says how many generations stay. In the
+plain one they reach as far back as the versions of the bucket, if it has them."""
 _ROLLBACK = """
 On a master it publishes what the generation held as the next one, for all machines.
 On a slave it brings an earlier tree back that is kept beside the target ("keep" in
@@ -39,7 +40,7 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_name(made)
     made.add_argument("generation", metavar="N", nargs="?", type=int, help="which one (default: the one before)")
     made.add_argument(
-        "--force-delete", action="store_true", help="on a slave: go back even if that deletes most of what is there"
+        "--force-delete", action="store_true", help="override max_delete, on a slave and in the plain layout"
     )
     made.add_argument("--message", metavar="TEXT", default="", help="what is said of it in s32s log")
     made = command(

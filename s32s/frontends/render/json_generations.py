@@ -1,4 +1,4 @@
-"""What the lines of `--json` hold about generations of the packed layout."""
+"""What the lines of `--json` hold about generations."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Generation(TypedDict):
     entry: str
     generation: int
     current: bool
-    time: str
-    """When it was published."""
+    published: str
+    """When, UTC, ISO 8601; `time` is when the line was written."""
     host: str
     user: str
     message: str
     files: int
     bytes: int
-    new: int
-    """Files and links that the push brought."""
-    modified: int
-    deleted: int
+    new: int | None
+    """Files and links that the push brought; null, as the next two, where an older s32s has pushed."""
+    modified: int | None
+    deleted: int | None
     rollback_to: int
     """The generation whose content it is; 0 for a push."""
 

@@ -13,7 +13,15 @@ from collections.abc import Iterator, Sequence
 
 from s32s.backends.base import Backend, Chunk, GetRequest, GetResult, PutResult, ServerSideCopy, unwrapped
 from s32s.core import compare, paths
-from s32s.core.errors import AccessDenied, IntegrityError, NotFound, PreconditionFailed, SourceChanged
+from s32s.core.errors import (
+    AccessDenied,
+    EntryFailed,
+    IntegrityError,
+    NotFound,
+    PreconditionFailed,
+    S32sError,
+    SourceChanged,
+)
 from s32s.core.item import Item, is_md5
 from s32s.stores.base import Progress, Reading
 
@@ -27,12 +35,14 @@ class ObjectBody:
 
     Args:
         got: the object as it has come already; the first reading takes it.
+        of: the earlier generation that it is of, whose version is there and not the current one; 0 for the current.
     """
 
-    def __init__(self, backend: Backend, item: Item, got: GetResult | None = None) -> None:
+    def __init__(self, backend: Backend, item: Item, got: GetResult | None = None, *, of: int = 0) -> None:
         self._backend = backend
         self._item = item
         self._got = got
+        self._of = of
 
     @property
     def item(self) -> Item:
@@ -82,17 +92,15 @@ class ObjectBody:
                 unwrapped(self._backend), path, path, size=item.size, etag=item.etag, version=version, progress=progress
             )
 
-        try:
-            return copy(None)
-        except SourceChanged as exc:
-            if item.version is None:
-                raise self._moved() from exc
-            return copy(item.version)
+        for version in self._versions:
+            with contextlib.suppress(SourceChanged):
+                return copy(version)
+        raise self._moved()
 
     def _stream_to(self, target: Backend, progress: Progress) -> PutResult:
         item = self._item
         try:
-            meta = self._backend.head(item.path, tags=True)
+            meta = self._backend.head(item.path, version=self._versions[0], tags=True)
         except NotFound as exc:
             raise self._moved() from exc
 
@@ -112,25 +120,60 @@ class ObjectBody:
         return target.put(item.path, chunks, size=item.size, meta=meta)
 
     def _open(self) -> GetResult:
-        """The object as it was listed: the current one, or in a versioned bucket the version of that time.
-
-        The current one first, because reading versions needs a permission of its own (s3:GetObjectVersion).
-        """
+        """The object as it was listed: the current one, or in a versioned bucket the version of that time."""
         item = self._item
-        with contextlib.suppress(NotFound, PreconditionFailed):
-            got = self._backend.get(item.path, if_match=item.etag, expected=item.size)
+        denied: AccessDenied | None = None
+        for version in self._versions:
+            try:
+                got = self._backend.get(
+                    item.path, if_match=None if version else item.etag, version=version, expected=item.size
+                )
+            except (NotFound, PreconditionFailed):
+                continue
+            except AccessDenied as exc:
+                if not version:
+                    raise
+                denied = exc
+                continue
             if compare.is_object(item, size=got.size, etag=got.etag):
                 return got
-        if item.version:
-            with contextlib.suppress(NotFound, AccessDenied):
-                got = self._backend.get(item.path, version=item.version, expected=item.size)
-                if compare.is_object(item, size=got.size, etag=got.etag):
-                    return got
+        if self._of and denied is not None:
+            raise denied
         raise self._moved()
 
-    def _moved(self) -> SourceChanged:
+    @property
+    def _versions(self) -> Sequence[str | None]:
+        """What to ask for, one after the other.
+
+        The current one first where it is the one of the generation: to read versions takes a permission of its own
+        (s3:GetObjectVersion).
+        """
+        version = self._item.version
+        if version is None:
+            return (None,)
+        return (version,) if self._of else (None, version)
+
+    def _moved(self) -> S32sError:
         path = self._item.path
+        if self._of:
+            return gone([path], self._of)
         return SourceChanged(f"{paths.quote(path)} was replaced or deleted on S3 during the run", paths=(path,))
+
+
+def gone(lost: Sequence[str], number: int, kind: type[S32sError] = EntryFailed) -> S32sError:
+    """The error that versions of an earlier generation are not there any more.
+
+    Args:
+        lost: their paths.
+        kind: `Refused` as long as nothing was touched.
+    """
+    which = paths.quote(lost[0]) if len(lost) == 1 else f"{len(lost):,} files ({paths.some(lost)})"
+    return kind(
+        f"{which} of generation {number:,} cannot be read any more: a version was deleted, "
+        "or a rule of the bucket has let it expire",
+        hint="take a later generation, or leave them out; see s32s log",
+        paths=tuple(lost),
+    )
 
 
 def read_ahead(backend: Backend, items: Sequence[Item], *, jobs: int) -> Reading:

@@ -36,7 +36,8 @@ from s32s.stores.objects.listing import differences, listed_tree
 
 #: Objects between two bounds of a listing: a page has a thousand (S3 API, ListObjectsV2), and a few may come to be.
 _PART = 990
-_MANIFESTS = f"{paths.RESERVED}/manifest-"
+#: What the keys of all manifests begin with.
+MANIFESTS = f"{paths.RESERVED}/manifest-"
 #: Of earlier generations, that are looked into for what a push has not deleted yet.
 _MOST_MANIFESTS = 10
 
@@ -200,7 +201,7 @@ class Prefix:
 
         def objects() -> Iterator[ListedObject]:
             for one in itertools.chain.from_iterable(pages):
-                if one.key.startswith(_MANIFESTS):
+                if one.key.startswith(MANIFESTS):
                     manifests.add(one.key)
                 yield one
 

@@ -16,7 +16,7 @@ from s32s.core import paths
 from s32s.core.errors import Conflict, StoreError
 from s32s.core.tree import Tree
 from s32s.format import manifest
-from s32s.format.head import Claim, Head, ManifestRef
+from s32s.format.head import Change, Claim, Head, ManifestRef
 from s32s.stores.base import Position
 from s32s.stores.objects.heads import HeadWriter
 from s32s.stores.objects.prefix import FoundHead, ManifestCache
@@ -34,6 +34,9 @@ class Writer(NamedTuple):
         now: the time as UTC in ISO 8601.
         generation: the last one that this machine has published there; the next one is higher, whatever the head says.
         take_over: whether a claim of another master is overridden.
+        user: who works there, for people.
+        message: what is said of the push.
+        of: for a rollback, the generation whose content it publishes.
     """
 
     id: str
@@ -41,6 +44,9 @@ class Writer(NamedTuple):
     now: Callable[[], str]
     take_over: bool = False
     generation: int = 0
+    user: str = ""
+    message: str = ""
+    of: int = 0
 
 
 class Publisher:
@@ -118,11 +124,19 @@ class Publisher:
         """
         self._heads.write(self._held().model_copy(update={"push": None}), what="end the push")
 
-    def publish(self, published: Tree, *, changed: Collection[str] = (), keeps_claim: bool = False) -> Position:
+    def publish(
+        self,
+        published: Tree,
+        *,
+        changed: Collection[str] = (),
+        counts: tuple[int, int, int] = (0, 0, 0),
+        keeps_claim: bool = False,
+    ) -> Position:
         """Write the manifest and the head of the next generation.
 
         Args:
             changed: paths whose items may be others than before.
+            counts: how many files and links are new, modified and deleted.
             keeps_claim: for `release`, as something is still to be done before another one may push.
 
         Raises:
@@ -143,6 +157,7 @@ class Publisher:
             manifest=ref,
             previous=held.manifest.key if held.manifest else None,
             push=held.push if keeps_claim else None,
+            change=self._change(*counts),
         )
         self._heads.write(head, what="publish")
         self._cache.save(self._backend.location, data)
@@ -169,6 +184,10 @@ class Publisher:
 
                 return manifest_patch.write(published, (before, self._like), changed)
         return manifest.to_bytes(published)
+
+    def _change(self, new: int, modified: int, deleted: int) -> Change:
+        me = self._writer
+        return Change(user=me.user, message=me.message, new=new, modified=modified, deleted=deleted, of=me.of)
 
     def _held(self) -> Head:
         if self._heads.found.head is None:

@@ -271,7 +271,9 @@ class SharedTransaction(ObjectTransaction):
         with self._head:
             self._tree = self._published()
             changed = {put.item.path for put in self._plan.puts}
-            position = self._claimed.publish(self._tree, changed=changed, keeps_claim=self._keeps_claim)
+            position = self._claimed.publish(
+                self._tree, changed=changed, counts=self._counts(), keeps_claim=self._keeps_claim
+            )
         return Published(position, self._etags())
 
     def sweep(self) -> None:

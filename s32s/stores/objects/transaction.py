@@ -132,7 +132,8 @@ class ObjectTransaction:
         position = Position()
         if self._publisher is not None:
             self._tree = self._published()
-            position = self._publisher.publish(self._tree, changed={put.item.path for put in self._plan.puts})
+            changed = {put.item.path for put in self._plan.puts}
+            position = self._publisher.publish(self._tree, changed=changed, counts=self._counts())
         return Published(position, self._etags())
 
     def sweep(self) -> None:
@@ -162,6 +163,12 @@ class ObjectTransaction:
             return None
         come = (Item(path, size=item.size, sha256=item.sha256, etag=item.etag) for path, item in self.stored.items())
         return FoundHead(), before.patched([item.path for item in self._plan.extras], come)
+
+    def _counts(self) -> tuple[int, int, int]:
+        """How many files and links are new, modified and deleted."""
+        puts = [put for put in self._plan.puts if put.item.kind is not Kind.DIR]
+        new = sum(put.old is None for put in puts)
+        return new, len(puts) - new, self._plan.deletions
 
     def _check_held(self) -> None:
         """Called before each upload; may refuse it."""

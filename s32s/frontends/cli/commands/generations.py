@@ -1,4 +1,4 @@
-"""`log`, `diff`, `rollback`, `prune`, `verify`, `restore`, `convert`: generations of entries in the packed layout."""
+"""`log`, `diff`, `rollback`, `restore`, and in the packed layout `prune`, `verify`; `convert` from one to the other."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import threading
 
     from s32s.agent.agent import Agent
+    from s32s.agent.earlier import EarlierGenerations
     from s32s.agent.generations import Generations
     from s32s.config.maps import Entry
     from s32s.core.plan import Plan
@@ -33,24 +34,24 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
             kept = kept_trees(_entry(options.name, agent))
             if kept and not options.json:
                 print(f"kept on this machine: {kept_words(kept)}", file=sys.stderr)
-        found = _generations(options.name, agent).log()
+        found = _earlier(options, agent).log()
     if options.json:
-        for one, is_current in found:
+        for one, is_current, is_counted in found:
             print_json(
                 {
                     "event": "generation",
                     "entry": options.name,
                     "generation": one.number,
                     "current": is_current,
-                    "time": one.time,
+                    "published": one.time,
                     "host": one.host,
                     "user": one.user,
                     "message": one.message,
                     "files": one.files,
                     "bytes": one.size,
-                    "new": one.new,
-                    "modified": one.modified,
-                    "deleted": one.deleted,
+                    "new": one.new if is_counted else None,
+                    "modified": one.modified if is_counted else None,
+                    "deleted": one.deleted if is_counted else None,
                     "rollback_to": one.of,
                 }
             )
@@ -63,12 +64,12 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
             f"{one.number:,}{'*' if is_current else ''}",
             one.time.replace("T", " ").replace("Z", ""),
             paths.escape(f"{one.user}@{one.host}" if one.user else one.host),
-            f"+{one.new:,} ~{one.modified:,} -{one.deleted:,}",
+            f"+{one.new:,} ~{one.modified:,} -{one.deleted:,}" if is_counted else "",
             f"{one.files:,}",
             amount(one.size),
             paths.escape(one.message),
         ]
-        for one, is_current in found
+        for one, is_current, is_counted in found
     ]
     head = ["GENERATION", "TIME (UTC)", "BY", "CHANGES", "FILES", "SIZE", "MESSAGE"]
     print(*table([head, *rows], right={0, 4, 5}), sep="\n")
@@ -78,7 +79,7 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
 def diff(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show what two generations do not have in common."""
     with open_machine(options, writable=False) as agent:
-        before, after, found = _generations(options.name, agent).diff(options.before, options.after)
+        before, after, found = _earlier(options, agent).diff(options.before, options.after)
     for one in found:
         what = _what(one)
         if options.json:
@@ -116,7 +117,7 @@ def rollback(options: argparse.Namespace, stop: threading.Event) -> int:
     with open_machine(options) as agent:
         if agent.settings.role is Role.SLAVE:
             return holds.go_back(options, _entry(options.name, agent), agent.load_maps(), agent, stop)
-        position, number = _generations(options.name, agent).roll_back(options.generation, message=options.message)
+        position, number = _earlier(options, agent).roll_back(options.generation, message=options.message)
     if options.json:
         print_json({"event": "rolled_back", "entry": options.name, "generation": position.generation, "to": number})
     else:
@@ -243,7 +244,7 @@ def verify(options: argparse.Namespace, stop: threading.Event) -> int:
 def restore(options: argparse.Namespace, stop: threading.Event) -> int:
     """Bring files of a generation back."""
     with open_machine(options) as agent:
-        generations = _generations(options.name, agent)
+        generations = _earlier(options, agent)
 
         def approve(plan: Plan) -> bool:
             changed = [put.item.path for put in plan.puts if put.old is not None]
@@ -310,13 +311,21 @@ def _entry(name: str, agent: Agent) -> Entry:
     return entry
 
 
+def _earlier(options: argparse.Namespace, agent: Agent) -> EarlierGenerations:
+    from s32s.agent.earlier import earlier_generations
+    from s32s.agent.options import Options
+
+    asked = Options(force_delete=getattr(options, "force_delete", False), message=getattr(options, "message", ""))
+    return earlier_generations(_entry(options.name, agent), agent, agent.load_maps(), asked)
+
+
 def _generations(name: str, agent: Agent) -> Generations:
     from s32s.agent.generations import Generations
 
     entry = _entry(name, agent)
     if not entry.is_packed:
         raise UsageError(
-            f"the entry {paths.quote(name)} is in the plain layout, which has no generations",
+            f"the entry {paths.quote(name)} is in the plain layout, which has no packs",
             hint=f'set "layout": "packed" in its map; on a prefix that was pushed: s32s convert {name} --layout packed',
         )
     return Generations(entry, agent)
