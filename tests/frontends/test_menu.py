@@ -737,3 +737,61 @@ class TestSharedFolder:
             screen.wait_for("WEB")
             screen.press("t")
             screen.wait_for("only a shared folder")
+
+
+class TestGenerations:
+    """Look back, go back, and on again."""
+
+    def test_a_slave_goes_back_and_is_released(self, tmp_path: Path, moto: S3Server) -> None:
+        """What changed is shown; the way back asks as a sync does, and the entry is held until it is released."""
+        bucket = f"menu-{uuid.uuid4().hex}"
+        make_bucket(moto, bucket)
+        loop = make_loop(tmp_path, moto, bucket)
+        loop.write_map(layout="packed")
+        loop.slave.write_config("slave", f"{bucket}/maps", allow=[loop.target.parent], text="keep = 2")
+        for number, said in enumerate(("the first", "spring campaign"), start=1):
+            (loop.source / "page").write_text("page" * number)
+            (loop.source / f"new-{number}").write_text("n")
+            assert loop.push("--message", said).status == 0
+            assert loop.pull().status == 0
+
+        with at(loop.slave) as screen:
+            screen.wait_for("WEB", "up to date")
+            screen.press("g")
+            screen.wait_for("generations of WEB", "2 generations", "spring campaign", "the first", "here", "kept")
+            screen.press("enter")
+            screen.wait_for("what generation 2 has changed", "~ modified  page", "+ new       new-2")
+            screen.press("q", "b")
+            screen.wait_for("generation 2 is what is here")
+            screen.press("down", "b")
+            screen.wait_for("back to generation 1?", "hold the entry there")
+            screen.press("down", "enter")
+            screen.wait_for("delete 1, replace 1?")
+            screen.press("y")
+            screen.wait_for("generation 1 is back on this machine")
+            screen.press("q")
+            screen.wait_for("held at generation 1")
+            assert (loop.target / "page").read_text() == "page"
+            screen.press("s")
+            screen.wait_for("held at generation 1", "s32s release WEB")
+            screen.press("q", "g")
+            screen.wait_for("r releases it")
+            screen.press("r")
+            screen.wait_for("is not held any more", "1 generation behind")
+            screen.press("q")
+            assert screen.ended() == 0
+        assert loop.pull().status == 0
+        assert (loop.target / "page").read_text() == "pagepage"
+
+    def test_what_the_plain_layout_has_not_got_is_said(self, loop: Loop) -> None:
+        """A bucket without versions has no generations, and the screen says what to do."""
+        make_tree(loop.source, {"page": b"1"})
+        assert loop.push().status == 0
+        with at(loop.slave) as screen:
+            screen.wait_for("WEB")
+            screen.press("g")
+            screen.wait_for("generations of WEB", "None is known", "versions")
+            screen.press("b")
+            screen.wait_for("there is nothing to go back to")
+            screen.press("q", "q")
+            assert screen.ended() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s32s.agent.history import History, Past
 from s32s.agent.status import EntryState
 from s32s.agent.trash import Lost
 from s32s.core import events, plan, tree
@@ -13,6 +14,7 @@ from s32s.core.item import Item
 from s32s.core.plan import Verb
 from s32s.frontends.menu import panes, views
 from s32s.frontends.menu.model import Choosing, Listing, Progress, Row, Running, Text
+from s32s.frontends.menu.past import PastList
 from s32s.frontends.menu.trashed import TrashList
 from s32s.frontends.render.layout import fit, width, wrap
 
@@ -151,3 +153,31 @@ def test_a_trash_fills_the_terminal(lost: list[Lost], size: tuple[int, int]) -> 
         assert len(lines) == rows
         assert {width("".join(text for _, text, _ in line)) for line in lines} == {columns}
         assert not lost or any(style == "class:chosen" for line in lines for style, _, _ in line)
+
+
+PASTS = st.builds(
+    Past,
+    st.integers(0, 10**6),
+    st.none() | st.floats(0, 2e9),
+    NAMES,
+    st.integers(0, 10**7),
+    st.integers(0, 10**15),
+    st.none() | st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    NAMES,
+)
+
+
+@given(st.lists(PASTS, max_size=80), SIZES, NAMES)
+def test_generations_fill_the_terminal(found: list[Past], size: tuple[int, int], trouble: str) -> None:
+    """Wherever the cursor is, its line is seen."""
+    columns, rows = size
+    past = PastList("WEB", History(tuple(found), trouble), is_slave=True)
+    for by in (0, 1, 10, 10, -3, 1_000_000, -1_000_000):
+        past.move(by)
+        lines = past.lines(columns, rows)
+        assert len(lines) == rows
+        assert {width("".join(text for _, text, _ in line)) for line in lines} == {columns}
+        if found and rows > 7:
+            assert any(style == "class:chosen" for line in lines for style, _, _ in line)

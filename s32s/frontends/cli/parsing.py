@@ -53,7 +53,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if wrong := re.search(r"argument (\w+): invalid choice: '(.*)' \(choose from (.*)\)", message):
             known = re.findall(r"[\w-]+", wrong[3])
-            message = f'there is no {wrong[1].lower()} "{wrong[2]}"; {_hint(wrong[2], known)}'
+            hint = f"; {found}" if (found := _hint(wrong[2], known)) else ""
+            message = f'there is no {wrong[1].lower()} "{wrong[2]}"{hint}'
         elif wrong := re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL):
             word, _, _ = wrong[1].partition("=")
             known = [option for option in self._option_string_actions if option.startswith("--")]

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from s32s.agent import catalog, onboarding
+from s32s.agent import catalog, kept_trees, onboarding
 from s32s.agent.agent import Agent, open_agent
 from s32s.agent.catalog import Update
+from s32s.agent.earlier import earlier_generations
+from s32s.agent.history import History, history
+from s32s.agent.holds import Hold, hold_of
 from s32s.agent.report import Report
 from s32s.agent.status import EntryStatus, glance, statuses
 from s32s.agent.trash import Lost, SharedTrash
@@ -24,13 +27,14 @@ from s32s.agent.watch_state import end_watch
 from s32s.config import settings_file
 from s32s.config.maps import Entry, MapSet
 from s32s.config.settings import Directories, Settings
-from s32s.core.errors import ConfigError
+from s32s.core.errors import ConfigError, Refused
 from s32s.core.events import Emit
 from s32s.core.location import S3Path
 from s32s.core.merge import Merge
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.frontends.render import files
+from s32s.frontends.render.differences import difference_line
 from s32s.replication.merge_job import Contents
 from s32s.system import processes
 
@@ -138,6 +142,57 @@ class Actions:
             for number, of_one in itertools.groupby(sorted(lost, key=lambda one: one.id), key=lambda one: one.id):
                 came += trash.restore([one.path for one in of_one], number=number)
         return came
+
+    def history(self, name: str) -> tuple[History, Hold | None]:
+        """The generations of an entry, and whether it is held at one.
+
+        Raises:
+            S32sError: what is kept here cannot be read.
+        """
+        with self._machine(writable=False) as agent:
+            held = hold_of(name, agent.state) if self.role is Role.SLAVE else None
+            return history(self._named(name), agent, self.loaded), held
+
+    def changes(self, name: str, number: int) -> list[str]:
+        """What a generation has changed, a line a path.
+
+        Raises:
+            S32sError: it, or the one before, is not kept on S3.
+        """
+        with self._machine(writable=False) as agent:
+            found = earlier_generations(self._named(name), agent, self.loaded)
+            before = max((one.published.number for one in found.log() if one.published.number < number), default=None)
+            if before is None:
+                raise Refused(f"no generation before {number:,} is known, so nothing can be compared with it")
+            _, _, different = found.diff(before, number)
+            return [difference_line(one) for one in different]
+
+    def go_back(self, name: str, number: int, *, emit: Emit, stop: threading.Event, approve: Approve | None) -> str:
+        """Go back to a generation: on a slave to the tree that is kept, on a master by a new generation; say how.
+
+        Raises:
+            S32sError: there is no way back.
+        """
+        with self._machine(writable=True) as agent:
+            entry = self._named(name)
+            if self.role is not Role.SLAVE:
+                position, _ = earlier_generations(entry, agent, self.loaded).roll_back(number)
+                return f"generation {position.generation:,} holds what generation {number:,} held"
+            ended = kept_trees.go_back(
+                entry, self.loaded, agent, generation=number, emit=emit, stop=stop, approve=approve
+            )
+            if ended.error is not None:
+                raise ended.error
+            return f"generation {number:,} is back on this machine, and held there"
+
+    def release(self, name: str) -> None:
+        """Let an entry follow S3 again.
+
+        Raises:
+            S32sError: it is not held.
+        """
+        with self._machine(writable=True) as agent:
+            kept_trees.release(name, agent)
 
     def _named(self, name: str) -> Entry:
         return next(entry for entry in self.entries() if entry.name == name)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from s32s.agent.catalog import Update
+from s32s.agent.history import History
 from s32s.agent.status import EntryState, EntryStatus
 from s32s.config.maps import Entry
 from s32s.core import events
@@ -28,6 +29,7 @@ from s32s.frontends.menu.actions import Actions, ask_once, decide_once, entry_fa
 from s32s.frontends.menu.background import Background
 from s32s.frontends.menu.details import asked, details
 from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, View
+from s32s.frontends.menu.past import PastList
 from s32s.frontends.menu.picking import Picking
 from s32s.frontends.menu.trashed import TrashList
 from s32s.frontends.render.layout import ago, amount, count, duration, wrap
@@ -75,6 +77,7 @@ class Controller:
         self._job: Background[Any] | None = None
         self._picking: Picking | None = None
         self._trash = TrashList("", [])
+        self._past = PastList("", History(()))
         self._at_work = ""  # what the notice says while the job is at work
         self._then: Callable[[Background[Any]], None] = lambda job: None
         self._refresh = threading.Event()
@@ -105,6 +108,8 @@ class Controller:
             return self._picking.lines(columns, rows)
         if self._view is View.TRASH:
             return self._trash.lines(columns, rows)
+        if self._view is View.PAST:
+            return self._past.lines(columns, rows)
         if self._view is View.CHOICE:
             return views.choice_screen(self._choosing, notice=self._notice, columns=columns, rows=rows)
         if self._view in (View.TEXT, View.QUESTION):
@@ -153,6 +158,8 @@ class Controller:
             self._press_in_pick(key)
         elif self._view is View.TRASH:
             self._press_in_trash(_VI.get(key, key))
+        elif self._view is View.PAST:
+            self._press_in_past(_VI.get(key, key))
         elif self._view is View.TEXT:
             key = _VI.get(key, key)
             if key in _MOVES:
@@ -160,6 +167,8 @@ class Controller:
             elif key in ("enter", "escape", "q") and not self._text.live:
                 if self._picking is not None:
                     self._view = View.PICK
+                elif self._text.of_past:
+                    self._view = View.PAST
                 else:
                     self._back()
 
@@ -170,6 +179,9 @@ class Controller:
     def _press_in_list(self, key: str) -> None:
         self._notice = ""
         row, names = self._listing.chosen, self._listing.meant
+        if key == "g" and row:
+            self._open_past(row.name)
+            return
         key = _VI.get(key, key)
         if key in _MOVES:
             self._listing.move(_MOVES[key])
@@ -267,6 +279,25 @@ class Controller:
         elif key in ("escape", "q"):
             self._back()
 
+    def _press_in_past(self, key: str) -> None:
+        past = self._past
+        chosen = past.chosen
+        if key in _MOVES:
+            past.move(_MOVES[key])
+        elif key == "enter" and chosen is not None:
+            self._show_changes(past.entry, chosen.number)
+        elif key == "b":
+            self._offer_back()
+        elif key == "r" and past.held:
+            self._view = View.LIST
+            self._start(
+                lambda job: self._actions.release(past.entry),
+                lambda job: self._let_go(job, past.entry),
+                f"releasing {escape(past.entry)} …",
+            )
+        elif key in ("escape", "q"):
+            self._back()
+
     def _filter(self, key: str) -> None:
         if key in ("enter", *_MOVES):
             self._filtering = False
@@ -295,6 +326,8 @@ class Controller:
         elif self._view is View.TRASH:
             self._trash.cursor = int(value)
             self.press(" ")
+        elif self._view is View.PAST:
+            self._past.cursor = int(value)
         else:
             self._listing.cursor = int(value)
 
@@ -503,6 +536,82 @@ class Controller:
             self._read("Not all came back", ["", *(f"  {line}" for line in job.said().splitlines())])
         else:
             self._notice = f"{count(len(job.result or ()), 'file')} came back; the next sync shares them again"
+        self._reload()
+
+    def _open_past(self, name: str) -> None:
+        def opened(job: Background[Any]) -> None:
+            if job.error is not None:
+                self._notice = job.said()
+                return
+            found, hold = job.result or (History(()), None)
+            held = hold.words if hold is not None else ""
+            self._past = PastList(name, found, held=held, is_slave=self._actions.role is Role.SLAVE)
+            self._view = View.PAST
+
+        self._start(lambda job: self._actions.history(name), opened, f"looking for generations of {escape(name)} …")
+
+    def _show_changes(self, name: str, number: int) -> None:
+        def found(job: Background[Any]) -> None:
+            if job.error is not None:
+                self._past.notice = job.said()
+                self._view = View.PAST
+                return
+            lines = [f"  {line}" for line in job.result or ()] or ["  nothing"]
+            self._read(f"{escape(name)}: what generation {number:,} has changed", ["", *lines])
+            self._text.of_past = True
+
+        self._view = View.LIST
+        self._start(lambda job: self._actions.changes(name, number), found, f"comparing generation {number:,} …")
+
+    def _offer_back(self) -> None:
+        past = self._past
+        if why := past.why_not_back():
+            past.notice = why
+            return
+        assert past.chosen is not None  # or there is a reason
+        number = past.chosen.number
+        what = (
+            "bring that tree back on this machine, and hold the entry there"
+            if past.is_slave
+            else "publish what it held as the next generation, for all machines"
+        )
+        self._offer(
+            f"{escape(past.entry)}: back to generation {number:,}?",
+            [("leave", "everything stays as it is"), ("back", what)],
+            lambda word: self._go_back(past.entry, number) if word == "back" else self._back(),
+        )
+
+    def _go_back(self, name: str, number: int) -> None:
+        """Go back, on a slave with the question that a sync asks."""
+        if self._is_busy():
+            self._notice = "one thing after the other: something is still at work"
+            return
+        running = Running(Verb.SYNC, {name: model.Progress(name=name)}, began_s=time.monotonic())
+        self._running = running
+        self._view = View.RUN
+
+        def ended(job: Background[Any]) -> None:
+            self._running = None
+            said = job.said() or job.result or ""
+            self._read(
+                f"{escape(name)}: back to generation {number:,}", ["", *(f"  {line}" for line in said.splitlines())]
+            )
+            self._reload()
+
+        self._start(
+            lambda job: self._actions.go_back(
+                name,
+                number,
+                emit=lambda event: running.on_event(event, time.monotonic()),
+                stop=job.stop,
+                approve=ask_once(job.ask),
+            ),
+            ended,
+            "",
+        )
+
+    def _let_go(self, job: Background[Any], name: str) -> None:
+        self._notice = job.said() or f"{escape(name)} is not held any more: its next sync follows S3 again"
         self._reload()
 
     def _ask(self, entry: str, plan: Plan) -> None:

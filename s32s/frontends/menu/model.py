@@ -33,6 +33,7 @@ class View(enum.Enum):
     CHOICE = "choice"
     PICK = "pick"
     TRASH = "trash"
+    PAST = "past"
 
 
 @dataclass(slots=True)
@@ -119,6 +120,7 @@ class Text:
         question: asked below them; empty for none.
         live: whether lines are still added by what is at work.
         about: the entry whose state the lines tell; empty for none.
+        of_past: whether one goes back from them to the generations.
     """
 
     title: str
@@ -127,6 +129,7 @@ class Text:
     question: str = ""
     live: bool = False
     about: str = ""
+    of_past: bool = False
 
     def follow(self, *lines: str) -> None:
         """Add lines, and show the newest; of very many the oldest go."""
@@ -235,6 +238,7 @@ KEYS = (
     ("i", "info"),
     ("/", "filter"),
     ("u", "update maps"),
+    ("g", "generations"),
     ("w", "watch"),
     ("a", "all"),
     ("o", "options"),
@@ -274,9 +278,10 @@ A verb is how far to go:
 
 Before anything is deleted or replaced you see the plan and are asked.
 
-  Up, Down, PgUp, PgDn, Home, End   move, as j, k, g and G do; a click chooses
+  Up, Down, PgUp, PgDn, Home, End   move, as j, k and G do; a click chooses
   /          filter by a part of the name or path; Esc takes the filter away
   i          what the maps say of an entry, and how its last run ended
+  g          the generations of an entry: what changed, who pushed, and the way back; on a slave also its release
   t          the trash of a shared folder: bring back what was replaced or deleted
   u          fetch the maps again; shows what would change before it is taken
   m          look at the maps at another path, for this session

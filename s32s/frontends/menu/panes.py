@@ -25,6 +25,7 @@ _SYMBOLS = {
     EntryState.UNREACHABLE: ("✗", _BAD),
     EntryState.WENT_BACK: ("✗", _BAD),
     EntryState.NEVER_RUN: ("○", _DIM),
+    EntryState.HELD: ("‖", _WARN),
     None: ("·", _DIM),
 }
 _OTHERWISE = ("◐", _WARN)

@@ -14,6 +14,7 @@ from s32s.core.role import Role
 from s32s.frontends.menu import model
 from s32s.frontends.menu.actions import Actions, ask_once, entry_facts
 from s32s.frontends.menu.background import Background
+from s32s.frontends.menu.past import HEAD, RIGHT, PastList, cells
 from s32s.frontends.menu.prompter import Choice, Left, Prompter
 from s32s.frontends.menu.trashed import when_and_where
 from s32s.frontends.render.layout import count, table
@@ -30,6 +31,7 @@ _WORK = [
     Choice("info", "what the map says of it"),
     Choice("back"),
 ]
+_PAST = Choice("generations", "look back, and go back")
 _TRASH = Choice("trash", "bring back what was replaced or deleted")
 _KEYS = (
     "a number: an entry · a all entries · w watch all · u update maps · m other maps · r role · x custom commands · "
@@ -114,15 +116,55 @@ class PlainMenu:
             prompter.say("  please answer with one of these numbers or letters")
 
     def _entry(self, entry: Entry) -> None:
-        work = [*_WORK[:-1], _TRASH, _WORK[-1]] if self._actions.role is Role.PEER else _WORK
+        work = [*_WORK[:-1], _PAST, *([_TRASH] if self._actions.role is Role.PEER else []), _WORK[-1]]
         word = self._prompter.choose(f"{escape(entry.name)}:", work, default="back")
         if word == "trash":
             self._trash(entry.name)
+        elif word == "generations":
+            self._past(entry.name)
         elif word == "info":
             for line in table([[f"  {name}", escape(value)] for name, value in entry_facts(entry, self._actions.role)]):
                 self._prompter.say(line)
         elif word != "back":
             self._run(Verb(word), [entry.name])
+
+    def _past(self, name: str) -> None:
+        """Show the generations of an entry, and offer the way back, or a release."""
+        prompter, actions = self._prompter, self._actions
+        found = self._try(lambda job: actions.history(name))
+        if found is None:
+            return
+        past, hold = found
+        for line in table([HEAD, *map(cells, past.generations[:_SHOWN])], right=RIGHT):
+            prompter.say(f"  {line}")
+        for line in filter(None, [past.trouble, hold.words if hold is not None else ""]):
+            prompter.say(f"  {line}")
+        if hold is not None:
+            if self._yes("Let it follow S3 again?"):
+                self._try(lambda job: actions.release(name))
+        elif past.generations:
+            self._back_to(PastList(name, past, is_slave=actions.role is Role.SLAVE))
+
+    def _back_to(self, shown: PastList) -> None:
+        """Ask which generation is to come back, if any."""
+        numbers = [str(one.number) for one in shown.history.generations]
+        wrong = f"please answer with one of {', '.join(numbers)}"
+        answer = self._prompter.ask(
+            "Back to which generation, Enter for none", check=lambda text: None if text in ("", *numbers) else wrong
+        )
+        if not answer:
+            return
+        shown.cursor = numbers.index(answer)
+        if why := shown.why_not_back():
+            self._prompter.say(f"  {why}")
+            return
+        said = self._try(
+            lambda job: self._actions.go_back(
+                shown.entry, int(answer), emit=lambda event: None, stop=job.stop, approve=ask_once(job.ask)
+            )
+        )
+        if said:
+            self._prompter.say(f"  {said}")
 
     def _trash(self, name: str) -> None:
         lost = self._try(lambda job: self._actions.trash(name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from s32s.core import paths
 from s32s.core.errors import Refused, UsageError
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from s32s.agent.generations import Generations
     from s32s.config.maps import Entry
     from s32s.core.plan import Plan
-    from s32s.stores.objects.packed.upkeep import Difference
 
 
 def log(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -78,10 +77,11 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
 
 def diff(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show what two generations do not have in common."""
+    from s32s.frontends.render.differences import difference_line, kind_of
+
     with open_machine(options, writable=False) as agent:
         before, after, found = _earlier(options, agent).diff(options.before, options.after)
     for one in found:
-        what = _what(one)
         if options.json:
             item = one.after or one.before
             print_json(
@@ -89,24 +89,17 @@ def diff(options: argparse.Namespace, stop: threading.Event) -> int:
                     "event": "difference",
                     "entry": options.name,
                     "path": one.path,
-                    "what": what,
+                    "what": kind_of(one),
                     "size": item.size if item else 0,
                     "size_before": one.before.size if one.before else None,
                 }
             )
         else:
-            print(f"  {_SIGNS[what]} {what:<9} {paths.escape(one.path)}")
+            print(f"  {difference_line(one)}")
     if not options.json:
         differ = "path differs" if len(found) == 1 else "paths differ"
         print(f"generation {before:,} to {after:,}: {len(found):,} {differ}")
     return 0
-
-
-_SIGNS = {"new": "+", "modified": "~", "deleted": "-"}
-
-
-def _what(one: Difference) -> Literal["new", "modified", "deleted"]:
-    return "new" if one.before is None else "deleted" if one.after is None else "modified"
 
 
 def rollback(options: argparse.Namespace, stop: threading.Event) -> int:
