@@ -58,6 +58,13 @@ class Tree(Sequence[Item]):
         rows = (self.find(path) for path in {*gone, *come.paths}) if len(self) else ()
         return Tree(self._columns.patched(sorted(row for row in rows if row is not None), come))
 
+    def share_paths(self, other: Tree) -> None:
+        """Take the paths that two trees have in common from the other one, so that memory holds them once."""
+        mine, its = self._columns.paths, other.paths
+        for at, to, count in join(mine, its):
+            if at is not None and to is not None:
+                mine[at : at + count] = its[to : to + count]
+
     def to_parts(self, rows: range) -> list[bytes]:
         """A run of rows as bytes; see `Table.to_parts`."""
         return self._columns.to_parts(rows.start, rows.stop)
