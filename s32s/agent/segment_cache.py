@@ -1,21 +1,20 @@
-"""Roots and segments of packed prefixes as files, so that a run fetches only those that are new."""
+"""Roots and pages of packed prefixes as files, so that a run fetches and reads only segments that are new.
+
+A page is a file. One file of all of a million paths, 37 MB, would come from a cold disk in 0.1 s instead of 0.33 s, and
+be written again, in 0.15 s, whenever one path has changed.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-
-import zstandard
 
 from s32s.stores.objects.packed.prefix import SegmentCache
 from s32s.system import atomic, locks
 
 #: A file with a line for each pack that a push has written, until it is published.
 _UNFINISHED = "unfinished"
-#: Of one root or segment; see `format.packs.MAX_BLOB`.
-_MOST = 64 * 1024 * 1024
 
 
 def segment_cache(top: Path, *, writable: bool, kind: str = "") -> SegmentCache:
@@ -29,27 +28,23 @@ def segment_cache(top: Path, *, writable: bool, kind: str = "") -> SegmentCache:
     def directory(place: str) -> Path:
         return top / locks.digest(f"{kind} {place}" if kind else place)
 
-    def load(place: str, sha256: str) -> bytes | None:
-        with contextlib.suppress(OSError, zstandard.ZstdError):
-            packed = (directory(place) / sha256).read_bytes()
-            data = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MOST)
-            if hashlib.sha256(data).hexdigest() == sha256:
-                return data
+    def load(place: str, name: str) -> bytes | None:
+        with contextlib.suppress(OSError):
+            return (directory(place) / name).read_bytes()
         return None
 
     def save(place: str, blobs: Mapping[str, bytes], used: Collection[str] | None) -> None:
         if not writable:
             return
-        packer = zstandard.ZstdCompressor(level=1)
         with contextlib.suppress(OSError):
             here = directory(place)
             here.mkdir(mode=0o700, parents=True, exist_ok=True)
-            there = {one.name for one in here.iterdir()} - {_UNFINISHED}
-            for sha256, data in blobs.items():
-                if sha256 not in there:
-                    atomic.write_atomic(here / sha256, packer.compress(data), mode=0o600)
-            for name in there - set(used) if used is not None else ():
-                (here / name).unlink(missing_ok=True)
+            for name, data in blobs.items():
+                # What a power cut leaves of it is not believed, so there is no need to wait for the disk.
+                atomic.write_atomic(here / name, data, mode=0o600, durable=False)
+            if used is not None:
+                for name in {one.name for one in here.iterdir()} - {*used, _UNFINISHED}:
+                    (here / name).unlink(missing_ok=True)
 
     def unfinished(place: str) -> Mapping[str, int]:
         found: dict[str, int] = {}

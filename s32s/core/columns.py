@@ -181,6 +181,17 @@ class Columns(Table):
         other._sha256 = bytearray(32 * len(self.paths))
         return other
 
+    def append_parts(self, parts: Sequence[bytes]) -> None:
+        """See `Table`; rows in order. A column of hashes that only one of the two has is filled up in the other."""
+        before, had_hashes = len(self.paths), bool(self._sha256)
+        super().append_parts(parts)
+        if self._sha256:
+            if not had_hashes:
+                self._sha256[:0] = bytes(32 * before)
+            self._sha256 += bytes(32 * len(self.paths) - len(self._sha256))
+        if 0 < before < len(self.paths) and self.paths[before] < self.paths[before - 1]:
+            self._is_sorted = False
+
     def has_rare(self, other: Columns, row: int, to: int, count: int) -> bool:
         """Whether there is anything rare in a run here or in one of `other`."""
         return bool(self._rare or other._rare) and any(

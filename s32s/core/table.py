@@ -8,6 +8,7 @@ its facts are packed, is for that kind to say; finding, sorting and copying are 
 from __future__ import annotations
 
 import bisect
+import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
@@ -111,6 +112,30 @@ class Table:
             mine = getattr(self, name)
             few = rare if len(rare) < end - start else range(start, end)
             mine.update({at + row - start: rare[row] for row in few if start <= row < end and row in rare})
+
+    def to_parts(self, start: int, end: int) -> list[bytes]:
+        """A run of rows as bytes, which `append_parts` takes on a machine of the same kind."""
+        rare: dict[str, dict[int, Any]] = {}
+        for name in self.RARE:
+            facts: Mapping[int, Any] = getattr(self, name)
+            few = facts if len(facts) < end - start else range(start, end)
+            rare[name] = {row - start: facts[row] for row in few if start <= row < end and row in facts}
+        columns = (bytes(getattr(self, name)[width * start : width * end]) for name, width in self.COLUMNS.items())
+        ended = "".join([f"{path}\0" for path in self.paths[start:end]])
+        return [ended.encode("utf-8", "surrogatepass"), json.dumps(rare).encode(), *columns]
+
+    def append_parts(self, parts: Sequence[bytes]) -> None:
+        """Append rows as `to_parts` has made them of a table of this kind."""
+        ended, rare, *columns = parts
+        at = len(self.paths)
+        self.paths += ended.decode("utf-8", "surrogatepass").split("\0")
+        self.paths.pop()  # what is behind the last end
+        for name, column in zip(self.COLUMNS, columns, strict=True):
+            mine = getattr(self, name)
+            mine.frombytes(column) if isinstance(mine, array) else mine.extend(column)
+        for name, facts in json.loads(rare).items():
+            known = {at + int(row): tuple(fact) if isinstance(fact, list) else fact for row, fact in facts.items()}
+            getattr(self, name).update(known)
 
     def in_order(self) -> Self:
         """The same rows, sorted by path; itself when they are."""

@@ -43,11 +43,31 @@ class Tree(Sequence[Item]):
     def patched(self, gone: Collection[str], come: Iterable[Item]) -> Tree:
         """The same tree without some paths, and with other items, which may be of paths that it has."""
         items = {item.path: item for item in come}
-        rows = (self.find(path) for path in {*gone, *items})
         columns = Columns()
         for path in sorted(items):
             columns.add(items[path])
-        return Tree(self._columns.patched(sorted(row for row in rows if row is not None), columns))
+        return self.with_columns(gone, columns)
+
+    def with_columns(self, gone: Collection[str], come: Columns) -> Tree:
+        """See `patched`.
+
+        Args:
+            come: items of other paths each, in any order.
+        """
+        come = come.in_order()
+        rows = (self.find(path) for path in {*gone, *come.paths}) if len(self) else ()
+        return Tree(self._columns.patched(sorted(row for row in rows if row is not None), come))
+
+    def share_paths(self, other: Tree) -> None:
+        """Take the paths that two trees have in common from the other one, so that memory holds them once."""
+        mine, its = self._columns.paths, other.paths
+        for at, to, count in join(mine, its):
+            if at is not None and to is not None:
+                mine[at : at + count] = its[to : to + count]
+
+    def to_parts(self, rows: range) -> list[bytes]:
+        """A run of rows as bytes; see `Table.to_parts`."""
+        return self._columns.to_parts(rows.start, rows.stop)
 
     def get(self, path: str) -> Item | None:
         """The item at `path`, or None."""

@@ -13,7 +13,7 @@ import json
 import re
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import NamedTuple
 
@@ -31,8 +31,8 @@ EVERY, LEAST, MOST = 1024, 256, 4096
 MAX_LINE = 32 * 1024**2
 
 _NOWHERE = 2**32 - 1
-#: Bits of an offset in a pack.
-_OFFSET = 32
+#: Bits of the bytes that a blob takes, and of them with its offset in front.
+_STORED, _PACK = 32, 64
 _CURE = "run s32s verify on the master"
 
 
@@ -65,6 +65,8 @@ class Places:
     """Where the files of a tree are, row by row; in columns, as there may be millions."""
 
     __slots__ = ("_chunks", "_numbers", "_offsets", "_packs", "_stored", "packs")
+    #: How many parts `to_parts` makes.
+    PARTS = 4
 
     def __init__(self, packs: Sequence[str] = ()) -> None:
         #: The packs that are named, in the order in which they came.
@@ -128,34 +130,77 @@ class Places:
 
     def used(self) -> Mapping[str, int]:
         """How many stored bytes of each pack the items need, each blob once."""
-        # One number a blob, since there may be millions.
-        blobs = {
-            number << _OFFSET | offset: stored
-            for number, offset, stored in zip(self._packs, self._offsets, self._stored, strict=True)
-            if number != _NOWHERE
-        }
-        for chunk in self.chunks():
-            blobs[self._numbers[chunk.place.pack] << _OFFSET | chunk.place.offset] = chunk.place.stored
+        # One number a blob, since there may be millions; sorted, they take less memory than a set.
+        rows = zip(self._packs, self._offsets, self._stored, strict=True)
+        blobs = [number << _PACK | offset << _STORED | stored for number, offset, stored in rows if number != _NOWHERE]
+        for (pack, offset, stored), _, _ in self.chunks():
+            blobs.append(self._numbers[pack] << _PACK | offset << _STORED | stored)
+        blobs.sort()
         bytes_of = [0] * len(self.packs)
-        for blob, stored in blobs.items():
-            bytes_of[blob >> _OFFSET] += stored
+        last = -1
+        for blob in blobs:
+            if blob != last:
+                bytes_of[blob >> _PACK] += blob & _NOWHERE
+                last = blob
         return dict(zip(self.packs, bytes_of, strict=True))
 
+    def to_parts(self, start: int, end: int) -> list[bytes]:
+        """A run of rows as bytes, which `append_parts` takes on a machine of the same kind."""
+        numbers = self._packs[start:end]
+        few = self._chunks if len(self._chunks) < end - start else range(start, end)
+        chunks = {row - start: self._chunks[row] for row in few if start <= row < end and row in self._chunks}
+        listed = {row: [[*place, size, sha256.hex()] for place, size, sha256 in made] for row, made in chunks.items()}
+        facts = {"packs": {number: self.packs[number] for number in {*numbers} - {_NOWHERE}}, "chunks": listed}
+        columns = (numbers, self._offsets[start:end], self._stored[start:end])
+        return [json.dumps(facts).encode(), *(column.tobytes() for column in columns)]
 
-def cut(names: Sequence[str]) -> Iterator[range]:
+    def append_parts(self, parts: Sequence[bytes]) -> None:
+        """Append rows as `to_parts` has made them."""
+        facts, *columns = parts
+        read = json.loads(facts)
+        for row, made in read["chunks"].items():
+            chunks = (ChunkPlace(Place(*place), size, bytes.fromhex(sha256)) for *place, size, sha256 in made)
+            self._chunks[len(self._packs) + int(row)] = tuple(chunks)
+            for *place, _, _ in made:
+                self.number(place[0])
+        renamed = {_NOWHERE: _NOWHERE} | {int(old): self.number(pack) for old, pack in read["packs"].items()}
+        numbers, offsets, stored = (array(code, data) for code, data in zip("IQI", columns, strict=True))
+        self._packs.extend(map(renamed.__getitem__, numbers))
+        self._offsets += offsets
+        self._stored += stored
+
+
+def cut(names: Sequence[str], *, known: Callable[[int], int] = lambda start: 0) -> Iterator[range]:
     """The rows of each segment of some sorted paths.
 
     Args:
         names: the paths of all items.
+        known: how many rows the segment has that begins at a row, where that is known; else 0.
     """
     start = 0
-    for row, path in enumerate(names):
-        length = row + 1 - start
-        if length >= LEAST and (length == MOST or zlib.crc32(path.encode()) % EVERY == 0):
-            yield range(start, row + 1)
-            start = row + 1
-    if start < len(names):
-        yield range(start, len(names))
+    while start < len(names):
+        end = start + same if (same := known(start)) else _end(names, start)
+        yield range(start, end)
+        start = end
+
+
+def _end(names: Sequence[str], start: int) -> int:
+    most = min(start + MOST, len(names))
+    for row in range(start + LEAST - 1, most):
+        if zlib.crc32(names[row].encode()) % EVERY == 0:
+            return row + 1
+    return most
+
+
+def as_read(item: Item) -> Item:
+    """An item as its line is read: what a segment says of it, and nothing of any object."""
+    path, kind, size, mtime_ns, mode, sha256, *_, changed = item
+    bits = None if mode is None else mode & 0o777
+    if kind is Kind.LINK:
+        return Item(path, kind, target=item.target, changed=changed or None)
+    if kind is Kind.DIR:
+        return Item(path, kind, mode=bits, changed=changed or None)
+    return Item(path, kind, size, mtime_ns, bits, sha256, changed=changed or None)
 
 
 def to_text(items: Iterable[tuple[Item, Where | None]]) -> bytes:
@@ -206,7 +251,6 @@ class Reader:
         self.places = Places()
         self._room = room
         self._last = ""
-        self._weight = 0
 
     def add(self, text: bytes, name: str) -> int:
         """Append the items of a segment; return how many there are.
@@ -237,9 +281,6 @@ class Reader:
             if path <= self._last:
                 raise BadPath(f"segment {name} line {number}: {paths.quote(path)} is not in its order")
             self._last = path
-        self._weight += len(text)
-        if self._weight > manifest.MAX_MEMORY:
-            raise IntegrityError(f"the manifest takes more than {manifest.MAX_MEMORY // 10**6} MB of memory")
         return len(self.columns) - before
 
     def _add(self, line: str, packs: Sequence[int]) -> str:

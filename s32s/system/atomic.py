@@ -60,11 +60,12 @@ def _rename_new_by_link(a_dir: int, a: str, b_dir: int, b: str) -> None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), b)
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
-    """Replace the file at `path` in one step, durably; its directory must exist.
+def write_atomic(path: Path, data: bytes, *, mode: int | None = None, durable: bool = True) -> None:
+    """Replace the file at `path` in one step; its directory must exist.
 
     Args:
         mode: its permission bits, exactly; None for 0644 less the umask.
+        durable: whether it is on the disk when this returns; else a power cut may leave any part of it.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -73,13 +74,15 @@ def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
             if mode is not None:
                 openat.fchmod(fd, mode)
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_path(path.parent)
+    if durable:
+        fsync_path(path.parent)
 
 
 def fsync_path(directory_path: Path) -> None:

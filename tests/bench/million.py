@@ -1,10 +1,10 @@
-"""One changed file among a million, in packs: what a push and a pull cost, without a disk in the way.
+"""One changed file among a million, in packs: what each push and each pull costs.
 
     .venv/bin/python tests/bench/million.py [--files N]
 
-The source and the target are trees in memory, and so is the backend: requests and bytes are counted there, seconds are
-those of s32s alone. The first push is part of it. Peak memory is of the whole process, backend included; that of the
-backend is told as well.
+The source and the target are trees in memory; the prefix and what each machine keeps between runs are directories. Each
+step is a process of its own, so its peak memory is that of one run, its two trees included. Requests and bytes are
+counted at the backend, and seconds are without those that it takes to make the tree of the test.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import argparse
 import gc
 import hashlib
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,17 +23,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.packed import Weighing, kept_in_memory
+from support.packed import Weighing
 
+from s32s.agent.segment_cache import segment_cache
 from s32s.backends.base import Backend, Chunk, PutResult
-from s32s.backends.memory import MemoryBackend
+from s32s.backends.directory import DirectoryBackend
 from s32s.core.columns import Columns
 from s32s.core.guards import HALF, Limits
 from s32s.core.item import Item
 from s32s.core.plan import Plan, Verb
 from s32s.core.rules import EVERYTHING
 from s32s.core.tree import Tree
-from s32s.replication.job import Job, Outcome, RunContext
+from s32s.replication.job import Job, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.base import (
     Body,
@@ -48,6 +51,7 @@ from s32s.stores.objects.packed.publication import History
 from s32s.stores.objects.packed.store import PackedStore
 from s32s.stores.objects.publisher import Writer
 
+STEPS = ("first push", "same push", "first pull", "one changed push", "one changed pull")
 JOB = Job(Verb.SYNC, EVERYTHING, Limits(HALF, force=True))
 
 
@@ -151,47 +155,51 @@ class _Taking:
         pass
 
 
+def measure(step: str, files: int, top: Path) -> None:
+    """Run one step and print what it costs."""
+    backend = Weighing(DirectoryBackend(str(top / "prefix")))
+    is_push, changed = step.endswith("push"), files // 2 if step.startswith("one changed") else None
+    me = Writer("me", "here", lambda: "2026-01-01T00:00:00Z")
+    store = PackedStore(
+        backend,
+        cache=segment_cache(top / ("master" if is_push else "slave"), writable=True),
+        writer=me,
+        history=History(10),
+    )
+    tree = Million(files, changed=changed if is_push else None)
+    gc.disable()  # as a run of s32s does
+    began, worked = time.perf_counter(), time.process_time()
+    context = RunContext("bench", 8)
+    outcome = replicate(tree, store, JOB, context) if is_push else replicate(store, tree, JOB, context)
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - worked
+    asked = ", ".join(f"{count} {verb}" for verb, count in sorted(backend.requests.items()))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{step:<18} {seconds:7.2f} s ({cpu_s:6.2f} s of CPU)  peak {peak_mb:6,.0f} MB"
+        f"  {sum(backend.requests.values()):3} requests"
+        f"  {backend.size / 1e6:9.3f} MB moved  {len(outcome.plan.puts):,} changed  ({asked})",
+        flush=True,
+    )
+    came = [] if is_push or changed is None else [Million.path(changed)]
+    if tree.came != came:
+        sys.exit(f"came: {tree.came}")
+
+
 def main() -> None:
-    """Print what each step costs."""
+    """Run all steps, or in a process of its own one of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--files", type=int, default=1_000_000)
-    files: int = parser.parse_args().files
-    backend = Weighing(MemoryBackend())
-    master, slave = kept_in_memory(), kept_in_memory()
-
-    def store(cache):  # type: ignore[no-untyped-def] # a cache
-        me = Writer("me", "here", lambda: "2026-01-01T00:00:00Z")
-        return PackedStore(backend, cache=cache, writer=me, history=History(10))
-
-    before, after = Million(files), Million(files, changed=files // 2)
-    gc.disable()  # as a run of s32s does
-
-    def step(name: str, work) -> None:  # type: ignore[no-untyped-def] # a run
-        backend.requests.clear()
-        backend.size = 0
-        began = time.perf_counter()
-        outcome: Outcome = work()
-        seconds = time.perf_counter() - began
-        asked = ", ".join(f"{count} {verb}" for verb, count in sorted(backend.requests.items()))
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"{name:<28} {seconds:7.2f} s  {backend.size / 1e6:9.3f} MB  {asked:<32} peak {peak_mb:6.0f} MB"
-            f"  {len(outcome.plan.puts):,} changed",
-            flush=True,
-        )
-
-    def run(source, target) -> Outcome:  # type: ignore[no-untyped-def] # stores
-        return replicate(source, target, JOB, RunContext("bench", 8))
-
-    step("first push", lambda: run(before, store(master)))
-    step("nothing new, push", lambda: run(before, store(master)))
-    step("nothing new, pull (cold)", lambda: run(store(slave), before))
-    step("one changed, push", lambda: run(after, store(master)))
-    step("one changed, pull", lambda: run(store(slave), before))
-    if before.came != list(after.version):
-        sys.exit(f"came: {before.came}")
-    stored = sum(one.size for page in backend.list("") for one in page)
-    print(f"the backend holds {stored / 1e6:.0f} MB")
+    parser.add_argument("--step", choices=STEPS, help="this one alone, as the others have left --top")
+    parser.add_argument("--top", type=Path, help="directory of the prefix and of both caches")
+    asked = parser.parse_args()
+    if asked.step:
+        measure(asked.step, asked.files, asked.top)
+        return
+    with tempfile.TemporaryDirectory() as top:
+        (Path(top) / "prefix").mkdir()
+        for step in STEPS:
+            command = [sys.executable, __file__, "--files", str(asked.files), "--step", step, "--top", top]
+            subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -137,3 +137,29 @@ def test_a_patched_tree_keeps_every_hash(paths: list[str], come: list[str], old:
 
     kept = [Item(path, sha256=sha256 if old else None, etag="multi-2") for path in {*paths[2:]} - {*come}]
     assert after == tree.make([*kept, *(Item(path, size=1, sha256=sha256 if new else None) for path in come)])
+
+
+@given(PATHS, PATHS, st.data())
+def test_parts_of_a_table_are_its_rows(paths: list[str], others: list[str], data: st.DataObject) -> None:
+    """Appended to whatever rows there are: a column that only one of two has, and rare facts, too."""
+    start = data.draw(st.integers(0, len(paths)))
+    end = data.draw(st.integers(start, len(paths)))
+    made, joined = Numbers.of(paths), Numbers.of(others)
+    joined.append_parts(made.to_parts(start, end))
+
+    assert joined.paths == others + paths[start:end]
+    for nth, row in enumerate(range(start, end), start=len(others)):
+        assert joined.ones[nth] == made.ones[row]
+        assert joined.threes[3 * nth : 3 * nth + 3] == made.threes[3 * row : 3 * row + 3]
+        assert joined.rare.get(nth) == made.rare.get(row)
+
+    few, more = Columns(), Columns()
+    for row, path in enumerate(sorted(paths)):
+        few.add(Item(path, size=row, sha256=f"{row:064x}" if row >= 4 else None, target="t" if row % 3 == 1 else None))
+    for row, path in enumerate(others):
+        more.add(Item(path, size=row, sha256=f"{row:064x}" if row >= 2 else None, changed="x" if row % 2 else None))
+    wanted = [*map(more.item, range(len(others))), *map(few.item, range(start, end))]
+    more.append_parts(few.to_parts(start, end))
+
+    assert [more.item(row) for row in range(len(wanted))] == wanted
+    assert list(more.in_order().paths) == sorted(more.paths)

@@ -201,8 +201,11 @@ class Weighing(Counting):
     def put_many(self, requests: Any, *, concurrency: int) -> Any:
         """See `Backend`."""
         requests = list(requests)
-        self.size += sum(len(one.data) for one in requests)
-        yield from super().put_many(requests, concurrency=concurrency)
+        for number, result in self.inner.put_many(requests, concurrency=concurrency):
+            if result is not None:  # else `put` is asked for it
+                self.requests["put"] += 1
+                self.size += len(requests[number].data)
+            yield number, result
 
     def put(self, key: str, chunks: Any, *, size: int, **how: Any) -> Any:
         """See `Backend`."""

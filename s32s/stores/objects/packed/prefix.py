@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from s32s.backends.parts import read_parts
 from s32s.core import tree
 from s32s.core.errors import IntegrityError, Refused
 from s32s.core.tree import Tree
-from s32s.format import generation, packs, segments
+from s32s.format import generation, manifest, packs, pages, segments
 from s32s.format.generation import Root, Segment
 from s32s.format.head import RootRef
 from s32s.format.packs import Decoder
@@ -27,10 +29,10 @@ _JOBS = 16
 
 
 class SegmentCache(NamedTuple):
-    """What is kept of a prefix between runs: roots and segments, by their SHA-256.
+    """What is kept of a prefix between runs: roots by their SHA-256, and pages of segments.
 
     Attributes:
-        load: one of them.
+        load: one of them, which may be damaged.
         save: some of them, and which of all are still of use; None for all.
         unfinished: packs that pushes which died have written, and their bytes.
         note: that a pack is about to be written; None when a push has ended well.
@@ -110,34 +112,41 @@ class PackedPrefix:
         Args:
             is_current: what is kept of others is of no use any more.
         """
-        fresh: dict[str, bytes] = {}
-        root = self._root(ref, fresh)
-        reader = segments.Reader(room=self.backend.capabilities.max_key_bytes)
-        for segment, text in zip(root.segments, self._texts(root.segments, fresh), strict=True):
-            if reader.add(text, segment.sha256[:12]) != segment.items:
-                raise IntegrityError(f"segment {segment.sha256[:12]} of the manifest has another number of items")
+        came: dict[str, bytes] = {}
+        root = self._root(ref, came)
+        if sum(segment.size for segment in root.segments) > manifest.MAX_MEMORY:
+            raise IntegrityError(f"the manifest takes more than {manifest.MAX_MEMORY // 10**6} MB of memory")
+        fresh = {ref.sha256: came[ref.sha256]} if came else {}
+        left = self._pages(root.segments, came, fresh)
         if fresh:
             self.remember(ref, root, fresh, drops_others=is_current)
-        return root, Tree(reader.columns), reader.places
+            fresh.clear()
+        left.reverse()  # from here on, each is given up when its rows are made
+        made = pages.Pages()
+        for segment in root.segments:
+            if made.add(left.pop(), segment.sha256[:12]) != segment.items:
+                raise IntegrityError(f"segment {segment.sha256[:12]} of the manifest has another number of items")
+        return root, Tree(made.columns), made.places
 
     def root(self, ref: RootRef) -> Root:
         """The root of a generation alone."""
-        fresh: dict[str, bytes] = {}
-        root = self._root(ref, fresh)
-        if fresh:
-            self.remember(ref, root, fresh)
+        came: dict[str, bytes] = {}
+        root = self._root(ref, came)
+        if came:
+            self.remember(ref, root, {ref.sha256: came[ref.sha256]})
         return root
 
-    def _root(self, ref: RootRef, fresh: dict[str, bytes]) -> Root:
-        """A root; `fresh` gets what came with it: segments by their SHA-256."""
-        if (data := self.cache.load(self.backend.location, ref.sha256)) is None:
+    def _root(self, ref: RootRef, came: dict[str, bytes]) -> Root:
+        """A root; where it is not known here, `came` gets it, and what came with it: segments by their SHA-256."""
+        data = self.cache.load(self.backend.location, ref.sha256)
+        if data is None or hashlib.sha256(data).hexdigest() != ref.sha256:
             if ref.pack_size > _WHOLE:
                 wanted = Wanted(Place(ref.pack, ref.offset, ref.stored), ref.size, bytes.fromhex(ref.sha256))
-                ((_, came),) = read_blobs(self.backend, [wanted], jobs=1)
-                fresh[ref.sha256] = bytes(came)
+                ((_, blob),) = read_blobs(self.backend, [wanted], jobs=1)
+                came[ref.sha256] = bytes(blob)
             else:
-                fresh |= self._whole(ref)
-            if (data := fresh.get(ref.sha256)) is None:
+                came |= self._whole(ref)
+            if (data := came.get(ref.sha256)) is None:
                 raise packs.damaged(ref.pack, "it has not got the root that the head names")
         return generation.read_root(data, ref)
 
@@ -155,24 +164,36 @@ class PackedPrefix:
             for blob in packs.read_index(pack, ref.pack, size=ref.pack_size)
         }
 
-    def _texts(self, wanted: Sequence[Segment], fresh: dict[str, bytes]) -> list[bytes]:
-        """The text of each segment: as it is known, else it is fetched."""
-        place = self.backend.location
-        texts = [fresh.get(one.sha256) or self.cache.load(place, one.sha256) for one in wanted]
-        missing = [row for row, text in enumerate(texts) if text is None]
+    def _pages(self, wanted: Sequence[Segment], came: Mapping[str, bytes], fresh: dict[str, bytes]) -> list[bytes]:
+        """The page of each segment: as it is known, else its text is fetched and read, and `fresh` gets what is made.
+
+        Args:
+            came: texts that are here already.
+        """
+        made = [_known_page(self.cache, self.backend.location, one.sha256) for one in wanted]
+        missing = [row for row, page in enumerate(made) if page is None]
+        here = [(row, came[wanted[row].sha256]) for row in missing if wanted[row].sha256 in came]
+        absent = [row for row in missing if wanted[row].sha256 not in came]
         asked = [
             Wanted(Place(one.pack, one.offset, one.stored), one.size, bytes.fromhex(one.sha256))
-            for one in (wanted[row] for row in missing)
+            for one in (wanted[row] for row in absent)
         ]
-        for number, data in read_blobs(self.backend, asked, jobs=_JOBS):
-            row = missing[number]
-            texts[row] = fresh[wanted[row].sha256] = bytes(data)
-        return [text for text in texts if text is not None]
+        fetched = ((absent[number], data) for number, data in read_blobs(self.backend, asked, jobs=_JOBS))
+        for row, text in itertools.chain(here, fetched):
+            made[row] = fresh[pages.name_of(wanted[row].sha256)] = self._page(wanted[row], bytes(text))
+        return [page for page in made if page is not None]
 
-    def remember(self, ref: RootRef, root: Root, blobs: Mapping[str, bytes], *, drops_others: bool = False) -> None:
-        """Keep what has come for the next run."""
-        used = {ref.sha256, *(segment.sha256 for segment in root.segments)}
-        self.cache.save(self.backend.location, blobs, used if drops_others else None)
+    def _page(self, segment: Segment, text: bytes) -> bytes:
+        reader = segments.Reader(room=self.backend.capabilities.max_key_bytes)
+        if len(text) != segment.size:
+            raise IntegrityError(f"segment {segment.sha256[:12]} of the manifest has another size")
+        count = reader.add(text, segment.sha256[:12])
+        return pages.to_page(segment.sha256, Tree(reader.columns), reader.places, range(count))
+
+    def remember(self, ref: RootRef, root: Root, fresh: Mapping[str, bytes], *, drops_others: bool = False) -> None:
+        """Keep a root and pages for the next run."""
+        used = {ref.sha256, *(pages.name_of(segment.sha256) for segment in root.segments)}
+        self.cache.save(self.backend.location, fresh, used if drops_others else None)
 
     def is_same_head(self, found: FoundHead) -> bool:
         """Whether the head still is the one that was found."""
@@ -187,12 +208,17 @@ def cached_tree(cache: SegmentCache, place: str, sha256: str) -> Tree | None:
         IntegrityError, BadPath: what is kept cannot be believed.
     """
     data = cache.load(place, sha256)
-    if data is None:
+    if data is None or hashlib.sha256(data).hexdigest() != sha256:
         return None
-    reader = segments.Reader()
+    made = pages.Pages()
     for segment in generation.parse_root(data).segments:
-        text = cache.load(place, segment.sha256)
-        if text is None:
+        if (page := _known_page(cache, place, segment.sha256)) is None:
             return None
-        reader.add(text, segment.sha256[:12])
-    return Tree(reader.columns)
+        made.add(page, segment.sha256[:12])
+    return Tree(made.columns)
+
+
+def _known_page(cache: SegmentCache, place: str, sha256: str) -> bytes | None:
+    """What is kept of a segment, if it can be believed."""
+    page = cache.load(place, pages.name_of(sha256))
+    return page if page is not None and pages.is_sound(page, sha256) else None

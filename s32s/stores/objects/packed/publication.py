@@ -6,12 +6,12 @@ import bisect
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from s32s.core.errors import Refused, S32sError
 from s32s.core.tree import Tree
-from s32s.format import generation, packs, segments
+from s32s.format import generation, packs, pages, segments
 from s32s.format.generation import Kept, Pack, Root, Segment
 from s32s.format.generation import Published as Facts
 from s32s.format.head import PACKED, Head, RootRef
@@ -87,6 +87,7 @@ class Publication:
         published: Tree,
         places: Places,
         *,
+        used: Mapping[str, int],
         written: Mapping[str, int],
         counts: Counts = Counts(),  # noqa: B008 # a tuple
         like: Iterable[Root] = (),
@@ -96,7 +97,8 @@ class Publication:
         """Write the next generation.
 
         Args:
-            published: what it holds, and `places` where its files are.
+            published: what it holds, as segments are read (see `segments.as_read`), and `places` where its files are.
+            used: see `Places.used`.
             written: bytes of packs that are new, by name.
             like: generations, besides the current one, whose segments may be those of this one.
             of: see `generation.Published`.
@@ -121,8 +123,8 @@ class Publication:
         )
         meta, fresh = Packer(self._prefix.backend, BlobKind.SEGMENT), dict[str, bytes]()
         made = self._segments(published, places, like, meta, fresh, changed)
-        used = {pack: live for pack, live in places.used().items() if live}
-        position = self._finish(facts, made, used, self.kept(), written, meta, fresh)
+        needed = {pack: live for pack, live in used.items() if live}
+        position = self._finish(facts, made, needed, self.kept(), written, meta, fresh)
         self.left = PackedSnapshot(published, position, found=self._heads.found, root=self.root, places=places)
         return position
 
@@ -159,6 +161,8 @@ class Publication:
             return
         needed = {pack.pack for pack in self.root.packs}
         gone = set(self._mine.root.garbage) - needed
+        if not gone:
+            return
         # Tidying only: what stays is found by prune.
         with contextlib.suppress(S32sError):
             self._prefix.backend.delete(sorted(map(packs.key_of, gone)))
@@ -187,24 +191,47 @@ class Publication:
             thin_packs = set(thin({pack: sizes[pack] for pack in live}, live))
             left = thin_packs | set(self._damaged)
             before = {sha256: one for sha256, one in before.items() if one.pack not in left}
-        known = {one.first: one for one in before.values()} if changed is not None and self._mine.root else {}
+        same_at = self._unchanged(published.paths, before, changed)
         made: list[_Made] = []
-        for rows in segments.cut(published.paths):
-            same = known.get(published.path(rows[0]))
-            if same is not None and changed is not None and same.items == len(rows):
-                at = bisect.bisect_left(changed, same.first)
-                if at == len(changed) or changed[at] > published.path(rows[-1]):
-                    made.append(_Made.of(same))
-                    continue
+        for rows in segments.cut(published.paths, known=lambda row: one.items if (one := same_at(row)) else 0):
+            if (same := same_at(rows[0])) is not None:
+                made.append(_Made.of(same))
+                continue
             text = segments.to_text((published[row], places.get(row)) for row in rows)
             sha256 = hashlib.sha256(text).digest()
             if (same := before.get(sha256.hex())) is not None:
                 made.append(_Made.of(same))
                 continue
             ticket = meta.add(self._encoder.encode(text, sha256))
-            fresh[sha256.hex()] = text
+            fresh[pages.name_of(sha256.hex())] = pages.to_page(sha256.hex(), published, places, rows)
             made.append(_Made(published.path(rows[0]), len(rows), sha256.hex(), len(text), ticket))
         return made
+
+    def _unchanged(
+        self, names: Sequence[str], before: Mapping[str, Segment], changed: Sequence[str] | None
+    ) -> Callable[[int], Segment | None]:
+        """Tells of a row that begins a segment whether it is one of the current generation, by the changed paths alone.
+
+        Args:
+            names: of all items.
+            before: segments that may be taken, by their SHA-256.
+        """
+        root = self._mine.root
+        if root is None or changed is None:
+            return lambda row: None
+        known = {one.first: one for one in root.segments if one.sha256 in before}
+        last = root.segments[-1].sha256 if root.segments else ""
+
+        def same_at(row: int) -> Segment | None:
+            one = known.get(names[row])
+            if one is None or (end := row + one.items) > len(names):
+                return None
+            if one.sha256 == last and end < len(names):
+                return None  # it ended where there were no more paths
+            at = bisect.bisect_left(changed, one.first)
+            return one if at == len(changed) or changed[at] > names[end - 1] else None
+
+        return same_at
 
     def _finish(
         self,

@@ -49,7 +49,7 @@ def thin(sizes: Mapping[str, int], live: Mapping[str, int]) -> list[str]:
 
 
 def repacked(
-    backend: Backend, published: Tree, places: Places, root: Root | None, packer: Packer
+    backend: Backend, published: Tree, places: Places, used: Mapping[str, int], root: Root | None, packer: Packer
 ) -> tuple[Places, list[str]]:
     """Where the files of the next generation are, after what is needed of thin packs was copied into new ones.
 
@@ -58,12 +58,13 @@ def repacked(
     A pack that cannot be read stays where it is: `verify` tells of it.
 
     Args:
+        used: see `Places.used`.
         root: of the generation before; None for none.
         packer: takes what is copied.
     """
     if root is None:
         return places, []
-    taken = set(thin({pack.pack: pack.size for pack in root.packs}, places.used()))
+    taken = set(thin({pack.pack: pack.size for pack in root.packs}, used))
     if not taken:
         return places, []
     wanted = list({one.place: one for one in _blobs(published, places) if one.place.pack in taken}.values())

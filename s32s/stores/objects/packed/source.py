@@ -67,6 +67,7 @@ class PackedSource:
 
     def refine(self, mine: PackedSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> PackedSnapshot:
         """See `stores.base.Source`; every hash is known."""
+        mine.tree.share_paths(against.tree)
         return mine
 
     def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:

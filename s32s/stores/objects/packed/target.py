@@ -74,6 +74,7 @@ class PackedTarget:
 
     def refine(self, mine: PackedSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> PackedSnapshot:
         """See `stores.base.Target`; every hash is known."""
+        mine.tree.share_paths(against.tree)
         return mine
 
     def check(self, mine: PackedSnapshot, plan: Plan, wanted: Tree) -> None:

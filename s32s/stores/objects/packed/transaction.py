@@ -19,7 +19,7 @@ from s32s.core.errors import IntegrityError, NotFound, S32sError
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree, join
-from s32s.format import packs
+from s32s.format import packs, segments
 from s32s.format.packs import BlobKind, Encoder
 from s32s.format.segments import ChunkPlace, Place, Places, Where
 from s32s.stores.base import Body, Progress, Published
@@ -173,11 +173,17 @@ class PackedTransaction:
         """
         self._data.finish()
         published, places = self._published()
-        places, moved = repacked(self._backend, published, places, self._mine.root, self._data)
+        used = places.used()
+        places, moved = repacked(self._backend, published, places, used, self._mine.root, self._data)
         changed = {put.item.path for put in self._plan.puts} | {item.path for item in self._plan.extras} | set(moved)
         written = {**self._left, **self._data.written}
         position = self._publication.publish(
-            published, places, written=written, counts=self._counts(), changed=sorted(changed)
+            published,
+            places,
+            used=places.used() if moved else used,
+            written=written,
+            counts=self._counts(),
+            changed=sorted(changed),
         )
         self._prefix.cache.note(self._backend.location, None)
         return Published(position)
@@ -233,20 +239,18 @@ class PackedTransaction:
                 item = self._came[item.path][0]
             elif item.kind is Kind.FILE and put.old is not None:
                 item = item._replace(sha256=item.sha256 or put.old.sha256)
-            columns.add(item._replace(etag=None, version=None))
-        for item in self._plan.spared:
-            columns.add(item)
-        kept = self._plan.unchanged.as_objects()
-        published = Tree(kept.in_order().patched((), columns.in_order()))
+            columns.add(segments.as_read(item))
+        published = self._mine.tree.with_columns([item.path for item in self._plan.extras], columns)
         return published, self._places(published)
 
     def _places(self, published: Tree) -> Places:
         """Where the files are: in long runs as before, else where they came to."""
         before, places = self._mine.places, Places(self._mine.places.packs)
-        for row, old, count in join(published.paths, self._mine.tree.paths):
+        paths = published.paths
+        for row, old, count in join(paths, self._mine.tree.paths):
             if row is None:
                 continue
-            names = [published.path(row + nth) for nth in range(count)]
+            names = paths[row : row + count]
             if old is not None and self._came.keys().isdisjoint(names):
                 places.extend(before, old, old + count)
                 continue

@@ -67,7 +67,13 @@ def roll_back(prefix: PackedPrefix, mine: PackedSnapshot, number: int, writer: W
     deleted = sum(one.after is None for one in changes)
     publication = Publication(prefix, mine, writer, history)
     position = publication.publish(
-        tree, places, written={}, counts=Counts(new, len(changes) - new - deleted, deleted), like=[root], of=number
+        tree,
+        places,
+        used=places.used(),
+        written={},
+        counts=Counts(new, len(changes) - new - deleted, deleted),
+        like=[root],
+        of=number,
     )
     publication.sweep()
     return position
