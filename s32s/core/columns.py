@@ -251,6 +251,13 @@ class Columns(Table):
             self._changed.get(row),
         )
 
+    def unhashed(self) -> list[int]:
+        """See `Tree.unhashed`."""
+        if _have(_HAS_SHA256, self._has) == self.kinds.count(_FILE):
+            return []
+        pairs = zip(self.kinds, self._has, strict=True)
+        return [row for row, (kind, has) in enumerate(pairs) if kind == _FILE and not has & _HAS_SHA256]
+
     def holding(self, contents: Set[bytes], rows: Iterable[int]) -> Iterator[Item]:
         """See `Tree.holding`."""
         for row in rows:

@@ -121,6 +121,10 @@ class Tree(Sequence[Item]):
         """Whether what is known of two files tells them apart or alike, so that none need be read."""
         return self._columns.is_decided(row, other._columns, other_row)
 
+    def unhashed(self) -> list[int]:
+        """The rows of the files whose SHA-256 is not known."""
+        return self._columns.unhashed()
+
     def etag(self, row: int) -> str | None:
         """The ETag of the item at a row, without making it."""
         return self._columns.etag(row)
@@ -196,6 +200,13 @@ def make(items: Iterable[Item]) -> Tree:
     columns = Columns()
     for item in items:
         columns.add(item)
+    return Tree(columns)
+
+
+def of_parts(parts: Sequence[bytes]) -> Tree:
+    """A tree of what `Tree.to_parts` has given, on a machine of the same kind."""
+    columns = Columns()
+    columns.append_parts(parts)
     return Tree(columns)
 
 

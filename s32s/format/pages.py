@@ -11,15 +11,13 @@ Pure: values in, bytes out, and back.
 from __future__ import annotations
 
 import hashlib
-import struct
 import sys
-
-import zstandard
 
 from s32s.core import paths
 from s32s.core.columns import Columns
 from s32s.core.errors import BadPath
 from s32s.core.tree import Tree
+from s32s.format import parts
 from s32s.format.segments import Places
 
 #: Of what a page holds. Another number is another name, so an older one is never looked at.
@@ -40,9 +38,7 @@ def to_page(sha256: str, tree: Tree, places: Places, rows: range) -> bytes:
     Args:
         tree, places: what its text is read into, or would be (see `segments.as_read`), at some rows.
     """
-    parts = [*tree.to_parts(rows), *places.to_parts(rows.start, rows.stop)]
-    sizes = struct.pack(f"<I{len(parts)}I", len(parts), *map(len, parts))
-    packed = zstandard.ZstdCompressor(level=1).compress(b"".join([sizes, *parts]))
+    packed = parts.packed([*tree.to_parts(rows), *places.to_parts(rows.start, rows.stop)])
     return _digest(packed, sha256) + packed
 
 
@@ -61,7 +57,6 @@ class Pages:
     def __init__(self) -> None:
         self.columns = Columns()
         self.places = Places()
-        self._unpacker = zstandard.ZstdDecompressor()
 
     def add(self, page: bytes, name: str) -> int:
         """Append the items of a page that is sound; return how many there are.
@@ -72,17 +67,11 @@ class Pages:
         Raises:
             BadPath: they do not come behind the items of the page before.
         """
-        data = self._unpacker.decompress(memoryview(page)[_DIGEST:], max_output_size=_MOST)
-        (count,) = struct.unpack_from("<I", data)
-        sizes = struct.unpack_from(f"<{count}I", data, 4)
-        at, parts = 4 * (count + 1), []
-        for size in sizes:
-            parts.append(data[at : at + size])
-            at += size
+        found = parts.unpacked(memoryview(page)[_DIGEST:], most=_MOST)
         before, known = len(self.columns), self.columns.paths
-        of_places = len(parts) - Places.PARTS
-        self.columns.append_parts(parts[:of_places])
-        self.places.append_parts(parts[of_places:])
+        of_places = len(found) - Places.PARTS
+        self.columns.append_parts(found[:of_places])
+        self.places.append_parts(found[of_places:])
         if 0 < before < len(known) and known[before] <= known[before - 1]:
             raise BadPath(f"segment {name}: {paths.quote(known[before])} is not in its order")
         return len(known) - before

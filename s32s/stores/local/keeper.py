@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from s32s.core.errors import EntryFailed
 from s32s.core.item import Item, Kind
@@ -52,7 +52,7 @@ class Keeper:
             with open_kept(parent, name, make=True) as trees:
                 assert trees is not None
                 trees.tidy()
-                record, is_new = trees.add(self._generation, self._items(plan, known))
+                record, is_new = trees.add(self._generation, self._with_hashes(plan, known))
                 self._made = record if is_new else None
                 with trees.files(record) as files:
                     for item in known.values():
@@ -73,17 +73,19 @@ class Keeper:
                 if trees is not None:
                     trees.drop(record)
 
-    def _items(self, plan: Plan, known: dict[str, Item]) -> Iterator[Item]:
+    def _with_hashes(self, plan: Plan, known: Mapping[str, Item]) -> Tree:
         """What the target holds, with every hash that is known."""
-        contents = plan.unchanged.contents() if any(map(_lacks_hash, self._tree)) else {}
-        for item in self._tree:
-            if _lacks_hash(item):
-                if item.path in known:
-                    item = known[item.path]
-                elif (content := contents.get(item.path)) is not None:
-                    sha256 = content[:32].hex() if isinstance(content, bytes) else content[0]
-                    item = item._replace(sha256=sha256)
-            yield item
+        unhashed = self._tree.unhashed()
+        contents = plan.unchanged.contents() if unhashed else {}
+        found: dict[int, Item] = {}
+        for row in unhashed:
+            path = self._tree.path(row)
+            if path in known:
+                found[row] = known[path]
+            elif (content := contents.get(path)) is not None:
+                sha256 = content[:32].hex() if isinstance(content, bytes) else content[0]
+                found[row] = self._tree[row]._replace(sha256=sha256)
+        return self._tree.replacing(found)
 
 
 def _leaving(plan: Plan) -> list[Item]:
@@ -92,10 +94,6 @@ def _leaving(plan: Plan) -> list[Item]:
     stays = {put.item.sha256 for put in plan.puts if put.item.sha256}
     files = (item for item in (*olds, *plan.extras) if item.kind is Kind.FILE)
     return [item for item in files if not item.sha256 or item.sha256 not in stays]
-
-
-def _lacks_hash(item: Item) -> bool:
-    return item.kind is Kind.FILE and item.sha256 is None
 
 
 def _hashed(items: Iterable[Item], root: int, found: DirectoryListing) -> Iterator[Item]:

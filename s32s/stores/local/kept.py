@@ -3,7 +3,7 @@
     .s32s-kept-<digest of the target's name>/
         00000007/
             facts.json       which generation it was, and when it was replaced
-            tree.jsonl.zst   all that it held, as a manifest
+            tree             all that it held, in columns
             files/<sha256>   what the tree after it does not hold
 
 A file that is replaced or deleted gets a second name in the record of its tree, a hard link, just before the change; so
@@ -15,24 +15,30 @@ here is believed: each file is read and compared with its SHA-256 before it come
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import stat
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from s32s.core import paths
-from s32s.core.errors import EntryFailed, Refused
-from s32s.core.item import Item, Kind
+from s32s.core import tree
+from s32s.core.errors import EntryFailed, IntegrityError, Refused
+from s32s.core.item import Kind
 from s32s.core.tree import Tree
-from s32s.format import manifest
+from s32s.format import parts
 from s32s.stores.local.holding import open_holder
 from s32s.stores.local.outer import kept_name, left_over
 from s32s.stores.local.walk import open_file
 from s32s.system import directories, file_bytes
 
-_FACTS, _TREE, _FILES = "facts.json", "tree.jsonl.zst", "files"
+_FACTS, _FILES = "facts.json", "files"
+#: With the version of the columns and their order of bytes; a tree of another one is not known.
+_TREE = f"tree.1-{sys.byteorder}"
+#: Bytes that a tree may be: of some million paths.
+_MOST = 2 * 1024**3
 #: A record that is not whole yet.
 _UNFINISHED = ".new"
 _DIGITS = 8
@@ -46,7 +52,7 @@ class KeptTree(NamedTuple):
         generation: that the target followed then; 0 where there was none.
         until_s: when it was replaced, in seconds since the epoch.
         files, size: files and links, and bytes.
-        sha256: of its manifest.
+        sha256: of the file with its tree.
     """
 
     number: int
@@ -68,7 +74,7 @@ class KeptTrees:
         self._fd = fd
 
     def found(self) -> list[KeptTree]:
-        """All records, the oldest first."""
+        """All records of trees that can be read, the oldest first."""
         records = (self._read(name) for name in sorted(os.listdir(self._fd)) if _is_record(name))
         return [record for record in records if record is not None]
 
@@ -76,11 +82,17 @@ class KeptTrees:
         """All that an earlier tree held.
 
         Raises:
-            IntegrityError, BadPath: its record is damaged.
+            IntegrityError: its record is damaged.
         """
         with self._open(record.number) as fd:
             data = _read_file(fd, _TREE)
-        return manifest.read(data, manifest.reference(record.sha256, len(data)))
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise IntegrityError(
+                f"the list of what generation {record.generation:,} held here is damaged",
+                hint="s32s sync brings what S3 has",
+            )
+        found = tree.of_parts(parts.unpacked(data, most=_MOST))
+        return found.patched([item.path for item in found.of_kind(Kind.OTHER)], ())
 
     def contents(self, record: KeptTree) -> dict[str, int]:
         """The files that are kept since an earlier tree: by SHA-256, the number of the record that has it."""
@@ -101,17 +113,14 @@ class KeptTrees:
         with self._open(number) as fd:
             return open_file(fd, f"{_FILES}/{sha256}")
 
-    def add(self, generation: int, items: Iterable[Item]) -> tuple[KeptTree, bool]:
+    def add(self, generation: int, held: Tree) -> tuple[KeptTree, bool]:
         """Begin the record of a tree; return it, and whether it is new: the newest record may be of the very tree."""
-        kept = [item for item in items if item.kind is not Kind.OTHER and not _is_unnamed(item.path)]
-        data, ref = manifest.to_bytes(kept)
-        known = self.found()
-        if known and known[-1].sha256 == ref.sha256:
+        data = parts.packed(held.to_parts(range(len(held))))
+        sha256, known = hashlib.sha256(data).hexdigest(), self.found()
+        if known and known[-1].sha256 == sha256:
             return known[-1], False
-        files = [item for item in kept if item.kind is not Kind.DIR]
-        size = sum(item.size for item in files)
         number = known[-1].number + 1 if known else 1
-        record = KeptTree(number, generation, time.time(), len(files), size, ref.sha256)
+        record = KeptTree(number, generation, time.time(), held.files, held.size, sha256)
         name = _name(number)
         with contextlib.suppress(FileNotFoundError):
             directories.remove_tree(self._fd, name + _UNFINISHED)
@@ -157,6 +166,7 @@ class KeptTrees:
         try:
             with directories.directory(self._fd, name) as fd:
                 facts = json.loads(_read_file(fd, _FACTS))
+                os.stat(_TREE, dir_fd=fd)
             record = KeptTree(**facts)
         except (OSError, ValueError, TypeError, RecursionError):
             return None
@@ -276,11 +286,6 @@ def groups(records: Sequence[KeptTree]) -> list[list[KeptTree]]:
 def _drop(trees: KeptTrees, group: Sequence[KeptTree]) -> None:
     for record in group:
         trees.drop(record)
-
-
-def _is_unnamed(path: str) -> bool:
-    """Whether no manifest can name a path."""
-    return paths.problem(path) is not None or paths.is_reserved(path)
 
 
 def _is_record(name: str) -> bool:
