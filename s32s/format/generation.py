@@ -84,10 +84,15 @@ class Published(Model):
 
 
 class Kept(Model):
-    """An earlier generation that can still be read as a whole."""
+    """A generation that can be read as a whole."""
 
     published: Published
     root: RootRef
+
+    @property
+    def number(self) -> int:
+        """The number of the generation."""
+        return self.published.number
 
 
 class Root(Model):
@@ -113,6 +118,14 @@ class Root(Model):
     def number(self) -> int:
         """The number of the generation."""
         return self.published.number
+
+    def generations(self, ref: RootRef) -> tuple[Kept, ...]:
+        """All that can be read as a whole, the newest first.
+
+        Args:
+            ref: where this root is.
+        """
+        return (Kept(published=self.published, root=ref), *self.kept)
 
     def to_bytes(self) -> bytes:
         """The root as it is stored, before it is compressed."""

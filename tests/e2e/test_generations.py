@@ -96,8 +96,24 @@ def test_prune_verify_heal_and_rebuild(packed: Loop) -> None:
     damaged = master("verify", "WEB")
     assert damaged.status == 1
     assert "generation 4: " in damaged.out, damaged.out
+    assert "s32s verify WEB --heal" in damaged.err, damaged.err
+    (packed.source / "new").write_bytes(b"not pushed yet")
+    (packed.source / "odd/ä %+").write_bytes(b"changed")
+    healed = master("verify", "WEB", "--heal", "--json")
+    assert healed.status == 1, healed.out + healed.err
+    (line,) = [line for line in healed.lines if line["event"] == "healed"]
+    assert line["generation"] == 5
+    assert line["paths"] == ["css/site.css", "index.html"]
+    assert line["left"] == {"odd/ä %+": "the directory has other content there"}
+    (packed.source / "odd/ä %+").write_bytes(b"x")
     healed = master("verify", "WEB", "--heal")
     assert healed.status == 0, healed.out + healed.err
+    assert "generation 6 takes the place of the damaged one; 1 path is whole again" in healed.out
+    log = told(master("log", "WEB", "--json"), "generation")
+    assert [(one["generation"], one["new"], one["modified"], one["deleted"]) for one in log] == [(6, 0, 0, 0)]
+    assert master("verify", "WEB").status == 0
+    (packed.source / "new").unlink()
+    assert packed.push().status == 0
     assert packed.pull().status == 0
     assert snapshot(packed.target) == snapshot(packed.source)
 
@@ -105,7 +121,7 @@ def test_prune_verify_heal_and_rebuild(packed: Loop) -> None:
     put(packed.server, packed.bucket, f"{packed.prefix}/.s32s/head.json", b"{")
     assert_failed(packed.pull(), 1, says="damaged")
     rebuilt = told(master("verify", "WEB", "--rebuild", "--json"), "rebuilt")[0]
-    assert rebuilt["generation"] == 5
+    assert rebuilt["generation"] == 7
     (packed.source / "index.html").write_bytes(b"5")
     assert packed.push().status == 0
     assert packed.pull().status == 0

@@ -266,10 +266,11 @@ def test_a_damaged_pack_is_found_and_named(kind: str, tmp_path: Path) -> None:
     assert list(found.damaged) == [pack]
     assert found.paths == {2: ["a", "b"]}
 
-    healed = replicate(source, packed.store(damaged=found.damaged), SYNC, RunContext("push", jobs=1))
-    assert healed.changed
+    healed = packed.heal(source)
+    assert (healed.paths, healed.left) == (("a", "b"), {})
     assert packed.files() == files
-    assert upkeep.verify(packed.prefix(), packed.snapshot(), progress=lambda size: None).paths == {2: ["a", "b"]}
+    assert packed.numbers() == [3, 1]  # it takes the place of the damaged one
+    assert packed.verify().is_sound
 
 
 @pytest.mark.parametrize("kind", ["gone", "empty"])
@@ -286,9 +287,74 @@ def test_a_damaged_manifest_is_healed(kind: str) -> None:
 
     found = upkeep.verify(prefix, prefix.snapshot(prefix.read_head()), progress=lambda size: None)
     assert list(found.unreadable) == [1]
-    replicate(source, packed.store(damaged=found.damaged), SYNC, RunContext("push", jobs=1))
+    assert packed.heal(source).left == {}
 
     assert packed.files() == files
+    assert packed.verify().is_sound
+
+
+def test_only_what_is_damaged_is_pushed_again() -> None:
+    """By its SHA-256: what the directory has now goes there with the next push, and what is gone stays a hole."""
+    large = RANDOM.randbytes(9_000_000)
+    files = {"changed": b"1" * 40_000, "gone": b"2" * 40_000, "large": large, "same": RANDOM.randbytes(40_000)}
+    packed = Packed()
+    packed.push(files)
+    for pack, size in packed.stored().items():
+        data = packed.backend.read(packs.key_of(pack), limit=size)[0]
+        if size > 1000:
+            _damaged(packed, pack, data[:20_000])
+    packed.push(files | {"new": b"n"})
+    tree = packed.snapshot().tree
+    before = sum(packed.stored().values())
+
+    healed = packed.heal(MemoryStore({"changed": b"3", "large": large[:5_000_000] + b"!" + large[5_000_000:]}))
+
+    assert healed.paths == ()
+    assert healed.left == {
+        "changed": "the directory has other content there",
+        "gone": "the directory has no such file",
+        "large": "the directory has other content there",
+        "same": "the directory has no such file",
+    }
+    assert 4_000_000 < sum(packed.stored().values()) - before < 9_500_000  # chunks of the changed file that are alike
+    source = stored_in_memory(files)
+    healed = packed.heal(source)
+    assert (healed.paths, healed.left) == (("changed", "gone", "large", "same"), {})
+    assert packed.snapshot().tree == tree
+    assert packed.files() == files | {"new": b"n"}
+    assert packed.heal(source).position is None
+    root = packed.snapshot().root
+    assert root is not None
+    assert (root.published.new, root.published.modified, root.published.deleted) == (0, 0, 0)
+    assert root.published.message == "generation 3 was damaged: 4 paths pushed again"
+
+    found = packed.verify()
+    assert (found.generations, found.holed, found.is_sound) == ((4, 1), [1], False)
+    upkeep.prune(packed.prefix(), packed.snapshot(), packed.writer, 1, grace_s=0)
+    assert packed.verify().is_sound
+
+
+def test_a_damaged_pack_stays_as_long_as_a_kept_generation_needs_it() -> None:
+    """Most of it can be read; which earlier generation is the last one that needs it is known after healing."""
+    one, two = RANDOM.randbytes(20_000), RANDOM.randbytes(40_000)
+    packed = Packed()
+    packed.push({"a": one, "b": two})
+    packed.push({"b": two})
+    packed.push({"c": b"c"})
+    upkeep.roll_back(packed.prefix(), packed.snapshot(), 2, packed.writer, History())
+    pack, data = _pack_of_data(packed)
+    _damaged(packed, pack, bytes([data[0] ^ 1]) + data[1:])
+
+    assert packed.heal(stored_in_memory({"b": two})).paths == ("b",)
+
+    root = packed.snapshot().root
+    assert root is not None
+    assert [one.until for one in root.packs if one.pack == pack] == [2]
+    assert packed.files(2) == {"b": two}
+    assert packed.verify().holed == [2, 1]
+    upkeep.prune(packed.prefix(), packed.snapshot(), packed.writer, 2, grace_s=0)
+    assert packed.numbers() == [5, 3]
+    assert packed.verify().is_sound
 
 
 def test_a_lost_head_is_no_empty_prefix() -> None:

@@ -11,9 +11,9 @@ _KEEPS = """
 Of an entry whose layout is "packed". Its "keep" says how many generations stay."""
 _VERIFY = """
 It reads every pack on S3 that a kept generation needs, and names what is damaged,
-which generations and which paths that hits. --heal pushes these paths again from
-the directory of the master. --rebuild writes the head again where it is lost, by
-what the packs say."""
+which generations and which paths that hits. --heal pushes what is damaged of the
+current generation again, from files of the master's directory that still are what
+they were. --rebuild writes the head again where it is lost, by what the packs say."""
 _CONVERT = """
 The other layout is complete before the head moves; then what belonged to the one
 before is deleted. Slaves follow when their map says the same layout."""

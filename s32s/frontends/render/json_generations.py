@@ -84,6 +84,20 @@ class VerifiedPrefix(TypedDict):
 
 
 @described
+class HealedPrefix(TypedDict):
+    """`verify --heal`: what is whole again; only where the current generation was damaged."""
+
+    event: Literal["healed"]
+    entry: str
+    generation: int | None
+    """That was published; null where nothing could be healed."""
+    paths: list[str]
+    """Those that are whole again."""
+    left: dict[str, str]
+    """Text: why a path is still damaged."""
+
+
+@described
 class RebuiltHead(TypedDict):
     """`verify --rebuild`: the generation that the head names again."""
 

@@ -27,6 +27,7 @@ from s32s.frontends.render.json_generations import (
     Converted,
     DifferentPath,
     Generation,
+    HealedPrefix,
     PrunedPrefix,
     RebuiltHead,
     RolledBack,
@@ -284,6 +285,7 @@ Line: TypeAlias = (
     | RolledBack
     | PrunedPrefix
     | VerifiedPrefix
+    | HealedPrefix
     | RebuiltHead
     | Converted
 )

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Literal
 
 from s32s.core import paths
 from s32s.core.errors import Refused, UsageError
+from s32s.core.text import count
 from s32s.frontends.cli.commands.common import confirm, has_person, open_machine, print_json, says_yes
 
 if TYPE_CHECKING:
     import argparse
     import threading
+    from collections.abc import Sequence
 
     from s32s.agent.agent import Agent
     from s32s.agent.generations import Generations
     from s32s.config.maps import Entry
     from s32s.core.plan import Plan
-    from s32s.stores.objects.packed.upkeep import Difference
+    from s32s.stores.objects.packed.heal import Healed
+    from s32s.stores.objects.packed.upkeep import Difference, Verified
 
 
 def log(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -211,20 +214,61 @@ def verify(options: argparse.Namespace, stop: threading.Event) -> int:
                 f"{paths.escape(options.name)}: {found.packs:,} packs read ({amount(found.size)}), "
                 f"{len(found.damaged) or 'none'} damaged"
             )
-        if found.is_sound:
-            return 0
-        if not options.heal:
-            print("s32s: s32s verify --heal pushes again what the directory of the master has", file=sys.stderr)
-            return 1
-        outcome = generations.heal(found, lambda event: None, stop)
-    print(
-        f"{paths.escape(options.name)}: generation {outcome.target.generation:,} is whole; "
-        f"{outcome.plan.source_files:,} files"
-        if outcome.changed
-        else f"{paths.escape(options.name)}: nothing to heal",
-        file=sys.stderr if options.json else sys.stdout,
+        current, earlier = found.holed[:1] == list(found.generations[:1]), found.holed
+        if current:
+            earlier = earlier[1:]
+            if options.heal:
+                healed = generations.heal(found, progress=progress)
+                _tell_healed(options, healed)
+                current = bool(healed.left)
+            else:
+                name = paths.escape(options.name)
+                hint = f"s32s verify {name} --heal pushes again what the directory of the master has"
+                print(f"s32s: {hint}", file=sys.stderr)
+    if earlier and not current:
+        _tell_of_holes(options, found, earlier)
+    return 1 if current or not (options.heal or found.is_sound) else 0
+
+
+def _tell_healed(options: argparse.Namespace, healed: Healed) -> None:
+    """Say what is whole again, and what is not."""
+    number = healed.position.generation if healed.position else None
+    if options.json:
+        print_json(
+            {
+                "event": "healed",
+                "entry": options.name,
+                "generation": number,
+                "paths": list(healed.paths),
+                "left": dict(healed.left),
+            }
+        )
+        return
+    name = paths.escape(options.name)
+    for path, why in healed.left.items():
+        print(f"  still damaged: {paths.escape(path)}: {paths.escape(why)}")
+    if number is None:
+        print(f"{name}: nothing could be healed")
+    else:
+        many = f"{count(len(healed.paths), 'path')} {'is' if len(healed.paths) == 1 else 'are'} whole again"
+        print(f"{name}: generation {number:,} takes the place of the damaged one; {many}")
+    if healed.left:
+        print(f"s32s: the next push brings what the directory has now: s32s sync {name}", file=sys.stderr)
+
+
+def _tell_of_holes(options: argparse.Namespace, found: Verified, earlier: Sequence[int]) -> None:
+    """Say what becomes of generations that nothing heals."""
+    whole = found.generations.index(earlier[0])
+    many = (
+        f"generation {earlier[0]:,} keeps its holes"
+        if len(earlier) == 1
+        else (f"generations {', '.join(f'{number:,}' for number in reversed(earlier))} keep their holes")
     )
-    return 0
+    print(
+        f"s32s: {many}, as earlier generations never change; servers do not need them. s32s prune "
+        f"{paths.escape(options.name)} --keep {whole} gives up generation {earlier[0]:,} and all before it",
+        file=sys.stderr,
+    )
 
 
 def restore(options: argparse.Namespace, stop: threading.Event) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -106,7 +106,7 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
     now = publication.root
     if now is None:
         raise AssertionError("published without a root")
-    given_up = tuple(one.published.number for one in root.kept[max(keep - 1, 0) :])
+    given_up = tuple(one.number for one in root.kept[max(keep - 1, 0) :])
     needed = {pack.pack for pack in now.packs}
     known = {pack.pack for pack in root.packs} | set(root.garbage) | set(now.garbage)
     youngest_ns = max((one.stored_ns or 0 for one in listed), default=0)
@@ -134,6 +134,7 @@ class Verified:
         damaged: what is wrong with a pack, by its name.
         paths: those that a damaged pack hits, by generation; a manifest that cannot be read hits all of them.
         unreadable: generations whose manifest cannot be read.
+        generations: all that are kept, the newest first.
     """
 
     packs: int = 0
@@ -141,11 +142,17 @@ class Verified:
     damaged: dict[str, str] = field(default_factory=dict)
     paths: dict[int, list[str]] = field(default_factory=dict)
     unreadable: dict[int, str] = field(default_factory=dict)
+    generations: tuple[int, ...] = ()
 
     @property
     def is_sound(self) -> bool:
         """Whether nothing is wrong."""
         return not self.damaged and not self.unreadable
+
+    @property
+    def holed(self) -> list[int]:
+        """The generations that are not whole, the newest first."""
+        return [number for number in self.generations if number in self.paths or number in self.unreadable]
 
 
 def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) -> Verified:
@@ -158,13 +165,15 @@ def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) ->
                 f"{prefix.backend.location} has packs and no head", hint="run on the master: s32s verify NAME --rebuild"
             )
         return found
+    kept = root.generations(head.root)
+    found.generations = tuple(one.number for one in kept)
     for pack in root.packs:
         if why := _problem(prefix, pack.pack, pack.size, progress):
             found.damaged[pack.pack] = why
         found.packs += 1
         found.size += pack.size
     if found.damaged:
-        for number, ref in [(root.number, head.root), *((one.published.number, one.root) for one in root.kept)]:
+        for number, ref in zip(found.generations, (one.root for one in kept), strict=True):
             try:
                 made = root if number == root.number else prefix.root(ref)
                 if hidden := found.damaged.keys() & {ref.pack, *(one.pack for one in made.segments)}:
@@ -178,25 +187,13 @@ def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) ->
     return found
 
 
-def hit_by(damaged: Mapping[str, str], tree: Tree, places: Places) -> Iterator[str]:
+def hit_by(damaged: Collection[str], tree: Tree, places: Places) -> Iterator[str]:
     """The paths whose bytes are in one of some packs."""
     if not any(pack in damaged for pack in places.packs):
         return
     for row, path in enumerate(tree.paths):
         if any(place.pack in damaged for place in _places(places.get(row))):
             yield path
-
-
-def without(mine: PackedSnapshot, damaged: Mapping[str, str]) -> PackedSnapshot:
-    """What a prefix holds, less what is damaged: a push brings it again."""
-    hit = set(hit_by(damaged, mine.tree, mine.places))
-    kept = Places()
-    for row, path in enumerate(mine.tree.paths):
-        if path not in hit:
-            kept.add(mine.places.get(row))
-    return PackedSnapshot(
-        mine.tree.patched(hit, ()), mine.position, is_published=False, found=mine.found, root=mine.root, places=kept
-    )
 
 
 def _places(where: Where | None) -> Sequence[Place]:
