@@ -21,7 +21,8 @@ from s32s.core.guards import Limits
 from s32s.core.item import Kind
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
-from s32s.core.rules import compile_rules
+from s32s.core.rules import EVERYTHING, compile_rules
+from s32s.core.text import count
 from s32s.core.tree import Tree
 from s32s.format.generation import Published, Root
 from s32s.format.head import HEAD_KEY, MAX_HEAD, check_known
@@ -69,7 +70,8 @@ class Generations:
         found = prefix.read_head()
         if found.head is None or found.head.root is None:
             return []
-        root = prefix.root(found.head.root)
+        with prefix.needed():
+            root = prefix.root(found.head.root)
         return [Logged(one.published, one.number == root.number) for one in root.generations(found.head.root)]
 
     def diff(self, before: int | None = None, after: int | None = None) -> tuple[int, int, list[Difference]]:
@@ -187,12 +189,13 @@ class Generations:
         """Bring files, or all that is below directories, back from a generation.
 
         Args:
-            wanted: relative paths.
+            wanted: relative paths; "." is all of it.
             number: the generation; by default the current one.
             to: the directory that they come to; by default that of the entry on a master or in a shared folder.
 
         Raises:
             UsageError: the generation has no such path, or nothing says where to.
+            Refused: a directory stands where a file should, or the other way round.
         """
         root = to or (self.entry.place(self.agent.settings.role) if self._writes_there else None)
         if root is None:
@@ -205,12 +208,18 @@ class Generations:
         number = self._root(mine).number if number is None else number
         tree = self._tree(prefix, mine, number)
         files: list[str] = []
+        rules = EVERYTHING
         for text in wanted:
             path = text.removeprefix("./").rstrip("/")
+            if path in ("", "."):
+                files.clear()
+                break
             found = [item.path for item in tree.within(path)]
             if not found:
                 raise UsageError(f"generation {number:,} has no {paths.quote(path)}", hint="see s32s diff")
             files += found
+        else:
+            rules = compile_rules(files=files)
         try:
             os.makedirs(root, exist_ok=True)
         except OSError as exc:
@@ -226,9 +235,20 @@ class Generations:
             in_place=True,
         )
         source = PackedStore(self._backend, cache=self.agent.state.segments(), at=number)
-        rules = compile_rules(files=files)
-        job = Job(Verb.COPY, rules, Limits(self.agent.settings.max_delete), allow_links=("/",))
-        return replicate(source, target, job, self._context(emit, stop or threading.Event(), approve))
+
+        def placed(plan: Plan) -> bool:
+            _check_placed(plan)
+            return approve(plan)
+
+        # A copy deletes nothing, so there is nothing to limit.
+        limits = Limits(self.agent.settings.max_delete, force=True)
+        job = Job(Verb.COPY, rules, limits, allow_links=("/",))
+        run = RunContext(
+            self.entry.name, self.agent.settings.jobs, emit, stop=stop or threading.Event(), approve=placed
+        )
+        outcome = replicate(source, target, job, run)
+        _check_placed(outcome.plan)  # of a plan that holds nothing else, nobody was asked
+        return outcome
 
     # -- what all of them need
 
@@ -246,7 +266,8 @@ class Generations:
         return PackedPrefix(self._backend, cache=self.agent.state.segments())
 
     def _snapshot(self, prefix: PackedPrefix) -> PackedSnapshot:
-        return prefix.snapshot(prefix.read_head())
+        with prefix.needed():
+            return prefix.snapshot(prefix.read_head())
 
     def _root(self, mine: PackedSnapshot) -> Root:
         if mine.root is None:
@@ -278,10 +299,20 @@ class Generations:
         with self.agent.state.lock(f"the push to {self.entry.s3}", hold=True):
             yield
 
-    def _context(
-        self, emit: Emit, stop: threading.Event, approve: Callable[[Plan], bool] = lambda plan: True
-    ) -> RunContext:
-        return RunContext(self.entry.name, self.agent.settings.jobs, emit, stop=stop, approve=approve)
+
+def _check_placed(plan: Plan) -> None:
+    """Refuse what has no place where it is to go.
+
+    Raises:
+        Refused: names each path, and why.
+    """
+    if plan.rejected:
+        reasons = {one.path: one.reason for one in plan.rejected}
+        raise Refused(
+            f"{count(len(reasons), 'path')} cannot be restored there:{paths.listed(reasons)}",
+            hint="move away what is there, or bring them elsewhere with --to DIR",
+            reasons=reasons,
+        )
 
 
 def _before(root: Root) -> int:

@@ -16,7 +16,7 @@ import pydantic
 from s32s.core import paths
 from s32s.core.errors import IntegrityError
 from s32s.format.head import PACKED, Count, Model, Name, RootRef, Sha256
-from s32s.format.packs import MAX_BLOB, MAX_PACK
+from s32s.format.packs import CURE, MAX_BLOB, MAX_PACK
 
 MAX_MESSAGE = 500
 
@@ -168,7 +168,7 @@ def parse_root(data: bytes) -> Root:
         at = ".".join(map(str, first["loc"])) or "document"
         raise IntegrityError(
             f"the root of a generation is damaged ({at}: {paths.escape(first['msg'])})",
-            hint="run s32s verify on the master",
+            hint=CURE,
         ) from exc
     if root.format != PACKED:
         raise IntegrityError(

@@ -194,6 +194,36 @@ class FailingAt(Wrapper):
         return self._met(lambda: self.inner.delete(keys))
 
 
+class NoDeletes(Wrapper):
+    """Keeps what it has, as a bucket with an object lock."""
+
+    def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """See `Backend`."""
+        return dict.fromkeys(keys, "it is locked")
+
+
+class PruningAt(Wrapper):
+    """A reader's backend; the master prunes all it can before one of its requests for parts.
+
+    Attributes:
+        is_done: whether that came.
+    """
+
+    def __init__(self, packed: Packed, number: int) -> None:
+        super().__init__(packed.backend)
+        self.packed = packed
+        self.left = number
+        self.is_done = False
+
+    def get_parts(self, requests: Any, *, concurrency: int) -> Any:
+        """See `ReadsParts`."""
+        self.left -= 1
+        if not self.left:
+            upkeep.prune(self.packed.prefix(), self.packed.snapshot(), self.packed.writer, 1, grace_s=0)
+            self.is_done = True
+        return super().get_parts(requests, concurrency=concurrency)
+
+
 class Weighing(Counting):
     """Counts bytes, too.
 

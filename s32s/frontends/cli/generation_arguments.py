@@ -56,7 +56,7 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
         more=_KEEPS,
     )
     made.add_argument("name", metavar="NAME", help="the entry")
-    made.add_argument("paths", metavar="PATH", nargs="+", help="a file, or a directory with all in it")
+    made.add_argument("paths", metavar="PATH", nargs="+", help="a file, or a directory with all in it; . for all")
     made.add_argument("--generation", metavar="N", type=int, help="from which one (default: the current one)")
     made.add_argument("--to", metavar="DIR", help="into this directory (default: that of the master)")
     made.add_argument("--yes", action="store_true", help="replace what is there without a question")

@@ -17,8 +17,8 @@ class Generation(TypedDict):
     entry: str
     generation: int
     current: bool
-    time: str
-    """When it was published."""
+    published: str
+    """When, UTC, ISO 8601."""
     host: str
     user: str
     message: str
@@ -65,6 +65,8 @@ class PrunedPrefix(TypedDict):
     bytes: int
     young: int
     """Packs that no generation names and that are too young to be deleted."""
+    failed: dict[str, str]
+    """Text: why a pack that nobody needs is still there, by its key."""
 
 
 @described
@@ -105,6 +107,19 @@ class RebuiltHead(TypedDict):
     entry: str
     generation: int
     packs: int
+
+
+@described
+class RestoredGeneration(TypedDict):
+    """`restore`: the last line, also where there was nothing to do."""
+
+    event: Literal["restore"]
+    entry: str
+    generation: int
+    restored: int
+    """Paths that were brought."""
+    unchanged: int
+    """Paths that were there as they should be."""
 
 
 @described

@@ -30,6 +30,7 @@ from s32s.frontends.render.json_generations import (
     HealedPrefix,
     PrunedPrefix,
     RebuiltHead,
+    RestoredGeneration,
     RolledBack,
     VerifiedPrefix,
 )
@@ -287,6 +288,7 @@ Line: TypeAlias = (
     | VerifiedPrefix
     | HealedPrefix
     | RebuiltHead
+    | RestoredGeneration
     | Converted
 )
 

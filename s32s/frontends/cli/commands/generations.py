@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from s32s.core import paths
 from s32s.core.errors import Refused, UsageError
 from s32s.core.text import count
-from s32s.frontends.cli.commands.common import confirm, has_person, open_machine, print_json, says_yes
+from s32s.frontends.cli.commands.common import confirm, counted, has_person, open_machine, print_json, says_yes
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from s32s.config.maps import Entry
     from s32s.core.plan import Plan
     from s32s.stores.objects.packed.heal import Healed
-    from s32s.stores.objects.packed.upkeep import Difference, Verified
+    from s32s.stores.objects.packed.upkeep import Difference, Pruned, Verified
 
 
 def log(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -37,7 +37,7 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
                     "entry": options.name,
                     "generation": one.number,
                     "current": is_current,
-                    "time": one.time,
+                    "published": one.time,
                     "host": one.host,
                     "user": one.user,
                     "message": one.message,
@@ -135,8 +135,7 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
         gone = [one.published.number for one in generations.log()[keep:]]
         if gone:
             confirm(
-                f"Give up {len(gone):,} {'generation' if len(gone) == 1 else 'generations'} of "
-                f"{paths.escape(options.name)}, up to {max(gone):,}?",
+                f"Give up {count(len(gone), 'generation')} of {paths.escape(options.name)}, up to {max(gone):,}?",
                 yes=options.yes,
             )
         done = generations.prune(keep=keep, grace_s=grace_s)
@@ -149,46 +148,56 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
                 "packs": done.packs,
                 "bytes": done.size,
                 "young": done.young,
+                "failed": dict(done.failed),
             }
         )
-        return 0
+        return _tell_undeleted(done)
     print(
-        f"{paths.escape(options.name)}: {len(done.generations):,} generations given up, "
-        f"{done.packs:,} packs deleted ({amount(done.size)})"
+        f"{paths.escape(options.name)}: {count(len(done.generations), 'generation')} given up, "
+        f"{count(done.packs, 'pack')} deleted ({amount(done.size)})"
     )
     if done.young:
         print(
-            f"{done.young:,} packs that no generation names are younger than {options.grace} and stay: "
-            "a push may be about to name them",
+            f"{count(done.young, 'pack')} that no generation names, younger than {options.grace}, "
+            f"{'stays' if done.young == 1 else 'stay'}: a push may be about to need it",
             file=sys.stderr,
         )
-    return 0
+    return _tell_undeleted(done)
+
+
+def _tell_undeleted(done: Pruned) -> int:
+    """Say what could not be deleted; the exit status."""
+    if not done.failed:
+        return 0
+    print(
+        f"s32s: {count(len(done.failed), 'pack')} could not be deleted:{paths.listed(done.failed)}\n"
+        "run it again when the store allows it; nothing needs them",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def verify(options: argparse.Namespace, stop: threading.Event) -> int:
     """Read everything on S3 that a generation needs, and say what is damaged."""
-    from s32s.core.errors import Interrupted
     from s32s.frontends.render.layout import amount
-
-    def progress(size: int) -> None:
-        if stop.is_set():
-            raise Interrupted(0)
 
     with open_machine(options, writable=options.heal or options.rebuild) as agent:
         generations = _generations(options.name, agent)
         if options.rebuild:
-            made = generations.rebuild()
+            with counted("packs are read", stop) as progress:
+                made = generations.rebuild(tell=lambda done, of: progress(0))
             if options.json:
                 print_json({"event": "rebuilt", "entry": options.name, "generation": made.number, "packs": made.packs})
             else:
                 print(
                     f"{paths.escape(options.name)}: the head names generation {made.number:,} again, "
-                    f"of {made.time} from {paths.escape(made.host)}; {made.packs:,} packs were looked at"
+                    f"of {made.time} from {paths.escape(made.host)}; {count(made.packs, 'pack')} looked at"
                 )
             for number, why in sorted(made.skipped.items()):
                 print(f"s32s: generation {number:,} is not whole: {paths.escape(why)}", file=sys.stderr)
             return 0
-        found = generations.verify(progress=progress)
+        with counted("packs are read", stop) as progress:
+            found = generations.verify(progress=progress)
         if options.json:
             print_json(
                 {
@@ -205,20 +214,19 @@ def verify(options: argparse.Namespace, stop: threading.Event) -> int:
             for pack, why in found.damaged.items():
                 print(f"  pack {pack[:12]}  {paths.escape(why)}")
             for number, hit in sorted(found.paths.items()):
-                print(
-                    f"  generation {number:,}: {len(hit):,} {'path' if len(hit) == 1 else 'paths'}: {paths.some(hit)}"
-                )
+                print(f"  generation {number:,}: {count(len(hit), 'path')}: {paths.some(hit)}")
             for number, why in sorted(found.unreadable.items()):
                 print(f"  generation {number:,} cannot be read: {paths.escape(why)}")
             print(
-                f"{paths.escape(options.name)}: {found.packs:,} packs read ({amount(found.size)}), "
+                f"{paths.escape(options.name)}: {count(found.packs, 'pack')} read ({amount(found.size)}), "
                 f"{len(found.damaged) or 'none'} damaged"
             )
         current, earlier = found.holed[:1] == list(found.generations[:1]), found.holed
         if current:
             earlier = earlier[1:]
             if options.heal:
-                healed = generations.heal(found, progress=progress)
+                with counted("files are read", stop) as progress:
+                    healed = generations.heal(found, progress=progress)
                 _tell_healed(options, healed)
                 current = bool(healed.left)
             else:
@@ -282,8 +290,7 @@ def restore(options: argparse.Namespace, stop: threading.Event) -> int:
                 return True
             if not has_person():
                 raise Refused(
-                    f"{len(changed):,} {'path is' if len(changed) == 1 else 'paths are'} there with other content: "
-                    f"{paths.some(changed)}",
+                    f"{count(len(changed), 'path')} there with other content: {paths.some(changed)}",
                     hint="--yes replaces them; --to DIR brings them elsewhere",
                 )
             return says_yes(f"Replace {paths.some(changed)}?")
@@ -297,7 +304,17 @@ def restore(options: argparse.Namespace, stop: threading.Event) -> int:
             print_json({"event": "restored", "path": path})
         else:
             print(f"restored  {paths.escape(path)}")
-    if not came and not options.json:
+    if options.json:
+        print_json(
+            {
+                "event": "restore",
+                "entry": options.name,
+                "generation": outcome.source.generation,
+                "restored": len(came),
+                "unchanged": len(outcome.plan.unchanged),
+            }
+        )
+    elif not came:
         print("everything is there as it was")
     return 0
 
@@ -322,12 +339,12 @@ def convert(options: argparse.Namespace, stop: threading.Event) -> int:
         return 0
     if outcome is None:
         print(
-            f"{paths.escape(options.name)} is in the {options.layout} layout already; {gone:,} objects were left over"
+            f"{paths.escape(options.name)} is in the {options.layout} layout already; {count(gone, 'object')} left over"
         )
     else:
         print(
             f"{paths.escape(options.name)}: generation {outcome.target.generation:,} is in the {options.layout} "
-            f"layout; {gone:,} objects of the other one were deleted"
+            f"layout; {count(gone, 'object')} of the other one deleted"
         )
     if entry.layout != options.layout:
         print(f's32s: now set "layout": "{options.layout}" in its map: s32s maps edit {options.name}', file=sys.stderr)

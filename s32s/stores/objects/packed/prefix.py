@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from s32s.backends.base import Backend, PartRequest
 from s32s.backends.parts import read_parts
 from s32s.core import tree
-from s32s.core.errors import IntegrityError, Refused
+from s32s.core.errors import IntegrityError, NotFound, WrongLayout
 from s32s.core.tree import Tree
 from s32s.format import generation, packs, segments
 from s32s.format.generation import Root, Segment
@@ -75,19 +75,33 @@ class PackedPrefix:
         """See `stores.objects.prefix.named`."""
         return named(self._label, self.backend)
 
+    @contextlib.contextmanager
+    def needed(self) -> Iterator[None]:
+        """Say of a pack that is not there that the generation needs it.
+
+        Raises:
+            IntegrityError: instead of NotFound.
+        """
+        try:
+            yield
+        except NotFound as exc:
+            raise IntegrityError(
+                f"a pack that the current generation needs is gone: {exc.what}", hint=packs.CURE
+            ) from exc
+
     def read_head(self) -> FoundHead:
         """The head as it is now.
 
         Raises:
-            Refused: the prefix is in the plain layout.
+            WrongLayout: the prefix is in the plain layout.
             IntegrityError: it is not a head.
         """
         found = read_head(self.backend)
         if found.head is not None and not found.head.is_packed and not self._takes_plain:
-            raise Refused(
+            raise WrongLayout(
                 f"{self.backend.location} is in the plain layout, and not in the packed one",
-                hint='take "layout": "packed" out of the entry (or leave --layout packed out between two places), '
-                "or convert the prefix: s32s convert NAME --layout packed; "
+                hint='take "layout": "packed" out of the entry, or convert the prefix: '
+                "s32s convert NAME --layout packed; "
                 "where the map says so already, fetch it: s32s maps update",
             )
         return found
@@ -115,7 +129,9 @@ class PackedPrefix:
         reader = segments.Reader(room=self.backend.capabilities.max_key_bytes)
         for segment, text in zip(root.segments, self._texts(root.segments, fresh), strict=True):
             if reader.add(text, segment.sha256[:12]) != segment.items:
-                raise IntegrityError(f"segment {segment.sha256[:12]} of the manifest has another number of items")
+                raise IntegrityError(
+                    f"segment {segment.sha256[:12]} of the manifest has another number of items", hint=packs.CURE
+                )
         if fresh:
             self.remember(ref, root, fresh, drops_others=is_current)
         return root, Tree(reader.columns), reader.places

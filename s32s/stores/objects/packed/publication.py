@@ -160,9 +160,9 @@ class Publication:
         with contextlib.suppress(S32sError):
             self._prefix.backend.delete(sorted(map(packs.key_of, gone)))
 
-    def delete(self, keys: Sequence[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
         """See `HeadWriter.delete`."""
-        self._heads.delete(keys, what="delete what is not needed")
+        return self._heads.delete(keys, what="delete what is not needed")
 
     def _still_kept(self) -> Sequence[Kept]:
         """The generations before the next one that stay."""

@@ -114,5 +114,5 @@ class PackedTarget:
             self._memory.keep(left.found, left.tree, left)
 
     def _snapshot(self, found: FoundHead) -> PackedSnapshot:
-        with self._prefix.named():
+        with self._prefix.named(), self._prefix.needed():
             return self._prefix.snapshot(found)

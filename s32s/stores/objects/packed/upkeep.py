@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from s32s.backends.base import ListedObject, PartRequest
 from s32s.backends.parts import read_parts
+from s32s.core import text
 from s32s.core.errors import AccessDenied, BadPath, CredentialsError, IntegrityError, NotFound, Refused, StoreError
 from s32s.core.item import Item, Kind
 from s32s.core.tree import Tree, join
@@ -80,12 +81,14 @@ class Pruned(NamedTuple):
         generations: numbers of those that were given up.
         packs, size: how many packs were deleted, and their bytes.
         young: packs that nobody names, left alone as a push may be about to.
+        failed: why packs that nobody needs are still there, by their keys.
     """
 
     generations: tuple[int, ...]
     packs: int
     size: int
     young: int
+    failed: Mapping[str, str]
 
 
 def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int, *, grace_s: float = GRACE_S) -> Pruned:
@@ -121,8 +124,9 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
             gone.append(one)
         else:
             young += 1
-    publication.delete([one.key for one in gone])
-    return Pruned(given_up, len(gone), sum(one.size for one in gone), young)
+    failed = publication.delete([one.key for one in gone])
+    sizes = [one.size for one in gone if one.key not in failed]
+    return Pruned(given_up, len(sizes), sum(sizes), young, failed)
 
 
 @dataclass(slots=True)
@@ -293,7 +297,7 @@ def rebuild(
         skipped.pop(root.number, None)
         return Rebuilt(root.number, facts.time, facts.host, len(listed), skipped)
     raise Refused(
-        f"none of {len(listed):,} packs at {prefix.backend.location} has a generation that is whole"
+        f"of {text.count(len(listed), 'pack')} at {prefix.backend.location}, none has a generation that is whole"
         + "".join(f"\n  {number}: {why}" for number, why in sorted(skipped.items())),
         hint="push again from the master",
     )
@@ -302,8 +306,8 @@ def rebuild(
 def _candidate(prefix: PackedPrefix, pack: str, size: int, blob: Blob) -> tuple[Root, RootRef]:
     request = PartRequest(packs.key_of(pack), blob.offset, blob.stored)
     ((_, stored),) = read_parts(prefix.backend, [request], concurrency=1)
-    text = Decoder().decode(stored, size=blob.size, sha256=blob.sha256, pack=pack)
+    data = Decoder().decode(stored, size=blob.size, sha256=blob.sha256, pack=pack)
     ref = RootRef(
         pack=pack, pack_size=size, offset=blob.offset, stored=blob.stored, size=blob.size, sha256=blob.sha256.hex()
     )
-    return generation.read_root(bytes(text), ref), ref
+    return generation.read_root(bytes(data), ref), ref
