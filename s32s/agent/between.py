@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
-from s32s.agent.results import Result
 from s32s.agent.roles.base import within
 from s32s.agent.roles.writer import writer
 from s32s.agent.services import Services, directory_of
@@ -25,7 +24,7 @@ from s32s.agent.state import State
 from s32s.backends.base import Backend
 from s32s.config.settings import DEFAULT_JOBS, S3Connection, StoreSettings
 from s32s.core import events, paths
-from s32s.core.errors import Refused, UsageError
+from s32s.core.errors import Refused, UsageError, WrongLayout
 from s32s.core.events import Emit
 from s32s.core.guards import HALF, Limits, MaxDelete
 from s32s.core.location import Directory, Location, S3Path, parse_location
@@ -122,6 +121,10 @@ def open_between(
         rules = compile_rules(files=asked.files, ignore=asked.ignore, accept=asked.accept, links=asked.links)
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
+    if asked.packed and isinstance(source, Directory) and isinstance(target, Directory):
+        raise UsageError("--layout packed is for a prefix, and both places are directories", hint="leave it out")
+    if asked.packed and not asked.manifest:
+        raise UsageError("--layout packed needs the manifest of the prefix", hint="leave --no-manifest out")
     return BetweenPair(
         asked,
         verb,
@@ -186,7 +189,7 @@ class BetweenPair:
         Raises:
             Interrupted: `stop` was set, or a signal handler raised it.
         """
-        source, target, approve = self.source, self.target, self.approve
+        source, target, approve, asked = self.source, self.target, self.approve, self.asked
         context = RunContext(
             self.name,
             self.options.jobs or DEFAULT_JOBS,
@@ -198,11 +201,19 @@ class BetweenPair:
         self.services.on_wait = lambda text: emit(events.Waiting(self.name, text))
         is_part = bool(self.options.below) and not isinstance(source, Directory)
         kept = Kept(self.state, KIND, str(source), str(target), is_part, self.key)
+
+        def work() -> Outcome:
+            try:
+                return _Pair(self, context, memories).replicate(source, target)
+            except WrongLayout as exc:
+                exc.hint = "leave --layout packed out" if asked.packed else "add --layout packed"
+                raise
+
         return conclude(
-            lambda: _Pair(self, context, memories).replicate(source, target),
+            work,
             context,
             kept=kept if self.verb.changes else None,
-            places=(self.asked.source, self.asked.target),
+            places=(asked.source, asked.target),
             position=lambda done: done.target if isinstance(source, Directory) else done.source,
             when_stopped="the target is as it was" if isinstance(target, Directory) else "the next run continues",
         )
@@ -234,21 +245,13 @@ class _Pair:
         if isinstance(target, Directory):
             check_target(target.path, self._may_write)
             self._check_ours(target)
+        asked = self.asked
         job = Job(
             self.verb,
             self.rules,
             Limits(self.asked.max_delete, force=self.options.force_delete, below=self.options.below),
             asked=self.options.below
-            + repr(
-                (
-                    self.asked.manifest,
-                    self.asked.packed,
-                    self.asked.files,
-                    self.asked.ignore,
-                    self.asked.accept,
-                    self.asked.links,
-                )
-            ),
+            + repr((asked.manifest, asked.packed, asked.files, asked.ignore, asked.accept, asked.links)),
             files=within(self.asked.files, self.options.below),
             spare_ignored=not isinstance(target, Directory),
             verify=self.options.verify,
@@ -258,7 +261,7 @@ class _Pair:
         if isinstance(source, Directory) and isinstance(target, Directory):
             return replicate(self._directory(source, is_source=True), self._directory(target), job, self.context)
         if isinstance(source, Directory):
-            last = self._last(source, target)
+            last = self.state.result(self.key, KIND)
             pushed = self._prefix(target, generation=last.generation if last else 0)
             return replicate(self._directory(source, is_source=True), pushed, job, self.context)
         if isinstance(target, Directory):
@@ -289,7 +292,7 @@ class _Pair:
         )
 
     def _followed(self, place: Location, target: Location) -> Readable[Any]:
-        last = self._last(place, target)
+        last = self.state.result(self.key, KIND)
         listed_s = last.listed_s if last else None
         is_due = listed_s is None or not 0 <= time.time() - listed_s < _LIST_EVERY_S
         memory = self.memories.source if self.memories is not None else None
@@ -361,10 +364,6 @@ class _Pair:
             takes_over=None if is_ours else self._taken_over,
         )
 
-    def _last(self, source: Location, target: Location) -> Result | None:
-        """How the last run between the two ended."""
-        return self.state.result(self.key, KIND)
-
     def _backend(self, place: Location) -> Backend:
         backend = self.services.backend(place)
         if not self.options.bandwidth:
@@ -386,8 +385,8 @@ class _Pair:
         except OSError:  # not there, or not readable, which the store says better
             return
         what = f"{paths.escape(target.path)} is not empty, and s32s has never written it"
-        if not is_empty and not self.ask(what):
-            raise Refused(what, hint=_LOOK)
+        if not is_empty:
+            self._taken_over(what)
 
     def _taken_over(self, what: str) -> None:
         """See `ObjectStore.takes_over`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from s32s.agent.options import Options
@@ -16,7 +17,8 @@ from s32s.core.events import Emit
 from s32s.core.guards import Limits
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
-from s32s.core.rules import Rules, compile_rules
+from s32s.core.rules import EVERYTHING, Rules, compile_rules
+from s32s.core.text import count
 from s32s.core.tree import Tree
 from s32s.format.generation import Published
 from s32s.replication.job import Job, Outcome, RunContext
@@ -164,12 +166,17 @@ def place_for(entry: Entry, agent: AgentContext, to: str | None) -> str:
 def rules_for(wanted: Sequence[str], tree: Tree, number: int) -> Rules:
     """What takes part where some paths of a generation are wanted.
 
+    Args:
+        wanted: relative paths; "." is all of it.
+
     Raises:
         UsageError: it has not got one of them.
     """
     files: list[str] = []
     for text in wanted:
         path = text.removeprefix("./").rstrip("/")
+        if path in ("", "."):
+            return EVERYTHING
         found = [item.path for item in tree.within(path)]
         if not found:
             raise UsageError(f"generation {number:,} has no {paths.quote(path)}", hint="see s32s diff")
@@ -187,6 +194,7 @@ def bring_back(
 
     Raises:
         UsageError: the directory cannot be made.
+        Refused: a directory stands where a file should, or the other way round.
     """
     try:
         os.makedirs(root, exist_ok=True)
@@ -202,5 +210,28 @@ def bring_back(
         ),
         in_place=True,
     )
-    job = Job(Verb.COPY, rules, Limits(agent.settings.max_delete), allow_links=("/",))
-    return replicate(source, target, job, run)
+
+    def placed(plan: Plan) -> bool:
+        _check_placed(plan)
+        return run.approve(plan)
+
+    # A copy deletes nothing, so there is nothing to limit.
+    job = Job(Verb.COPY, rules, Limits(agent.settings.max_delete, force=True), allow_links=("/",))
+    outcome = replicate(source, target, job, replace(run, approve=placed))
+    _check_placed(outcome.plan)  # of a plan that holds nothing else, nobody was asked
+    return outcome
+
+
+def _check_placed(plan: Plan) -> None:
+    """Refuse what has no place where it is to go.
+
+    Raises:
+        Refused: names each path, and why.
+    """
+    if plan.rejected:
+        reasons = {one.path: one.reason for one in plan.rejected}
+        raise Refused(
+            f"{count(len(reasons), 'path')} cannot be restored there:{paths.listed(reasons)}",
+            hint="move away what is there, or bring them elsewhere with --to DIR",
+            reasons=reasons,
+        )

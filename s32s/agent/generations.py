@@ -16,17 +16,17 @@ from s32s.config.maps import Entry
 from s32s.core import events
 from s32s.core.errors import IntegrityError, NotFound, Refused
 from s32s.core.events import Emit
-from s32s.core.guards import Limits
-from s32s.core.plan import Plan, Verb
+from s32s.core.item import Kind
+from s32s.core.plan import Plan
 from s32s.core.role import Role
 from s32s.core.tree import Tree
 from s32s.format.generation import Root
 from s32s.format.head import HEAD_KEY, MAX_HEAD, check_known
-from s32s.replication.job import Job, Outcome, RunContext
-from s32s.replication.replicate import replicate
-from s32s.stores.base import Position
+from s32s.replication.job import Outcome, RunContext
+from s32s.stores.base import Body, Position, StoreCapabilities
 from s32s.stores.local.store import LocalStore
 from s32s.stores.objects.packed import upkeep
+from s32s.stores.objects.packed.heal import Healed, heal
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import History, root_of
 from s32s.stores.objects.packed.store import PackedStore
@@ -57,8 +57,9 @@ class Generations:
         found = prefix.read_head()
         if found.head is None or found.head.root is None:
             return []
-        root = prefix.root(found.head.root)
-        return [Logged(root.published, True), *(Logged(one.published, False) for one in root.kept)]
+        with prefix.needed():
+            root = prefix.root(found.head.root)
+        return [Logged(one.published, one.number == root.number) for one in root.generations(found.head.root)]
 
     def diff(self, before: int | None = None, after: int | None = None) -> tuple[int, int, list[Difference]]:
         """What two generations do not have in common, and which they are.
@@ -119,24 +120,26 @@ class Generations:
         prefix = self._prefix
         return upkeep.verify(prefix, self._snapshot(prefix), progress=progress)
 
-    def heal(self, found: Verified, emit: Emit, stop: threading.Event) -> Outcome:
-        """Push again what `verify` has found to be damaged, from the directory of this master.
+    def heal(self, found: Verified, *, progress: Callable[[int], None] = lambda size: None) -> Healed:
+        """Push again what `verify` has found to be damaged of the current generation, from this master's directory.
 
         Raises:
             Refused: this machine is not a master of the entry.
+            Conflict: somebody else has published meanwhile.
         """
-        entry, root = self.entry, self.entry.master or ""
         with self._held("heal"):
-            source = LocalStore(root, rules=entry.rules())
-            target = PackedStore(
-                self._backend,
-                cache=self.agent.state.segments(),
-                writer=self._writer(),
-                history=History(entry.keep, "what was damaged is pushed again", user()),
-                damaged=found.damaged,
-            )
-            job = Job(Verb.SYNC, entry.rules(), Limits(self.agent.settings.max_delete), spare_ignored=True)
-            return replicate(source, target, job, self._context(emit, stop))
+            prefix = self._prefix
+            history = History(self.entry.keep, user=user())
+            mine = self._snapshot(prefix)
+            return heal(prefix, mine, found.damaged, self._files, self._writer(), history, progress=progress)
+
+    def _files(self, wanted: Sequence[str]) -> Iterator[Body]:
+        """Those of some files that the directory of this machine has."""
+        root = self.entry.place(self.agent.settings.role) or ""
+        with LocalStore(root, rules=self.entry.rules()).open_source(target=StoreCapabilities(), again=False) as here:
+            there = here.look().snapshot().tree
+            items = (item for path in wanted if (item := there.get(path)) is not None and item.kind is Kind.FILE)
+            yield from here.read(list(items), jobs=1, as_objects=False).bodies
 
     def rebuild(self, *, tell: Callable[[int, int], None] = lambda done, of: None) -> Rebuilt:
         """Write the head again, by what the packs say.
@@ -173,12 +176,13 @@ class Generations:
         """Bring files, or all that is below directories, back from a generation.
 
         Args:
-            wanted: relative paths.
+            wanted: relative paths; "." is all of it.
             number: the generation; by default the current one.
             to: the directory that they come to; by default that of the entry on a master or in a shared folder.
 
         Raises:
             UsageError: the generation has no such path, or nothing says where to.
+            Refused: a directory stands where a file should, or the other way round.
         """
         root = place_for(self.entry, self.agent, to)
         prefix = self._prefix
@@ -186,7 +190,9 @@ class Generations:
         number = self._root(mine).number if number is None else number
         rules = rules_for(wanted, self._tree(prefix, mine, number), number)
         source = PackedStore(self._backend, cache=self.agent.state.segments(), at=number)
-        run = self._context(emit, stop or threading.Event(), approve)
+        run = RunContext(
+            self.entry.name, self.agent.settings.jobs, emit, stop=stop or threading.Event(), approve=approve
+        )
         return bring_back(source, root, rules, self.agent, run, is_own=to is None)
 
     # -- what all of them need
@@ -200,7 +206,8 @@ class Generations:
         return PackedPrefix(self._backend, cache=self.agent.state.segments())
 
     def _snapshot(self, prefix: PackedPrefix) -> PackedSnapshot:
-        return prefix.snapshot(prefix.read_head())
+        with prefix.needed():
+            return prefix.snapshot(prefix.read_head())
 
     def _root(self, mine: PackedSnapshot) -> Root:
         if mine.root is None:
@@ -227,11 +234,6 @@ class Generations:
         with self.agent.state.lock(f"the push to {self.entry.s3}", hold=True):
             yield
 
-    def _context(
-        self, emit: Emit, stop: threading.Event, approve: Callable[[Plan], bool] = lambda plan: True
-    ) -> RunContext:
-        return RunContext(self.entry.name, self.agent.settings.jobs, emit, stop=stop, approve=approve)
-
 
 def _before(root: Root) -> int:
     """The generation before the current one.
@@ -241,4 +243,4 @@ def _before(root: Root) -> int:
     """
     if not root.kept:
         raise Refused(f"generation {root.number:,} is the only one", hint='"keep" in the entry keeps more')
-    return root.kept[0].published.number
+    return root.kept[0].number

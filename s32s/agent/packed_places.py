@@ -10,7 +10,7 @@ from s32s.agent.roles.writer import user
 from s32s.agent.state import State
 from s32s.backends.base import Backend
 from s32s.core import paths
-from s32s.core.errors import Refused
+from s32s.core.errors import UsageError
 from s32s.core.plan import Verb
 from s32s.stores.objects.memory import PrefixMemory
 from s32s.stores.objects.packed.publication import History
@@ -25,10 +25,10 @@ def check_whole(name: str, verb: Verb, below: str) -> None:
     """Refuse a part of a mirror: packs hold what they hold.
 
     Raises:
-        Refused: only a part was asked for.
+        UsageError: only a part was asked for.
     """
     if verb in (Verb.COPY, Verb.DRYRUN_COPY) or below:
-        raise Refused(
+        raise UsageError(
             f"the packs of {paths.quote(name)} are mirrored as a whole", hint="use s32s sync, without --below"
         )
 

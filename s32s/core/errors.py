@@ -77,6 +77,10 @@ class Refused(S32sError):
     exit_status = 3
 
 
+class WrongLayout(Refused):
+    """A prefix is in another layout than it was taken for."""
+
+
 class Declined(Refused):
     """The person who was asked has said no; nothing was touched."""
 

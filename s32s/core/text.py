@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_PLURALS = {"directory": "directories", "entry": "entries"}
+
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that a misspelt one is nearest to; None where none is near."""
@@ -16,3 +18,8 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     by_letters = {name.lower(): name for name in names}
     near = difflib.get_close_matches(word.lower(), by_letters, n=1)
     return by_letters[near[0]] if near else None
+
+
+def count(number: int, noun: str) -> str:
+    """`1 file`, `1,024 files`."""
+    return f"{number:,} {noun if number == 1 else _PLURALS.get(noun, noun + 's')}"

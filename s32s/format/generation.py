@@ -16,7 +16,7 @@ import pydantic
 from s32s.core import paths
 from s32s.core.errors import IntegrityError
 from s32s.format.head import PACKED, Count, Message, Model, Name, RootRef, Sha256
-from s32s.format.packs import MAX_BLOB, MAX_PACK
+from s32s.format.packs import CURE, MAX_BLOB, MAX_PACK
 
 
 class Segment(Model):
@@ -80,10 +80,15 @@ class Published(Model):
 
 
 class Kept(Model):
-    """An earlier generation that can still be read as a whole."""
+    """A generation that can be read as a whole."""
 
     published: Published
     root: RootRef
+
+    @property
+    def number(self) -> int:
+        """The number of the generation."""
+        return self.published.number
 
 
 class Root(Model):
@@ -109,6 +114,14 @@ class Root(Model):
     def number(self) -> int:
         """The number of the generation."""
         return self.published.number
+
+    def generations(self, ref: RootRef) -> tuple[Kept, ...]:
+        """All that can be read as a whole, the newest first.
+
+        Args:
+            ref: where this root is.
+        """
+        return (Kept(published=self.published, root=ref), *self.kept)
 
     def to_bytes(self) -> bytes:
         """The root as it is stored, before it is compressed."""
@@ -151,7 +164,7 @@ def parse_root(data: bytes) -> Root:
         at = ".".join(map(str, first["loc"])) or "document"
         raise IntegrityError(
             f"the root of a generation is damaged ({at}: {paths.escape(first['msg'])})",
-            hint="run s32s verify on the master",
+            hint=CURE,
         ) from exc
     if root.format != PACKED:
         raise IntegrityError(

@@ -162,7 +162,7 @@ def read_head(data: bytes) -> Head:
     if head.is_packed and head.root is None:
         raise IntegrityError(
             f"{HEAD_KEY} is damaged (root: it is missing)",
-            hint="run s32s verify --rebuild on the master",
+            hint="run on the master: s32s verify NAME --rebuild",
         )
     return head
 

@@ -31,6 +31,9 @@ PACK_SIZE = 16 * 1024 * 1024
 MAX_BLOB = 64 * 1024 * 1024
 MAX_PACK = 128 * 1024 * 1024
 
+#: What helps against damage: which of the two, verify says.
+CURE = "run on the master: s32s verify NAME --heal, or --rebuild where the manifest cannot be read"
+
 #: One blob in the index: SHA-256, kind, encoding, and bytes as they are stored and as they were.
 _ENTRY = struct.Struct(">32sBBII")
 #: What stands at the very end: a salt, the version, bytes of the index, and the magic.
@@ -259,7 +262,7 @@ class Decoder:
 
 def damaged(pack: str, why: str) -> IntegrityError:
     """The error that a pack cannot be believed."""
-    return IntegrityError(f"pack {pack[:12]} is damaged: {why}", hint="run s32s verify on the master")
+    return IntegrityError(f"pack {pack[:12]} is damaged: {why}", hint=CURE)
 
 
 class Span(NamedTuple):

@@ -23,7 +23,7 @@ from s32s.core.errors import BadPath, IntegrityError
 from s32s.core.item import Item, Kind
 from s32s.format import manifest
 from s32s.format.manifest import BadLine
-from s32s.format.packs import MAX_BLOB, MAX_PACK
+from s32s.format.packs import CURE, MAX_BLOB, MAX_PACK
 
 #: A path ends a segment once in so many; and how few and how many it may have.
 EVERY, LEAST, MOST = 1024, 256, 4096
@@ -33,7 +33,6 @@ MAX_LINE = 32 * 1024**2
 _NOWHERE = 2**32 - 1
 #: Bits of the bytes that a blob takes, and of them with its offset in front.
 _STORED, _PACK = 32, 64
-_CURE = "run s32s verify on the master"
 
 
 class Place(NamedTuple):
@@ -355,7 +354,7 @@ def _is_count(value: object, most: int) -> bool:
 
 
 def _damaged(name: str, why: str) -> IntegrityError:
-    return IntegrityError(f"segment {name} of the manifest is damaged: {why}", hint=_CURE)
+    return IntegrityError(f"segment {name} of the manifest is damaged: {why}", hint=CURE)
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

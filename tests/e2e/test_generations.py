@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,17 @@ def packed(tmp_path: Path, server: S3Server, bucket: str) -> Loop:
     loop.write_map(layout="packed", keep=3)
     make_tree(loop.source, TREE)
     return loop
+
+
+def made_of(root: Path) -> dict[str, bytes | None]:
+    """A directory as `make_tree` takes it, but for directories with files."""
+    found: dict[str, bytes | None] = {}
+    for path in root.rglob("*"):
+        if path.is_file():
+            found[str(path.relative_to(root))] = path.read_bytes()
+        elif not any(path.iterdir()):
+            found[str(path.relative_to(root))] = None
+    return found
 
 
 def told(ended: Ended, event: str) -> list[dict[str, object]]:
@@ -67,12 +79,28 @@ def test_push_pull_and_look_back(packed: Loop) -> None:
     assert master("restore", "WEB", "index.html", "--generation", "1", "--yes").status == 0
     assert (packed.source / "index.html").read_bytes() == b"hello"
     assert_failed(master("restore", "WEB", "nothing"), 2, says='generation 2 has no "nothing"')
+    restored = master("restore", "WEB", "index.html", "--generation", "1", "--json").lines
+    assert [(one["event"], one["restored"], one["unchanged"]) for one in restored] == [("restore", 0, 1)]
+    whole = packed.source.parent / "whole"
+    restored = master("restore", "WEB", ".", "--generation", "1", "--to", str(whole), "--json").lines
+    assert restored[-1]["generation"] == 1
+    assert made_of(whole) == TREE
+
+    in_the_way = packed.source.parent / "in-the-way"
+    make_tree(in_the_way, {"index.html/a": b"", "css": b"a file"})
+    blocked = master("restore", "WEB", ".", "--generation", "1", "--to", str(in_the_way), "--yes")
+    assert_failed(blocked, 3, says=("cannot be restored there", "index.html", "css/site.css", "--to DIR"))
+    assert "--force-delete" not in blocked.err
+    assert sorted(os.listdir(in_the_way)) == ["css", "index.html"]
+    blocked = master("restore", "WEB", "index.html", "--generation", "1", "--to", str(in_the_way))
+    assert_failed(blocked, 3, says=("cannot be restored there", "--to DIR"))
 
     assert told(master("rollback", "WEB", "--json"), "rolled_back")[0]["to"] == 1
     assert packed.pull().status == 0
     assert (packed.target / "index.html").read_bytes() == b"hello"
     assert (packed.target / "css/site.css").read_bytes() == b"body {}"
     assert_failed(master("rollback", "WEB", "9"), 3, says="generation 9 is not kept; 1 to 3 are")
+    assert_failed(master("rollback", "WEB", "3"), 3, says="is the current one")
     assert_failed(packed.slave.run("rollback", "WEB"), 3, says="only a master")
 
 
@@ -96,16 +124,37 @@ def test_prune_verify_heal_and_rebuild(packed: Loop) -> None:
     damaged = master("verify", "WEB")
     assert damaged.status == 1
     assert "generation 4: " in damaged.out, damaged.out
+    assert "s32s verify WEB --heal" in damaged.err, damaged.err
+    (packed.source / "new").write_bytes(b"not pushed yet")
+    (packed.source / "odd/ä %+").write_bytes(b"changed")
+    healed = master("verify", "WEB", "--heal", "--json")
+    assert healed.status == 1, healed.out + healed.err
+    (line,) = [line for line in healed.lines if line["event"] == "healed"]
+    assert line["generation"] == 5
+    assert line["paths"] == ["css/site.css", "index.html"]
+    assert line["left"] == {"odd/ä %+": "the directory has other content there"}
+    (packed.source / "odd/ä %+").write_bytes(b"x")
     healed = master("verify", "WEB", "--heal")
     assert healed.status == 0, healed.out + healed.err
+    assert "generation 6 takes the place of the damaged one; 1 path is whole again" in healed.out
+    log = told(master("log", "WEB", "--json"), "generation")
+    assert [(one["generation"], one["new"], one["modified"], one["deleted"]) for one in log] == [(6, 0, 0, 0)]
+    assert master("verify", "WEB").status == 0
+    (packed.source / "new").unlink()
+    assert packed.push().status == 0
     assert packed.pull().status == 0
     assert snapshot(packed.target) == snapshot(packed.source)
 
     assert_failed(master("verify", "WEB", "--rebuild"), 3, says="there is nothing to rebuild")
     put(packed.server, packed.bucket, f"{packed.prefix}/.s32s/head.json", b"{")
-    assert_failed(packed.pull(), 1, says="damaged")
+    assert_failed(packed.pull(), 1, says=("damaged", "s32s verify NAME --rebuild"))
+    for machine in (packed.master, packed.slave):
+        shown = machine.run("status")
+        assert_failed(shown, 1, says="s32s verify NAME --rebuild")
+        assert "unreachable" not in shown.out
+        assert ("head unreadable" in shown.out) == (machine is packed.master)  # of the slave, the pull has failed
     rebuilt = told(master("verify", "WEB", "--rebuild", "--json"), "rebuilt")[0]
-    assert rebuilt["generation"] == 5
+    assert rebuilt["generation"] == 7
     (packed.source / "index.html").write_bytes(b"5")
     assert packed.push().status == 0
     assert packed.pull().status == 0
@@ -157,5 +206,13 @@ def test_two_places_in_packs(packed: Loop) -> None:
         ended = run("sync", source, target, *where)
         assert ended.status == 0, ended.err
     assert snapshot(root / "round") == snapshot(packed.source)
-    assert_failed(run("sync", one, str(root / "other"), *where[:-2]), 3, says=("packed layout", "--layout packed"))
-    assert_failed(run("copy", one, two, *where), 3, says="as a whole")
+    plain = run("sync", one, str(root / "other"), *where[:-2])
+    assert_failed(plain, 3, says=("packed layout", "add --layout packed"))
+    assert "map" not in plain.err, plain.err
+    assert run("sync", str(packed.source), f"s3://{packed.bucket}/plain", *where[:-2]).status == 0
+    wrong = run("sync", f"s3://{packed.bucket}/plain", str(root / "other"), *where)
+    assert_failed(wrong, 3, says=("plain layout", "leave --layout packed out"))
+    assert "map" not in wrong.err, wrong.err
+    assert_failed(run("copy", one, two, *where), 2, says="as a whole")
+    assert_failed(run("sync", str(packed.source), str(root / "b"), *where), 2, says="both places are directories")
+    assert_failed(run("sync", str(packed.source), two, *where, "--no-manifest"), 2, says="leave --no-manifest out")

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.packed import SYNC, FailingAt, Packed, Weighing, kept_in_memory, stored_in_memory, write_tree
+from support.packed import (
+    SYNC,
+    FailingAt,
+    NoDeletes,
+    Packed,
+    PruningAt,
+    Weighing,
+    kept_in_memory,
+    stored_in_memory,
+    write_tree,
+)
 
 from s32s.backends.directory import DirectoryBackend
 from s32s.backends.memory import MemoryBackend
@@ -25,9 +35,10 @@ from s32s.stores.base import Store
 from s32s.stores.local.store import LocalStore
 from s32s.stores.memory import MemoryStore
 from s32s.stores.objects.packed import upkeep
-from s32s.stores.objects.packed.prefix import PackedPrefix
+from s32s.stores.objects.packed.prefix import PackedPrefix, SegmentCache
 from s32s.stores.objects.packed.publication import History
 from s32s.stores.objects.packed.store import PackedStore
+from s32s.stores.objects.packed.target import PackedTarget
 from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Writer
 from s32s.stores.objects.store import ObjectStore
@@ -266,10 +277,11 @@ def test_a_damaged_pack_is_found_and_named(kind: str, tmp_path: Path) -> None:
     assert list(found.damaged) == [pack]
     assert found.paths == {2: ["a", "b"]}
 
-    healed = replicate(source, packed.store(damaged=found.damaged), SYNC, RunContext("push", jobs=1))
-    assert healed.changed
+    healed = packed.heal(source)
+    assert (healed.paths, healed.left) == (("a", "b"), {})
     assert packed.files() == files
-    assert upkeep.verify(packed.prefix(), packed.snapshot(), progress=lambda size: None).paths == {2: ["a", "b"]}
+    assert packed.numbers() == [3, 1]  # it takes the place of the damaged one
+    assert packed.verify().is_sound
 
 
 @pytest.mark.parametrize("kind", ["gone", "empty"])
@@ -286,9 +298,74 @@ def test_a_damaged_manifest_is_healed(kind: str) -> None:
 
     found = upkeep.verify(prefix, prefix.snapshot(prefix.read_head()), progress=lambda size: None)
     assert list(found.unreadable) == [1]
-    replicate(source, packed.store(damaged=found.damaged), SYNC, RunContext("push", jobs=1))
+    assert packed.heal(source).left == {}
 
     assert packed.files() == files
+    assert packed.verify().is_sound
+
+
+def test_only_what_is_damaged_is_pushed_again() -> None:
+    """By its SHA-256: what the directory has now goes there with the next push, and what is gone stays a hole."""
+    large = RANDOM.randbytes(9_000_000)
+    files = {"changed": b"1" * 40_000, "gone": b"2" * 40_000, "large": large, "same": RANDOM.randbytes(40_000)}
+    packed = Packed()
+    packed.push(files)
+    for pack, size in packed.stored().items():
+        data = packed.backend.read(packs.key_of(pack), limit=size)[0]
+        if size > 1000:
+            _damaged(packed, pack, data[:20_000])
+    packed.push(files | {"new": b"n"})
+    tree = packed.snapshot().tree
+    before = sum(packed.stored().values())
+
+    healed = packed.heal(MemoryStore({"changed": b"3", "large": large[:5_000_000] + b"!" + large[5_000_000:]}))
+
+    assert healed.paths == ()
+    assert healed.left == {
+        "changed": "the directory has other content there",
+        "gone": "the directory has no such file",
+        "large": "the directory has other content there",
+        "same": "the directory has no such file",
+    }
+    assert 4_000_000 < sum(packed.stored().values()) - before < 9_500_000  # chunks of the changed file that are alike
+    source = stored_in_memory(files)
+    healed = packed.heal(source)
+    assert (healed.paths, healed.left) == (("changed", "gone", "large", "same"), {})
+    assert packed.snapshot().tree == tree
+    assert packed.files() == files | {"new": b"n"}
+    assert packed.heal(source).position is None
+    root = packed.snapshot().root
+    assert root is not None
+    assert (root.published.new, root.published.modified, root.published.deleted) == (0, 0, 0)
+    assert root.published.message == "generation 3 was damaged: 4 paths pushed again"
+
+    found = packed.verify()
+    assert (found.generations, found.holed, found.is_sound) == ((4, 1), [1], False)
+    upkeep.prune(packed.prefix(), packed.snapshot(), packed.writer, 1, grace_s=0)
+    assert packed.verify().is_sound
+
+
+def test_a_damaged_pack_stays_as_long_as_a_kept_generation_needs_it() -> None:
+    """Most of it can be read; which earlier generation is the last one that needs it is known after healing."""
+    one, two = RANDOM.randbytes(20_000), RANDOM.randbytes(40_000)
+    packed = Packed()
+    packed.push({"a": one, "b": two})
+    packed.push({"b": two})
+    packed.push({"c": b"c"})
+    upkeep.roll_back(packed.prefix(), packed.snapshot(), 2, packed.writer, History())
+    pack, data = _pack_of_data(packed)
+    _damaged(packed, pack, bytes([data[0] ^ 1]) + data[1:])
+
+    assert packed.heal(stored_in_memory({"b": two})).paths == ("b",)
+
+    root = packed.snapshot().root
+    assert root is not None
+    assert [one.until for one in root.packs if one.pack == pack] == [2]
+    assert packed.files(2) == {"b": two}
+    assert packed.verify().holed == [2, 1]
+    upkeep.prune(packed.prefix(), packed.snapshot(), packed.writer, 2, grace_s=0)
+    assert packed.numbers() == [5, 3]
+    assert packed.verify().is_sound
 
 
 def test_a_lost_head_is_no_empty_prefix() -> None:
@@ -355,6 +432,75 @@ def test_a_mirror_copies_what_is_missing() -> None:
     followed = Packed(copy)
     assert followed.all_generations() == packed.all_generations()
     assert len(followed.stored()) <= len(packed.stored()) + 3
+
+
+@pytest.mark.parametrize("kind", ["hash", "place", "text", "gone"])
+def test_a_root_that_cannot_be_read_names_the_way_out(kind: str) -> None:
+    """Another hash than the head says, another place, no root at all, or no pack."""
+    packed = Packed()
+    packed.push({"a": b"1" * 100})
+    found = packed.prefix().read_head().head
+    assert found is not None
+    ref = found.root
+    assert ref is not None
+    if kind == "hash":
+        ref = ref.model_copy(update={"sha256": "0" * 64})
+    elif kind == "place":
+        ref = ref.model_copy(update={"pack_size": ref.pack_size - 1})
+    elif kind == "text":
+        ref = ref.model_copy(update={"sha256": packed.snapshot().root.segments[0].sha256})  # type: ignore[union-attr]
+    else:
+        packed.backend.delete([packs.key_of(ref.pack)])
+    data = found.model_copy(update={"root": ref}).to_bytes()
+    packed.backend.put(HEAD_KEY, lambda: iter([data]), size=len(data))
+
+    packed.cache = kept_in_memory()
+    for work in (lambda: packed.push({"a": b"2"}), packed.files, lambda: _master(packed).look().snapshot()):
+        with pytest.raises((IntegrityError, StaleManifest), match="s32s verify NAME --heal, or --rebuild"):
+            work()
+
+
+def _master(packed: Packed) -> Any:
+    return PackedTarget(packed.prefix(), packed.writer, History(), warn=lambda text: None)
+
+
+def test_what_cannot_be_deleted_is_not_counted() -> None:
+    """A bucket may keep what it has, as with an object lock: prune says so, and a push goes on."""
+    packed = Packed(NoDeletes(MemoryBackend()), keep=2)
+    for n in range(5):
+        packed.push({"a": bytes([n]) * 1000})
+    stored = packed.stored()
+    assert packed.numbers() == [5, 4]
+
+    pruned = upkeep.prune(packed.prefix(), packed.snapshot(), packed.writer, 1, grace_s=0)
+
+    assert (pruned.generations, pruned.packs, pruned.size) == ((4,), 0, 0)
+    assert len(pruned.failed) >= 6
+    assert set(pruned.failed.values()) == {"it is locked"}
+    assert stored.items() <= packed.stored().items()
+    assert packed.files() == {"a": b"\x04" * 1000}
+    allowed = PackedPrefix(packed.backend.inner, cache=SegmentCache())  # type: ignore[attr-defined]
+    pruned = upkeep.prune(allowed, packed.snapshot(), packed.writer, 1, grace_s=0)
+    assert (pruned.failed, pruned.generations) == ({}, ())
+    assert set(packed.stored()) == set(packed.needed(5))
+
+
+def test_a_pull_that_prune_disturbs_starts_over_or_says_so(tmp_path: Path) -> None:
+    """Its generation is the current one, and stays; an earlier one that was given up is told as that."""
+    packed = Packed()
+    packed.push({"a": b"1" * 2000})
+    packed.push({"a": b"2" * 2000, "b": b"b"})
+    earlier, current = LocalStore(str(tmp_path / "earlier")), LocalStore(str(tmp_path / "current"))
+
+    backend = PruningAt(packed, 2)
+    replicate(PackedStore(backend), current, SYNC, RunContext("pull", jobs=1))
+    assert backend.is_done
+    assert (tmp_path / "current/a").read_bytes() == b"2" * 2000
+    packed.push({"a": b"3" * 2000})
+    with pytest.raises(Refused, match="generation 1 is not kept"):
+        replicate(PackedStore(packed.backend, at=1), earlier, SYNC, RunContext("pull", jobs=1))
+    with pytest.raises(Refused, match="generation 1 is not kept"):
+        upkeep.roll_back(packed.prefix(), packed.snapshot(), 1, packed.writer, History(2))
 
 
 # -- histories

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ from s32s.core.rules import EVERYTHING
 from s32s.format import packs
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
-from s32s.stores.base import Readable
+from s32s.stores.base import Body, Readable, StoreCapabilities
 from s32s.stores.memory import MemoryStore
+from s32s.stores.objects.packed import upkeep
+from s32s.stores.objects.packed.heal import Healed, heal
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot, SegmentCache
 from s32s.stores.objects.packed.publication import History, root_of
 from s32s.stores.objects.packed.store import PackedStore
+from s32s.stores.objects.packed.upkeep import Verified
 from s32s.stores.objects.publisher import Writer
 
 SYNC = Job(Verb.SYNC, EVERYTHING, Limits(HALF, force=True))
@@ -69,6 +72,22 @@ class Packed:
         """Make the prefix what a store, or some files, are."""
         tree = stored_in_memory(source) if isinstance(source, Mapping) else source
         return replicate(tree, self.store(backend), SYNC, RunContext("push", jobs=4))
+
+    def verify(self) -> Verified:
+        """What is wrong with it, as this machine sees it."""
+        prefix = PackedPrefix(self.backend, cache=self.cache)
+        return upkeep.verify(prefix, prefix.snapshot(prefix.read_head()), progress=lambda size: None)
+
+    def heal(self, source: MemoryStore) -> Healed:
+        """Push again what is damaged, of files that are still there."""
+        damaged, prefix = self.verify().damaged, PackedPrefix(self.backend, cache=self.cache)
+
+        def read(wanted: Sequence[str]) -> Iterator[Body]:
+            with source.open_source(target=StoreCapabilities(), again=False) as here:
+                items = [item for path in wanted if (item := source.tree.get(path)) is not None]
+                yield from here.read(items, jobs=1, as_objects=False).bodies
+
+        return heal(prefix, prefix.snapshot(prefix.read_head()), damaged, read, self.writer, History(self.keep))
 
     def prefix(self, backend: Backend | None = None) -> PackedPrefix:
         """What it holds, as somebody else sees it who knows nothing yet."""
@@ -173,6 +192,36 @@ class FailingAt(Wrapper):
     def delete(self, keys: Any) -> Any:
         """See `Backend`."""
         return self._met(lambda: self.inner.delete(keys))
+
+
+class NoDeletes(Wrapper):
+    """Keeps what it has, as a bucket with an object lock."""
+
+    def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """See `Backend`."""
+        return dict.fromkeys(keys, "it is locked")
+
+
+class PruningAt(Wrapper):
+    """A reader's backend; the master prunes all it can before one of its requests for parts.
+
+    Attributes:
+        is_done: whether that came.
+    """
+
+    def __init__(self, packed: Packed, number: int) -> None:
+        super().__init__(packed.backend)
+        self.packed = packed
+        self.left = number
+        self.is_done = False
+
+    def get_parts(self, requests: Any, *, concurrency: int) -> Any:
+        """See `ReadsParts`."""
+        self.left -= 1
+        if not self.left:
+            upkeep.prune(self.packed.prefix(), self.packed.snapshot(), self.packed.writer, 1, grace_s=0)
+            self.is_done = True
+        return super().get_parts(requests, concurrency=concurrency)
 
 
 class Weighing(Counting):

@@ -55,7 +55,7 @@ def _mirror_packs(there: Location, task: Task, agent: AgentContext, run: RunCont
     """Copy the packs that are missing, and the head.
 
     Raises:
-        Refused: only a part was asked for, and packs hold whatever they hold.
+        UsageError: only a part was asked for, and packs hold whatever they hold.
     """
     from s32s.agent import packed_places
 

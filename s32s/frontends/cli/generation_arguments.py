@@ -18,9 +18,9 @@ _RELEASE = """
 Of a slave on which s32s rollback has gone back."""
 _VERIFY = """
 It reads every pack on S3 that a kept generation needs, and names what is damaged,
-which generations and which paths that hits. --heal pushes these paths again from
-the directory of the master. --rebuild writes the head again where it is lost, by
-what the packs say."""
+which generations and which paths that hits. --heal pushes what is damaged of the
+current generation again, from files of the master's directory that still are what
+they were. --rebuild writes the head again where it is lost, by what the packs say."""
 _CONVERT = """
 The other layout is complete before the head moves; then what belonged to the one
 before is deleted. Slaves follow when their map says the same layout."""
@@ -68,7 +68,7 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
         more=_KEEPS,
     )
     made.add_argument("name", metavar="NAME", help="the entry")
-    made.add_argument("paths", metavar="PATH", nargs="+", help="a file, or a directory with all in it")
+    made.add_argument("paths", metavar="PATH", nargs="+", help="a file, or a directory with all in it; . for all")
     made.add_argument("--generation", metavar="N", type=int, help="from which one (default: the current one)")
     made.add_argument("--to", metavar="DIR", help="into this directory (default: that of the master)")
     made.add_argument("--yes", action="store_true", help="replace what is there without a question")

@@ -85,6 +85,8 @@ class PrunedPrefix(TypedDict):
     bytes: int
     young: int
     """Packs that no generation names and that are too young to be deleted."""
+    failed: dict[str, str]
+    """Text: why a pack that nobody needs is still there, by its key."""
 
 
 @described
@@ -104,6 +106,20 @@ class VerifiedPrefix(TypedDict):
 
 
 @described
+class HealedPrefix(TypedDict):
+    """`verify --heal`: what is whole again; only where the current generation was damaged."""
+
+    event: Literal["healed"]
+    entry: str
+    generation: int | None
+    """That was published; null where nothing could be healed."""
+    paths: list[str]
+    """Those that are whole again."""
+    left: dict[str, str]
+    """Text: why a path is still damaged."""
+
+
+@described
 class RebuiltHead(TypedDict):
     """`verify --rebuild`: the generation that the head names again."""
 
@@ -111,6 +127,19 @@ class RebuiltHead(TypedDict):
     entry: str
     generation: int
     packs: int
+
+
+@described
+class RestoredGeneration(TypedDict):
+    """`restore`: the last line, also where there was nothing to do."""
+
+    event: Literal["restore"]
+    entry: str
+    generation: int
+    restored: int
+    """Paths that were brought."""
+    unchanged: int
+    """Paths that were there as they should be."""
 
 
 @described

@@ -27,9 +27,11 @@ from s32s.frontends.render.json_generations import (
     Converted,
     DifferentPath,
     Generation,
+    HealedPrefix,
     PrunedPrefix,
     RebuiltHead,
     Released,
+    RestoredGeneration,
     RolledBack,
     VerifiedPrefix,
     WentBack,
@@ -298,7 +300,9 @@ Line: TypeAlias = (
     | Released
     | PrunedPrefix
     | VerifiedPrefix
+    | HealedPrefix
     | RebuiltHead
+    | RestoredGeneration
     | Converted
 )
 

@@ -6,11 +6,15 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from s32s.core import text as words
+
 if TYPE_CHECKING:
     from s32s.core.summary import Tally
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "dim": "2", "bold": "1"}
-_PLURALS = {"directory": "directories", "entry": "entries"}
+
+#: Front ends take all their words from here.
+count = words.count
 
 
 def can_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
@@ -41,11 +45,6 @@ def amount(size: int) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 file`, `1,024 files`."""
-    return f"{number:,} {noun if number == 1 else _PLURALS.get(noun, noun + 's')}"
 
 
 def progress_words(tally: Tally, seconds: float, *, phase: bool = False) -> str:

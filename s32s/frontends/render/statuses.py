@@ -100,7 +100,7 @@ def words(entry: EntryStatus) -> str:
         case EntryState.FAILED:
             return "failed"
         case EntryState.UNREACHABLE:
-            return "S3 unreachable"
+            return "S3 unreachable" if entry.unreachable else "head unreadable"
         case EntryState.WENT_BACK:
             return f"S3 went back to generation {entry.generation:,}"
         case EntryState.BEHIND:

@@ -19,12 +19,12 @@ from s32s.core.errors import (
     IntegrityError,
     NotFound,
     PushInProgress,
-    Refused,
     SourceChanged,
     StaleManifest,
     StoreError,
     TemporaryFailure,
     Unsupported,
+    WrongLayout,
 )
 from s32s.core.item import Kind
 from s32s.core.rules import Rules
@@ -158,15 +158,15 @@ class Prefix:
         """The head as it is now.
 
         Raises:
-            Refused: the prefix holds packs.
+            WrongLayout: the prefix holds packs.
             IntegrityError: it is not a head.
         """
         found = read_head(self.backend)
         if found.head is not None and found.head.is_packed and not self._takes_packs:
-            raise Refused(
+            raise WrongLayout(
                 f"{self.backend.location} is in the packed layout, and not in the plain one",
-                hint='set "layout": "packed" in the entry (or --layout packed between two places), '
-                "or convert the prefix: s32s convert NAME --layout plain; "
+                hint='set "layout": "packed" in the entry, or convert the prefix: '
+                "s32s convert NAME --layout plain; "
                 "where the map says so already, fetch it: s32s maps update",
             )
         return found

@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from s32s.core.errors import Declined
 
 if TYPE_CHECKING:
     import argparse
+    import threading
 
     from s32s.agent.agent import Agent
     from s32s.config.maps import Problem
     from s32s.frontends.render.json_schema import Line
+
+#: How often a line of progress is written, in seconds.
+_SHOWN_S = 0.2
 
 
 @contextlib.contextmanager
@@ -47,6 +52,35 @@ def show_trace(error: BaseException) -> None:
         import traceback
 
         traceback.print_exception(error)
+
+
+@contextlib.contextmanager
+def counted(what: str, stop: threading.Event) -> Iterator[Callable[[int], None]]:
+    """A progress function for bytes that nobody else tells of: a line at a terminal says how many came so far.
+
+    Raises, when it is called:
+        Interrupted: `stop` was set.
+    """
+    from s32s.core.errors import Interrupted
+    from s32s.frontends.render.layout import amount
+
+    is_seen = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    total, shown_s = 0, 0.0
+
+    def progress(size: int) -> None:
+        nonlocal total, shown_s
+        if stop.is_set():
+            raise Interrupted(0)
+        total += size
+        if is_seen and (now := time.monotonic()) - shown_s > _SHOWN_S:
+            shown_s = now
+            print(f"\r\x1b[K{what}: {amount(total)}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield progress
+    finally:
+        if shown_s:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def has_person() -> bool:

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING
 
 from s32s.core import paths
 from s32s.core.errors import Refused, UsageError
-from s32s.frontends.cli.commands.common import confirm, has_person, open_machine, print_json, says_yes
+from s32s.core.text import count
+from s32s.frontends.cli.commands.common import confirm, counted, has_person, open_machine, print_json, says_yes
 
 if TYPE_CHECKING:
     import argparse
     import threading
+    from collections.abc import Sequence
 
     from s32s.agent.agent import Agent
     from s32s.agent.earlier import EarlierGenerations
     from s32s.agent.generations import Generations
     from s32s.config.maps import Entry
     from s32s.core.plan import Plan
+    from s32s.stores.objects.packed.heal import Healed
+    from s32s.stores.objects.packed.upkeep import Pruned, Verified
 
 
 def log(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -139,8 +143,7 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
         gone = [one.published.number for one in generations.log()[keep:]]
         if gone:
             confirm(
-                f"Give up {len(gone):,} {'generation' if len(gone) == 1 else 'generations'} of "
-                f"{paths.escape(options.name)}, up to {max(gone):,}?",
+                f"Give up {count(len(gone), 'generation')} of {paths.escape(options.name)}, up to {max(gone):,}?",
                 yes=options.yes,
             )
         done = generations.prune(keep=keep, grace_s=grace_s)
@@ -153,46 +156,56 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
                 "packs": done.packs,
                 "bytes": done.size,
                 "young": done.young,
+                "failed": dict(done.failed),
             }
         )
-        return 0
+        return _tell_undeleted(done)
     print(
-        f"{paths.escape(options.name)}: {len(done.generations):,} generations given up, "
-        f"{done.packs:,} packs deleted ({amount(done.size)})"
+        f"{paths.escape(options.name)}: {count(len(done.generations), 'generation')} given up, "
+        f"{count(done.packs, 'pack')} deleted ({amount(done.size)})"
     )
     if done.young:
         print(
-            f"{done.young:,} packs that no generation names are younger than {options.grace} and stay: "
-            "a push may be about to name them",
+            f"{count(done.young, 'pack')} that no generation names, younger than {options.grace}, "
+            f"{'stays' if done.young == 1 else 'stay'}: a push may be about to need it",
             file=sys.stderr,
         )
-    return 0
+    return _tell_undeleted(done)
+
+
+def _tell_undeleted(done: Pruned) -> int:
+    """Say what could not be deleted; the exit status."""
+    if not done.failed:
+        return 0
+    print(
+        f"s32s: {count(len(done.failed), 'pack')} could not be deleted:{paths.listed(done.failed)}\n"
+        "run it again when the store allows it; nothing needs them",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def verify(options: argparse.Namespace, stop: threading.Event) -> int:
     """Read everything on S3 that a generation needs, and say what is damaged."""
-    from s32s.core.errors import Interrupted
     from s32s.frontends.render.layout import amount
-
-    def progress(size: int) -> None:
-        if stop.is_set():
-            raise Interrupted(0)
 
     with open_machine(options, writable=options.heal or options.rebuild) as agent:
         generations = _generations(options.name, agent)
         if options.rebuild:
-            made = generations.rebuild()
+            with counted("packs are read", stop) as progress:
+                made = generations.rebuild(tell=lambda done, of: progress(0))
             if options.json:
                 print_json({"event": "rebuilt", "entry": options.name, "generation": made.number, "packs": made.packs})
             else:
                 print(
                     f"{paths.escape(options.name)}: the head names generation {made.number:,} again, "
-                    f"of {made.time} from {paths.escape(made.host)}; {made.packs:,} packs were looked at"
+                    f"of {made.time} from {paths.escape(made.host)}; {count(made.packs, 'pack')} looked at"
                 )
             for number, why in sorted(made.skipped.items()):
                 print(f"s32s: generation {number:,} is not whole: {paths.escape(why)}", file=sys.stderr)
             return 0
-        found = generations.verify(progress=progress)
+        with counted("packs are read", stop) as progress:
+            found = generations.verify(progress=progress)
         if options.json:
             print_json(
                 {
@@ -209,29 +222,69 @@ def verify(options: argparse.Namespace, stop: threading.Event) -> int:
             for pack, why in found.damaged.items():
                 print(f"  pack {pack[:12]}  {paths.escape(why)}")
             for number, hit in sorted(found.paths.items()):
-                print(
-                    f"  generation {number:,}: {len(hit):,} {'path' if len(hit) == 1 else 'paths'}: {paths.some(hit)}"
-                )
+                print(f"  generation {number:,}: {count(len(hit), 'path')}: {paths.some(hit)}")
             for number, why in sorted(found.unreadable.items()):
                 print(f"  generation {number:,} cannot be read: {paths.escape(why)}")
             print(
-                f"{paths.escape(options.name)}: {found.packs:,} packs read ({amount(found.size)}), "
+                f"{paths.escape(options.name)}: {count(found.packs, 'pack')} read ({amount(found.size)}), "
                 f"{len(found.damaged) or 'none'} damaged"
             )
-        if found.is_sound:
-            return 0
-        if not options.heal:
-            print("s32s: s32s verify --heal pushes again what the directory of the master has", file=sys.stderr)
-            return 1
-        outcome = generations.heal(found, lambda event: None, stop)
-    print(
-        f"{paths.escape(options.name)}: generation {outcome.target.generation:,} is whole; "
-        f"{outcome.plan.source_files:,} files"
-        if outcome.changed
-        else f"{paths.escape(options.name)}: nothing to heal",
-        file=sys.stderr if options.json else sys.stdout,
+        current, earlier = found.holed[:1] == list(found.generations[:1]), found.holed
+        if current:
+            earlier = earlier[1:]
+            if options.heal:
+                with counted("files are read", stop) as progress:
+                    healed = generations.heal(found, progress=progress)
+                _tell_healed(options, healed)
+                current = bool(healed.left)
+            else:
+                name = paths.escape(options.name)
+                hint = f"s32s verify {name} --heal pushes again what the directory of the master has"
+                print(f"s32s: {hint}", file=sys.stderr)
+    if earlier and not current:
+        _tell_of_holes(options, found, earlier)
+    return 1 if current or not (options.heal or found.is_sound) else 0
+
+
+def _tell_healed(options: argparse.Namespace, healed: Healed) -> None:
+    """Say what is whole again, and what is not."""
+    number = healed.position.generation if healed.position else None
+    if options.json:
+        print_json(
+            {
+                "event": "healed",
+                "entry": options.name,
+                "generation": number,
+                "paths": list(healed.paths),
+                "left": dict(healed.left),
+            }
+        )
+        return
+    name = paths.escape(options.name)
+    for path, why in healed.left.items():
+        print(f"  still damaged: {paths.escape(path)}: {paths.escape(why)}")
+    if number is None:
+        print(f"{name}: nothing could be healed")
+    else:
+        many = f"{count(len(healed.paths), 'path')} {'is' if len(healed.paths) == 1 else 'are'} whole again"
+        print(f"{name}: generation {number:,} takes the place of the damaged one; {many}")
+    if healed.left:
+        print(f"s32s: the next push brings what the directory has now: s32s sync {name}", file=sys.stderr)
+
+
+def _tell_of_holes(options: argparse.Namespace, found: Verified, earlier: Sequence[int]) -> None:
+    """Say what becomes of generations that nothing heals."""
+    whole = found.generations.index(earlier[0])
+    many = (
+        f"generation {earlier[0]:,} keeps its holes"
+        if len(earlier) == 1
+        else (f"generations {', '.join(f'{number:,}' for number in reversed(earlier))} keep their holes")
     )
-    return 0
+    print(
+        f"s32s: {many}, as earlier generations never change; servers do not need them. s32s prune "
+        f"{paths.escape(options.name)} --keep {whole} gives up generation {earlier[0]:,} and all before it",
+        file=sys.stderr,
+    )
 
 
 def restore(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -245,8 +298,7 @@ def restore(options: argparse.Namespace, stop: threading.Event) -> int:
                 return True
             if not has_person():
                 raise Refused(
-                    f"{len(changed):,} {'path is' if len(changed) == 1 else 'paths are'} there with other content: "
-                    f"{paths.some(changed)}",
+                    f"{count(len(changed), 'path')} there with other content: {paths.some(changed)}",
                     hint="--yes replaces them; --to DIR brings them elsewhere",
                 )
             return says_yes(f"Replace {paths.some(changed)}?")
@@ -260,7 +312,17 @@ def restore(options: argparse.Namespace, stop: threading.Event) -> int:
             print_json({"event": "restored", "path": path})
         else:
             print(f"restored  {paths.escape(path)}")
-    if not came and not options.json:
+    if options.json:
+        print_json(
+            {
+                "event": "restore",
+                "entry": options.name,
+                "generation": outcome.source.generation,
+                "restored": len(came),
+                "unchanged": len(outcome.plan.unchanged),
+            }
+        )
+    elif not came:
         print("everything is there as it was")
     return 0
 
@@ -285,12 +347,12 @@ def convert(options: argparse.Namespace, stop: threading.Event) -> int:
         return 0
     if outcome is None:
         print(
-            f"{paths.escape(options.name)} is in the {options.layout} layout already; {gone:,} objects were left over"
+            f"{paths.escape(options.name)} is in the {options.layout} layout already; {count(gone, 'object')} left over"
         )
     else:
         print(
             f"{paths.escape(options.name)}: generation {outcome.target.generation:,} is in the {options.layout} "
-            f"layout; {gone:,} objects of the other one were deleted"
+            f"layout; {count(gone, 'object')} of the other one deleted"
         )
     if entry.layout != options.layout:
         print(f's32s: now set "layout": "{options.layout}" in its map: s32s maps edit {options.name}', file=sys.stderr)

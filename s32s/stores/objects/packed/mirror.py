@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
 from s32s.core import tree
-from s32s.core.errors import Conflict, IntegrityError, NotFound, S32sError, SourceChanged
+from s32s.core.errors import Conflict, NotFound, S32sError, SourceChanged
 from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
@@ -118,8 +118,10 @@ class _Copies:
         key, target = packs.key_of(pack), self._backend
         try:
             if isinstance(target, ServerSideCopy) and target.copies_from(unwrapped(self._source)):
-                etag = self._source.head(key).etag
-                target.copy(unwrapped(self._source), key, key, size=size, etag=etag, progress=lambda copied: None)
+                found = self._source.head(key)
+                if found.size != size:
+                    raise packs.damaged(pack, f"at the source it has {found.size:,} bytes instead of {size:,}")
+                target.copy(unwrapped(self._source), key, key, size=size, etag=found.etag, progress=lambda copied: None)
                 return
             target.put(key, lambda: self._checked(pack, key, size), size=size)
         except NotFound as exc:
@@ -131,7 +133,4 @@ class _Copies:
             digest.update(chunk)
             yield chunk
         if digest.hexdigest() != pack:
-            raise IntegrityError(
-                f"pack {pack[:12]} of the source has other bytes than its name promises",
-                hint="run s32s verify on the master",
-            )
+            raise packs.damaged(pack, "at the source it has other bytes than its name promises")

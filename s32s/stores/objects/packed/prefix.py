@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from s32s.backends.base import Backend, PartRequest
 from s32s.backends.parts import read_parts
 from s32s.core import tree
-from s32s.core.errors import IntegrityError, Refused
+from s32s.core.errors import IntegrityError, NotFound, WrongLayout
 from s32s.core.tree import Tree
 from s32s.format import generation, manifest, packs, pages, segments
 from s32s.format.generation import Root, Segment
@@ -77,19 +77,33 @@ class PackedPrefix:
         """See `stores.objects.prefix.named`."""
         return named(self._label, self.backend)
 
+    @contextlib.contextmanager
+    def needed(self) -> Iterator[None]:
+        """Say of a pack that is not there that the generation needs it.
+
+        Raises:
+            IntegrityError: instead of NotFound.
+        """
+        try:
+            yield
+        except NotFound as exc:
+            raise IntegrityError(
+                f"a pack that the current generation needs is gone: {exc.what}", hint=packs.CURE
+            ) from exc
+
     def read_head(self) -> FoundHead:
         """The head as it is now.
 
         Raises:
-            Refused: the prefix is in the plain layout.
+            WrongLayout: the prefix is in the plain layout.
             IntegrityError: it is not a head.
         """
         found = read_head(self.backend)
         if found.head is not None and not found.head.is_packed and not self._takes_plain:
-            raise Refused(
+            raise WrongLayout(
                 f"{self.backend.location} is in the plain layout, and not in the packed one",
-                hint='take "layout": "packed" out of the entry (or leave --layout packed out between two places), '
-                "or convert the prefix: s32s convert NAME --layout packed; "
+                hint='take "layout": "packed" out of the entry, or convert the prefix: '
+                "s32s convert NAME --layout packed; "
                 "where the map says so already, fetch it: s32s maps update",
             )
         return found
@@ -125,7 +139,9 @@ class PackedPrefix:
         made = pages.Pages()
         for segment in root.segments:
             if made.add(left.pop(), segment.sha256[:12]) != segment.items:
-                raise IntegrityError(f"segment {segment.sha256[:12]} of the manifest has another number of items")
+                raise IntegrityError(
+                    f"segment {segment.sha256[:12]} of the manifest has another number of items", hint=packs.CURE
+                )
         return root, Tree(made.columns), made.places
 
     def root(self, ref: RootRef) -> Root:

@@ -6,7 +6,8 @@ import bisect
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from s32s.core.errors import Refused, S32sError
@@ -53,7 +54,8 @@ class Publication:
     Args:
         mine: what the prefix holds now.
         is_strict: see `HeadWriter`.
-        damaged: packs that no segment is taken from.
+        damaged: packs that no segment is taken from, and the last generation of `kept` that needs each; 0 for none.
+        kept: the earlier generations that stay, the newest first; by default the current one and what that keeps.
     """
 
     def __init__(
@@ -64,9 +66,11 @@ class Publication:
         history: History,
         *,
         is_strict: bool = False,
-        damaged: Collection[str] = (),
+        damaged: Mapping[str, int] = MappingProxyType({}),
+        kept: Sequence[Kept] | None = None,
     ) -> None:
         self._damaged = damaged
+        self._kept = kept
         self._prefix = prefix
         self._mine = mine
         self._writer = writer
@@ -124,7 +128,7 @@ class Publication:
         meta, fresh = Packer(self._prefix.backend, BlobKind.SEGMENT), dict[str, bytes]()
         made = self._segments(published, places, like, meta, fresh, changed)
         needed = {pack: live for pack, live in used.items() if live}
-        position = self._finish(facts, made, needed, self.kept(), written, meta, fresh)
+        position = self._finish(facts, made, needed, self._still_kept(), written, meta, fresh)
         self.left = PackedSnapshot(published, position, found=self._heads.found, root=self.root, places=places)
         return position
 
@@ -148,13 +152,6 @@ class Publication:
         meta = Packer(self._prefix.backend, BlobKind.SEGMENT)
         return self._finish(root.published, made, {k: v for k, v in used.items() if v > 0}, kept, {}, meta, {})
 
-    def kept(self) -> Sequence[Kept]:
-        """The generations before the next one that stay."""
-        root, head = self._mine.root, self._mine.found.head
-        if root is None or head is None or head.root is None:
-            return []
-        return [Kept(published=root.published, root=head.root), *root.kept][: max(self._history.keep - 1, 0)]
-
     def sweep(self) -> None:
         """Delete packs that were garbage before this generation already: readers may still be at the one before."""
         if self.root is None or self._mine.root is None:
@@ -167,9 +164,18 @@ class Publication:
         with contextlib.suppress(S32sError):
             self._prefix.backend.delete(sorted(map(packs.key_of, gone)))
 
-    def delete(self, keys: Sequence[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
         """See `HeadWriter.delete`."""
-        self._heads.delete(keys, what="delete what is not needed")
+        return self._heads.delete(keys, what="delete what is not needed")
+
+    def _still_kept(self) -> Sequence[Kept]:
+        """The generations before the next one that stay."""
+        root, head, kept = self._mine.root, self._mine.found.head, self._kept
+        if root is None or head is None or head.root is None:
+            return []
+        if kept is None:
+            kept = root.generations(head.root)
+        return kept[: max(self._history.keep - 1, 0)]
 
     def _segments(
         self,
@@ -189,7 +195,7 @@ class Publication:
             for one in self._mine.root.segments:
                 live[one.pack] += one.stored
             thin_packs = set(thin({pack: sizes[pack] for pack in live}, live))
-            left = thin_packs | set(self._damaged)
+            left = thin_packs | self._damaged.keys()
             before = {sha256: one for sha256, one in before.items() if one.pack not in left}
         same_at = self._unchanged(published.paths, before, changed)
         made: list[_Made] = []
@@ -288,15 +294,16 @@ class Publication:
     ) -> tuple[tuple[Pack, ...], tuple[str, ...]]:
         """All packs that some kept generation needs, and those that none needs any more."""
         now = {name: Pack(pack=name, size=sizes[name], until=number, live=live) for name, live in used.items()}
-        oldest = min((one.published.number for one in kept), default=number)
+        oldest = min((one.number for one in kept), default=number)
         garbage: list[str] = []
         for old in self._mine.root.packs if self._mine.root else ():
             if old.pack in now:
                 continue
+            until = self._damaged.get(old.pack, old.until)
             # The root of a generation that is written again is not that of an older one.
-            is_needed = old.until >= oldest if old.until < number else any(one.root.pack == old.pack for one in kept)
+            is_needed = until >= oldest if until < number else any(one.root.pack == old.pack for one in kept)
             if is_needed:
-                now[old.pack] = old
+                now[old.pack] = old.model_copy(update={"until": until})
             else:
                 garbage.append(old.pack)
         return tuple(now.values()), tuple(garbage)
@@ -339,12 +346,9 @@ def root_of(mine: PackedSnapshot, number: int) -> RootRef:
     root, head = mine.root, mine.found.head
     if root is None or head is None or head.root is None:
         raise Refused("nothing was pushed there yet", hint="run s32s sync on the master")
-    if number == root.number:
-        return head.root
-    for one in root.kept:
-        if one.published.number == number:
-            return one.root
-    numbers = [root.number, *(one.published.number for one in root.kept)]
+    numbers = [one.number for one in root.generations(head.root)]
+    if number in numbers:
+        return root.generations(head.root)[numbers.index(number)].root
     shown = f"only {numbers[0]:,}" if len(numbers) == 1 else f"{min(numbers):,} to {max(numbers):,}"
     raise Refused(
         f"generation {number:,} is not kept; {shown} {'is' if len(numbers) == 1 else 'are'}",

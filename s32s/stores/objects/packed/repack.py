@@ -6,7 +6,7 @@ goes when no kept generation needs it any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from s32s.backends.base import Backend
 from s32s.core.errors import IntegrityError, StoreError
@@ -67,7 +67,7 @@ def repacked(
     taken = set(thin({pack.pack: pack.size for pack in root.packs}, used))
     if not taken:
         return places, []
-    wanted = list({one.place: one for one in _blobs(published, places) if one.place.pack in taken}.values())
+    wanted = list({one.place: one for one in blobs(published, places) if one.place.pack in taken}.values())
     copied: dict[Place, Ticket] = {}
     decoder = Decoder()
     try:
@@ -81,29 +81,35 @@ def repacked(
     except (IntegrityError, StoreError):
         return places, []
     packer.finish()
+    return relocated(published, places, {place: ticket.place for place, ticket in copied.items()})
+
+
+def relocated(tree: Tree, places: Places, to: Mapping[Place, Place]) -> tuple[Places, list[str]]:
+    """Where files are once some blobs are elsewhere, and the paths that this moves, in order."""
     moved, elsewhere = Places(), list[str]()
     for row in range(len(places)):
         where = places.get(row)
-        there = _moved(where, lambda place: copied[place].place if place in copied else place)
+        there = _moved(where, to)
         if there != where:
-            elsewhere.append(published.path(row))
+            elsewhere.append(tree.path(row))
         moved.add(there)
     return moved, elsewhere
 
 
-def _blobs(published: Tree, places: Places) -> Iterator[Wanted]:
+def blobs(tree: Tree, places: Places) -> Iterator[Wanted]:
+    """The blobs that files are made of, in the order of their paths."""
     for row in range(len(places)):
         where = places.get(row)
         if isinstance(where, Place):
-            item = published[row]
+            item = tree[row]
             yield Wanted(where, item.size, bytes.fromhex(item.sha256 or ""))
         else:
             yield from (Wanted(*chunk) for chunk in where or ())
 
 
-def _moved(where: Where | None, to: Callable[[Place], Place]) -> Where | None:
+def _moved(where: Where | None, to: Mapping[Place, Place]) -> Where | None:
     if where is None:
         return None
     if isinstance(where, Place):
-        return to(where)
-    return tuple(ChunkPlace(to(chunk.place), chunk.size, chunk.sha256) for chunk in where)
+        return to.get(where, where)
+    return tuple(ChunkPlace(to.get(chunk.place, chunk.place), chunk.size, chunk.sha256) for chunk in where)

@@ -9,6 +9,7 @@ from s32s.core import paths
 from s32s.core.errors import NotFound, S32sError, SourceChanged, StaleManifest
 from s32s.core.item import Item
 from s32s.core.plan import Plan
+from s32s.format import packs
 from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot
 from s32s.stores.objects.head_checks import check_generation
 from s32s.stores.objects.packed.blobs import bodies_of
@@ -124,7 +125,7 @@ class PackedSource:
         what = f"{paths.some(hit)}: " if len(hit) == 1 else f"{len(hit):,} paths may be hit: " if hit else ""
         return StaleManifest(
             f"{what}a pack that the current generation needs is gone: {exc.what}",
-            hint="run s32s verify on the master; does a rule of the bucket let old objects expire?",
+            hint=f"{packs.CURE}; does a rule of the bucket let old objects expire?",
             paths=tuple(hit) if len(hit) == 1 else (),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,6 @@ class PackedStore:
         history: as a target: what is said of the push, and how many generations stay.
         lock: as a target: keeps other runs of this machine out while it is held; asked with whether to write at all.
         warn: told what people should know and stops nothing.
-        damaged: as a target: packs whose content is not counted on, and why.
         converts: as a target: whether the prefix may be in the plain layout until now.
         mirrors: as a target: the backend of which it becomes a copy; None for what holds content of its own.
         memory: what a watch knows of it; None for a run that asks for all of it.
@@ -53,7 +52,6 @@ class PackedStore:
     history: History | None = None
     lock: Callable[[bool], contextlib.AbstractContextManager[None]] = _unlocked
     warn: Callable[[str], None] = lambda text: None
-    damaged: Mapping[str, str] = field(default_factory=dict)
     converts: bool = False
     mirrors: Backend | None = None
     memory: PrefixMemory | None = None
@@ -94,7 +92,6 @@ class PackedStore:
                 self.writer,
                 self.history or History(),
                 warn=self.warn,
-                damaged=self.damaged,
                 memory=self.memory,
             )
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from s32s.core.errors import Refused
@@ -30,7 +29,6 @@ class PackedTarget:
         writer: who publishes.
         history: what is said of the push, and how much is kept.
         warn: told what people should know and stops nothing.
-        damaged: packs whose content is not counted on, and why.
         memory: of a watch.
     """
 
@@ -41,14 +39,12 @@ class PackedTarget:
         history: History,
         *,
         warn: Callable[[str], None],
-        damaged: Mapping[str, str] = MappingProxyType({}),
         memory: PrefixMemory | None = None,
     ) -> None:
         self._prefix = prefix
         self._writer = writer
         self._history = history
         self._warn = warn
-        self._damaged = damaged
         self._memory = memory
         self._looked = False
         self._transaction: PackedTransaction | None = None
@@ -106,7 +102,7 @@ class PackedTarget:
         if known is not None:
             known.forget()  # unless all ends well, nobody knows what the prefix holds
         self._transaction = PackedTransaction(
-            self._prefix, plan, mine, self._writer, self._history, is_strict=is_strict, damaged=self._damaged.keys()
+            self._prefix, plan, mine, self._writer, self._history, is_strict=is_strict
         )
         yield self._transaction
 
@@ -119,10 +115,5 @@ class PackedTarget:
             self._memory.keep(left.found, left.tree, left)
 
     def _snapshot(self, found: FoundHead) -> PackedSnapshot:
-        with self._prefix.named():
-            mine = self._prefix.snapshot(found)
-        if not self._damaged:
-            return mine
-        from s32s.stores.objects.packed.upkeep import without  # to heal what is damaged
-
-        return without(mine, self._damaged)
+        with self._prefix.named(), self._prefix.needed():
+            return self._prefix.snapshot(found)

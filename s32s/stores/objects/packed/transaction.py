@@ -10,7 +10,7 @@ import contextlib
 import functools
 import hashlib
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from s32s.backends.base import Backend
@@ -89,7 +89,6 @@ class PackedTransaction:
         history: History,
         *,
         is_strict: bool = False,
-        damaged: Collection[str] = (),
     ) -> None:
         self._prefix = prefix
         self._backend: Backend = prefix.backend
@@ -99,7 +98,7 @@ class PackedTransaction:
         self._known = Known(mine, self._left_over())
         cache, place = prefix.cache, prefix.backend.location
         self._data = Packer(self._backend, BlobKind.DATA, note=lambda pack: cache.note(place, pack))
-        self._publication = Publication(prefix, mine, writer, history, is_strict=is_strict, damaged=damaged)
+        self._publication = Publication(prefix, mine, writer, history, is_strict=is_strict)
         self._came: dict[str, tuple[Item, Sequence[_Chunk]]] = {}
         self._guard = threading.Lock()
         self._brought = threading.Condition()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from s32s.backends.base import ListedObject, PartRequest
 from s32s.backends.parts import read_parts
+from s32s.core import text
 from s32s.core.errors import AccessDenied, BadPath, CredentialsError, IntegrityError, NotFound, Refused, StoreError
 from s32s.core.item import Item, Kind
 from s32s.core.tree import Tree, join
@@ -86,12 +87,14 @@ class Pruned(NamedTuple):
         generations: numbers of those that were given up.
         packs, size: how many packs were deleted, and their bytes.
         young: packs that nobody names, left alone as a push may be about to.
+        failed: why packs that nobody needs are still there, by their keys.
     """
 
     generations: tuple[int, ...]
     packs: int
     size: int
     young: int
+    failed: Mapping[str, str]
 
 
 def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int, *, grace_s: float = GRACE_S) -> Pruned:
@@ -112,7 +115,7 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
     now = publication.root
     if now is None:
         raise AssertionError("published without a root")
-    given_up = tuple(one.published.number for one in root.kept[max(keep - 1, 0) :])
+    given_up = tuple(one.number for one in root.kept[max(keep - 1, 0) :])
     needed = {pack.pack for pack in now.packs}
     known = {pack.pack for pack in root.packs} | set(root.garbage) | set(now.garbage)
     youngest_ns = max((one.stored_ns or 0 for one in listed), default=0)
@@ -127,8 +130,9 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
             gone.append(one)
         else:
             young += 1
-    publication.delete([one.key for one in gone])
-    return Pruned(given_up, len(gone), sum(one.size for one in gone), young)
+    failed = publication.delete([one.key for one in gone])
+    sizes = [one.size for one in gone if one.key not in failed]
+    return Pruned(given_up, len(sizes), sum(sizes), young, failed)
 
 
 @dataclass(slots=True)
@@ -140,6 +144,7 @@ class Verified:
         damaged: what is wrong with a pack, by its name.
         paths: those that a damaged pack hits, by generation; a manifest that cannot be read hits all of them.
         unreadable: generations whose manifest cannot be read.
+        generations: all that are kept, the newest first.
     """
 
     packs: int = 0
@@ -147,11 +152,17 @@ class Verified:
     damaged: dict[str, str] = field(default_factory=dict)
     paths: dict[int, list[str]] = field(default_factory=dict)
     unreadable: dict[int, str] = field(default_factory=dict)
+    generations: tuple[int, ...] = ()
 
     @property
     def is_sound(self) -> bool:
         """Whether nothing is wrong."""
         return not self.damaged and not self.unreadable
+
+    @property
+    def holed(self) -> list[int]:
+        """The generations that are not whole, the newest first."""
+        return [number for number in self.generations if number in self.paths or number in self.unreadable]
 
 
 def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) -> Verified:
@@ -164,13 +175,15 @@ def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) ->
                 f"{prefix.backend.location} has packs and no head", hint="run on the master: s32s verify NAME --rebuild"
             )
         return found
+    kept = root.generations(head.root)
+    found.generations = tuple(one.number for one in kept)
     for pack in root.packs:
         if why := _problem(prefix, pack.pack, pack.size, progress):
             found.damaged[pack.pack] = why
         found.packs += 1
         found.size += pack.size
     if found.damaged:
-        for number, ref in [(root.number, head.root), *((one.published.number, one.root) for one in root.kept)]:
+        for number, ref in zip(found.generations, (one.root for one in kept), strict=True):
             try:
                 made = root if number == root.number else prefix.root(ref)
                 if hidden := found.damaged.keys() & {ref.pack, *(one.pack for one in made.segments)}:
@@ -184,25 +197,13 @@ def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) ->
     return found
 
 
-def hit_by(damaged: Mapping[str, str], tree: Tree, places: Places) -> Iterator[str]:
+def hit_by(damaged: Collection[str], tree: Tree, places: Places) -> Iterator[str]:
     """The paths whose bytes are in one of some packs."""
     if not any(pack in damaged for pack in places.packs):
         return
     for row, path in enumerate(tree.paths):
         if any(place.pack in damaged for place in _places(places.get(row))):
             yield path
-
-
-def without(mine: PackedSnapshot, damaged: Mapping[str, str]) -> PackedSnapshot:
-    """What a prefix holds, less what is damaged: a push brings it again."""
-    hit = set(hit_by(damaged, mine.tree, mine.places))
-    kept = Places()
-    for row, path in enumerate(mine.tree.paths):
-        if path not in hit:
-            kept.add(mine.places.get(row))
-    return PackedSnapshot(
-        mine.tree.patched(hit, ()), mine.position, is_published=False, found=mine.found, root=mine.root, places=kept
-    )
 
 
 def _places(where: Where | None) -> Sequence[Place]:
@@ -302,7 +303,7 @@ def rebuild(
         skipped.pop(root.number, None)
         return Rebuilt(root.number, facts.time, facts.host, len(listed), skipped)
     raise Refused(
-        f"none of {len(listed):,} packs at {prefix.backend.location} has a generation that is whole"
+        f"of {text.count(len(listed), 'pack')} at {prefix.backend.location}, none has a generation that is whole"
         + "".join(f"\n  {number}: {why}" for number, why in sorted(skipped.items())),
         hint="push again from the master",
     )
@@ -311,8 +312,8 @@ def rebuild(
 def _candidate(prefix: PackedPrefix, pack: str, size: int, blob: Blob) -> tuple[Root, RootRef]:
     request = PartRequest(packs.key_of(pack), blob.offset, blob.stored)
     ((_, stored),) = read_parts(prefix.backend, [request], concurrency=1)
-    text = Decoder().decode(stored, size=blob.size, sha256=blob.sha256, pack=pack)
+    data = Decoder().decode(stored, size=blob.size, sha256=blob.sha256, pack=pack)
     ref = RootRef(
         pack=pack, pack_size=size, offset=blob.offset, stored=blob.stored, size=blob.size, sha256=blob.sha256.hex()
     )
-    return generation.read_root(bytes(text), ref), ref
+    return generation.read_root(bytes(data), ref), ref
