@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from s32s.agent.roles.base import AgentContext, last_run
+from s32s.agent.roles.peer import folder_of
 from s32s.agent.roles.writer import user, writer
 from s32s.backends.base import Backend
 from s32s.config.maps import Entry
@@ -29,6 +30,7 @@ from s32s.replication.replicate import replicate
 from s32s.stores.base import Position
 from s32s.stores.local.store import LocalStore
 from s32s.stores.local.target_rules import TargetRules
+from s32s.stores.objects.memory import keeps_conditions
 from s32s.stores.objects.packed import upkeep
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import History, root_of
@@ -100,7 +102,7 @@ class Generations:
             Conflict: somebody else has published meanwhile.
         """
         with self._held("go back"):
-            prefix = self._prefix
+            prefix = self._written
             mine = self._snapshot(prefix)
             root = self._root(mine)
             if number is None:
@@ -115,7 +117,7 @@ class Generations:
             Conflict: somebody else has published meanwhile.
         """
         with self._held("prune"):
-            prefix = self._prefix
+            prefix = self._written
             return upkeep.prune(
                 prefix, self._snapshot(prefix), self._writer(), keep or self.entry.keep, grace_s=grace_s
             )
@@ -136,6 +138,11 @@ class Generations:
             Refused: this machine is not a master of the entry.
         """
         entry, root = self.entry, self.entry.master or ""
+        if self.agent.settings.role is not Role.MASTER:
+            raise Refused(
+                f"what is damaged in {paths.quote(entry.name)} cannot be pushed again from here",
+                hint="only the directory of a master is pushed as a whole",
+            )
         with self._held("heal"):
             source = LocalStore(root, rules=entry.rules())
             target = PackedStore(
@@ -190,7 +197,7 @@ class Generations:
         Raises:
             UsageError: the generation has no such path, or nothing says where to.
         """
-        root = to or (self.entry.place(self.agent.settings.role) if self._writes_there else None)
+        root = to or (self._place if self._writes_there else None)
         if root is None:
             raise UsageError(
                 f"{paths.quote(self.entry.name)} is a copy on this machine, and its next sync would undo this",
@@ -234,12 +241,27 @@ class Generations:
         return role in (Role.MASTER, Role.PEER) and self.entry.place(role) is not None
 
     @property
+    def _place(self) -> str | None:
+        """The directory of the entry on this machine."""
+        entry, settings = self.entry, self.agent.settings
+        if settings.role is Role.PEER and entry.peer is not None:
+            return folder_of(entry.name, entry.peer, settings.peer.folders)
+        return entry.place(settings.role)
+
+    @property
     def _backend(self) -> Backend:
         return self.agent.services.backend(self.entry.location)
 
     @property
     def _prefix(self) -> PackedPrefix:
         return PackedPrefix(self._backend, cache=self.agent.state.segments())
+
+    @property
+    def _written(self) -> PackedPrefix:
+        """The prefix, to be written."""
+        prefix = self._prefix
+        prefix.claims = self.entry.peer is not None and not keeps_conditions(prefix.backend)
+        return prefix
 
     def _snapshot(self, prefix: PackedPrefix) -> PackedSnapshot:
         return prefix.snapshot(prefix.read_head())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from s32s.agent.generations import Generations
     from s32s.config.maps import Entry
     from s32s.core.plan import Plan
+    from s32s.frontends.render.json_generations import DifferentPath
     from s32s.stores.objects.packed.upkeep import Difference
 
 
@@ -69,24 +70,29 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
 
 def diff(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show what two generations do not have in common."""
+    from s32s.core.item import changed_by
+    from s32s.frontends.render.merges import last_changed
+
     with open_machine(options, writable=False) as agent:
         before, after, found = _generations(options.name, agent).diff(options.before, options.after)
     for one in found:
         what = _what(one)
         if options.json:
             item = one.after or one.before
-            print_json(
-                {
-                    "event": "difference",
-                    "entry": options.name,
-                    "path": one.path,
-                    "what": what,
-                    "size": item.size if item else 0,
-                    "size_before": one.before.size if one.before else None,
-                }
-            )
+            line: DifferentPath = {
+                "event": "difference",
+                "entry": options.name,
+                "path": one.path,
+                "what": what,
+                "size": item.size if item else 0,
+                "size_before": one.before.size if one.before else None,
+            }
+            if one.after is not None and one.after.changed:
+                line["by"], line["at"] = changed_by(one.after)
+            print_json(line)
         else:
-            print(f"  {_SIGNS[what]} {what:<9} {paths.escape(one.path)}")
+            by = last_changed(one.after)
+            print(f"  {_SIGNS[what]} {what:<9} {paths.escape(one.path)}{f'  {by}' if by else ''}")
     if not options.json:
         differ = "path differs" if len(found) == 1 else "paths differ"
         print(f"generation {before:,} to {after:,}: {len(found):,} {differ}")
@@ -103,14 +109,17 @@ def _what(one: Difference) -> Literal["new", "modified", "deleted"]:
 def rollback(options: argparse.Namespace, stop: threading.Event) -> int:
     """Publish what an earlier generation held as the next one."""
     with open_machine(options) as agent:
-        position, number = _generations(options.name, agent).roll_back(options.generation, message=options.message)
+        generations = _generations(options.name, agent)
+        position, number = generations.roll_back(options.generation, message=options.message)
     if options.json:
         print_json({"event": "rolled_back", "entry": options.name, "generation": position.generation, "to": number})
-    else:
-        print(
-            f"{paths.escape(options.name)}: generation {position.generation:,} holds what generation {number:,} held; "
-            "its servers follow at their next sync"
-        )
+        return 0
+    is_shared = generations.entry.peer is not None
+    print(
+        f"{paths.escape(options.name)}: generation {position.generation:,} holds what generation {number:,} held; "
+        f"{'the folders of all' if is_shared else 'its servers'} follow at their next sync"
+    )
+    if not is_shared:
         print(
             "the directory of this master is as it was: the next push from here publishes that again", file=sys.stderr
         )

@@ -6,7 +6,7 @@ goes when no kept generation needs it any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from s32s.backends.base import Backend
 from s32s.core.errors import IntegrityError, StoreError
@@ -66,43 +66,60 @@ def repacked(
     taken = set(thin({pack.pack: pack.size for pack in root.packs}, places.used()))
     if not taken:
         return places, []
-    wanted = list({one.place: one for one in _blobs(published, places) if one.place.pack in taken}.values())
-    copied: dict[Place, Ticket] = {}
-    decoder = Decoder()
+    wanted = list({one.place: one for one in blobs(published, places) if one.place.pack in taken}.values())
     try:
-        for span, data in read_spans(backend, [one.place for one in wanted], jobs=_JOBS):
-            for number in span.members:
-                place, size, sha256 = wanted[number]
-                stored = part(span, data, place)
-                decoder.decode(stored, size=size, sha256=sha256, pack=place.pack)  # nothing damaged is carried on
-                encoding = Encoding.RAW if len(stored) == size else Encoding.ZSTD
-                copied[place] = packer.add(Encoded(sha256, encoding, bytes(stored), size), BlobKind.DATA)
+        copied = carried(backend, wanted, packer, jobs=_JOBS)
     except (IntegrityError, StoreError):
         return places, []
     packer.finish()
+    return relocated(published, places, {place: ticket.place for place, ticket in copied.items()})
+
+
+def carried(backend: Backend, wanted: Sequence[Wanted], packer: Packer, *, jobs: int) -> dict[Place, Ticket]:
+    """Copy blobs into other packs as they are stored.
+
+    Raises:
+        IntegrityError: a pack is damaged.
+        NotFound: a pack is gone.
+    """
+    copied: dict[Place, Ticket] = {}
+    decoder = Decoder()
+    for span, data in read_spans(backend, [one.place for one in wanted], jobs=jobs):
+        for number in span.members:
+            place, size, sha256 = wanted[number]
+            stored = part(span, data, place)
+            decoder.decode(stored, size=size, sha256=sha256, pack=place.pack)  # nothing damaged is carried on
+            encoding = Encoding.RAW if len(stored) == size else Encoding.ZSTD
+            copied[place] = packer.add(Encoded(sha256, encoding, bytes(stored), size), BlobKind.DATA)
+    return copied
+
+
+def relocated(tree: Tree, places: Places, to: Mapping[Place, Place]) -> tuple[Places, list[str]]:
+    """Where files are once some blobs are elsewhere, and the paths that this moves, in order."""
     moved, elsewhere = Places(), list[str]()
     for row in range(len(places)):
         where = places.get(row)
-        there = _moved(where, lambda place: copied[place].place if place in copied else place)
+        there = _moved(where, to)
         if there != where:
-            elsewhere.append(published.path(row))
+            elsewhere.append(tree.path(row))
         moved.add(there)
     return moved, elsewhere
 
 
-def _blobs(published: Tree, places: Places) -> Iterator[Wanted]:
+def blobs(tree: Tree, places: Places) -> Iterator[Wanted]:
+    """The blobs that files are made of, in the order of their paths."""
     for row in range(len(places)):
         where = places.get(row)
         if isinstance(where, Place):
-            item = published[row]
+            item = tree[row]
             yield Wanted(where, item.size, bytes.fromhex(item.sha256 or ""))
         else:
             yield from (Wanted(*chunk) for chunk in where or ())
 
 
-def _moved(where: Where | None, to: Callable[[Place], Place]) -> Where | None:
+def _moved(where: Where | None, to: Mapping[Place, Place]) -> Where | None:
     if where is None:
         return None
     if isinstance(where, Place):
-        return to(where)
-    return tuple(ChunkPlace(to(chunk.place), chunk.size, chunk.sha256) for chunk in where)
+        return to.get(where, where)
+    return tuple(ChunkPlace(to.get(chunk.place, chunk.place), chunk.size, chunk.sha256) for chunk in where)
