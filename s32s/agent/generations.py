@@ -25,6 +25,7 @@ from s32s.format.head import HEAD_KEY, MAX_HEAD, check_known
 from s32s.replication.job import Outcome, RunContext
 from s32s.stores.base import Body, Position, StoreCapabilities
 from s32s.stores.local.store import LocalStore
+from s32s.stores.objects.memory import keeps_conditions
 from s32s.stores.objects.packed import upkeep
 from s32s.stores.objects.packed.heal import Healed, heal
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
@@ -91,7 +92,7 @@ class Generations:
             Conflict: somebody else has published meanwhile.
         """
         with self._held("go back"):
-            prefix = self._prefix
+            prefix = self._written
             mine = self._snapshot(prefix)
             root = self._root(mine)
             if number is None:
@@ -106,7 +107,7 @@ class Generations:
             Conflict: somebody else has published meanwhile.
         """
         with self._held("prune"):
-            prefix = self._prefix
+            prefix = self._written
             return upkeep.prune(
                 prefix, self._snapshot(prefix), self._writer(), keep or self.entry.keep, grace_s=grace_s
             )
@@ -128,14 +129,14 @@ class Generations:
             Conflict: somebody else has published meanwhile.
         """
         with self._held("heal"):
-            prefix = self._prefix
+            prefix = self._written
             history = History(self.entry.keep, user=user())
             mine = self._snapshot(prefix)
             return heal(prefix, mine, found.damaged, self._files, self._writer(), history, progress=progress)
 
     def _files(self, wanted: Sequence[str]) -> Iterator[Body]:
         """Those of some files that the directory of this machine has."""
-        root = self.entry.place(self.agent.settings.role) or ""
+        root = place_for(self.entry, self.agent, None)
         with LocalStore(root, rules=self.entry.rules()).open_source(target=StoreCapabilities(), again=False) as here:
             there = here.look().snapshot().tree
             items = (item for path in wanted if (item := there.get(path)) is not None and item.kind is Kind.FILE)
@@ -204,6 +205,13 @@ class Generations:
     @property
     def _prefix(self) -> PackedPrefix:
         return PackedPrefix(self._backend, cache=self.agent.state.segments())
+
+    @property
+    def _written(self) -> PackedPrefix:
+        """The prefix, to be written."""
+        prefix = self._prefix
+        prefix.claims = self.entry.peer is not None and not keeps_conditions(prefix.backend)
+        return prefix
 
     def _snapshot(self, prefix: PackedPrefix) -> PackedSnapshot:
         with prefix.needed():

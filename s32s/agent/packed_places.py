@@ -13,7 +13,9 @@ from s32s.core import paths
 from s32s.core.errors import UsageError
 from s32s.core.plan import Verb
 from s32s.stores.objects.memory import PrefixMemory
+from s32s.stores.objects.packed.prefix import PackedPrefix
 from s32s.stores.objects.packed.publication import History
+from s32s.stores.objects.packed.shared import PackedShared
 from s32s.stores.objects.packed.store import PackedStore
 from s32s.stores.objects.source import Follower
 
@@ -38,6 +40,21 @@ def followed(
 ) -> PackedStore:
     """A prefix that is followed; see `PackedStore`."""
     return PackedStore(backend, cache=state.segments(), label=label, follower=follower, memory=memory)
+
+
+def shared(
+    backend: Backend,
+    state: State,
+    writer: Writer,
+    *,
+    keep: int,
+    message: str,
+    wait: Callable[[float], None],
+    tell: Callable[[str], None],
+) -> PackedShared:
+    """A prefix that several people write to; see `PackedShared`."""
+    prefix = PackedPrefix(backend, cache=state.segments())
+    return PackedShared(prefix, writer, History(keep, message, user()), wait=wait, tell=tell)
 
 
 def written(

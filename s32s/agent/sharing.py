@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pydantic
 
@@ -21,7 +21,7 @@ from s32s.config import settings_file
 from s32s.config.maps import Entry, MapSet
 from s32s.config.settings import Directories, S3Connection, Settings
 from s32s.core import events, paths
-from s32s.core.errors import UsageError
+from s32s.core.errors import Refused, UsageError
 from s32s.core.events import Emit
 from s32s.core.location import is_location
 from s32s.core.merge import Merge
@@ -29,6 +29,7 @@ from s32s.core.plan import Verb
 from s32s.core.role import Role
 from s32s.format.head import HEAD_KEY
 from s32s.format.manifest import sha256_of
+from s32s.stores.objects.prefix import read_head
 
 if TYPE_CHECKING:
     from s32s.replication.merge_job import Contents
@@ -58,6 +59,7 @@ def run_peer(
     settings: Settings | None = None,
     s3: S3Connection | None = None,
     ignore: Sequence[str] = (),
+    layout: Literal["plain", "packed"] = "plain",
     directories: Directories | None = None,
     options: Options | None = None,
     attended: bool = False,
@@ -73,7 +75,7 @@ def run_peer(
         verb: "sync", "copy" or "dryrun".
         settings: this machine's; None where there are none.
         s3: how S3 is reached; None for what the settings or the AWS_… variables say.
-        ignore: rules as in a map.
+        ignore, layout: as in a map.
         directories: where state and cache are; None for where the command line would keep them.
         attended: somebody waits, so an address at which nothing answers is told at once.
         emit, stop, decide: see `Agent.run`.
@@ -87,7 +89,7 @@ def run_peer(
         Interrupted: `stop` was set, or a signal handler raised it.
     """
     chosen = verb_of(verb)
-    entry = entry_of(folder, place, ignore)
+    entry = entry_of(folder, place, ignore, layout=layout)
     state = State.open(directories or settings_file.directories(os.environ), writable=chosen.changes)
     with contextlib.closing(state):
         agent = context_of(state, settings, s3, attended=attended)
@@ -105,7 +107,9 @@ def run_peer(
     return fold([ended])
 
 
-def entry_of(folder: str, place: str, ignore: Sequence[str] = ()) -> Entry:
+def entry_of(
+    folder: str, place: str, ignore: Sequence[str] = (), *, layout: Literal["plain", "packed"] = "plain"
+) -> Entry:
     """The entry that a map would have for a folder and a place.
 
     Raises:
@@ -113,7 +117,7 @@ def entry_of(folder: str, place: str, ignore: Sequence[str] = ()) -> Entry:
     """
     root = os.path.abspath(os.path.expanduser(folder))
     try:
-        return Entry(name=place, s3=place, peer=root, ignore=list(ignore))
+        return Entry(name=place, s3=place, peer=root, ignore=list(ignore), layout=layout)
     except pydantic.ValidationError as exc:
         first = exc.errors()[0]
         hint = "a folder is shared through s3://bucket/prefix, or a store of the configuration: NAME:prefix"
@@ -163,6 +167,7 @@ def forget_shared(agent: AgentContext, names: Sequence[str], *, everywhere: bool
 
     Raises:
         UsageError: there is no such entry, or it is not a shared folder.
+        Refused: the list of files is all that leads to them, as in packs.
         StoreError, Unreachable: S3 does not take it.
     """
     from s32s.agent.roles.peer import folder_of, forget_folder
@@ -171,6 +176,11 @@ def forget_shared(agent: AgentContext, names: Sequence[str], *, everywhere: bool
     for entry in _entries(agent, names):
         root = folder_of(entry.name, entry.peer or "", agent.settings.peer.folders)
         backend = agent.services.backend(entry.location)
+        if everywhere and (head := read_head(backend).head) is not None and head.is_packed:
+            raise Refused(
+                f"the list of files at {backend.location} cannot be removed: packs cannot be read without it",
+                hint="let everybody run s32s forget without --everywhere",
+            )
         told += forget_folder(root, backend.location, agent.state)
         if everywhere:
             keys = [one.key for page in backend.list(paths.RESERVED) for one in page]

@@ -138,7 +138,7 @@ class SharedTrash:
             return here, 0
         now_s = time.time()
         gone = [one for one in self._on_s3.found() if now_s - _seconds(one.when) >= older_s]
-        self._on_s3.remove(gone)
+        self._on_s3.remove(one.id for one in gone)
         return here, len(gone)
 
     def _bring(self, one: Lost, folder: Folder, deletions: dict[str, Deleted]) -> None:

@@ -253,8 +253,6 @@ def _contradictions(entry: Entry) -> Iterator[tuple[str, str]]:
         yield "accept", "an entry has files or accept, not both"
     if entry.is_packed and not entry.manifest:
         yield "manifest", "a packed prefix always has a manifest; take this out"
-    if entry.is_packed and entry.peer:
-        yield "layout", "a folder that people share (peer) is in the plain layout; take this out"
 
 
 def _duplicates(named: Iterable[tuple[str, str]]) -> list[Problem]:

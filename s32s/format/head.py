@@ -2,7 +2,8 @@
 
 `.s32s/head.json` is small and written under a condition. In the plain layout it names a manifest, and is the master's
 claim as well: while a push runs, `push` says who is at it, and the rest still describes the last finished generation.
-In the packed layout it names the root of a generation in a pack. Every write of a head carries a nonce, so that a
+In the packed layout it names the root of a generation in a pack, and is claimed only where several write to a server
+that keeps no conditions. Every write of a head carries a nonce, so that a
 master can tell its own write from another's when an answer was lost.
 
 Pure: bytes in, values out, and back.
@@ -159,7 +160,7 @@ def read_head(data: bytes) -> Head:
             "below the prefix of the entry, then s32s sync",
         ) from exc
     _check_format(head.format)
-    if head.is_packed and head.root is None:
+    if head.is_packed and head.root is None and head.push is None:
         raise IntegrityError(
             f"{HEAD_KEY} is damaged (root: it is missing)",
             hint="run on the master: s32s verify NAME --rebuild",

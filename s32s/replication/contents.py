@@ -8,13 +8,13 @@ from s32s.core.merge import Merge
 from s32s.replication.merge_job import Contents
 from s32s.stores.local.bodies import FileBody
 from s32s.stores.local.source import LocalSource
-from s32s.stores.objects.shared import SharedPrefix
+from s32s.stores.shared import SharedPlace
 
 #: The largest file that one may look into, in bytes.
 _MOST = 1024 * 1024
 
 
-def contents_of(made: Merge, here: LocalSource, shared: SharedPrefix) -> Contents:
+def contents_of(made: Merge, here: LocalSource, shared: SharedPlace) -> Contents:
     """See `Contents`; it may be asked for as long as both sides are open."""
 
     def mine(path: str) -> bytes | None:

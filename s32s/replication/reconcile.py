@@ -2,7 +2,7 @@
 
     folder and prefix are looked at   each at one moment
     merge, guards, decisions          pure, and by the person
-    up: claim -> put -> publish       by the one who was quickest; the others begin again from what is then there
+    up: put -> publish                by the one who was quickest; the others begin again from what is then there
     down: stage -> exchange           path by path, what was there goes to the trash
 
 What is known to be equal is noted path by path, so a run may end anywhere.
@@ -45,16 +45,17 @@ from s32s.stores.local.store import LocalStore
 from s32s.stores.local.trash import KEEP_S
 from s32s.stores.local.walk import LocalSnapshot
 from s32s.stores.objects.etags import with_contents
-from s32s.stores.objects.shared import SharedPrefix, SharedSnapshot, SharedTransaction
+from s32s.stores.shared import SharedPlace, SharedPush
 from s32s.system.concurrency import for_each
 
 #: How often a run begins again because others were quicker, or because files change under it.
 ATTEMPTS = 40
 #: The longest pause before, in seconds; a random one, so that many do not come back at the same moment.
 _MOST_PAUSE_S = 2.0
+_NOTHING = planner.Unchanged(0, lambda: planner.Joined(tree.make(()), (), tree.make(()), ()))
 
 
-def reconcile(local: LocalStore, shared: SharedPrefix, memory: Memory, job: MergeJob, run: RunContext) -> Outcome:
+def reconcile(local: LocalStore, shared: SharedPlace, memory: Memory, job: MergeJob, run: RunContext) -> Outcome:
     """Bring a folder and what others have made of it together, or show what that would be.
 
     Raises:
@@ -97,7 +98,13 @@ class _Attempt:
     """One try, from the two looks to the end."""
 
     def __init__(
-        self, folder: Folder, local: LocalStore, shared: SharedPrefix, memory: Memory, job: MergeJob, run: RunContext
+        self,
+        folder: Folder,
+        local: LocalStore,
+        shared: SharedPlace,
+        memory: Memory,
+        job: MergeJob,
+        run: RunContext,
     ) -> None:
         self.folder, self.local, self.shared = folder, local, shared
         self.memory, self.job, self.run = memory, job, run
@@ -160,8 +167,7 @@ class _Attempt:
         self.run.emit(events.Merged(self.run.entry, made))
         if self.job.verb.changes:
             here.remember_hashes(mine, {})
-        shared = SharedSnapshot(base, position)
-        return self._outcome(made, made, shared, _Done(), {})._replace(is_listed=False)
+        return self._outcome(made, made, Snapshot(base, position), _Done(), {})._replace(is_listed=False)
 
     def _common(self) -> tuple[bool, Common]:
         """Whether nothing is known yet, and what is known, if this is the folder that it is known of.
@@ -213,7 +219,7 @@ class _Attempt:
     def _bring(
         self,
         decided: Merge,
-        found: SharedSnapshot,
+        found: Snapshot,
         here: LocalSource,
         mine: LocalSnapshot,
         done: _Done,
@@ -227,7 +233,7 @@ class _Attempt:
         if decided.downloads:
             self._download(decided.downloads, here, mine, done)
 
-    def _upload(self, decided: Merge, found: SharedSnapshot, here: LocalSource, done: _Done) -> None:
+    def _upload(self, decided: Merge, found: Snapshot, here: LocalSource, done: _Done) -> None:
         changed = self.job.changed()
         come = [uploaded(step.new, step.old, changed) for step in decided.uploads if step.new is not None]
         gone = [step.path for step in decided.uploads if step.new is None]
@@ -235,19 +241,19 @@ class _Attempt:
         plan = planner.make(wanted, found.tree, rules=EVERYTHING)
         self._tell_of_names(wanted, {item.path for item in come if found.tree.get(item.path) is None})
         with self.shared.transaction(found, plan) as transaction:
-            self.folder.rename(decided.copies)
-            self.run.phase("moving files")
-            transaction.keep_deleted(jobs=self.run.jobs)
-            self._put_all(transaction, here, done)
-            self.run.phase("publishing")
-            published = transaction.publish()
+            with self.folder.renamed(decided.copies):
+                self.run.phase("moving files")
+                transaction.keep_deleted(jobs=self.run.jobs)
+                self._put_all(transaction, here, done)
+                self.run.phase("publishing")
+                published = transaction.publish()
             done.theirs, done.position = transaction.tree, published.position
             for step in decided.uploads:
                 if step.path not in done.held:
                     self.memory.note(step.path, done.theirs.get(step.path))
             transaction.sweep()
 
-    def _put_all(self, transaction: SharedTransaction, here: LocalSource, done: _Done) -> None:
+    def _put_all(self, transaction: SharedPush, here: LocalSource, done: _Done) -> None:
         def moved(body: Body, error: S32sError | None) -> None:
             path = body.item.path
             if error is None:
@@ -326,7 +332,7 @@ class _Attempt:
         common: Common,
         whole: Merge,
         decided: Merge,
-        found: SharedSnapshot,
+        found: Snapshot,
         frozen: Mapping[str, str],
         done: _Done,
     ) -> None:
@@ -375,13 +381,11 @@ class _Attempt:
                     placed[step.path] = CachedHash(stamp, now_ns, sha256=step.new.sha256)
         return placed
 
-    def _outcome(
-        self, decided: Merge, made: Merge, found: SharedSnapshot, done: _Done, frozen: Mapping[str, str]
-    ) -> Outcome:
+    def _outcome(self, decided: Merge, made: Merge, found: Snapshot, done: _Done, frozen: Mapping[str, str]) -> Outcome:
         position = done.position or found.position
         due = bool(made.uploads or made.downloads or made.conflicts)
         return Outcome(
-            planner.nothing(files=decided.mine.files, unchanged=planner.Unchanged(0, _none)),
+            planner.nothing(files=decided.mine.files, unchanged=_NOTHING),
             due,
             changed=bool(done.theirs is not None or done.mine),
             source=position,
@@ -390,10 +394,6 @@ class _Attempt:
             merge=decided,
             failure=left_undone(decided, {**frozen, **done.held}, self.folder.told) if self.job.verb.changes else None,
         )
-
-
-def _none() -> planner.Joined:
-    return planner.Joined(tree.make(()), (), tree.make(()), ())
 
 
 def _within(top: str, *trees: Tree) -> set[str]:

@@ -243,11 +243,13 @@ def machine(tmp_path: Path, home: Path, moto: S3Server) -> Machine:
     return made
 
 
-@pytest.mark.parametrize("options", [(), ("--no-manifest",)], ids=["manifest", "plain"])
+@pytest.mark.parametrize(
+    "options", [(), ("--no-manifest",), ("--layout", "packed")], ids=["manifest", "plain", "packed"]
+)
 def test_a_directory_goes_there_and_comes_back(
     tmp_path: Path, machine: Machine, remote: tuple[str, Path], options: tuple[str, ...]
 ) -> None:
-    """Exactly with a manifest, and as plain files without; what changes later follows."""
+    """Exactly with a manifest or in packs, and as plain files without; what changes later follows."""
     source, back, url = tmp_path / "source", tmp_path / "back", f"{remote[0]}/{'-'.join(options) or 'with'}/site"
     make_tree(source, TREE)
     (source / "css/site.css").chmod(0o600)
@@ -261,7 +263,7 @@ def test_a_directory_goes_there_and_comes_back(
     for _ in range(2):
         pushed, pulled = both()
         assert (pushed.status, pulled.status) == (0, 0), pushed.err + pulled.err
-        if options:
+        if "--no-manifest" in options:
             files = {path for path in TREE if TREE[path] is not None}
             assert {path: (back / path).read_bytes() for path in files if (source / path).exists()} == {
                 path: (source / path).read_bytes() for path in files if (source / path).exists()
@@ -284,13 +286,14 @@ def test_places_in_one_another_are_refused(machine: Machine, remote: tuple[str, 
     assert_failed(machine.run("sync", f"{remote[0]}/a b", f"{remote[0]}/a%20b"), 3, says="overlap")
 
 
-def test_a_map_names_such_a_place(tmp_path: Path, home: Path, loop: Loop, remote: tuple[str, Path]) -> None:
-    """As a store of the configuration; what it cannot do is told once."""
+@pytest.mark.parametrize("layout", ["plain", "packed"])
+def test_a_map_names_such_a_place(home: Path, loop: Loop, remote: tuple[str, Path], layout: str) -> None:
+    """As a store of the configuration; what it cannot do is told once. In packs it keeps generations."""
     for machine in (loop.master, loop.slave):
         machine.extra = {"HOME": str(home)}
         with machine.config.open("a") as file:
-            file.write(f'[stores.nas]\ntype = "fsspec"\nurl = "{remote[0]}/a%20store/{loop.server.name}"\n')
-    loop.write_map(s3="nas:the site")
+            file.write(f'[stores.nas]\ntype = "fsspec"\nurl = "{remote[0]}/a%20store/{layout}"\n')
+    loop.write_map(s3="nas:the site", layout=layout)
     make_tree(loop.source, TREE)
 
     looked, first, again = loop.master.run("dryrun"), loop.push(), loop.push()
@@ -300,5 +303,15 @@ def test_a_map_names_such_a_place(tmp_path: Path, home: Path, loop: Loop, remote
     assert [end.err.count("no conditional writes") for end in (looked, first, again)] == [1, 1, 0]
     assert snapshot(loop.target) == snapshot(loop.source)
     assert "up to date" in loop.slave.run("status").out
-    inner = f"{remote[0]}/a%20store/{loop.server.name}/the%20site/x"
+    inner = f"{remote[0]}/a%20store/{layout}/the%20site/x"
     assert_failed(loop.slave.run("sync", "nas:the site", inner), 3, says="overlap")
+    if layout == "plain":
+        return
+
+    (loop.source / "index.html").write_bytes(b"changed, and longer")
+    assert loop.push().status == 0
+    for words in (("verify", "WEB"), ("rollback", "WEB"), ("prune", "WEB", "--keep", "1", "--yes")):
+        ended = loop.master.run(*words)
+        assert ended.status == 0, ended.err
+    assert loop.pull().status == 0
+    assert (loop.target / "index.html").read_bytes() == b"hello"

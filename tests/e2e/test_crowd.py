@@ -9,10 +9,13 @@ import pytest
 from support.peers import Crowd, Peer, lines_on
 from support.servers import S3Server
 
+LAYOUTS = pytest.mark.parametrize("layout", ["plain", "packed"])
 
-def crowd(root: Path, server: S3Server, bucket: str, count: int, seed: int) -> Crowd:
+
+def crowd(root: Path, server: S3Server, bucket: str, layout: str, count: int, seed: int) -> Crowd:
     """So many people."""
-    return Crowd([Peer(root / f"p{number:02}", server, f"s3://{bucket}/team") for number in range(count)], seed)
+    place = f"s3://{bucket}/team"
+    return Crowd([Peer(root / f"p{number:02}", server, place, layout) for number in range(count)], seed)
 
 
 def check(made: Crowd, server: S3Server, bucket: str) -> None:
@@ -23,9 +26,10 @@ def check(made: Crowd, server: S3Server, bucket: str) -> None:
     assert made.written <= left
 
 
-def test_three_people_at_once(tmp_path: Path, server: S3Server, bucket: str) -> None:
+@LAYOUTS
+def test_three_people_at_once(tmp_path: Path, server: S3Server, bucket: str, layout: str) -> None:
     """A few rounds, with kills."""
-    made = crowd(tmp_path, server, bucket, 3, seed=7)
+    made = crowd(tmp_path, server, bucket, layout, 3, seed=7)
     for _ in range(3):
         made.round(kills=0.25)
     made.settle()
@@ -36,16 +40,17 @@ def test_three_people_at_once(tmp_path: Path, server: S3Server, bucket: str) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2])
-def test_twenty_people_at_once(tmp_path: Path, server: S3Server, bucket: str, seed: int) -> None:
+@LAYOUTS
+def test_twenty_people_at_once(tmp_path: Path, server: S3Server, bucket: str, layout: str, seed: int) -> None:
     """The same with twenty."""
-    made = crowd(tmp_path, server, bucket, 20, seed)
+    made = crowd(tmp_path, server, bucket, layout, 20, seed)
     began_s = time.monotonic()
     for _ in range(8):
         made.round(kills=0.15)
     made.settle()
     copies = sum("conflict" in path for path in made.peers[0].tree())
     print(
-        f"\n{server.name}: {made.syncs} syncs, {made.kills} killed, {len(made.written)} lines, "
+        f"\n{server.name}, {layout}: {made.syncs} syncs, {made.kills} killed, {len(made.written)} lines, "
         f"{copies} conflict copies, {time.monotonic() - began_s:.0f} s"
     )
 

@@ -5,32 +5,38 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.packed import kept_in_memory, lines_in_packs
 
 from s32s.agent.common_memory import CommonMemory
 from s32s.agent.decisions import decided
-from s32s.backends.base import Backend, GetResult
+from s32s.backends.base import Backend, GetResult, PartRequest
 from s32s.backends.memory import MemoryBackend
 from s32s.core.errors import EntryFailed, Refused, S32sError, Unreachable
 from s32s.core.guards import Limits, MaxDelete
-from s32s.core.merge import Merge, Resolution
+from s32s.core.merge import Clash, Merge, Resolution
 from s32s.core.plan import Verb
 from s32s.core.rules import EVERYTHING
+from s32s.format.head import HEAD_KEY
 from s32s.replication.job import Outcome, RunContext
 from s32s.replication.merge_job import Contents, MergeJob
 from s32s.replication.reconcile import reconcile
 from s32s.stores.local.store import LocalStore
-from s32s.stores.objects import shared
-from s32s.stores.objects.prefix import ManifestCache, Prefix
+from s32s.stores.objects import turns
+from s32s.stores.objects.packed.prefix import PackedPrefix
+from s32s.stores.objects.packed.publication import History
+from s32s.stores.objects.packed.shared import PackedShared
+from s32s.stores.objects.prefix import ManifestCache, Prefix, read_head
 from s32s.stores.objects.publisher import Writer
 from s32s.stores.objects.shared import SharedPrefix
+from s32s.stores.shared import SharedPlace
 
 EVERY_DELETION = Limits(MaxDelete(100, percent=True), force=True)
-REQUESTS = ("list", "get", "get_many", "put_many", "read", "put", "delete", "copy")
+REQUESTS = ("list", "head", "get", "get_many", "get_parts", "put_many", "read", "put", "delete", "copy")
 
 
 class Breaking:
@@ -57,8 +63,10 @@ class Breaking:
 class Person:
     """One of them, with a folder and a memory."""
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, layout: str) -> None:
         self.name = name
+        self.layout = layout
+        self.segments = kept_in_memory()
         self.folder = root / name
         self.state = root / f"{name}-state"
         self.folder.mkdir()
@@ -77,14 +85,6 @@ class Person:
     ) -> Outcome:
         """One run."""
         memory = CommonMemory(self.state, str(self.folder), "memory:")
-        writer = Writer(f"{self.name:0<32}", f"{self.name}@studio", lambda: "2026-11-23T10:15:00Z")
-        view = SharedPrefix(
-            Prefix(backend, rules=EVERYTHING, cache=ManifestCache()),
-            writer,
-            ManifestCache(),
-            wait=lambda seconds: None,
-            tell=lambda text: None,
-        )
         job = MergeJob(
             verb,
             EVERYTHING,
@@ -94,9 +94,19 @@ class Person:
         )
         local = LocalStore(str(self.folder), rules=EVERYTHING.sparing_own(), is_shared=True)
         try:
-            return reconcile(local, view, memory, job, RunContext("TEAM", 4))
+            return reconcile(local, self._view(backend), memory, job, RunContext("TEAM", 4))
         finally:
             memory.close()
+
+    def _view(self, backend: Backend) -> SharedPlace:
+        """The place, in its layout."""
+        writer = Writer(f"{self.name:0<32}", "studio", lambda: "2026-11-23T10:15:00Z")
+        waits: dict[str, Any] = {"wait": lambda seconds: None, "tell": lambda text: None}
+        if self.layout == "packed":
+            history = History(keep=2, user=self.name)
+            return PackedShared(PackedPrefix(backend, cache=self.segments), writer, history, **waits)
+        prefix = Prefix(backend, rules=EVERYTHING, cache=ManifestCache())
+        return SharedPrefix(prefix, writer._replace(host=f"{self.name}@studio"), ManifestCache(), **waits)
 
     def files(self) -> list[Path]:
         """The person's own files."""
@@ -141,18 +151,26 @@ class Person:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "LEASE_S", 0.05)
+    monkeypatch.setattr(turns, "LEASE_S", 0.2)
+
+
+@pytest.fixture(params=["plain", "packed"])
+def layout(request: pytest.FixtureRequest) -> str:
+    """Of the place."""
+    return str(request.param)
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> list[Person]:
+def people(tmp_path: Path, layout: str) -> list[Person]:
     """Three."""
-    return [Person(tmp_path, name) for name in ("ann", "bob", "eve")]
+    return [Person(tmp_path, name, layout) for name in ("ann", "bob", "eve")]
 
 
 def on_place(backend: MemoryBackend) -> set[str]:
-    """Every line in an object, the deleted folder included."""
+    """Every line in a file, the deleted folder included."""
     found: set[str] = set()
+    if (head := read_head(backend).head) is not None and head.is_packed:
+        return lines_in_packs(backend)
     for page in backend.list(""):
         for one in page:
             if not one.key.startswith(".s32s/") or one.key.startswith(".s32s/deleted/"):
@@ -190,6 +208,7 @@ def test_nothing_is_lost_wherever_a_run_breaks_off(people: list[Person], seed: i
     assert set().union(*(person.written for person in people)) <= left
 
 
+@pytest.mark.parametrize("layout", ["plain"])  # packs are never replaced
 def test_what_is_replaced_there_meanwhile_keeps_nobody_from_the_rest(people: list[Person]) -> None:
     """All other files come at once; the one that was replaced comes with the next look."""
     ann, bob, _ = people
@@ -257,6 +276,12 @@ def test_what_somebody_edits_during_the_sync_stays(people: list[Person]) -> None
             (bob.folder / "plan").write_text("walls, by bob!")
             return self.inner.get_many(*args, **named)
 
+        def get_parts(self, requests: Iterable[PartRequest], **named: Any) -> Iterator[tuple[int, Any]]:
+            wanted = list(requests)
+            if wanted and wanted[0].size < 200:  # a file, and no manifest
+                (bob.folder / "plan").write_text("walls, by bob!")
+            return self.inner.get_parts(wanted, **named)
+
     outcome = bob.sync(Editing(place, 1000))  # type: ignore[arg-type]
     assert outcome.failure is not None
     assert "changed here meanwhile and stayed" in str(outcome.failure)
@@ -264,6 +289,38 @@ def test_what_somebody_edits_during_the_sync_stays(people: list[Person]) -> None
 
     again = bob.sync(place, keep=None)
     assert "1 conflict is left undecided" in str(again.failure)
+
+
+def test_who_is_too_slow_sees_the_same_conflict_again(people: list[Person]) -> None:
+    """Ours has its own name as long as nothing came of the other one; in the end there is one copy of it."""
+    ann, bob, _ = people
+    place = MemoryBackend()
+    (ann.folder / "plan").write_text("walls")
+    ann.sync(place)
+    bob.sync(place)
+    (ann.folder / "plan").write_text("walls, by ann")
+    ann.sync(place)
+    (bob.folder / "plan").write_text("walls, by bob!")
+    seen: list[Clash] = []
+
+    class Slower(Breaking):
+        def put(self, key: str, *args: Any, **named: Any) -> Any:
+            if key == HEAD_KEY and not (ann.folder / "more").exists():
+                (ann.folder / "more").write_text("by ann")
+                ann.sync(place)
+            return self.inner.put(key, *args, **named)
+
+    def both(made: Merge, contents: Contents) -> Merge:
+        seen.extend(conflict.clash for conflict in made.conflicts)
+        return decided(made, keep=Resolution.BOTH)
+
+    outcome = bob.sync(Slower(place, 1000), decide=both)  # type: ignore[arg-type]
+
+    assert outcome.failure is None
+    assert seen == [Clash.MODIFIED, Clash.MODIFIED]
+    ann.sync(place)
+    assert ann.tree() == bob.tree()
+    assert sorted(bob.tree().values()) == ["by ann", "walls, by ann", "walls, by bob!"]
 
 
 def test_what_is_not_picked_is_asked_about_again(people: list[Person]) -> None:

@@ -24,7 +24,7 @@ ROOMS = {
     "tomlkit": {"config/settings_file.py"},
     "ctypes": {"system/atomic.py", "system/file_bytes.py", "system/libc.py"},
     "sqlite3": {"agent/database.py", "agent/state.py"},
-    "zstandard": {"format/manifest.py", "format/packs.py", "format/pages.py"},
+    "zstandard": {"format/manifest.py", "format/packs.py", "format/parts.py"},
     "pyfastcdc": {"stores/objects/packed/chunker.py"},
     "moto": {"frontends/demo.py"},
 }

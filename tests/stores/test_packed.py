@@ -24,6 +24,7 @@ from support.packed import (
 
 from s32s.backends.directory import DirectoryBackend
 from s32s.backends.memory import MemoryBackend
+from s32s.backends.remote.backend import RemoteBackend
 from s32s.backends.wrappers import Counting
 from s32s.core.errors import Conflict, IntegrityError, Refused, S32sError, StaleManifest
 from s32s.core.item import Item, Kind
@@ -73,6 +74,15 @@ class TestPackedInADirectory(StoreContract):
     def store(self, tmp_path: Path) -> Store[Any, Any]:
         """An empty place."""
         return PackedStore(DirectoryBackend(str(tmp_path)), writer=ONE)
+
+
+class TestPackedOnAServerOfFiles(StoreContract):
+    """Which takes no conditions and reads no parts."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store[Any, Any]:
+        """An empty place."""
+        return PackedStore(RemoteBackend(f"file://{tmp_path}/place"), writer=ONE)
 
 
 def test_a_tree_goes_there_and_comes_back(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from s32s.backends.memory import MemoryBackend
 from s32s.backends.wrappers import Counting, Wrapper
 from s32s.core.errors import Unreachable
 from s32s.core.guards import HALF, Limits
+from s32s.core.item import Kind
 from s32s.core.plan import Verb
 from s32s.core.rules import EVERYTHING
 from s32s.format import packs
@@ -18,6 +19,7 @@ from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.base import Body, Readable, StoreCapabilities
 from s32s.stores.memory import MemoryStore
+from s32s.stores.objects.deleted import DeletedFolder
 from s32s.stores.objects.packed import upkeep
 from s32s.stores.objects.packed.heal import Healed, heal
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot, SegmentCache
@@ -260,6 +262,15 @@ class Weighing(Counting):
         """See `Backend`."""
         self.size += size
         return super().put(key, chunks, size=size, **how)
+
+
+def lines_in_packs(backend: Backend) -> set[str]:
+    """Every line in a file of the current generation, or of the deleted folder."""
+    kept = DeletedFolder(backend)
+    texts = [*Packed(backend).files().values()]
+    for one in kept.found():
+        texts += [b"".join(kept.open(one, item)) for item in one.items if item.kind is Kind.FILE]
+    return {line for text in texts for line in text.decode().split("\n")}
 
 
 def stored_in_memory(files: Mapping[str, bytes]) -> MemoryStore:

@@ -10,17 +10,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from s32s.backends.memory import MemoryBackend
 from support.machine import Ended, Machine
+from support.packed import lines_in_packs
 from support.servers import S3Server, get, keys
 from support.trees import Entry, snapshot
 
 
 class Peer(Machine):
-    """One person: a computer, and a folder that is shared through `place`."""
+    """One person: a computer, and a folder that is shared through `place`, in a layout."""
 
-    def __init__(self, root: Path, server: S3Server, place: str) -> None:
+    def __init__(self, root: Path, server: S3Server, place: str, layout: str = "plain") -> None:
         super().__init__(root, server)
         self.place = place
+        self.layout = layout
         self.name = root.name
         self.folder = root / "team"
         self.folder.mkdir(exist_ok=True)
@@ -29,7 +32,11 @@ class Peer(Machine):
 
     def sync(self, *arguments: str) -> Ended:
         """`s32s peer`, to its end."""
-        return self.run("peer", str(self.folder), self.place, *arguments)
+        return self.run(*self.words(*arguments))
+
+    def words(self, *arguments: str) -> tuple[str, ...]:
+        """The command line of a sync."""
+        return ("peer", str(self.folder), self.place, "--layout", self.layout, *arguments)
 
     def tree(self) -> dict[str, Entry]:
         """What the folder holds, without what s32s keeps in it."""
@@ -49,8 +56,14 @@ class Peer(Machine):
 
 
 def lines_on(server: S3Server, bucket: str, prefix: str) -> set[str]:
-    """Every line that is in any object, the deleted folder included."""
+    """Every line that is in any file, the deleted folder included."""
     found: set[str] = set()
+    if any("/.s32s/packs/" in key for key in keys(server, bucket, prefix)):
+        place = MemoryBackend()
+        for key in keys(server, bucket, prefix):
+            data = get(server, bucket, key)
+            place.put(key.removeprefix(f"{prefix}/"), lambda data=data: iter([data]), size=len(data))  # type: ignore[misc]
+        return lines_in_packs(place)
     for key in keys(server, bucket, prefix):
         if "/.s32s/" not in key or "/.s32s/deleted/" in key:
             found |= _lines(get(server, bucket, key))
@@ -109,7 +122,7 @@ class Crowd:
     def _start(self, peer: Peer) -> subprocess.Popen[str]:
         self.syncs += 1
         keep = self.random.choice([(), ("--keep", "both"), ("--keep", "both")])
-        return peer.start("peer", str(peer.folder), peer.place, *keep)
+        return peer.start(*peer.words(*keep))
 
     def _edit(self, peer: Peer) -> None:
         files = sorted(peer.files())

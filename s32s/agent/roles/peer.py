@@ -27,6 +27,7 @@ from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
 from s32s.stores.objects.prefix import Prefix
 from s32s.stores.objects.shared import SharedPrefix
+from s32s.stores.shared import SharedPlace
 
 
 def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: Decide) -> Outcome:
@@ -41,14 +42,10 @@ def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: D
         task.memories.source_dir.take()  # what has changed is seen by a look at all of it
     if not entry.manifest:
         raise Refused(f"{entry.s3} cannot be shared without a manifest", hint='take "manifest": false out of the entry')
-    if entry.is_packed:
-        raise Refused(
-            f"{entry.s3} cannot be shared in the packed layout yet",
-            hint='take "layout": "packed" out of the entry, or convert it: s32s convert NAME --layout plain',
-        )
     root = folder_of(entry.name, place, agent.settings.peer.folders)
     last = last_run(entry, Role.PEER, agent)
     listed_s = last.listed_s if last is not None else None
+    is_due = listed_s is None or not 0 <= time.time() - listed_s < agent.settings.list_every_s
     return share(
         root,
         task.backend(agent, entry.location),
@@ -57,9 +54,11 @@ def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: D
         limits=Limits(agent.settings.max_delete, force=task.options.force_delete),
         accepts_older=task.options.accept_older,
         verify=task.options.verify,
-        lists=listed_s is None or not 0 <= time.time() - listed_s < agent.settings.list_every_s,
+        lists=is_due and not entry.is_packed,  # packs are what their manifest says
         state=agent.state,
         host=agent.host,
+        keep=entry.keep if entry.is_packed else None,
+        message=task.options.message,
         name=f"{paths.escape(root)} {entry.name}" if is_location(entry.name) else entry.name,
         lock=f"the push to {entry.s3}",
         run=run,
@@ -79,6 +78,8 @@ def share(
     lists: bool,
     state: State,
     host: str,
+    keep: int | None,
+    message: str,
     name: str,
     lock: str,
     run: RunContext,
@@ -89,13 +90,14 @@ def share(
     Args:
         lists: look at all objects, even if nothing seems to have changed.
         host: this machine, for people.
+        keep: how many generations stay, in the packed layout; None in the plain one.
+        message: what is said of a push.
         name: what `s32s forget` takes for it.
         lock: names what no other run of this machine may do at the same time.
     """
     check_folder(root, state)
     me = f"{user()}@{host}"
     memory = CommonMemory(state.directories[0], root, backend.location, writable=verb.changes)
-    manifests = state.manifests()
 
     def wait(seconds: float) -> None:
         run.stop.wait(seconds)
@@ -110,13 +112,22 @@ def share(
         is_shared=True,
     )
     with state.lock(lock, hold=verb.changes):
-        shared = SharedPrefix(
-            Prefix(backend, rules=rules, cache=manifests, label=""),
-            writer(state, me)._replace(generation=0, user=""),
-            manifests,
-            wait=wait,
-            tell=run.waiting,
-        )
+        shared: SharedPlace
+        if keep is not None:
+            from s32s.agent import packed_places  # only where there are packs
+
+            shared = packed_places.shared(
+                backend, state, writer(state, host), keep=keep, message=message, wait=wait, tell=run.waiting
+            )
+        else:
+            manifests = state.manifests()
+            shared = SharedPrefix(
+                Prefix(backend, rules=rules, cache=manifests, label=""),
+                writer(state, me)._replace(generation=0, user=""),
+                manifests,
+                wait=wait,
+                tell=run.waiting,
+            )
         job = MergeJob(
             verb,
             rules,

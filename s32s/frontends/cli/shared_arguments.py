@@ -66,6 +66,10 @@ def shared_parsers(command: Callable[..., argparse.ArgumentParser], parts: Parts
     made.add_argument("--all", action="store_true", help="cut no list of paths, however long")
     parts.limits(made)
     made.add_argument("--ignore", metavar="RULE", action="append", help="neither sent nor fetched; may be repeated")
+    made.add_argument(
+        "--layout", choices=("plain", "packed"), default="plain", help="one object a file (default), or packs of many"
+    )
+    made.add_argument("--message", metavar="TEXT", default="", help="what s32s log shows of it, in the packed layout")
     made.add_argument("--yes", action="store_true", help="ask nothing: take everything but conflicts")
     add_shared(made)
     made.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")

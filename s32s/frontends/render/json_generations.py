@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -42,6 +42,10 @@ class DifferentPath(TypedDict):
     what: Literal["new", "modified", "deleted"]
     size: int
     size_before: int | None
+    by: NotRequired[str]
+    """Who has changed it last, in a folder that people share; of a path that is still there."""
+    at: NotRequired[str]
+    """When."""
 
 
 @described

@@ -74,7 +74,7 @@ def step_line(step: Step, *, colour: bool = False) -> str:
 
 def conflict_line(conflict: Conflict, *, colour: bool = False) -> str:
     """A conflict, and who has changed the other side."""
-    there = _who(conflict.theirs)
+    there = last_changed(conflict.theirs)
     return (
         f"{paint('! conflict', 'red', on=colour)}  {paths.escape(conflict.path)}  {conflict.clash.value}"
         f"{f'; there by {there}' if there else ''}"
@@ -109,11 +109,12 @@ def _text(data: bytes | None) -> str | None:
 
 def who(step: Step) -> str:
     """Who has changed a path last, as far as the other side says so."""
-    known = _who(step.new) or _who(step.old)
+    known = last_changed(step.new) or last_changed(step.old)
     return f"  {known}" if known else ""
 
 
-def _who(item: Item | None) -> str:
+def last_changed(item: Item | None) -> str:
+    """Who has changed an item last, and when; empty where that is not known."""
     if item is None or not item.changed:
         return ""
     name, when = changed_by(item)

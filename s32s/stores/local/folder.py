@@ -151,6 +151,21 @@ class Folder:
             ):
                 atomic.rename_new(parent, name, to, to_name)
 
+    @contextlib.contextmanager
+    def renamed(self, copies: Sequence[Copy]) -> Iterator[None]:
+        """Like `rename`; where nothing comes of what follows, each path gets its own name back.
+
+        So who was too slow sees the same conflict once more, and not a path that was deleted here.
+        """
+        self.rename(copies)
+        try:
+            yield
+        except BaseException:
+            for copy in copies:
+                with contextlib.suppress(FileExistsError):  # somebody has made another one meanwhile
+                    self.rename([Copy(copy.item._replace(path=copy.name), copy.item.path)])
+            raise
+
     def apply(self, steps: Sequence[Step], found: DirectoryListing) -> Iterator[Step]:
         """Take steps over, and yield each that was taken; what has changed meanwhile is left and told.
 

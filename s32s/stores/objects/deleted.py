@@ -5,7 +5,10 @@
     .s32s/deleted/20261123T101500Z-4f9a1c2e/1
 
 Each deletion has a place of its own, so that a file and a later directory of the same name do not meet, and the bytes
-have numbers for names, so that no path becomes too long for a key.
+have numbers for names, so that no path becomes too long for a key. Where the prefix holds packs, so has the place:
+
+    .s32s/deleted/20261123T101500Z-4f9a1c2e/list.jsonl     who and when, and a segment of what
+    .s32s/deleted/20261123T101500Z-4f9a1c2e/.s32s/packs/…  the packs that it names
 """
 
 from __future__ import annotations
@@ -13,14 +16,17 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
+from s32s.backends.below import Below
 from s32s.core import paths
 from s32s.core.errors import IntegrityError, NotFound, SourceChanged
 from s32s.core.item import Item, Kind
-from s32s.format import manifest
+from s32s.core.tree import Tree
+from s32s.format import manifest, segments
+from s32s.format.segments import Places
 from s32s.system.concurrency import for_each
 
 PLACE = f"{paths.RESERVED}/deleted"
@@ -35,12 +41,14 @@ class Deleted(NamedTuple):
         id: names it.
         who, when: by whom and when (UTC, ISO 8601).
         items: the files and links.
+        places: where they are in packs; None where each is an object.
     """
 
     id: str
     who: str
     when: str
     items: tuple[Item, ...]
+    places: Places | None = None
 
 
 class DeletedFolder:
@@ -60,6 +68,7 @@ class DeletedFolder:
         """Copy files that are about to be deleted, on the server where it can, and note who deletes them.
 
         Args:
+            items: in the order of their paths, as they are read again.
             jobs: how many at the same time.
 
         Raises:
@@ -67,17 +76,24 @@ class DeletedFolder:
         """
         if not items:
             return
-        items = sorted(items, key=lambda item: item.path)  # as they are read again
-        when = self._now()
-        place = f"{PLACE}/{when.replace('-', '').replace(':', '')}-{secrets.token_hex(4)}"
+        place, begin = self.begin()
 
         def copy(numbered: tuple[int, Item]) -> None:
             number, item = numbered
             self._copy(item.path, f"{place}/{number}", item)
 
         for_each([(number, item) for number, item in enumerate(items) if item.kind is Kind.FILE], copy, jobs=jobs)
-        lines = [json.dumps({"who": self._who, "when": when}) + "\n", *map(manifest.line_of, items)]
-        data = "".join(lines).encode()
+        self.end(place, begin, "".join(map(manifest.line_of, items)))
+
+    def begin(self) -> tuple[str, dict[str, object]]:
+        """The place of a new deletion, and what its list says of it."""
+        when = self._now()
+        place = f"{PLACE}/{when.replace('-', '').replace(':', '')}-{secrets.token_hex(4)}"
+        return place, {"who": self._who, "when": when}
+
+    def end(self, place: str, facts: Mapping[str, object], lines: str) -> None:
+        """Write the list of a deletion, all of which is there."""
+        data = f"{json.dumps(facts)}\n{lines}".encode()
         self._backend.put(f"{place}/{_LIST}", lambda: iter([data]), size=len(data))
 
     def found(self) -> list[Deleted]:
@@ -94,17 +110,24 @@ class DeletedFolder:
         Raises:
             NotFound: they are not there any more.
         """
-        got = self._backend.get(f"{PLACE}/{deleted.id}/{deleted.items.index(item)}", expected=item.size)
-        return got.chunks
+        number = deleted.items.index(item)
+        place = f"{PLACE}/{deleted.id}"
+        if deleted.places is None:
+            return self._backend.get(f"{place}/{number}", expected=item.size).chunks
+        from s32s.stores.objects.packed.blobs import PackedBody  # only where there are packs
 
-    def remove(self, deletions: Iterable[Deleted]) -> None:
-        """Forget deletions for good."""
-        keys = []
-        for one in deletions:
-            keys += [f"{PLACE}/{one.id}/{number}" for number in range(len(one.items))]
-            keys.append(f"{PLACE}/{one.id}/{_LIST}")
-        if keys:
-            self._backend.delete(keys)
+        packed = Below(self._backend, place)
+        return PackedBody(packed, item, deleted.places.get(number), lambda exc, hit: NotFound(exc.what)).chunks()
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Forget deletions for good, by their ids."""
+        gone = set(names)
+        if not gone:
+            return
+        listed = (one.key for page in self._backend.list(PLACE) for one in page)
+        keys = [key for key in listed if key.removeprefix(f"{PLACE}/").partition("/")[0] in gone]
+        # The list last: what is cut off is found again.
+        self._backend.delete(sorted(keys, key=lambda key: key.endswith(f"/{_LIST}")))
 
     def _read(self, name: str) -> Deleted:
         key = f"{PLACE}/{name}/{_LIST}"
@@ -115,6 +138,10 @@ class DeletedFolder:
             who, when = str(facts["who"]), str(facts["when"])
         except (ValueError, KeyError, TypeError) as exc:
             raise IntegrityError(f"{key} is damaged", hint="delete that object") from exc
+        if "packs" in facts:
+            reader = segments.Reader(room=paths.MAX_KEY)
+            reader.add(data, name)
+            return Deleted(name, who, when, tuple(Tree(reader.columns)), reader.places)
         return Deleted(
             name, who, when, tuple(manifest.tree_of(rest.split("\n")[:-1], key, room=paths.MAX_KEY, weight=0))
         )

@@ -1,6 +1,7 @@
 """The head of a prefix as one writer replaces it: by a conditional write, which is believed only when it is read back.
 
-A server that ignores conditions is found out by the nonce that the head then holds.
+A server that ignores conditions is found out by the nonce that the head then holds. Of two who write there at the same
+moment, each may read its own nonce before the other's write comes in; where that matters, a head is claimed first.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from s32s.backends.base import CREATE, Backend, PutResult, Replace
 from s32s.core import paths
 from s32s.core.errors import Conflict, PreconditionFailed, Unsupported, WriteConflict
-from s32s.format.head import HEAD_KEY, Head
+from s32s.format.head import HEAD_KEY, Claim, Head
 from s32s.stores.objects.prefix import FoundHead, read_head
 
 #: Before a head that somebody else writes at the same time is written once more.
 _CONFLICT_PAUSES_S = (0.2, 0.5, 1.0)
 #: How many objects are deleted between two looks at the head.
 _BATCH = 1000
+#: How long a claim is left alone, on a server that takes no conditions, before it is believed.
+_SETTLE_S = 0.5
 
 
 class HeadWriter:
@@ -28,13 +31,17 @@ class HeadWriter:
         writer: its id.
         found: the head as it is.
         is_strict: whether the server is known to refuse what a condition forbids, so that its answers are proof enough.
+        claims: whether it is known not to, and several write there: each head is claimed before it is replaced.
     """
 
-    def __init__(self, backend: Backend, writer: str, found: FoundHead, *, is_strict: bool = False) -> None:
+    def __init__(
+        self, backend: Backend, writer: str, found: FoundHead, *, is_strict: bool = False, claims: bool = False
+    ) -> None:
         self._backend = backend
         self._writer = writer
         self._head, self._etag = found
         self._is_strict = is_strict
+        self._claims = claims
 
     @property
     def found(self) -> FoundHead:
@@ -53,6 +60,24 @@ class HeadWriter:
         Raises:
             Conflict: somebody else has replaced it.
         """
+        if self._claims:
+            nobody = {"generation": 0, "files": 0, "size": 0, "manifest": None, "root": None}
+            before = self._head or head.model_copy(update=nobody)
+            claim = Claim(writer=self._writer, host=head.host, started=head.time)
+            self._replace(before.model_copy(update={"push": claim}), what)
+            self.settle(what)
+        self._replace(head, what)
+
+    def settle(self, what: str) -> None:
+        """Leave a claim alone for a moment: a rival who looked before it was written has written by then.
+
+        Raises:
+            Conflict: one has.
+        """
+        time.sleep(_SETTLE_S)
+        self.check_still_held(what)
+
+    def _replace(self, head: Head, what: str) -> None:
         if self._etag is not None and not self._is_strict:
             self.check_still_held(what)
         mine = head.model_copy(update={"nonce": secrets.token_hex(16)})

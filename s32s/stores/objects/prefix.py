@@ -79,6 +79,11 @@ class FoundHead(NamedTuple):
         return self.head.manifest if self.head else None
 
     @property
+    def nonce(self) -> str | None:
+        """Which write of the head it is; None without one."""
+        return self.head.nonce if self.head else None
+
+    @property
     def position(self) -> Position:
         """Where the prefix stands by it."""
         if self.head is None:

@@ -7,7 +7,6 @@ conditional writes of the head; see `heads.py`.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -20,9 +19,6 @@ from s32s.format.head import Change, Claim, Head, ManifestRef
 from s32s.stores.base import Position
 from s32s.stores.objects.heads import HeadWriter
 from s32s.stores.objects.prefix import FoundHead, ManifestCache
-
-#: How long a claim is left alone, on a server that takes no conditions, before it is believed.
-_SETTLE_S = 0.5
 
 
 class Writer(NamedTuple):
@@ -104,8 +100,7 @@ class Publisher:
         mine = Claim(writer=self._writer.id, host=self._writer.host, started=self._writer.now())
         self._heads.write(base.model_copy(update={"push": mine}), what="begin the push")
         if self._settles or not self._backend.capabilities.conditional_put:
-            time.sleep(_SETTLE_S)  # a rival who looked before we wrote has written by now
-            self._heads.check_still_held("begin the push")
+            self._heads.settle("begin the push")
         return claim is not None
 
     def renew(self) -> None:

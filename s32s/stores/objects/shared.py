@@ -1,9 +1,7 @@
 """A prefix that several people write to: one at a time, and none waits for a machine that has died.
 
-Who wants to write claims the head, as a master does, and gives a sign of life every few seconds: the head gets another
-nonce. A claim that has given none for a while, by the watch of who waits, is abandoned and may be taken over; no clocks
-are compared. Who has lost the claim notices before the next write: by the head, which then is another one, or by its
-own watch, as after a night in which the machine has slept.
+Who wants to write claims the head, as a master does; see `turns.py`. Who has lost the claim notices before the next
+write: by the head, which then is another one, or by its own watch, as after a night in which the machine has slept.
 
 The claim goes last, after the deletions, so that nobody writes again what is just being deleted. What is deleted is
 kept below `.s32s/deleted`, see `deleted.py`.
@@ -12,7 +10,6 @@ kept below `.s32s/deleted`, see `deleted.py`.
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +17,14 @@ from dataclasses import dataclass, field, replace
 
 from s32s.backends.base import Backend
 from s32s.core import compare, tree
-from s32s.core.errors import BadPath, Conflict, IntegrityError, NotFound, Refused, S32sError, StoreError
-from s32s.core.item import Item, Kind
+from s32s.core.errors import BadPath, Conflict, IntegrityError, NotFound, S32sError, StoreError
+from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.format.head import MAX_MANIFEST
 from s32s.stores.base import Position, Published, Reading, Snapshot
+from s32s.stores.objects import turns
 from s32s.stores.objects.bodies import read_ahead
 from s32s.stores.objects.deleted import DeletedFolder
 from s32s.stores.objects.listing import differences
@@ -34,15 +32,11 @@ from s32s.stores.objects.memory import keeps_conditions
 from s32s.stores.objects.prefix import FoundHead, ManifestCache, Prefix
 from s32s.stores.objects.publisher import Publisher, Writer
 from s32s.stores.objects.transaction import ObjectTransaction
+from s32s.stores.objects.turns import Turns
+from s32s.stores.shared import going
 
-#: How often a claim shows that it is alive, and after how long without a sign it is abandoned, in seconds.
+#: How often a claim shows that it is alive, in seconds.
 RENEW_S = 6.0
-LEASE_S = 30.0
-#: How long to wait before the head is looked at again while somebody else writes, in seconds.
-_LOOK_S = (0.1, 0.6)
-#: How often a head that was there is looked for again, and after how long, in seconds: some servers, such as `rclone
-#: serve s3`, do not show an object for a moment while it is replaced.
-_MISSES, _MISSES_S = 4, 0.3
 #: Before the last attempt to see the head and the objects of one moment.
 _MOST_LOOKS = 20
 
@@ -61,17 +55,12 @@ class SharedSnapshot(Snapshot):
 
 
 class SharedPrefix:
-    """A prefix that is open for one peer.
+    """A prefix in the plain layout that is open for one peer; see `stores.shared.SharedStore`.
 
     Args:
         writer: who writes.
         manifests: where they are kept between runs.
-        wait: waits so many seconds, and raises where the run is to end.
-        tell: told what is waited for.
-
-    Attributes:
-        expects_head: whether there was a head when this machine has looked last.
-        is_strict: whether the server keeps conditions; None where that is still to be tried.
+        wait, tell: see `Turns`.
     """
 
     def __init__(
@@ -87,63 +76,27 @@ class SharedPrefix:
         self._prefix = prefix
         self._writer = writer
         self._manifests = manifests
-        self._wait = wait
-        self._tell = tell
+        self._turns = Turns(self.backend, prefix.read_head, writer.id, wait=wait, tell=tell)
         self.is_strict: bool | None = None
         self.expects_head = False
-        able = self.backend.capabilities
-        if not (able.conditional_put or able.reads_back):
-            raise Refused(
-                f"{self.backend.location} cannot be shared: it takes no conditional writes, and nothing proves there "
-                "who was quicker when two people write at the same time",
-                hint="share a prefix on S3",
-            )
 
     def read(self, items: Sequence[Item], *, jobs: int) -> Reading:
-        """The bodies of items of a look; see `stores.base.Source.read`."""
+        """See `SharedStore`."""
         return read_ahead(self.backend, items, jobs=jobs)
 
     def position(self) -> Position | None:
-        """Where the prefix stands by its head alone; None where somebody writes, or nobody has yet."""
-        found = self._prefix.read_head()
-        return found.position if found.manifest is not None and found.head and found.head.push is None else None
+        """See `SharedStore`."""
+        return self._turns.position()
 
     def look(self) -> SharedSnapshot:
-        """What the prefix holds at one moment at which nobody writes.
-
-        Raises:
-            Conflict: somebody is always at it.
-            S32sError: what is there cannot be read.
-        """
+        """See `SharedStore`."""
         with self._prefix.named():
             for _ in range(_MOST_LOOKS):
-                found = self._found_at_rest()
+                found = self._turns.at_rest(expects_head=self.expects_head)
                 listed = self._prefix.list_objects().tree
-                after = self._prefix.read_head()
-                if _nonce(after) == _nonce(found):
+                if self._prefix.read_head().nonce == found.nonce:
                     return self._snapshot(found, listed)
         raise Conflict(f"{self.backend.location} keeps changing: others write there all the time", hint="run it again")
-
-    def _found_at_rest(self) -> FoundHead:
-        """The head, once nobody writes: without a claim, or with one that is abandoned, or our own of before."""
-        found, since_s = self._prefix.read_head(), time.monotonic()
-        told = False
-        for _ in range(_MISSES if self.expects_head else 0):
-            if found.head is not None:
-                break
-            self._wait(_MISSES_S)
-            found = self._prefix.read_head()
-        while (claim := found.head.push if found.head else None) is not None and claim.writer != self._writer.id:
-            if time.monotonic() - since_s > LEASE_S:
-                break
-            if not told and time.monotonic() - since_s > 2:
-                told = True
-                self._tell(f"waiting for {claim.host}, which writes to {self.backend.location}")
-            self._wait(random.uniform(*_LOOK_S))  # noqa: S311 # no secret
-            now = self._prefix.read_head()
-            if _nonce(now) != _nonce(found):
-                found, since_s = now, time.monotonic()
-        return found
 
     def _snapshot(self, found: FoundHead, listed: Tree) -> SharedSnapshot:
         ref = found.manifest
@@ -206,7 +159,7 @@ class SharedPrefix:
 
 
 class SharedTransaction(ObjectTransaction):
-    """What one peer writes between its claim and its end; see `stores.base.Transaction`."""
+    """What one peer writes between its claim and its end; see `stores.shared.SharedPush`."""
 
     def __init__(
         self, backend: Backend, plan: Plan, publisher: Publisher, writer: Writer, left_over: tuple[str, ...]
@@ -255,14 +208,12 @@ class SharedTransaction(ObjectTransaction):
             yield
         finally:
             ended.set()
-            thread.join(LEASE_S)
+            thread.join(turns.LEASE_S)
 
     def keep_deleted(self, *, jobs: int) -> None:
         """Copy what is about to be deleted into the deleted folder, so many files at the same time."""
         self._check_held()
-        gone = [item for item in self._plan.extras if item.kind is not Kind.DIR]
-        gone += [put.old for put in self._plan.puts if put.old is not None and put.old.kind is not put.item.kind]
-        self._deleted.keep([item for item in gone if item.kind is not Kind.DIR], jobs=jobs)
+        self._deleted.keep(going(self._plan), jobs=jobs)
 
     def publish(self) -> Published:
         """Write the manifest, then the head; where something is to be deleted, the claim stays until it is."""
@@ -313,7 +264,7 @@ class SharedTransaction(ObjectTransaction):
         """
         if self._lost is not None:
             raise self._lost
-        if _now_s() - self._alive_s > LEASE_S / 2:
+        if _now_s() - self._alive_s > turns.LEASE_S / 2:
             raise Conflict(
                 f"this machine was away for too long while it wrote to {self._backend.location}",
                 hint="the next run continues",
@@ -324,10 +275,6 @@ def _now_s() -> float:
     """Seconds of a clock that also counts while the machine sleeps, where there is one: clock_gettime(2)."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
-
-
-def _nonce(found: FoundHead) -> str | None:
-    return found.head.nonce if found.head else None
 
 
 def _is_left(before: Tree | None, listed: Tree, path: str) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from s32s.agent.generations import Generations
     from s32s.config.maps import Entry
     from s32s.core.plan import Plan
+    from s32s.frontends.render.json_generations import DifferentPath
     from s32s.stores.objects.packed.heal import Healed
     from s32s.stores.objects.packed.upkeep import Pruned, Verified
 
@@ -81,25 +82,29 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
 
 def diff(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show what two generations do not have in common."""
+    from s32s.core.item import changed_by
     from s32s.frontends.render.differences import difference_line, kind_of
+    from s32s.frontends.render.merges import last_changed
 
     with open_machine(options, writable=False) as agent:
         before, after, found = _earlier(options, agent).diff(options.before, options.after)
     for one in found:
         if options.json:
             item = one.after or one.before
-            print_json(
-                {
-                    "event": "difference",
-                    "entry": options.name,
-                    "path": one.path,
-                    "what": kind_of(one),
-                    "size": item.size if item else 0,
-                    "size_before": one.before.size if one.before else None,
-                }
-            )
+            line: DifferentPath = {
+                "event": "difference",
+                "entry": options.name,
+                "path": one.path,
+                "what": kind_of(one),
+                "size": item.size if item else 0,
+                "size_before": one.before.size if one.before else None,
+            }
+            if one.after is not None and one.after.changed:
+                line["by"], line["at"] = changed_by(one.after)
+            print_json(line)
         else:
-            print(f"  {difference_line(one)}")
+            by = last_changed(one.after)
+            print(f"  {difference_line(one)}{f'  {by}' if by else ''}")
     if not options.json:
         differ = "path differs" if len(found) == 1 else "paths differ"
         print(f"generation {before:,} to {after:,}: {len(found):,} {differ}")
@@ -112,16 +117,19 @@ def rollback(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.frontends.cli.commands import holds
 
     with open_machine(options) as agent:
+        entry = _entry(options.name, agent)
         if agent.settings.role is Role.SLAVE:
-            return holds.go_back(options, _entry(options.name, agent), agent.load_maps(), agent, stop)
+            return holds.go_back(options, entry, agent.load_maps(), agent, stop)
         position, number = _earlier(options, agent).roll_back(options.generation, message=options.message)
     if options.json:
         print_json({"event": "rolled_back", "entry": options.name, "generation": position.generation, "to": number})
-    else:
-        print(
-            f"{paths.escape(options.name)}: generation {position.generation:,} holds what generation {number:,} held; "
-            "its servers follow at their next sync"
-        )
+        return 0
+    is_shared = entry.peer is not None
+    print(
+        f"{paths.escape(options.name)}: generation {position.generation:,} holds what generation {number:,} held; "
+        f"{'the folders of all' if is_shared else 'its servers'} follow at their next sync"
+    )
+    if not is_shared:
         print(
             "the directory of this master is as it was: the next push from here publishes that again", file=sys.stderr
         )

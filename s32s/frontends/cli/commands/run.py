@@ -196,6 +196,7 @@ def _shared(
         settings=settings,
         s3=connection,
         ignore=options.ignore or (),
+        layout=options.layout,
         options=chosen,
         attended=sys.stderr.isatty(),
         emit=emit,

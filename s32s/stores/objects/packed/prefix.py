@@ -65,11 +65,21 @@ class PackedPrefix:
     Args:
         label: what errors call it, where two of the kind take part.
         takes_plain: whether it may be in the plain layout until now.
+        claims: see `HeadWriter`.
     """
 
-    def __init__(self, backend: Backend, *, cache: SegmentCache, label: str = "", takes_plain: bool = False) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        cache: SegmentCache,
+        label: str = "",
+        takes_plain: bool = False,
+        claims: bool = False,
+    ) -> None:
         self.backend = backend
         self.cache = cache
+        self.claims = claims
         self._label = label
         self._takes_plain = takes_plain
 

@@ -75,8 +75,10 @@ class Publication:
         self._mine = mine
         self._writer = writer
         self._history = history
-        self._heads = HeadWriter(prefix.backend, writer.id, mine.found, is_strict=is_strict)
+        self._heads = HeadWriter(prefix.backend, writer.id, mine.found, is_strict=is_strict, claims=prefix.claims)
         self._encoder = Encoder()
+        #: Packs with segments and roots that were written.
+        self.written: Sequence[str] = ()
         #: The root and all that the prefix holds, once they are written.
         self.root: Root | None = None
         self.left: PackedSnapshot | None = None
@@ -263,6 +265,7 @@ class Publication:
         sha256 = hashlib.sha256(text).digest()
         ticket = meta.add(self._encoder.encode(text, sha256), BlobKind.ROOT)
         meta.finish()
+        self.written = tuple(meta.written)
         fresh[sha256.hex()] = text
         place = ticket.place
         ref = RootRef(

@@ -6,7 +6,7 @@ goes when no kept generation needs it any more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from s32s.backends.base import Backend
 from s32s.core.errors import IntegrityError, StoreError
@@ -68,20 +68,31 @@ def repacked(
     if not taken:
         return places, []
     wanted = list({one.place: one for one in blobs(published, places) if one.place.pack in taken}.values())
-    copied: dict[Place, Ticket] = {}
-    decoder = Decoder()
     try:
-        for span, data in read_spans(backend, [one.place for one in wanted], jobs=_JOBS):
-            for number in span.members:
-                place, size, sha256 = wanted[number]
-                stored = part(span, data, place)
-                decoder.decode(stored, size=size, sha256=sha256, pack=place.pack)  # nothing damaged is carried on
-                encoding = Encoding.RAW if len(stored) == size else Encoding.ZSTD
-                copied[place] = packer.add(Encoded(sha256, encoding, bytes(stored), size), BlobKind.DATA)
+        copied = carried(backend, wanted, packer, jobs=_JOBS)
     except (IntegrityError, StoreError):
         return places, []
     packer.finish()
     return relocated(published, places, {place: ticket.place for place, ticket in copied.items()})
+
+
+def carried(backend: Backend, wanted: Sequence[Wanted], packer: Packer, *, jobs: int) -> dict[Place, Ticket]:
+    """Copy blobs into other packs as they are stored.
+
+    Raises:
+        IntegrityError: a pack is damaged.
+        NotFound: a pack is gone.
+    """
+    copied: dict[Place, Ticket] = {}
+    decoder = Decoder()
+    for span, data in read_spans(backend, [one.place for one in wanted], jobs=jobs):
+        for number in span.members:
+            place, size, sha256 = wanted[number]
+            stored = part(span, data, place)
+            decoder.decode(stored, size=size, sha256=sha256, pack=place.pack)  # nothing damaged is carried on
+            encoding = Encoding.RAW if len(stored) == size else Encoding.ZSTD
+            copied[place] = packer.add(Encoded(sha256, encoding, bytes(stored), size), BlobKind.DATA)
+    return copied
 
 
 def relocated(tree: Tree, places: Places, to: Mapping[Place, Place]) -> tuple[Places, list[str]]:

@@ -72,14 +72,11 @@ class PackedSource:
         return mine
 
     def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
-        """See `stores.base.Source`; what stands together in a pack comes together."""
+        """See `stores.base.Source`."""
         mine = self._snapshot
         if mine is None:
             raise AssertionError("read before a look")
-        rows = [mine.tree.find(item.path) for item in items]
-        where = [mine.places.get(row) if row is not None else None for row in rows]
-        bodies = bodies_of(self._prefix.backend, items, where, jobs=jobs, gone=self._gone)
-        return Reading(bodies, min(jobs, _THREADS))
+        return read_items(self._prefix, mine, items, jobs=jobs)
 
     def confirm(self, mine: PackedSnapshot) -> None:
         """See `stores.base.Source`; a generation never changes."""
@@ -111,25 +108,38 @@ class PackedSource:
                 if self._at is not None:
                     self._snapshot = self._earlier(self._snapshot, self._at)
             except NotFound as exc:
-                raise self._missing(exc, found, ()) from exc
+                raise missing(self._prefix, exc, found, ()) from exc
         return self._snapshot
-
-    def _gone(self, exc: NotFound, hit: Sequence[str]) -> S32sError:
-        found = self._snapshot.found if self._snapshot is not None else FoundHead()
-        return self._missing(exc, found, hit)
-
-    def _missing(self, exc: NotFound, found: FoundHead, hit: Sequence[str]) -> S32sError:
-        """The error that a pack is not there: another generation may have taken its place, else it is an alarm."""
-        if not self._prefix.is_same_head(found):
-            return SourceChanged("another generation was published meanwhile, and a pack of this one is gone")
-        what = f"{paths.some(hit)}: " if len(hit) == 1 else f"{len(hit):,} paths may be hit: " if hit else ""
-        return StaleManifest(
-            f"{what}a pack that the current generation needs is gone: {exc.what}",
-            hint=f"{packs.CURE}; does a rule of the bucket let old objects expire?",
-            paths=tuple(hit) if len(hit) == 1 else (),
-        )
 
     def _earlier(self, mine: PackedSnapshot, number: int) -> PackedSnapshot:
         ref = root_of(mine, number)
         root, tree, places = self._prefix.generation(ref)
         return PackedSnapshot(tree, Position(number, ref.sha256), found=mine.found, root=root, places=places)
+
+
+def read_items(prefix: PackedPrefix, mine: PackedSnapshot, items: Sequence[Item], *, jobs: int) -> Reading:
+    """The bodies of items of a snapshot; what stands together in a pack comes together."""
+    rows = [mine.tree.find(item.path) for item in items]
+    where = [mine.places.get(row) if row is not None else None for row in rows]
+
+    def gone(exc: NotFound, hit: Sequence[str]) -> S32sError:
+        return missing(prefix, exc, mine.found, hit)
+
+    return Reading(bodies_of(prefix.backend, items, where, jobs=jobs, gone=gone), min(jobs, _THREADS))
+
+
+def missing(prefix: PackedPrefix, exc: S32sError, found: FoundHead, hit: Sequence[str]) -> S32sError:
+    """The error that a pack is not there: another generation may have taken its place, else it is an alarm.
+
+    Args:
+        found: the head of the generation that needs it.
+        hit: the paths that it may hit.
+    """
+    if not prefix.is_same_head(found):
+        return SourceChanged("another generation was published meanwhile, and a pack of this one is gone")
+    what = f"{paths.some(hit)}: " if len(hit) == 1 else f"{len(hit):,} paths may be hit: " if hit else ""
+    return StaleManifest(
+        f"{what}a pack that the current generation needs is gone: {exc.what}",
+        hint=f"{packs.CURE}; does a rule of the bucket let old objects expire?",
+        paths=tuple(hit) if len(hit) == 1 else (),
+    )

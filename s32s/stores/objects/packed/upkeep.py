@@ -273,7 +273,7 @@ def rebuild(
         tell(done, len(listed))
         try:
             blobs = [blob for blob in index_of(prefix.backend, pack, size) if blob.kind is BlobKind.ROOT]
-            candidates += [_candidate(prefix, pack, size, blob) for blob in blobs]
+            candidates += [candidate(prefix, pack, size, blob) for blob in blobs]
         except (IntegrityError, NotFound):
             continue
     skipped: dict[int, str] = {}
@@ -309,7 +309,13 @@ def rebuild(
     )
 
 
-def _candidate(prefix: PackedPrefix, pack: str, size: int, blob: Blob) -> tuple[Root, RootRef]:
+def candidate(prefix: PackedPrefix, pack: str, size: int, blob: Blob) -> tuple[Root, RootRef]:
+    """A root that is in a pack, whether a head names it or not, and where it is.
+
+    Raises:
+        IntegrityError: it is damaged.
+        NotFound: the pack is gone.
+    """
     request = PartRequest(packs.key_of(pack), blob.offset, blob.stored)
     ((_, stored),) = read_parts(prefix.backend, [request], concurrency=1)
     data = Decoder().decode(stored, size=blob.size, sha256=blob.sha256, pack=pack)
