@@ -163,3 +163,15 @@ def test_parts_of_a_table_are_its_rows(paths: list[str], others: list[str], data
 
     assert [more.item(row) for row in range(len(wanted))] == wanted
     assert list(more.in_order().paths) == sorted(more.paths)
+
+
+@given(PATHS, PATHS)
+def test_two_trees_share_the_paths_that_they_have_in_common(paths: list[str], others: list[str]) -> None:
+    """In memory; neither becomes another tree."""
+    one, other = (tree.make(Item(path) for path in names) for names in (paths, others))
+    before = list(one)
+    one.share_paths(other)
+
+    assert list(one) == before
+    assert list(other.paths) == sorted(others)
+    assert all(one.path(row) is path for path in other.paths if (row := one.find(path)) is not None)
