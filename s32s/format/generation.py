@@ -44,7 +44,7 @@ class Pack(Model):
     Attributes:
         size: bytes of it.
         until: the last generation that needs it.
-        live: how many of its bytes that generation needs.
+        live: how many of its bytes that generation needs; of content, the entries of its index among them.
     """
 
     pack: Sha256

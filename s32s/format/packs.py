@@ -36,6 +36,8 @@ CURE = "run on the master: s32s verify NAME --heal, or --rebuild where the manif
 
 #: One blob in the index: SHA-256, kind, encoding, and bytes as they are stored and as they were.
 _ENTRY = struct.Struct(">32sBBII")
+#: What a blob takes in a pack besides its own bytes.
+ENTRY_SIZE = _ENTRY.size
 #: What stands at the very end: a salt, the version, bytes of the index, and the magic.
 _FOOTER = struct.Struct(">16sHI8s")
 _MAGIC = b"s32spack"

@@ -23,7 +23,7 @@ from s32s.core.errors import BadPath, IntegrityError
 from s32s.core.item import Item, Kind
 from s32s.format import manifest
 from s32s.format.manifest import BadLine
-from s32s.format.packs import CURE, MAX_BLOB, MAX_PACK
+from s32s.format.packs import CURE, ENTRY_SIZE, MAX_BLOB, MAX_PACK
 
 #: A path ends a segment once in so many; and how few and how many it may have.
 EVERY, LEAST, MOST = 1024, 256, 4096
@@ -128,7 +128,7 @@ class Places:
         return self._chunks.get(row)
 
     def used(self) -> Mapping[str, int]:
-        """How many stored bytes of each pack the items need, each blob once."""
+        """How many bytes of each pack the items need: each blob once, with its entry in the index."""
         # One number a blob, since there may be millions; sorted, they take less memory than a set.
         rows = zip(self._packs, self._offsets, self._stored, strict=True)
         blobs = [number << _PACK | offset << _STORED | stored for number, offset, stored in rows if number != _NOWHERE]
@@ -139,7 +139,7 @@ class Places:
         last = -1
         for blob in blobs:
             if blob != last:
-                bytes_of[blob >> _PACK] += blob & _NOWHERE
+                bytes_of[blob >> _PACK] += (blob & _NOWHERE) + ENTRY_SIZE
                 last = blob
         return dict(zip(self.packs, bytes_of, strict=True))
 

@@ -554,6 +554,18 @@ def test_any_history_keeps_its_generations_and_its_bounds(changes: list[dict[str
     assert set(stored) <= set(now) | older | set(root.garbage)
 
 
+def test_tiny_files_are_not_copied_again_and_again() -> None:
+    """What a pack says of its blobs is needed as long as these are, so many files of a few bytes make no thin pack."""
+    packed = Packed(keep=2)
+    files = {f"{n:04}": b"%d" % n for n in range(2_000)}
+    packed.push(files)
+    before = set(packed.stored())
+    packed.push(files | {"0001": b"another"})
+    assert before <= set(packed.stored())
+    weights = [size for pack, size in packed.stored().items() if pack not in before]
+    assert sum(weights) < 100_000 < sum(packed.stored().values())
+
+
 def test_small_packs_are_joined() -> None:
     """A prefix that is pushed to a hundred times does not end with a hundred packs."""
     packed = Packed(keep=2)
