@@ -10,7 +10,7 @@ import pytest
 from support.checks import assert_failed
 from support.faultproxy import FaultProxy, Rule, Status
 from support.machine import Ended, Loop, make_loop
-from support.servers import S3Server, get, keys
+from support.servers import S3Server, get, keys, put
 from support.trees import make_tree, snapshot
 
 TREE = {"index.html": b"hello", "css/site.css": b"body {}", "empty": None, "odd/ä %+": b"x", "none": b""}
@@ -215,3 +215,10 @@ def test_a_rollback_is_guarded_as_a_push_is(versioned: Loop) -> None:
     assert master("rollback", "WEB", "--set", "max_delete=5", "--force-delete").status == 0
     assert loop.pull("--verify").status == 0
     assert not (loop.target / "many").exists()
+
+    key = f"{loop.prefix}/.s32s/head.json"
+    head = json.loads(get(loop.server, loop.bucket, key))
+    head["push"] = {"writer": "0" * 32, "host": "other", "started": "2026-11-29T07:49:08Z"}
+    put(loop.server, loop.bucket, key, json.dumps(head).encode())
+    assert_failed(master("rollback", "WEB"), 1, 75, says=("other", "--take-over"))
+    assert master("rollback", "WEB", "2", "--take-over").status == 0

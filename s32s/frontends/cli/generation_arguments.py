@@ -42,6 +42,9 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument(
         "--force-delete", action="store_true", help="override max_delete, on a slave and in the plain layout"
     )
+    made.add_argument(
+        "--take-over", action="store_true", help="go on although a push of another master is unfinished, which has died"
+    )
     made.add_argument("--message", metavar="TEXT", default="", help="what is said of it in s32s log")
     made = command(
         "release", "let an entry follow S3 again that was taken back", example="s32s release WEBSITE", more=_RELEASE

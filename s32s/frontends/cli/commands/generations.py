@@ -378,7 +378,11 @@ def _earlier(options: argparse.Namespace, agent: Agent) -> EarlierGenerations:
     from s32s.agent.earlier import earlier_generations
     from s32s.agent.options import Options
 
-    asked = Options(force_delete=getattr(options, "force_delete", False), message=getattr(options, "message", ""))
+    asked = Options(
+        force_delete=getattr(options, "force_delete", False),
+        take_over=getattr(options, "take_over", False),
+        message=getattr(options, "message", ""),
+    )
     return earlier_generations(_entry(options.name, agent), agent, agent.load_maps(), asked)
 
 
