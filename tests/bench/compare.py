@@ -14,7 +14,8 @@ numbers of transfers that suit a distance; its processor time is printed. With `
 server.
 
 In every figure s32s verifies, stages, exchanges and syncs to the disk; the peers do none of it, but for what the AWS
-SDKs check of a body. They are installed into an environment of their own at the first use (`--peers DIR`).
+SDKs check of a body. They are installed into an environment of their own at the first use (`--peers DIR`). `--tool
+restic` measures that as well, where it is installed; the ratios are not to it.
 
 Nothing is deleted before the end: for some minutes after many files were deleted ext4 searches long for every new
 inode (fs/ext4/ialloc.c, recently_deleted), and the next run pays. For the same reason wait five minutes
@@ -50,11 +51,13 @@ from peers import BUCKET, MAPS, Job
 from support.faultproxy import fault_proxy
 from support.network import make_certificate
 from support.servers import S3Server, make_bucket, rclone_binary, start_rclone
-from trees import MANY, changed, make_tree, same, twin
+from trees import MANY, changed, changed_inside, make_tree, same, twin
 
 #: The first two are s32s, in either layout.
 OURS = ("s32s", "packed")
 TOOLS = (*OURS, "s5cmd", "rclone", "aws")
+#: Measured where it is asked for: it keeps packs as well, which it alone can read, and restores a whole tree each time.
+BESIDES = ("restic",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Case:
     Attributes:
         files: how many; 0 stands for two of 256 MiB.
         state: what is there before: "cold" nothing, "same" all, "changed" all but one file in a hundred, "one" all but
-            one file.
+            one file, "middle" all but one MiB in the middle of each file.
         goal: the ratio of wall time to the best peer that s32s is not to exceed; None where there is none.
         far_goal: the same at a distance.
         delay_s: how far away S3 is, one way.
@@ -99,6 +102,8 @@ CASES = (
     Case("changed-push-100k", False, 100_000, "changed", 0.5),
     Case("large-pull", True, 0, "cold", 1.4, 1.0),
     Case("large-push", False, 0, "cold", 1.0, 1.0),
+    Case("large-changed-pull", True, 0, "middle", None),
+    Case("large-changed-push", False, 0, "middle", None),
 )
 
 
@@ -197,6 +202,7 @@ class Bench:
             "LANG": "C.UTF-8",
             "RCLONE_CONFIG": os.devnull,
             **self.server.environment(),
+            "RESTIC_PASSWORD": "bench",
             **({"AWS_CA_BUNDLE": str(self.ca_file), "RCLONE_CA_CERT": str(self.ca_file)} if self.ca_file else {}),
         }
 
@@ -221,8 +227,8 @@ class Place:
 
     @property
     def is_packed(self) -> bool:
-        """Whether the prefix holds packs, which s32s alone can lay down."""
-        return self.tool == "packed"
+        """Whether the prefix holds packs, which the tool alone can lay down and read."""
+        return self.tool in ("packed", *BESIDES)
 
     def prepare(self) -> None:
         """Before the server starts, as it does not see what changes below it: lay down what is there already."""
@@ -232,7 +238,7 @@ class Place:
             twin(self.source, self.stored, linked=linked)
         if self.case.is_pull and self.case.state != "cold":
             twin(self.source, self.directory / "srv/target", linked=False)
-        if self.case.state in ("changed", "one"):
+        if self.case.state in ("changed", "one", "middle"):
             # What changes here is replaced, never written to.
             self.source = twin(self.source, self.directory / "source", linked=True)
 
@@ -247,7 +253,7 @@ class Place:
                 bench.run(self.tool, self.job(bench, 0, bench.endpoint_url(self.case)), self.home(0))
 
     def publish(self, bench: Bench) -> None:
-        """What the source holds becomes what the prefix holds, by s32s."""
+        """What the source holds becomes what the prefix holds, by the tool whose layout it is."""
         job = Job(
             bench.server.endpoint_url,
             self.source,
@@ -256,15 +262,27 @@ class Place:
             manifest=self.case.manifest,
             layout=self.layout,
         )
-        bench.run("s32s", job, self.directory / ("publisher" if self.case.is_pull else "home"))
+        tool = "s32s" if self.tool in OURS else self.tool
+        self.begin(bench, job)
+        bench.run(tool, job, self.directory / ("publisher" if self.case.is_pull else "home"))
+
+    def begin(self, bench: Bench, job: Job) -> None:
+        """Make the repository that a tool wants, unless it is there."""
+        if self.tool == "restic" and not (bench.work / "disk" / BUCKET / job.prefix / "config").exists():
+            timed(peers.restic(job, "init"), self.directory / "publisher", bench.environment)
 
     def before(self, bench: Bench, number: int) -> None:
         """What happens before each run."""
-        if self.case.state not in ("changed", "one"):
+        if self.case.state not in ("changed", "one", "middle"):
+            if self.case.state == "cold" and not self.case.is_pull:
+                self.begin(bench, self.job(bench, number, bench.server.endpoint_url))
             return
         time.sleep(1.1)  # the peers compare whole seconds
-        files = changed(self.source, number, every=100 if self.case.state == "changed" else self.case.files)
-        if self.case.is_pull and self.tool in OURS:
+        if self.case.state == "middle":
+            files = changed_inside(self.source, number)
+        else:
+            files = changed(self.source, number, every=100 if self.case.state == "changed" else self.case.files)
+        if self.case.is_pull and (self.tool == "s32s" or self.is_packed):
             self.publish(bench)
         elif self.case.is_pull:
             for file in files:
@@ -305,13 +323,19 @@ class Place:
     def is_right(self, bench: Bench, number: int) -> bool:
         """Whether the last run has left what it should."""
         if self.case.is_pull:
-            return same(self.source, self.job(bench, number, "").local)
+            return same(self.source, self.brought(self.job(bench, number, "").local))
         if self.is_packed:
             back = self.directory / "srv" / f"back-{number}"
+            back.parent.mkdir(parents=True, exist_ok=True)
             job = self.job(bench, number, bench.server.endpoint_url)
-            bench.run("s32s", replace(job, local=back, is_pull=True), self.directory / "reader")
-            return same(self.source, back)
+            tool = "s32s" if self.tool in OURS else self.tool
+            bench.run(tool, replace(job, local=back, is_pull=True), self.directory / "reader")
+            return same(self.source, self.brought(back))
         return same(self.source, bench.work / "disk" / BUCKET / self.prefix(number))
+
+    def brought(self, local: Path) -> Path:
+        """Where the tree is below the directory that it was brought to: restic restores the whole path."""
+        return local / self.source.relative_to("/") if self.tool == "restic" else local
 
 
 def measure(bench: Bench, case: Case, places: list[Place], *, rounds: int, count: bool) -> dict[str, Figures]:
@@ -401,7 +425,7 @@ def _http_server(source: Path, log: Path) -> Iterator[str]:
 def best_peer(figures: Mapping[str, Figures], name: str) -> float:
     """The least median of the peers; of s32s where it runs alone."""
     ours = min(figures[tool].median(name) for tool in figures)
-    return min((figures[tool].median(name) for tool in figures if tool not in OURS), default=ours)
+    return min((figures[tool].median(name) for tool in figures if tool not in (*OURS, *BESIDES)), default=ours)
 
 
 def table(case: Case, figures: Mapping[str, Figures], floor: Mapping[str, float]) -> str:
@@ -474,7 +498,7 @@ def main() -> None:
     """Run what was asked for and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="only this; repeatable")
-    parser.add_argument("--tool", action="append", choices=TOOLS, help="only this; repeatable")
+    parser.add_argument("--tool", action="append", choices=(*TOOLS, *BESIDES), help="only this; repeatable")
     parser.add_argument("--files", type=_count, help="so many small files in every case, instead of 10,000 and 100,000")
     parser.add_argument("--rounds", type=_count, default=3)
     parser.add_argument("--delay", type=_delays, default=[0.0], help="S3 is so far away, one way, such as 15ms,50ms")

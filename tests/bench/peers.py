@@ -76,7 +76,16 @@ def commands(peers: Path, server: S3Server, work: Path) -> dict[str, Callable[[J
         command = [str(peers / "bin/aws"), f"--endpoint-url={job.endpoint_url}", "s3", "sync", "--delete", "--quiet"]
         return [*command, *pair]
 
-    return {"s32s": s32s, "packed": s32s, "s5cmd": s5cmd, "rclone": rclone, "aws": aws}
+    def repository(job: Job) -> list[str]:
+        how = ["restore", "latest", f"--target={job.local}"] if job.is_pull else ["backup", str(job.local)]
+        return restic(job, *how)
+
+    return {"s32s": s32s, "packed": s32s, "s5cmd": s5cmd, "rclone": rclone, "aws": aws, "restic": repository}
+
+
+def restic(job: Job, *arguments: str) -> list[str]:
+    """A command line of restic, which is not installed by `install`."""
+    return ["restic", "--quiet", f"--repo=s3:{job.endpoint_url}/{BUCKET}/{job.prefix}", *arguments]
 
 
 def _configuration(job: Job, server: S3Server, work: Path) -> Path:

@@ -6,7 +6,8 @@ import random
 import subprocess
 from pathlib import Path
 
-LARGE = 256 * 1024 * 1024
+MIB = 1024 * 1024
+LARGE = 256 * MIB
 #: Above this number files are smaller.
 MANY = 20_000
 
@@ -44,6 +45,19 @@ def changed(root: Path, number: int, *, every: int) -> list[Path]:
     for file in files:
         temporary = file.with_suffix(".new")
         temporary.write_bytes(file.read_bytes()[::-1] + b"more")
+        temporary.replace(file)
+    return files
+
+
+def changed_inside(root: Path, number: int) -> list[Path]:
+    """Write another MiB into the middle of each file, as a new file; return which."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    for file in files:
+        temporary = file.with_suffix(".new")
+        data = bytearray(file.read_bytes())
+        middle = len(data) // 2
+        data[middle : middle + MIB] = random.Random(f"{file.name} {number}").randbytes(MIB)
+        temporary.write_bytes(data)
         temporary.replace(file)
     return files
 
