@@ -69,6 +69,7 @@ def written(
     label: str = "",
     kind: str = "",
     mirrors: Backend | None = None,
+    verify: bool = False,
     memory: PrefixMemory | None = None,
 ) -> PackedStore:
     """A prefix that is written; see `PackedStore`.
@@ -85,5 +86,6 @@ def written(
         lock=lock,
         warn=warn,
         mirrors=mirrors,
+        verify=verify,
         memory=memory,
     )

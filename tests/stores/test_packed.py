@@ -444,6 +444,39 @@ def test_a_mirror_copies_what_is_missing() -> None:
     assert len(followed.stored()) <= len(packed.stored()) + 3
 
 
+@pytest.mark.parametrize("harm", ["cut", "gone", "bytes"])
+@pytest.mark.parametrize("which", [0, 1], ids=["content", "manifest"])
+def test_a_mirror_copies_damaged_packs_again_when_it_reads_all_of_them(harm: str, which: int) -> None:
+    """With --verify; a manifest that is damaged is found without it."""
+    packed = Packed()
+    packed.push({"a": b"1" * 2000, "b": b"b"})
+    copy = MemoryBackend("memory:copy")
+    told: list[str] = []
+
+    def mirror(*, verify: bool = False) -> Any:
+        target = PackedStore(copy, writer=ONE, mirrors=packed.backend, warn=told.append, verify=verify)
+        job = SYNC._replace(verify=verify)
+        return replicate(PackedStore(packed.backend), target, job, RunContext("mirror", jobs=1))
+
+    mirror()
+    head = Packed(copy).snapshot().found.head
+    assert head is not None
+    assert head.root is not None
+    packs_there = [one.key for page in copy.list(packs.PACKS) for one in page]
+    manifest_key = packs.key_of(head.root.pack)
+    (key,) = [manifest_key] if which else [one for one in packs_there if one != manifest_key]
+    data, _ = copy.read(key, limit=10**6)
+    copy.delete([key])
+    if harm != "gone":
+        bad = data[:-1] if harm == "cut" else bytes([data[0] ^ 1]) + data[1:]
+        copy.put(key, lambda: iter([bad]), size=len(bad))
+    assert mirror(verify=True).changed
+    assert Packed(copy).all_generations() == packed.all_generations()
+    assert copy.read(key, limit=10**6)[0] == data
+    assert not mirror(verify=True).changed
+    assert bool(told) == bool(which)
+
+
 @pytest.mark.parametrize("kind", ["hash", "place", "text", "gone"])
 def test_a_root_that_cannot_be_read_names_the_way_out(kind: str) -> None:
     """Another hash than the head says, another place, no root at all, or no pack."""

@@ -72,6 +72,7 @@ def _mirror_packs(there: Location, task: Task, agent: AgentContext, run: RunCont
         label="mirror",
         kind="mirror",
         mirrors=source,
+        verify=task.options.verify,
     )
     job = task.job(agent.settings, spare_ignored=False, check_source=check_pushed(task, Role.MIRROR, agent))
     job = job._replace(rules=EVERYTHING, files=None)

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
 from s32s.core import tree
-from s32s.core.errors import Conflict, NotFound, S32sError, SourceChanged
+from s32s.core.errors import Conflict, IntegrityError, NotFound, S32sError, SourceChanged
 from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import packs
+from s32s.format.generation import Pack
 from s32s.stores.base import Body, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.heads import HeadWriter
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import History
 from s32s.stores.objects.packed.target import PackedTarget
+from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Writer
 from s32s.system.concurrency import for_each
 
@@ -34,12 +36,17 @@ class PackedMirror(PackedTarget):
 
     Args:
         source: the backend that the packs come from.
+        verify: read all packs of the copy, and copy those again that are damaged.
     """
 
-    def __init__(self, prefix: PackedPrefix, writer: Writer, source: Backend, *, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, prefix: PackedPrefix, writer: Writer, source: Backend, *, verify: bool, warn: Callable[[str], None]
+    ) -> None:
         super().__init__(prefix, writer, History(), warn=warn)
         self._source = source
+        self._verify = verify
         self._wanted = PackedSnapshot(tree.make(()))
+        self._damaged: frozenset[str] = frozenset()
 
     def refine(self, mine: PackedSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> PackedSnapshot:
         """See `stores.base.Target`: another root is something to publish, whatever the paths say."""
@@ -47,7 +54,31 @@ class PackedMirror(PackedTarget):
             raise AssertionError("the mirror of something else")
         self._wanted = against
         is_same = mine.position.manifest == against.position.manifest
-        return replace(mine, is_published=mine.is_published and is_same)
+        if self._verify and against.root is not None and mine.found.head is not None:
+            self._damaged = frozenset(self._unsound(against.root.packs, progress))
+        return replace(mine, is_published=mine.is_published and is_same and not self._damaged)
+
+    def _snapshot(self, found: FoundHead) -> PackedSnapshot:
+        """What the copy holds; nothing, where its manifest cannot be read: that is copied again."""
+        try:
+            return super()._snapshot(found)
+        except (IntegrityError, NotFound) as exc:
+            self._warn(f"the manifest of the mirror cannot be read, so all of its packs are looked at: {exc.what}")
+            self._verify = True
+            return PackedSnapshot(tree.make(()), is_published=False, found=found)
+
+    def _unsound(self, wanted: Sequence[Pack], progress: Progress) -> Iterator[str]:
+        """The packs that the copy has not got, or with other bytes than their names promise."""
+        for pack in wanted:
+            digest = hashlib.sha256()
+            try:
+                for chunk in self._prefix.backend.get(packs.key_of(pack.pack)).chunks:
+                    digest.update(chunk)
+                    progress(len(chunk))
+            except NotFound:
+                pass
+            if digest.hexdigest() != pack.pack:
+                yield pack.pack
 
     def check(self, mine: PackedSnapshot, plan: Plan, wanted: Tree) -> None:
         """See `stores.base.Target`; what the source holds, this one can hold."""
@@ -55,7 +86,7 @@ class PackedMirror(PackedTarget):
     @contextlib.contextmanager
     def transaction(self, mine: PackedSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
         """See `stores.base.Target`."""
-        yield _Copies(self._prefix, self._source, mine, self._wanted, self._writer.id)
+        yield _Copies(self._prefix, self._source, mine, self._wanted, self._writer.id, damaged=self._damaged)
 
 
 class _Copies:
@@ -66,7 +97,14 @@ class _Copies:
     wanted: Sequence[Item] = ()
 
     def __init__(
-        self, prefix: PackedPrefix, source: Backend, mine: PackedSnapshot, wanted: PackedSnapshot, writer: str
+        self,
+        prefix: PackedPrefix,
+        source: Backend,
+        mine: PackedSnapshot,
+        wanted: PackedSnapshot,
+        writer: str,
+        *,
+        damaged: Collection[str],
     ) -> None:
         self._backend = prefix.backend
         self._prefix = prefix
@@ -74,6 +112,7 @@ class _Copies:
         self._mine = mine
         self._new = wanted
         self._writer = writer
+        self._damaged = damaged
         self._heads = HeadWriter(prefix.backend, writer, mine.found)
 
     def put(self, body: Body, progress: Progress) -> None:
@@ -92,7 +131,9 @@ class _Copies:
         if head is None or root is None:
             raise AssertionError("a mirror of nothing")
         there = {one.key: one.size for page in self._backend.list(packs.PACKS) for one in page}
-        missing = [one for one in root.packs if there.get(packs.key_of(one.pack)) != one.size]
+        missing = [
+            one for one in root.packs if one.pack in self._damaged or there.get(packs.key_of(one.pack)) != one.size
+        ]
         for_each(missing, lambda one: self._copy(one.pack, one.size), jobs=_AT_ONCE)
         known = self._mine.found.head
         if known is not None and known.generation > head.generation:

@@ -40,6 +40,7 @@ class PackedStore:
         warn: told what people should know and stops nothing.
         converts: as a target: whether the prefix may be in the plain layout until now.
         mirrors: as a target: the backend of which it becomes a copy; None for what holds content of its own.
+        verify: as the copy of another one: read all of its packs, and copy those again that are damaged.
         memory: what a watch knows of it; None for a run that asks for all of it.
     """
 
@@ -54,6 +55,7 @@ class PackedStore:
     warn: Callable[[str], None] = lambda text: None
     converts: bool = False
     mirrors: Backend | None = None
+    verify: bool = False
     memory: PrefixMemory | None = None
 
     @property
@@ -85,7 +87,7 @@ class PackedStore:
             if self.mirrors is not None:
                 from s32s.stores.objects.packed.mirror import PackedMirror
 
-                yield PackedMirror(self._prefix, self.writer, self.mirrors, warn=self.warn)
+                yield PackedMirror(self._prefix, self.writer, self.mirrors, verify=self.verify, warn=self.warn)
                 return
             yield PackedTarget(
                 self._prefix,
