@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import uuid
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.faultproxy import FaultProxy, fault_proxy
 from support.machine import Loop, make_loop
 from support.servers import S3Server, foreign_server, make_bucket, start_moto, start_rclone
+
+_BOTH = ("moto", "rclone")
+#: Folders of tests that start the command, again and again.
+_WHOLE = ("e2e", "crash", "attack")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +36,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes; ask for it with --long"))
+        _share_servers(config, items)
+
+
+def _share_servers(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each test of the whole command run with one of two servers, half of them with either; `--long` takes both.
+
+    A test that asks what its server can do runs with both all the same, as it may skip one of them.
+    """
+    kept, left = list[pytest.Item](), list[pytest.Item]()
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        name = callspec.params.get("server") if callspec is not None else None
+        is_shared = name in _BOTH and item.path.parent.name in _WHOLE and not _asks(item)
+        test = item.nodeid.replace(str(name), "")
+        (left if is_shared and name != _BOTH[zlib.crc32(test.encode()) % 2] else kept).append(item)
+    items[:] = kept
+    if left:
+        config.hook.pytest_deselected(items=left)
+
+
+def _asks(item: Any) -> bool:
+    """Whether a test, or a fixture of it, asks what its server can do."""
+    fixtures = [found.func for name in item.fixturenames for found in item._fixtureinfo.name2fixturedefs.get(name, ())]
+    return any("server.needs(" in inspect.getsource(code) for code in (item.function, *fixtures))
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +82,7 @@ def foreign() -> S3Server:
     return foreign_server(os.environ["S32S_TEST_S3"])
 
 
-@pytest.fixture(params=["foreign"] if os.environ.get("S32S_TEST_S3") else ["moto", "rclone"])
+@pytest.fixture(params=["foreign"] if os.environ.get("S32S_TEST_S3") else _BOTH)
 def server(request: pytest.FixtureRequest) -> S3Server:
     """Each of the two servers in turn, or only the one that S32S_TEST_S3 names."""
     found = request.getfixturevalue(request.param)
