@@ -1,10 +1,11 @@
-"""What a month of runs that find nothing new costs on AWS: by calculation, from requests that were counted.
+"""What requests cost on AWS: by calculation, from requests that were counted.
 
-    .venv/bin/python tests/bench/compare.py --case noop-pull --rounds 1 --json counted.json
+    .venv/bin/python tests/bench/compare.py --case noop-pull --case cold-pull --rounds 1 --json counted.json
     .venv/bin/python tests/bench/cost.py counted.json
 
-One run a minute, 30 days. Prices of S3 Standard in us-east-1, in dollars a request (aws.amazon.com/s3/pricing). s32s
-compares manifest and LIST once an hour besides, as it does by default.
+Of a case in which nothing is new, a month of runs: one a minute, 30 days. Of any other, one run. Prices of S3 Standard
+in us-east-1, in dollars a request (aws.amazon.com/s3/pricing). s32s compares manifest and LIST of a plain prefix once
+an hour besides, as it does by default.
 """
 
 from __future__ import annotations
@@ -23,9 +24,18 @@ PAGE = 1000  # keys of a LIST (S3 API, ListObjectsV2)
 
 def a_month(tool: str, requests: dict[str, int], files: int) -> float:
     """Dollars for one slave."""
-    each = sum(PRICES[kind] * count for kind, count in requests.items())
     compared = HOURS * math.ceil(files / PAGE) * PRICES["LIST"] if tool == "s32s" else 0.0
-    return RUNS * each + compared
+    return RUNS * once(requests) + compared
+
+
+def once(requests: dict[str, int]) -> float:
+    """Dollars for one run."""
+    return sum(PRICES[kind] * count for kind, count in requests.items())
+
+
+def shown(dollars: float) -> str:
+    """An amount, with as many digits as it needs."""
+    return f"${dollars:,.2f}" if dollars >= 0.1 else f"${dollars:.6f}"
 
 
 def main() -> None:
@@ -35,15 +45,17 @@ def main() -> None:
     results: list[dict[str, Any]] = json.loads(parser.parse_args().results.read_text())
     for result in results:
         files = 100_000 if result["case"].endswith("100k") else 10_000
-        print(f"{result['case']}, {files:,} files\n\n| tool | requests a run | 1 slave | 100 slaves | 10,000 slaves |")
-        print("|---|---|---|---|---|")
+        is_idle = result["case"].startswith("noop")
+        machines = (1, 100, 10_000) if "pull" in result["case"] else (1,)
+        heads = " | ".join(f"{number:,} {'slave' if number == 1 else 'slaves'}" for number in machines)
+        heads = heads if "pull" in result["case"] else "dollars"
+        print(f"{result['case']}, {files:,} files{', a month' if is_idle else ', once'}\n")
+        print(f"| tool | requests a run | {heads} |\n|---|---|{'---|' * len(machines)}")
         for tool, figures in result["tools"].items():
             counted = figures["requests"]
             sent = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counted.items()))
-            dollars = a_month(tool, counted, files)
-            print(
-                f"| {tool} | {sent} | " + " | ".join(f"${dollars * slaves:,.2f}" for slaves in (1, 100, 10_000)) + " |"
-            )
+            dollars = a_month(tool, counted, files) if is_idle else once(counted)
+            print(f"| {tool} | {sent} | " + " | ".join(shown(dollars * number) for number in machines) + " |")
 
 
 if __name__ == "__main__":
