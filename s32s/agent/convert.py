@@ -27,6 +27,7 @@ from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
+from s32s.stores.objects.head_checks import check_not_lost
 from s32s.stores.objects.heads import HeadWriter
 from s32s.stores.objects.packed.publication import History
 from s32s.stores.objects.packed.store import PackedStore
@@ -65,6 +66,7 @@ def convert(
     with agent.state.lock(f"the push to {entry.s3}", hold=True):
         found = read_head(backend)
         if found.head is None or not found.is_published:
+            check_not_lost(backend, found)
             raise Refused(
                 f"nothing has been pushed to {entry.s3} yet, or it has no manifest",
                 hint=f'set "layout": "{layout}" in the entry and run s32s sync',

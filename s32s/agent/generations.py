@@ -25,6 +25,7 @@ from s32s.format.head import HEAD_KEY, MAX_HEAD, check_known
 from s32s.replication.job import Outcome, RunContext
 from s32s.stores.base import Body, Position, StoreCapabilities
 from s32s.stores.local.store import LocalStore
+from s32s.stores.objects.head_checks import check_not_lost
 from s32s.stores.objects.memory import keeps_conditions
 from s32s.stores.objects.packed import upkeep
 from s32s.stores.objects.packed.heal import Healed, heal
@@ -57,6 +58,7 @@ class Generations:
         prefix = self._prefix
         found = prefix.read_head()
         if found.head is None or found.head.root is None:
+            check_not_lost(prefix.backend, found)
             return []
         with prefix.needed():
             root = prefix.root(found.head.root)
@@ -219,6 +221,7 @@ class Generations:
 
     def _root(self, mine: PackedSnapshot) -> Root:
         if mine.root is None:
+            check_not_lost(self._backend, mine.found)
             raise Refused(f"nothing has been pushed to {self.entry.s3} yet", hint="run s32s sync on the master")
         return mine.root
 

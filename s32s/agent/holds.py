@@ -26,17 +26,21 @@ class Hold:
         generation: that it is held at; 0 where that is not known.
         since_s: since when, in seconds since the epoch.
         user: who went back.
+        is_done: whether the tree is back; False while that is under way, and where it was cut off.
     """
 
     entry: str
     generation: int
     since_s: float
     user: str
+    is_done: bool = True
 
     @property
     def words(self) -> str:
         """How the entry stands, for people."""
         since = time.strftime("%d %b %H:%M", time.localtime(self.since_s))
+        if not self.is_done:
+            return f"the rollback to generation {self.generation:,}, begun {since}, was cut off"
         return f"held at generation {self.generation:,} since {since}"
 
 
@@ -98,7 +102,7 @@ def _read(file: Path, name: str) -> Hold | None:
     try:
         hold = Hold(**json.loads(data))
         is_sound = isinstance(hold.entry, str) and isinstance(hold.generation, int) and isinstance(hold.user, str)
-        if is_sound and isinstance(hold.since_s, int | float):
+        if is_sound and isinstance(hold.since_s, int | float) and isinstance(hold.is_done, bool):
             return hold
     except (ValueError, TypeError, RecursionError):
         pass

@@ -102,6 +102,9 @@ def _choose(entry: Entry, agent: AgentContext, generation: int | None) -> KeptTr
     for tree in found:
         if tree.generation == generation:
             return tree
+    last = last_run(entry, Role.SLAVE, agent)
+    if last is not None and last.generation == generation:
+        raise Refused(f"generation {generation:,} of {name} is what is here now", hint=_kept_are(found))
     raise Refused(f"generation {generation:,} of {name} is not kept on this machine", hint=_kept_are(found))
 
 

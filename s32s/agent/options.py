@@ -22,6 +22,7 @@ class Options:
         jobs: how many bodies move at once at most; None for the configuration's.
         bandwidth: bytes a second in each direction; None for the configuration's.
         message: what is said of a push, for people.
+        partial: go back to an earlier tree although some of its files are not to be had any more.
         below: a directory of the tree to which the run is limited, relative to its top; empty for all of it.
 
     Raises:
@@ -36,6 +37,7 @@ class Options:
     bandwidth: int | None = None
     below: str = ""
     message: str = ""
+    partial: bool = False
 
     def __post_init__(self) -> None:
         if self.below and (why := paths.problem(self.below)):

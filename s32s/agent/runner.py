@@ -19,7 +19,7 @@ from s32s.agent.report import Report, fold
 from s32s.agent.roles.base import AgentContext, Task
 from s32s.config.maps import Entry, MapSet
 from s32s.core import events, paths
-from s32s.core.errors import UsageError
+from s32s.core.errors import EntryFailed, UsageError
 from s32s.core.events import Emit
 from s32s.core.merge import Merge
 from s32s.core.plan import Plan, Verb
@@ -172,10 +172,15 @@ def run_entry(
 
 
 def _leave(entry: Entry, hold: Hold, emit: Emit) -> events.EntryFinished:
-    """Leave an entry alone that somebody has taken back; that is what was asked for, so the run goes well."""
+    """Leave an entry alone that somebody has taken back: the run goes well, unless the way back was cut off."""
     emit(events.EntryStarted(entry.name, *entry.direction(Role.SLAVE)))
-    held = f"{hold.words}; s32s release {paths.escape(entry.name)} lets it follow S3 again"
-    finished = events.EntryFinished(entry.name, None, 0.0, generation=hold.generation, held=held)
+    name = paths.escape(entry.name)
+    on = f"s32s release {name} lets it follow S3 again"
+    error = None
+    if not hold.is_done:
+        error = EntryFailed(hold.words, hint=f"s32s rollback {name} {hold.generation} goes on with it, {on}")
+    held = "" if error else f"{hold.words}; {on}"
+    finished = events.EntryFinished(entry.name, None, 0.0, generation=hold.generation, error=error, held=held)
     emit(finished)
     return finished
 

@@ -220,9 +220,10 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
     return [
         entry
         for entry in entries
-        if entry.hold is None
+        if (entry.hold is None or not entry.hold.is_done)
         and (
             entry.last is None
+            or entry.hold is not None
             or entry.is_moved
             or entry.went_back
             or entry.last.success_s is None

@@ -216,3 +216,22 @@ def test_two_places_in_packs(packed: Loop) -> None:
     assert_failed(run("copy", one, two, *where), 2, says="as a whole")
     assert_failed(run("sync", str(packed.source), str(root / "b"), *where), 2, says="both places are directories")
     assert_failed(run("sync", str(packed.source), two, *where, "--no-manifest"), 2, says="leave --no-manifest out")
+
+
+def test_a_prefix_that_has_lost_its_head_is_not_empty(packed: Loop) -> None:
+    """Every command says so, and no push in the other layout begins over its packs."""
+    assert packed.push().status == 0
+    packed.server.client().delete_object(Bucket=packed.bucket, Key=f"{packed.prefix}/.s32s/head.json")
+    lost = ("has packs and no head", "--rebuild")
+    for command in (("log", "WEB"), ("rollback", "WEB"), ("diff", "WEB"), ("verify", "WEB")):
+        assert_failed(packed.master.run(*command), 3, says=lost)
+    before = keys(packed.server, packed.bucket, packed.prefix)
+    packed.write_map(layout="plain")
+    assert packed.master.run("maps", "update").status == 0
+    for command in (("sync",), ("dryrun",), ("convert", "WEB", "--layout", "packed")):
+        assert_failed(packed.master.run(*command), 3, says=lost)
+    assert keys(packed.server, packed.bucket, packed.prefix) == before
+    packed.write_map(layout="packed")
+    assert packed.master.run("maps", "update").status == 0
+    assert packed.master.run("verify", "WEB", "--rebuild").status == 0
+    assert packed.push().changed_nothing

@@ -166,3 +166,27 @@ def test_in_place_keeps_trees_in_the_target(loop: Loop, layout: str) -> None:
     assert json.loads(loop.slave.run("status", "--json").out)["state"] == "up to date"
     assert loop.slave.run("rollback", "WEB").status == 0
     assert page(loop) == b"three three"
+
+
+def test_a_way_back_that_was_cut_off_is_told(loop: Loop) -> None:
+    """A kill between the hold and the change leaves the tree as it was; nobody may take it for the earlier one."""
+    assert loop.slave.run("rollback", "WEB", "1").status == 0
+    (file,) = (loop.slave.root / "state/holds").iterdir()
+    file.write_text(file.read_text().replace('"is_done": true', '"is_done": false'))
+    assert_failed(
+        loop.pull(), 1, says=("the rollback to generation 1", "was cut off", "s32s rollback WEB 1", "release")
+    )
+    (line,) = loop.slave.run("status", "--json").lines
+    assert line["held"]["done"] is False, line
+    assert "was cut off" in line["state"]
+    assert loop.slave.run("status", "--check", "1h").status == 1
+    assert loop.slave.run("release", "WEB").status == 0
+    assert loop.pull().status == 0
+    assert page(loop) == b"three three"
+
+
+def test_one_entry_is_one_entry(loop: Loop) -> None:
+    """A pattern is no name where one entry is changed."""
+    assert_failed(loop.slave.run("rollback", "W*"), 2, says='"W*" fits "WEB"')
+    assert page(loop) == b"three three"
+    assert_failed(loop.slave.run("rollback", "WEB", "3"), 3, says="is what is here now")

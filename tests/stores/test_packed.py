@@ -383,7 +383,7 @@ def test_a_lost_head_is_no_empty_prefix() -> None:
     packed = Packed()
     packed.push({"a": b"1"})
     packed.backend.delete([HEAD_KEY])
-    with pytest.raises(IntegrityError, match="--rebuild"):
+    with pytest.raises(Refused, match="--rebuild"):
         upkeep.verify(packed.prefix(), packed.snapshot(), progress=lambda size: None)
     packed.writer = packed.writer._replace(generation=1)
     with pytest.raises(Refused, match=r"head.*gone.*--rebuild"):

@@ -79,8 +79,9 @@ def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentConte
 
     entry, state = task.entry, agent.state
     before = holds.hold_of(entry.name, state)
-    holds.save_hold(holds.Hold(entry.name, record.generation, time.time(), user()), state)
-    source = KeptStore(target, record, warn=run.warn)
+    hold = holds.Hold(entry.name, record.generation, time.time(), user(), is_done=False)
+    holds.save_hold(hold, state)
+    source = KeptStore(target, record, is_partial=task.options.partial, warn=run.warn)
     limits = Limits(agent.settings.max_delete, force=task.options.force_delete)
     job = Job(Verb.SYNC, EVERYTHING, limits, verify=task.options.verify, allow_links=("/",))
     try:
@@ -92,6 +93,7 @@ def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentConte
         else:
             holds.save_hold(before, state)
         raise
+    holds.save_hold(replace(hold, is_done=True), state)
     _prune(target, record.generation, agent, run)
     return done
 

@@ -43,6 +43,9 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--force-delete", action="store_true", help="override max_delete, on a slave and in the plain layout"
     )
     made.add_argument(
+        "--partial", action="store_true", help="on a slave: leave files as they are whose old bytes are gone"
+    )
+    made.add_argument(
         "--take-over", action="store_true", help="go on although a push of another master is unfinished, which has died"
     )
     made.add_argument("--message", metavar="TEXT", default="", help="what is said of it in s32s log")

@@ -586,7 +586,8 @@ class Controller:
         if self._is_busy():
             self._notice = "one thing after the other: something is still at work"
             return
-        running = Running(Verb.SYNC, {name: model.Progress(name=name)}, began_s=time.monotonic())
+        what = f"back to generation {number:,}:"
+        running = Running(Verb.SYNC, {name: model.Progress(name=name)}, began_s=time.monotonic(), title=what)
         self._running = running
         self._view = View.RUN
 
@@ -617,7 +618,7 @@ class Controller:
     def _ask(self, entry: str, plan: Plan) -> None:
         self._view = View.QUESTION
         lines = ["", *plan_lines(plan, limit=_ASKED, colour=False)]
-        verb = self._running.verb.value if self._running else ""
+        verb = (self._running.title or self._running.verb.value) if self._running else ""
         self._text = Text(f"{verb} {escape(entry)}: {asked(plan)}", lines, question=_YES_NO)
         self._wrapped = (0, 0, [])
 

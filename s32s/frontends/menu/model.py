@@ -180,6 +180,7 @@ class Running:
     warnings: list[str] = field(default_factory=list)
     began_s: float = 0.0
     stopping: bool = False
+    title: str = ""
 
     @property
     def done(self) -> int:

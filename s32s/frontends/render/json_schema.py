@@ -98,6 +98,8 @@ class Held(TypedDict):
     generation: int
     since_s: float
     user: str
+    done: bool
+    """False where the way back was cut off, so that the directory may hold what it held before."""
 
 
 @described

@@ -64,7 +64,9 @@ def status_line(entry: EntryStatus) -> Status:
 
 def _held(entry: EntryStatus) -> Held | None:
     hold = entry.hold
-    return {"generation": hold.generation, "since_s": hold.since_s, "user": hold.user} if hold is not None else None
+    if hold is None:
+        return None
+    return {"generation": hold.generation, "since_s": hold.since_s, "user": hold.user, "done": hold.is_done}
 
 
 def watch_words(watch: WatchState) -> str:

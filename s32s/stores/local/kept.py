@@ -104,9 +104,10 @@ class KeptTrees:
         return held
 
     def size_of(self, number: int, sha256: str) -> int:
-        """How many bytes a file of a record has by now."""
+        """How many bytes a file of a record has by now; -1 where it is none any more."""
         with self._open(number) as fd:
-            return os.stat(f"{_FILES}/{sha256}", dir_fd=fd, follow_symlinks=False).st_size
+            status = os.stat(f"{_FILES}/{sha256}", dir_fd=fd, follow_symlinks=False)
+        return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
     def open_file(self, number: int, sha256: str) -> int:
         """A descriptor of a file of a record, for reading."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from s32s.backends.base import Backend, Chunk, PutResult
 from s32s.core import paths, tree
-from s32s.core.errors import IntegrityError, Refused, SourceChanged
+from s32s.core.errors import EntryFailed, IntegrityError, Refused, SourceChanged
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
+from s32s.core.text import count
 from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot, StoreCapabilities
 from s32s.stores.local.holding import open_holder
 from s32s.stores.local.kept import KeptTree, KeptTrees, open_kept
@@ -29,11 +30,13 @@ class KeptStore:
     Attributes:
         live: the target.
         record: which tree.
-        warn: told of files that are not to be had any more.
+        is_partial: bring the others back where some files are not to be had any more; else that is an error.
+        warn: told of such files.
     """
 
     live: LocalStore
     record: KeptTree
+    is_partial: bool = False
     warn: Callable[[str], None] = lambda text: None
 
     @property
@@ -50,17 +53,20 @@ class KeptStore:
         ):
             if trees is None or self.record not in trees.found():
                 raise Refused(f"generation {self.record.generation:,} is not kept here any more")
-            yield KeptSource(trees, self.record, self.live, self.warn)
+            yield KeptSource(trees, self.record, self.live, self.warn, is_partial=self.is_partial)
 
 
 class KeptSource:
     """An earlier tree, open for reading; see `stores.base.Source`."""
 
-    def __init__(self, trees: KeptTrees, record: KeptTree, live: LocalStore, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, trees: KeptTrees, record: KeptTree, live: LocalStore, warn: Callable[[str], None], *, is_partial: bool
+    ) -> None:
         self._trees = trees
         self._record = record
         self._live = live
         self._warn = warn
+        self._is_partial = is_partial
         self._held: Mapping[str, int] = trees.contents(record)
 
     def look(self) -> Look[Snapshot]:
@@ -69,10 +75,14 @@ class KeptSource:
         return Look(lambda: None, lambda: Snapshot(self._trees.tree(self._record), position), position)
 
     def refine(self, mine: Snapshot, *, against: Snapshot, jobs: int, progress: Progress) -> Snapshot:
-        """Leave what is not to be had any more as it is in the target.
+        """Find out what is not to be had any more; where that is accepted, it stays as it is in the target.
 
         A file is lost that was the same until now, and that a program has changed in the target since: its old bytes
-        were never anybody's to keep. So is one into which a program still writes that has it open.
+        were never anybody's to keep. So is one into which a program still writes that has it open, and one whose kept
+        copy was damaged.
+
+        Raises:
+            EntryFailed: files are lost.
         """
         with self._live.open_target(writable=False) as target:
             found = target.look().snapshot()
@@ -85,13 +95,16 @@ class KeptSource:
             ]
             if not lost:
                 return mine
+            if not self._is_partial:
+                raise EntryFailed(
+                    f"{lost_words(lost)}; nothing was changed",
+                    hint="--partial brings all others back, and leaves these as they are",
+                    paths=tuple(lost),
+                )
             there = [item for path in lost if (item := found.tree.get(path)) is not None and item.kind is Kind.FILE]
             found = target.refine(found, against=Snapshot(tree.make(there)), jobs=jobs, progress=progress)
             stays = [item for old in there if (item := found.tree.get(old.path)) is not None]
-        self._warn(
-            f"{len(lost):,} {'file was' if len(lost) == 1 else 'files were'} changed here by another program since, "
-            f"and {'stays as it is' if len(lost) == 1 else 'stay as they are'}: {paths.some(lost)}"
-        )
+        self._warn(f"{lost_words(lost)}; {'it stays as it is' if len(lost) == 1 else 'they stay as they are'}")
         return Snapshot(mine.tree.patched(lost, stays), mine.position)
 
     def _is_held(self, item: Item) -> bool:
@@ -146,3 +159,11 @@ class _KeptBody:
                 hint="a program has written into the file instead of replacing it; s32s sync brings what S3 has",
                 paths=(item.path,),
             )
+
+
+def lost_words(lost: Sequence[str]) -> str:
+    """That files are not to be had any more, for people."""
+    return (
+        f"{count(len(lost), 'file')} of that time {'is' if len(lost) == 1 else 'are'} not to be had any more, "
+        f"changed or removed in the target or among what is kept: {paths.some(lost)}"
+    )

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from s32s.backends.base import Backend
 from s32s.core import paths
 from s32s.core.errors import Refused
+from s32s.format import packs
 from s32s.format.head import Head
 from s32s.stores.objects.prefix import FoundHead
 
 if TYPE_CHECKING:
     from s32s.stores.objects.publisher import Writer
+
+
+def check_not_lost(backend: Backend, found: FoundHead) -> None:
+    """Refuse a prefix that has packs and no head: it is not empty, and its history can be found again.
+
+    Raises:
+        Refused: it is such a one.
+    """
+    if found.head is None and any(packs.pack_of(one.key) for page in backend.list(packs.PACKS) for one in page):
+        raise Refused(
+            f"{backend.location} has packs and no head",
+            hint='with "layout": "packed" in its map, s32s verify NAME --rebuild on the master finds it again',
+        )
 
 
 def check_generation(head: Head, followed: int, location: str) -> None:

@@ -16,7 +16,7 @@ from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.stores.base import Look, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.etags import CopyCache, copies_of, with_md5s, with_originals
-from s32s.stores.objects.head_checks import warn_of_other_writer, warn_of_return
+from s32s.stores.objects.head_checks import check_not_lost, warn_of_other_writer, warn_of_return
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.prefix import FoundHead, Listed, ManifestCache, Prefix
 from s32s.stores.objects.publisher import Publisher, Writer
@@ -108,8 +108,10 @@ class ObjectTarget:
         """Refuse what no manifest could hold; see `stores.base.Target`.
 
         Raises:
-            Refused: there are too many paths, or the objects there are somebody else's.
+            Refused: there are too many paths, the objects there are somebody else's, or it has packs.
         """
+        if mine.found.head is None and self._has_manifest and not self._writer.take_over:
+            check_not_lost(self._prefix.backend, mine.found)
         touched = len(plan.extras) + sum(put.old is not None for put in plan.puts)
         if self._takes_over is not None and mine.found.head is None and touched:
             self._takes_over(

@@ -277,7 +277,11 @@ def _tell_healed(options: argparse.Namespace, healed: Healed) -> None:
         many = f"{count(len(healed.paths), 'path')} {'is' if len(healed.paths) == 1 else 'are'} whole again"
         print(f"{name}: generation {number:,} takes the place of the damaged one; {many}")
     if healed.left:
-        print(f"s32s: the next push brings what the directory has now: s32s sync {name}", file=sys.stderr)
+        print(
+            f"s32s: put these files back as they were and run s32s verify {name} --heal again; "
+            "as they are now, a change of them is pushed like any other",
+            file=sys.stderr,
+        )
 
 
 def _tell_of_holes(options: argparse.Namespace, found: Verified, earlier: Sequence[int]) -> None:
@@ -370,8 +374,12 @@ def convert(options: argparse.Namespace, stop: threading.Event) -> int:
 def _entry(name: str, agent: Agent) -> Entry:
     from s32s.agent.runner import choose
 
-    (entry,) = choose(agent.load_maps(), [name], agent.settings.role)[:1]
-    return entry
+    found = choose(agent.load_maps(), [name], agent.settings.role)
+    if found[0].name != name:
+        raise UsageError(
+            f"{paths.quote(name)} fits {paths.some([entry.name for entry in found])}", hint="name the one that you mean"
+        )
+    return found[0]
 
 
 def _earlier(options: argparse.Namespace, agent: Agent) -> EarlierGenerations:

@@ -42,7 +42,7 @@ def go_back(options: argparse.Namespace, entry: Entry, loaded: MapSet, agent: Ag
             loaded,
             agent,
             generation=options.generation,
-            options=Options(force_delete=options.force_delete),
+            options=Options(force_delete=options.force_delete, partial=options.partial),
             emit=show,
             stop=stop,
         )
@@ -70,7 +70,7 @@ def release(options: argparse.Namespace, stop: threading.Event) -> int:
     if options.json:
         print_json({"event": "released", "entry": options.name, "generation": hold.generation})
     else:
-        print(f"{paths.escape(options.name)} is not held any more: its next sync follows S3 again")
+        print(f"{paths.escape(options.name)} is not held any more: a sync follows S3 again")
     return 0
 
 

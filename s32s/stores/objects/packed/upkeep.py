@@ -19,6 +19,7 @@ from s32s.format.head import PACKED, Head, RootRef
 from s32s.format.packs import Blob, BlobKind, Decoder
 from s32s.format.segments import Place, Places, Where
 from s32s.stores.base import Position, Progress
+from s32s.stores.objects.head_checks import check_not_lost
 from s32s.stores.objects.heads import HeadWriter
 from s32s.stores.objects.packed.blobs import TAIL, index_of
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
@@ -170,10 +171,7 @@ def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) ->
     found = Verified()
     root, head = mine.root, mine.found.head
     if root is None or head is None or head.root is None:
-        if any(packs.pack_of(one.key) for page in prefix.backend.list(packs.PACKS) for one in page):
-            raise IntegrityError(
-                f"{prefix.backend.location} has packs and no head", hint="run on the master: s32s verify NAME --rebuild"
-            )
+        check_not_lost(prefix.backend, mine.found)
         return found
     kept = root.generations(head.root)
     found.generations = tuple(one.number for one in kept)
@@ -305,7 +303,7 @@ def rebuild(
     raise Refused(
         f"of {text.count(len(listed), 'pack')} at {prefix.backend.location}, none has a generation that is whole"
         + "".join(f"\n  {number}: {why}" for number, why in sorted(skipped.items())),
-        hint="push again from the master",
+        hint="s32s sync --take-over on the master begins a new history",
     )
 
 
