@@ -94,6 +94,7 @@ __all__ = [
     "Warned",
     "Watching",
     "WriteConflict",
+    "WrongLayout",
     "decided",
     "load_map_files",
     "load_settings",
@@ -146,6 +147,7 @@ if TYPE_CHECKING:
         Unsupported,
         UsageError,
         WriteConflict,
+        WrongLayout,
     )
     from s32s.core.events import (
         EntryFinished,
@@ -237,6 +239,7 @@ _HOMES = {
     "Warned": ("core.events", "Warned"),
     "Watching": ("core.events", "Watching"),
     "WriteConflict": ("core.errors", "WriteConflict"),
+    "WrongLayout": ("core.errors", "WrongLayout"),
     "decided": ("agent.decisions", "decided"),
     "load_map_files": ("config.map_files", "load"),
     "load_settings": ("config.settings_file", "load"),

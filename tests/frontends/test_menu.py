@@ -224,7 +224,7 @@ class TestList:
             screen.wait_for("ONE", "1/4")
             screen.press(" ", "j", " ")
             screen.wait_for("2 marked", "4/4")
-            screen.press("escape", "g")
+            screen.press("escape", "up", "up", "up", "up")
             screen.wait_for("1/4", without="2 marked")
             screen.press("G", "k", " ")
             screen.wait_for("1 marked")
