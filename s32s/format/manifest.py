@@ -234,13 +234,16 @@ class BadLine(Exception):
     """Why a line is not an item."""
 
 
-def item_of(line: str) -> Item:
+def item_of(line: str, *, most: int = MAX_LINE) -> Item:
     """The item that a line names.
+
+    Args:
+        most: how long a line may be.
 
     Raises:
         BadLine: it is not one.
     """
-    if len(line) > MAX_LINE:
+    if len(line) > most:
         raise BadLine("the line is too long")
     try:
         facts = json.loads(line)

@@ -292,7 +292,7 @@ class Reader:
             self.columns.append(path, int(size), int(mtime_ns), int(mode) & 0o777, bytes.fromhex(sha256))
             self.places.append(packs[int(pack)], int(offset), int(stored))
             return path
-        item = manifest.item_of(line)
+        item = manifest.item_of(line, most=MAX_LINE)
         where = _where_of(json.loads(line), item, [self.places.packs[number] for number in packs])
         self.columns.add(item._replace(etag=None, version=None))
         self.places.add(where)

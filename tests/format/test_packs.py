@@ -44,6 +44,15 @@ def test_what_is_packed_is_unpacked(blobs: list[bytes]) -> None:
         assert blob.stored <= blob.size
 
 
+def test_a_file_of_many_chunks_is_read() -> None:
+    """A file of some gigabytes: its line is longer than any of a manifest in the plain layout."""
+    chunks = tuple(ChunkPlace(Place(PACK, n, 1), 1, bytes([n % 256]) * 32) for n in range(5_000))
+    item = Item("large", Kind.FILE, len(chunks), 5, 0o600, "00" * 32)
+    reader = segments.Reader()
+    assert reader.add(segments.to_text([(item, chunks)]), "test") == 1
+    assert reader.places.get(0) == chunks
+
+
 @given(data=st.data())
 @settings(max_examples=300)
 def test_a_damaged_pack_is_never_believed(data: st.DataObject) -> None:
