@@ -111,6 +111,17 @@ def _is_zeros(piece: memoryview) -> bool:
     return not (piece[0] or piece[-1] or piece[len(piece) // 2]) and piece.tobytes() == _ZEROS[: len(piece)]
 
 
+def copy(source: int, target: int) -> None:
+    """Give an empty file the bytes of another one: shared where the file system can, else with its holes."""
+    if reflink(source, target):
+        return
+    size = 0
+    for chunk in read_chunks(source):
+        write_sparsely(target, chunk, size)
+        size += len(chunk)
+    os.ftruncate(target, size)
+
+
 def begin_writing_back(fd: int, start: int, size: int) -> None:
     """Let the disk begin with bytes of a file that were written, without waiting: sync_file_range(2).
 

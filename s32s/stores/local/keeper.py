@@ -138,12 +138,7 @@ def _copy(root: int, item: Item, files: int) -> None:
     try:
         target = os.open(item.sha256 or "", file_bytes.NEW_FILE, 0o600, dir_fd=files)
         try:
-            if not file_bytes.reflink(source, target):
-                size = 0
-                for chunk in file_bytes.read_chunks(source):
-                    file_bytes.write_sparsely(target, chunk, size)
-                    size += len(chunk)
-                os.ftruncate(target, size)
+            file_bytes.copy(source, target)
         finally:
             os.close(target)
     finally:

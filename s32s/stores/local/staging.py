@@ -268,12 +268,7 @@ class Staging:
         item = put.item._replace(sha256=put.item.sha256 or old.sha256)
         fd = os.open(item.path, file_bytes.NEW_FILE, 0o600, dir_fd=self.tree)
         try:
-            if not file_bytes.reflink(source, fd):
-                size = 0
-                for chunk in file_bytes.read_chunks(source):
-                    file_bytes.write_sparsely(fd, chunk, size)
-                    size += len(chunk)
-                os.ftruncate(fd, size)
+            file_bytes.copy(source, fd)
             if not found.is_as_found(row, os.fstat(source)):
                 os.unlink(item.path, dir_fd=self.tree)
                 return False
