@@ -23,10 +23,15 @@ def check_not_lost(backend: Backend, found: FoundHead) -> None:
         Refused: it is such a one.
     """
     if found.head is None and any(packs.pack_of(one.key) for page in backend.list(packs.PACKS) for one in page):
-        raise Refused(
-            f"{backend.location} has packs and no head",
-            hint='with "layout": "packed" in its map, s32s verify NAME --rebuild on the master finds it again',
-        )
+        raise lost_head(backend.location)
+
+
+def lost_head(location: str) -> Refused:
+    """The error that a prefix has packs and no head."""
+    return Refused(
+        f"{location} has packs and no head",
+        hint='with "layout": "packed" in its map, s32s verify NAME --rebuild on the master finds it again',
+    )
 
 
 def check_generation(head: Head, followed: int, location: str) -> None:

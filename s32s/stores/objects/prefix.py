@@ -29,7 +29,7 @@ from s32s.core.errors import (
 from s32s.core.item import Kind
 from s32s.core.rules import Rules
 from s32s.core.tree import Tree
-from s32s.format import head, manifest
+from s32s.format import head, manifest, packs
 from s32s.format.head import HEAD_KEY, MAX_MANIFEST, Head, ManifestRef
 from s32s.stores.base import Position
 from s32s.stores.objects.listing import differences, listed_tree
@@ -61,10 +61,12 @@ class Listed(NamedTuple):
 
     Attributes:
         manifests: the keys of all manifests that are there.
+        has_packs: whether any pack is there.
     """
 
     tree: Tree
     manifests: frozenset[str] = frozenset()
+    has_packs: bool = False
 
 
 class FoundHead(NamedTuple):
@@ -203,15 +205,19 @@ class Prefix:
 
     def _tree_of(self, pages: Iterator[Sequence[ListedObject]]) -> Listed:
         manifests: set[str] = set()
+        has_packs = False
 
         def objects() -> Iterator[ListedObject]:
+            nonlocal has_packs
             for one in itertools.chain.from_iterable(pages):
                 if one.key.startswith(MANIFESTS):
                     manifests.add(one.key)
+                elif one.key.startswith(packs.PACKS) and packs.pack_of(one.key):
+                    has_packs = True
                 yield one
 
         made = listed_tree(objects(), self.backend.location, room=self._room, on_disk=self._on_disk)
-        return Listed(made, frozenset(manifests))
+        return Listed(made, frozenset(manifests), has_packs)
 
     def manifest_tree(self, ref: ManifestRef, *, known: tuple[ManifestRef, Tree] | None = None) -> Tree:
         """What a manifest names; it is fetched where the cache has not got it.

@@ -16,7 +16,7 @@ from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.stores.base import Look, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.etags import CopyCache, copies_of, with_md5s, with_originals
-from s32s.stores.objects.head_checks import check_not_lost, warn_of_other_writer, warn_of_return
+from s32s.stores.objects.head_checks import lost_head, warn_of_other_writer, warn_of_return
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.prefix import FoundHead, Listed, ManifestCache, Prefix
 from s32s.stores.objects.publisher import Publisher, Writer
@@ -86,6 +86,8 @@ class ObjectTarget:
         found = self._prefix.read_head() if self._has_manifest else FoundHead()
         warn_of_other_writer(found, self._writer, self._prefix.backend.location, self._warn)
         stored = self._prefix.list_objects()
+        if stored.has_packs and found.head is None and self._has_manifest and not self._writer.take_over:
+            raise lost_head(self._prefix.backend.location)
         listed = stored.tree
         published = found.manifest.sha256 if found.head and found.manifest and not found.head.push else ""
 
@@ -108,10 +110,8 @@ class ObjectTarget:
         """Refuse what no manifest could hold; see `stores.base.Target`.
 
         Raises:
-            Refused: there are too many paths, the objects there are somebody else's, or it has packs.
+            Refused: there are too many paths, or the objects there are somebody else's.
         """
-        if mine.found.head is None and self._has_manifest and not self._writer.take_over:
-            check_not_lost(self._prefix.backend, mine.found)
         touched = len(plan.extras) + sum(put.old is not None for put in plan.puts)
         if self._takes_over is not None and mine.found.head is None and touched:
             self._takes_over(
