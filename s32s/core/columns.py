@@ -297,9 +297,11 @@ class Columns(Table):
 
     def hashes(self, row: int) -> bytes | None:
         """See `Tree.hashes`."""
-        if self._has[row] != _HAS_SHA256 | _HAS_MD5 or row in self._rare:
+        has = self._has[row]
+        if not has & _HAS_SHA256 or row in self._rare:
             return None
-        return bytes(self._sha256[32 * row : 32 * row + 32] + self._etags[16 * row : 16 * row + 16])
+        sha256 = bytes(self._sha256[32 * row : 32 * row + 32])
+        return sha256 + self._etags[16 * row : 16 * row + 16] if has & _HAS_MD5 else sha256
 
     def is_same(self, row: int, other: Columns, to: int) -> bool:
         """See `Tree.is_same`; `compare.difference` is what it must agree with."""

@@ -130,7 +130,7 @@ class Tree(Sequence[Item]):
         return self._columns.etag(row)
 
     def hashes(self, row: int) -> bytes | None:
-        """SHA-256 and MD5-like ETag of the file at a row, 48 bytes; None where it has more, less or others."""
+        """SHA-256 of the file at a row and, where it has one, its MD5-like ETag: 32 or 48 bytes; else None."""
         return self._columns.hashes(row)
 
     def digest(self) -> str:

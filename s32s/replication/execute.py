@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from s32s.core import events
 from s32s.core.errors import Interrupted, S32sError
@@ -79,10 +80,12 @@ def put_all(
     def read(items: Sequence[Item]) -> Reading:
         return source.read(items, jobs=jobs, as_objects=transaction.takes_objects)
 
+    open_nearby = transaction.open_nearby if isinstance(transaction, OpensNearby) else None
+
     def single(body: Body) -> None:
         error = None
-        if isinstance(transaction, OpensNearby) and isinstance(body, TakesNearby):
-            body.take_nearby(functools.partial(transaction.open_nearby, body.item.path))
+        if open_nearby is not None and _takes_nearby(type(body)):
+            cast(TakesNearby, body).take_nearby(functools.partial(open_nearby, body.item.path))
         try:
             transaction.put(body, progress)
         except S32sError as exc:
@@ -106,3 +109,9 @@ def put_all(
     crowd = Future(lambda: around(lambda: many(reading.bodies)))
     each(read([item for item in transaction.wanted if item.size > small]))
     crowd.result()
+
+
+@functools.cache
+def _takes_nearby(kind: type[Body]) -> bool:
+    """Whether bodies of a kind are `TakesNearby`; asked for every file, and Python 3.11 looks at a protocol for long."""
+    return issubclass(kind, TakesNearby)

@@ -65,8 +65,9 @@ def hashes(digits: int) -> st.SearchStrategy[str | None]:
     return st.none() | st.text("0123456789abcdef", min_size=digits, max_size=digits)
 
 
+ETAGS = TEXTS | hashes(32) | st.just("0" * 32)
 ROWS = st.builds(
-    CachedHash, stamp=st.tuples(*[INTEGERS] * 5), seen_ns=INTEGERS, sha256=hashes(64), md5=hashes(32), etag=TEXTS
+    CachedHash, stamp=st.tuples(*[INTEGERS] * 5), seen_ns=INTEGERS, sha256=hashes(64), md5=hashes(32), etag=ETAGS
 )
 
 
@@ -266,6 +267,17 @@ def test_a_run_is_seen_while_it_lasts(state: State, places: Directories) -> None
         assert reader.running_since("A", "master") is None
     assert reader.running_since("A", "slave") is None
     reader.close()
+
+
+def test_a_page_of_files_without_etags_is_as_large_as_one_of_files_with_them() -> None:
+    """The files of a packed prefix have none, and there may be a million of them."""
+
+    def size(etag: str | None) -> int:
+        files = [(f"{number:06}", SEEN._replace(md5=None, etag=etag)) for number in range(1_000)]
+        (page,) = StatCache(files).pages()
+        return len(page)
+
+    assert size(None) == size("ab" * 16)
 
 
 def test_a_damaged_page_of_an_index_is_forgotten_alone() -> None:

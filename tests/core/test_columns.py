@@ -100,7 +100,7 @@ def test_each_kind_keeps_its_facts_in_order(paths: list[str]) -> None:
     columns, cache, listing = Columns(), StatCache(), DirectoryListing()
     for row, path in enumerate(paths):
         columns.add(Item(path, size=row, sha256=f"{row:064x}" if row % 2 else None, version="v" if row % 3 else None))
-        seen = CachedHash((1, 2, row, 4, 5), 6, sha256=f"{row:064x}", etag=f"{row:032x}" if row % 2 else "e-2")
+        seen = CachedHash((1, 2, row, 4, 5), 6, sha256=f"{row:064x}", etag=(f"{row:032x}", "e-2", None)[row % 3])
         cache.add(path, seen)
         listing.paths.append(path)
         listing.modes.append(0o100644 + row % 8)

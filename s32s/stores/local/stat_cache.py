@@ -35,6 +35,7 @@ DEVICE, INODE, SIZE, MTIME, CTIME = range(STAMP)
 _NUMBERS = STAMP + 1  # with when it was seen
 _HASHES = 48
 _NO_HASHES = bytes(_HASHES)
+_NO_ETAG = bytes(16)
 
 #: Files a page: about a megabyte.
 _PAGE = 8192
@@ -75,30 +76,29 @@ class StatCache(Table):
     def __init__(self, files: Iterable[tuple[str, CachedHash]] = ()) -> None:
         super().__init__()
         self._numbers = array("q")  # six a file: its stamp, and when it was seen
-        self._hashes = bytearray()  # of SHA-256 and an ETag that looks like an MD5, where there are just these two
+        #: Of SHA-256 and an ETag that looks like an MD5, where there are just these two, or the first alone.
+        self._hashes = bytearray()
         self._others: dict[int, tuple[str | None, str | None, str | None, int | None]] = {}
         for path, seen in sorted(files):
             self.add(path, seen)
 
     def add(self, path: str, seen: CachedHash) -> None:
         """Append a file; paths come in order."""
-        hashes = _NO_HASHES
-        md5 = seen.md5 if seen.md5 != seen.etag else None  # which an ETag of this content says already
-        if seen.sha256 is None or md5 is not None or not is_md5(seen.etag) or seen.meant_ns is not None:
-            self._others[len(self.paths)] = seen.sha256, md5, seen.etag, seen.meant_ns
+        _, _, sha256, md5, etag, meant_ns = seen
+        md5 = md5 if md5 != etag else None  # which an ETag of this content says already
+        is_usual = (etag is None or (is_md5(etag) and etag.strip("0"))) and md5 is None and meant_ns is None
+        if sha256 is None or not is_usual:
+            self._others[len(self.paths)] = sha256, md5, etag, meant_ns
+            self.add_known(path, seen.stamp, seen.seen_ns, _NO_HASHES)
         else:
-            hashes = bytes.fromhex(f"{seen.sha256}{seen.etag}")
-        self.paths.append(path)
-        self._numbers.extend(seen.stamp)
-        self._numbers.append(seen.seen_ns)
-        self._hashes += hashes
+            self.add_known(path, seen.stamp, seen.seen_ns, bytes.fromhex(f"{sha256}{etag or ''}"))
 
-    def add_known(self, path: str, stamp: array[int], seen_ns: int, hashes: bytes) -> None:
+    def add_known(self, path: str, stamp: Iterable[int], seen_ns: int, hashes: bytes) -> None:
         """Append a file with just these hashes; see `hashes`."""
         self.paths.append(path)
         self._numbers.extend(stamp)
         self._numbers.append(seen_ns)
-        self._hashes += hashes
+        self._hashes += hashes if len(hashes) == _HASHES else hashes + _NO_ETAG
 
     def get(self, path: str) -> CachedHash | None:
         """What is known of one file."""
@@ -134,13 +134,17 @@ class StatCache(Table):
         *stamp, seen_ns = self._numbers[_NUMBERS * row : _NUMBERS * (row + 1)]
         hashes = self._others.get(row)
         if hashes is None:
-            both = self._hashes[_HASHES * row : _HASHES * (row + 1)].hex()
-            hashes = both[:64], None, both[64:], None
+            known = self._known(row)
+            hashes = known[:32].hex(), None, known[32:].hex() or None, None
         return CachedHash(tuple(stamp), seen_ns, *hashes)
 
     def hashes(self, row: int) -> bytes | None:
-        """SHA-256 and MD5-like ETag of the file at a row, 48 bytes; None where more, less or others are known."""
-        return None if row in self._others else bytes(self._hashes[_HASHES * row : _HASHES * (row + 1)])
+        """SHA-256 of the file at a row and, where it is known, its MD5-like ETag: 32 or 48 bytes; else None."""
+        return None if row in self._others else self._known(row)
+
+    def _known(self, row: int) -> bytes:
+        both = bytes(self._hashes[_HASHES * row : _HASHES * (row + 1)])
+        return both[:32] if both.endswith(_NO_ETAG) else both
 
     def meant(self) -> dict[str, CachedHash]:
         """The files that were given a time that they could not keep, by path, without what they hold."""

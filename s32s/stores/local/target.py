@@ -264,7 +264,7 @@ class LocalTarget:
             content, known = kept[path], meant.get(path)
             if known is not None and known.stamp[MTIME] == stamp[MTIME]:
                 if isinstance(content, bytes):
-                    content = content[:32].hex(), None, content[32:].hex()
+                    content = content[:32].hex(), None, content[32:].hex() or None
                 cache.add(path, CachedHash(tuple(stamp), seen_ns, *content, known.meant_ns))
             elif isinstance(content, bytes):
                 cache.add_known(path, stamp, seen_ns, content)

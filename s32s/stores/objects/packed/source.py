@@ -10,6 +10,7 @@ from s32s.core.errors import NotFound, S32sError, SourceChanged, StaleManifest
 from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.format import packs
+from s32s.format.segments import Place
 from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot
 from s32s.stores.objects.head_checks import check_generation
 from s32s.stores.objects.packed.blobs import bodies_of
@@ -21,7 +22,8 @@ from s32s.stores.objects.source import Follower
 if TYPE_CHECKING:
     from s32s.stores.objects.memory import PrefixMemory
 
-#: Threads that take bodies: what they do is unpack, hash and write.
+#: Threads that take bodies at the most: what they do is unpack, hash and write. Small files are begun with one: what is
+#: made in one directory is made one at a time (Linux: the lock of its inode), and a second thread costs what it gains.
 _THREADS = 4
 
 
@@ -125,7 +127,9 @@ def read_items(prefix: PackedPrefix, mine: PackedSnapshot, items: Sequence[Item]
     def gone(exc: NotFound, hit: Sequence[str]) -> S32sError:
         return missing(prefix, exc, mine.found, hit)
 
-    return Reading(bodies_of(prefix.backend, items, where, jobs=jobs, gone=gone), min(jobs, _THREADS))
+    large = sum(1 for at in where if at is not None and not isinstance(at, Place))
+    bodies = bodies_of(prefix.backend, items, where, jobs=jobs, gone=gone)
+    return Reading(bodies, min(jobs, _THREADS), first=min(_THREADS, 1 + large))
 
 
 def missing(prefix: PackedPrefix, exc: S32sError, found: FoundHead, hit: Sequence[str]) -> S32sError:
