@@ -15,11 +15,11 @@ from s32s.core.plan import Verb
 from s32s.stores.objects.memory import PrefixMemory
 from s32s.stores.objects.packed.prefix import PackedPrefix
 from s32s.stores.objects.packed.publication import History
-from s32s.stores.objects.packed.shared import PackedShared
 from s32s.stores.objects.packed.store import PackedStore
 from s32s.stores.objects.source import Follower
 
 if TYPE_CHECKING:
+    from s32s.stores.objects.packed.shared import PackedShared
     from s32s.stores.objects.publisher import Writer
 
 
@@ -53,6 +53,8 @@ def shared(
     tell: Callable[[str], None],
 ) -> PackedShared:
     """A prefix that several people write to; see `PackedShared`."""
+    from s32s.stores.objects.packed.shared import PackedShared  # for peers alone
+
     prefix = PackedPrefix(backend, cache=state.segments())
     return PackedShared(prefix, writer, History(keep, message, user()), wait=wait, tell=tell)
 

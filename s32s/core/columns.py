@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from array import array
 from collections.abc import Iterable, Iterator, Sequence, Set
 
@@ -93,9 +94,9 @@ class Columns(Table):
             kind=_FILE if kind is Kind.FILE else _CODES[kind],
         )
 
-    def note_changed(self, changed: str) -> None:
-        """Say of the row that is appended next who changed it, and when."""
-        self._changed[len(self.paths)] = changed
+    def note_changed(self, changed: str, row: int) -> None:
+        """Say of a row, which may be appended later, who changed it, and when."""
+        self._changed[row] = changed
 
     def append(
         self,
@@ -139,6 +140,28 @@ class Columns(Table):
         self._mtimes.append(_UNKNOWN if mtime_ns is None else mtime_ns)
         self._stored.append(_UNKNOWN if stored_ns is None else stored_ns)
         self._has.append(has)
+
+    def append_files(
+        self, paths: Sequence[str], sizes: Sequence[int], mtimes_ns: Iterable[int], modes: Iterable[int], sha256: bytes
+    ) -> None:
+        """Append files with only these facts, which come in order; all have all of them.
+
+        Args:
+            sha256: of all, 32 bytes each.
+        """
+        if self._is_sorted and self.paths and paths[0] < self.paths[-1]:
+            self._is_sorted = False
+        count = len(paths)
+        self._sha256 = self._sha256 or bytearray(32 * len(self.paths))
+        self._sha256 += sha256
+        self._etags += bytes(16 * count)
+        self.paths += paths
+        self.kinds += bytes(count)
+        self.sizes.extend(sizes)
+        self._modes.extend(modes)
+        self._mtimes.extend(mtimes_ns)
+        self._stored.extend(itertools.repeat(_UNKNOWN, count))
+        self._has += bytes([_HAS_SHA256]) * count
 
     def add_kept(self, source: Columns, row: int, target: Columns, to: int, count: int) -> None:
         """Append a run of `source` with the hashes that either knows, and the ETags and versions of `target`."""

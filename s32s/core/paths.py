@@ -9,6 +9,7 @@ Also here: how a name is shown. `escape` makes any string safe for a terminal an
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -34,6 +35,8 @@ _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # XML 1.0 cannot hold these two, so an S3 listing cannot either.
 _NOT_XML = {"\ufffe", "\uffff"}
+# What nearly every path is: a few short names in ASCII that do not begin with a dot. It spares the closer look.
+_USUAL = re.compile(r"[!-\-0-~][ -.0-~]{0,62}(?:/[!-\-0-~][ -.0-~]{0,62}){0,31}")
 
 
 def problem(path: str, *, room: int = MAX_KEY, on_disk: bool = True) -> str | None:
@@ -44,6 +47,8 @@ def problem(path: str, *, room: int = MAX_KEY, on_disk: bool = True) -> str | No
         room: bytes that the prefix leaves of a key's 1,024.
         on_disk: whether it names a file; False where only S3 ever sees it.
     """
+    if len(path) <= room and _USUAL.fullmatch(path):
+        return None
     if path.isascii() and path.isprintable():
         size = len(path)  # nearly every name: nothing hidden, one byte a character
     else:

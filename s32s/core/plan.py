@@ -41,8 +41,7 @@ class Verb(enum.Enum):
         return self in (Verb.DRYRUN, Verb.SYNC)
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """An item to bring over; `old` is what is there now."""
 
     item: Item
@@ -191,7 +190,7 @@ class Rejection:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What a run would do. All tuples are in path order.
 
@@ -218,12 +217,12 @@ class Plan:
         """Whether the destination already is as it should be."""
         return not self.puts and not self.extras
 
-    @property
+    @functools.cached_property
     def new(self) -> tuple[Put, ...]:
         """The puts of paths that the destination lacks."""
         return tuple(put for put in self.puts if put.reason is Reason.NEW)
 
-    @property
+    @functools.cached_property
     def modified(self) -> tuple[Put, ...]:
         """The puts of paths that the destination has otherwise."""
         return tuple(put for put in self.puts if put.reason is not Reason.NEW)
@@ -233,12 +232,12 @@ class Plan:
         """Extras that are files or links: what `max_delete` counts."""
         return sum(1 for item in self.extras if item.kind is not Kind.DIR)
 
-    @property
+    @functools.cached_property
     def bodies(self) -> int:
         """How many files move."""
         return sum(1 for put in self.puts if put.needs_bytes)
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """How many bytes move."""
         return sum(put.item.size for put in self.puts if put.needs_bytes)

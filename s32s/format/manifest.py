@@ -119,7 +119,7 @@ def tree_of(lines: Iterable[str], key: str, *, room: int, weight: int) -> Tree:
             path, size, mtime_ns, sha256, etag, mode, changed = plain.groups()
             bits = int(mode) & 0o777
             if changed is not None:
-                columns.note_changed(intern(changed))
+                columns.note_changed(intern(changed), len(columns))
                 weight += _CHANGED
             columns.append(path, int(size), int(mtime_ns), bits, bytes.fromhex(sha256), bytes.fromhex(etag))
             weight += len(path) + _ROW

@@ -96,6 +96,12 @@ class Places:
         self._offsets.append(offset)
         self._stored.append(stored)
 
+    def append_many(self, packs: Iterable[int], offsets: Iterable[int], stored: Iterable[int]) -> None:
+        """Append places by the numbers of their packs."""
+        self._packs.extend(packs)
+        self._offsets.extend(offsets)
+        self._stored.extend(stored)
+
     def extend(self, other: Places, start: int, end: int) -> None:
         """Append a run of rows of another one, from whose packs this one was begun."""
         at = len(self._packs)
@@ -269,29 +275,52 @@ class Reader:
             raise _damaged(name, "it ends in the middle of a line")
         before = len(self.columns)
         packs = [self.places.number(pack) for pack in _packs_of(lines[0] if lines else "", name)]
+        plain: list[tuple[str, ...]] = []
         for number, line in enumerate(lines[1:], start=2):
+            if found := _PLAIN.fullmatch(line):
+                plain.append(found.groups())
+                continue
+            self._add_plain(plain, packs, name, number)
+            plain = []
             try:
                 path = self._add(line, packs)
             except BadLine as exc:
                 raise _damaged(name, f"line {number}: {exc}") from exc
-            paths.check(path, room=self._room)
-            if path.startswith(paths.RESERVED) and paths.is_reserved(path):
-                raise BadPath(f"segment {name} line {number}: {paths.quote(path)} is not allowed there")
-            if path <= self._last:
-                raise BadPath(f"segment {name} line {number}: {paths.quote(path)} is not in its order")
-            self._last = path
+            self._check(path, name, number)
+        self._add_plain(plain, packs, name, len(lines) + 1)
         return len(self.columns) - before
 
-    def _add(self, line: str, packs: Sequence[int]) -> str:
-        if plain := _PLAIN.fullmatch(line):
-            path, size, mtime_ns, sha256, mode, pack, offset, stored, changed = plain.groups()
-            if int(pack) >= len(packs) or int(offset) > MAX_PACK or int(stored) > MAX_BLOB or int(size) > MAX_BLOB:
-                raise BadLine(f"{paths.quote(path)} is at an impossible place")
+    def _check(self, path: str, name: str, number: int) -> None:
+        paths.check(path, room=self._room)
+        if path.startswith(paths.RESERVED) and paths.is_reserved(path):
+            raise BadPath(f"segment {name} line {number}: {paths.quote(path)} is not allowed there")
+        if path <= self._last:
+            raise BadPath(f"segment {name} line {number}: {paths.quote(path)} is not in its order")
+        self._last = path
+
+    def _add_plain(self, lines: Sequence[tuple[str, ...]], packs: Sequence[int], name: str, behind: int) -> None:
+        """Append lines of the usual form, column by column.
+
+        Args:
+            lines: the groups of `_PLAIN`.
+            behind: the number of the line behind them.
+        """
+        if not lines:
+            return
+        named, sizes, mtimes, hashes, modes, at, starts, lengths, changes = zip(*lines, strict=True)
+        numbers, offsets, stored, size = (list(map(int, column)) for column in (at, starts, lengths, sizes))
+        for number, path in enumerate(named, start=behind - len(lines)):
+            self._check(path, name, number)
+        if max(numbers) >= len(packs) or max(offsets) > MAX_PACK or max(stored) > MAX_BLOB or max(size) > MAX_BLOB:
+            raise _damaged(name, f"a line before line {behind} names an impossible place")
+        for row, changed in enumerate(changes, start=len(self.columns)):
             if changed is not None:
-                self.columns.note_changed(intern(changed))
-            self.columns.append(path, int(size), int(mtime_ns), int(mode) & 0o777, bytes.fromhex(sha256))
-            self.places.append(packs[int(pack)], int(offset), int(stored))
-            return path
+                self.columns.note_changed(intern(changed), row)
+        masked = [int(mode) & 0o777 for mode in modes]
+        self.columns.append_files(named, size, map(int, mtimes), masked, bytes.fromhex("".join(hashes)))
+        self.places.append_many(map(packs.__getitem__, numbers), offsets, stored)
+
+    def _add(self, line: str, packs: Sequence[int]) -> str:
         item = manifest.item_of(line, most=MAX_LINE)
         where = _where_of(json.loads(line), item, [self.places.packs[number] for number in packs])
         self.columns.add(item._replace(etag=None, version=None))

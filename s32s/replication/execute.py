@@ -85,7 +85,7 @@ def put_all(
     def single(body: Body) -> None:
         error = None
         if open_nearby is not None and _takes_nearby(type(body)):
-            cast(TakesNearby, body).take_nearby(functools.partial(open_nearby, body.item.path))
+            cast("TakesNearby", body).take_nearby(functools.partial(open_nearby, body.item.path))
         try:
             transaction.put(body, progress)
         except S32sError as exc:
@@ -113,5 +113,5 @@ def put_all(
 
 @functools.cache
 def _takes_nearby(kind: type[Body]) -> bool:
-    """Whether bodies of a kind are `TakesNearby`; asked for every file, and Python 3.11 looks at a protocol for long."""
+    """Whether bodies of a kind are `TakesNearby`: asked for every file, and Python 3.11 takes long to look at one."""
     return issubclass(kind, TakesNearby)

@@ -72,16 +72,17 @@ def open_below(root: int, path: str) -> int:
     Raises:
         OSError: a component is missing, a link (ELOOP or ENOTDIR), or no directory.
     """
-    fd = openat.dup(root)
-    parts = path.split("/") if path else []
-    try:
-        for number, part in enumerate(parts, start=1):
-            flags = OPEN_DIR if number == len(parts) else _PASS_DIR
-            fd, above = openat.open(part, flags, dir_fd=fd), fd
-            openat.close(above)
-    except BaseException:
-        openat.close(fd)
-        raise
+    if not path:
+        return openat.dup(root)
+    fd = root
+    parts = path.split("/")
+    for number, part in enumerate(parts, start=1):
+        above = fd
+        try:
+            fd = openat.open(part, OPEN_DIR if number == len(parts) else _PASS_DIR, dir_fd=above)
+        finally:
+            if above != root:
+                openat.close(above)
     return fd
 
 

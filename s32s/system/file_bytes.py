@@ -20,8 +20,8 @@ _SYNC_FILE_RANGE_WRITE = 2  # <linux/fs.h>
 _COPY_CHUNK = 1024 * 1024
 #: Of a write: ext4 makes large folios for larger ones, which took ten times as long on a virtual machine (Linux 6.18).
 _WRITE = 64 * 1024
-#: The least that becomes a hole: a block of nearly every file system.
-_LEAST_HOLE = 4096
+#: A block of nearly every file system: the least that becomes a hole.
+_BLOCK = 4096
 _ZEROS = bytes(_COPY_CHUNK)
 
 
@@ -38,8 +38,9 @@ def reflink(source: int, target: int) -> bool:
 
 def read_chunks(fd: int) -> Iterator[bytes]:
     """The content of an open file, from its start. Of a large one the disk is not asked for the holes."""
-    at = 0
-    while chunk := os.read(fd, _COPY_CHUNK):
+    at, size = 0, os.fstat(fd).st_size
+    # os.read makes room for all that it is asked for, and for a small file that took longer than to read it.
+    while chunk := os.read(fd, max(_BLOCK, min(size + 1 - at, _COPY_CHUNK))):
         yield chunk
         at += len(chunk)
         if at == _COPY_CHUNK and _has_holes(fd):
@@ -89,17 +90,22 @@ def write_sparsely(fd: int, data: bytes | memoryview, at: int) -> bool:
     Returns:
         Whether it ends in a hole, so that the file must still be made as long.
     """
+    if len(data) <= _WRITE - at % _WRITE and not (len(data) >= _BLOCK and _is_zeros(memoryview(data))):
+        done = _write_at(fd, data, at)  # most files are one such piece
+        if done == len(data):
+            return False
+        data, at = memoryview(data)[done:], at + done
     view, is_hole = memoryview(data), False
     while view:
         piece = view[: _WRITE - at % _WRITE]  # so that a hole begins where a block does
-        is_hole = len(piece) >= _LEAST_HOLE and _is_zeros(piece)
+        is_hole = len(piece) >= _BLOCK and _is_zeros(piece)
         done = len(piece) if is_hole else _write_at(fd, piece, at)
         at += done
         view = view[done:]
     return is_hole
 
 
-def _write_at(fd: int, piece: memoryview, at: int) -> int:
+def _write_at(fd: int, piece: bytes | memoryview, at: int) -> int:
     if hasattr(os, "pwrite"):
         return os.pwrite(fd, piece, at)
     os.lseek(fd, at, os.SEEK_SET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import unicodedata
 
 import pytest
@@ -126,6 +127,21 @@ def test_check_and_problem_agree(text: str) -> None:
         passed = False
 
     assert passed == (paths.problem(text) is None)
+
+
+PIECES = st.sampled_from(
+    ["", ".", "..", ".s32s-lock-", ".s32s", "a", "a b", "-", "é", "\x7f", "n" * 63, "n" * 64, "n" * 300]
+)
+
+
+@given(pieces=st.lists(PIECES, min_size=1, max_size=40), room=st.sampled_from([5, 100, 1024]))
+def test_the_short_look_at_a_usual_path_passes_nothing_that_the_long_one_refuses(pieces: list[str], room: int) -> None:
+    """Nearly every path is judged by a pattern alone."""
+    path = "/".join(pieces)
+    quick = paths.problem(path, room=room)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "_USUAL", re.compile("(?!)"))
+        assert paths.problem(path, room=room) == quick
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,10 @@ class Screen:
 
     def on_event(self, event: Event) -> None:
         """Show one event."""
+        if self._bar is None and isinstance(event, (events.Progress, events.FilePut)):
+            return
         with self._guard:
             match event:
-                case events.Progress() | events.FilePut() if not self._bar:
-                    pass
                 case events.EntryStarted():
                     self._direction = f"{paths.escape(event.source)} > {paths.escape(event.target)}"
                     self._close()

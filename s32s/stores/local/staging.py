@@ -203,11 +203,12 @@ class Staging:
             if item.kind is Kind.LINK:
                 links.append(item)
             elif item.kind is Kind.FILE:
-                self.make_dirs(paths.parent(item.path))
+                if (directory := paths.parent(item.path)) not in self.dirs:
+                    self.make_dirs(directory)
                 nearby = put.old if not put.needs_bytes else at_hand.get(item.sha256) if item.sha256 else None
                 if nearby is not None and self.copy_old(nearby, put, self.opened.found):
                     continue
-                if not self._take_salvaged(item):
+                if not (self.opened.salvage.files and self._take_salvaged(item)):
                     wanted.append(item)
         for item in links:
             self.make_dirs(paths.parent(item.path))

@@ -35,20 +35,20 @@ _LONGEST_S = 10 * 365 * 86400.0
 
 def run(options: argparse.Namespace, stop: threading.Event) -> int:
     import gc
+
+    # A run makes a million small values and hardly a cycle, and then the process ends: looking for cycles is waste.
+    gc.disable()
     from pathlib import Path
 
     from s32s.agent.options import Options
     from s32s.config import settings_file
     from s32s.core.plan import Verb
     from s32s.frontends.render import files
-    from s32s.frontends.render.jsonl import Lines, summary_line
     from s32s.frontends.render.layout import is_journal
     from s32s.frontends.render.log import Log
     from s32s.frontends.render.notify import Notify
     from s32s.frontends.render.text import Screen
 
-    # A run makes a million small values and hardly a cycle, and then the process ends: looking for cycles is waste.
-    gc.disable()
     began_s = time.monotonic()
     verb = Verb(options.verb)
     if getattr(options, "dry_run", False):
@@ -68,6 +68,8 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
     )
     show = screen.on_event
     if options.json:
+        from s32s.frontends.render.jsonl import Lines
+
         show = Lines(plan=not verb.changes).on_event
     elif verb.changes and (options.log_format or is_journal(sys.stderr, os.environ)):
         show = Log(options.log_format or "journal", debug=bool(os.environ.get("S32S_DEBUG"))).on_event
@@ -121,6 +123,8 @@ def run(options: argparse.Namespace, stop: threading.Event) -> int:
         print(f"no entry of the maps has a {shown}: nothing to do on this machine")
     status = _status(options, report)
     if options.json:
+        from s32s.frontends.render.jsonl import Lines, summary_line
+
         Lines().write(summary_line(report, status=status, seconds=time.monotonic() - began_s))
     return status
 

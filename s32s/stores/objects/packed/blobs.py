@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from s32s.backends.base import Backend, Chunk, PartRequest, PutResult
@@ -131,16 +131,16 @@ class PackedBody:
                 return
             if isinstance(self._where, Place):
                 whole = ChunkPlace(self._where, self.item.size, bytes.fromhex(self.item.sha256 or ""))
-                yield from self._decoded(
-                    [whole], iter([stored] if stored is not None else self._fetch([whole])), is_first
-                )
+                if stored is None:
+                    (stored,) = self._fetch([whole])
+                yield _decoded(whole, stored, is_first)
             elif is_first and self._open_nearby is not None and (fd := self._open_nearby()) is not None:
                 try:
                     yield from self._patched(self._where, fd)
                 finally:
                     os.close(fd)
             else:
-                yield from self._decoded(self._where, self._fetch(self._where), is_first)
+                yield from map(_decoded, self._where, self._fetch(self._where), itertools.repeat(is_first))
         except IntegrityError as exc:
             exc.paths = exc.paths or (self.item.path,)
             exc.what = f"{paths.quote(self.item.path)}: {exc.what}"
@@ -156,7 +156,7 @@ class PackedBody:
         """The chunks of the file: those that another one has, from there, and only the others from packs."""
         known = _chunks_in(fd)
         others = [chunk for chunk in chunks if chunk.sha256 not in known]
-        fetched = self._decoded(others, self._fetch(others), is_first=True)
+        fetched = map(_decoded, others, self._fetch(others), itertools.repeat(True))
         for chunk in chunks:
             if (at := known.get(chunk.sha256)) is not None:
                 yield os.pread(fd, chunk.size, at)
@@ -166,13 +166,6 @@ class PackedBody:
     def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
         """See `stores.base.Body`; what is in a pack is not an object."""
         return None
-
-    def _decoded(self, chunks: Iterable[ChunkPlace], stored: Iterator[memoryview], is_first: bool) -> Iterator[Chunk]:
-        if not hasattr(_local, "decoder"):
-            _local.decoder = Decoder()
-        decoder: Decoder = _local.decoder
-        for (place, size, sha256), data in zip(chunks, stored, strict=True):
-            yield decoder.decode(data, size=size, sha256=None if is_first else sha256, pack=place.pack)
 
     def _fetch(self, chunks: Sequence[ChunkPlace]) -> Iterator[memoryview]:
         """The stored bytes of some chunks, in order; runs of them that stand together come in one piece, some ahead."""
@@ -192,6 +185,13 @@ class PackedBody:
         request = PartRequest(packs.key_of(first.pack), first.offset, last.offset + last.stored - first.offset)
         ((_, data),) = read_parts(self._backend, [request], concurrency=1)
         return memoryview(data)
+
+
+def _decoded(chunk: ChunkPlace, stored: Chunk, is_first: bool) -> Chunk:
+    if not hasattr(_local, "decoder"):
+        _local.decoder = Decoder()
+    decoder: Decoder = _local.decoder
+    return decoder.decode(stored, size=chunk.size, sha256=None if is_first else chunk.sha256, pack=chunk.place.pack)
 
 
 def _chunks_in(fd: int) -> dict[bytes, int]:
