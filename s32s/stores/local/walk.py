@@ -352,7 +352,7 @@ def recall(listing: DirectoryListing, cache: StatCache) -> tuple[Columns, array[
     """
     columns, rows = Columns(), cache.holding(listing.paths, listing.stamps)
     for row, at in enumerate(rows):
-        hashes = cache.hashes(at) if at >= 0 else None
+        hashes = cache.hashes(at) if at >= 0 else b"" if listing.is_file(row) else None
         if hashes is not None:
             size, mtime_ns = listing.stamps[STAMP * row + SIZE], listing.mtime_ns(row)
             mode = listing.modes[row] & listing.file_bits if openat.HAS_MODES else -1
