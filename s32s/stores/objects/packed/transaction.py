@@ -67,9 +67,10 @@ class Known:
         return where if isinstance(where, Place) else self._blob(sha256)
 
     def _blob(self, sha256: bytes) -> Place | None:
-        with self._guard:
-            if self._chunks is None:
-                self._chunks = {chunk.sha256: chunk.place for chunk in self._snapshot.places.chunks()}
+        if self._chunks is None:
+            with self._guard:
+                if self._chunks is None:
+                    self._chunks = {chunk.sha256: chunk.place for chunk in self._snapshot.places.chunks()}
         return self._chunks.get(sha256) or self._left.get(sha256)
 
 
@@ -238,7 +239,11 @@ class PackedTransaction:
                 item = self._came[item.path][0]
             elif item.kind is Kind.FILE and put.old is not None:
                 item = item._replace(sha256=item.sha256 or put.old.sha256)
-            columns.add(segments.as_read(item))
+            if item.kind is Kind.FILE and item.sha256 and item.mode is not None and not item.changed:
+                mode, sha256 = item.mode & 0o777, bytes.fromhex(item.sha256)
+                columns.append(item.path, item.size, item.mtime_ns, mode, sha256)
+            else:
+                columns.add(segments.as_read(item))
         published = self._mine.tree.with_columns([item.path for item in self._plan.extras], columns)
         return published, self._places(published)
 
