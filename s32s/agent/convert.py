@@ -116,9 +116,9 @@ def _tidy(layout: str, backend: Backend, agent: AgentContext) -> int:
     failed = heads.delete(gone, what="delete what is left of the other layout")
     if failed:
         raise EntryFailed(
-            f"{len(failed):,} objects of the other layout could not be deleted; everything else is done:"
+            f"the prefix is in the {layout} layout, and {len(failed):,} objects of the other one could not be deleted:"
             f"{paths.listed(failed)}",
-            hint="run it again",
+            hint="they are in nobody's way; run it again when the store allows it",
             reasons=failed,
         )
     return len(gone)

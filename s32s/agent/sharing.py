@@ -21,7 +21,7 @@ from s32s.config import settings_file
 from s32s.config.maps import Entry, MapSet
 from s32s.config.settings import Directories, S3Connection, Settings
 from s32s.core import events, paths
-from s32s.core.errors import Refused, UsageError
+from s32s.core.errors import EntryFailed, Refused, UsageError
 from s32s.core.events import Emit
 from s32s.core.location import is_location
 from s32s.core.merge import Merge
@@ -186,7 +186,12 @@ def forget_shared(agent: AgentContext, names: Sequence[str], *, everywhere: bool
             keys = [one.key for page in backend.list(paths.RESERVED) for one in page]
             gone = [key for key in keys if key == HEAD_KEY or sha256_of(key)]
             if gone:
-                backend.delete(gone)
+                if failed := backend.delete(gone):
+                    raise EntryFailed(
+                        f"the list of files at {backend.location} could not be removed:{paths.listed(failed)}",
+                        hint="what was known on this computer is forgotten",
+                        reasons=failed,
+                    )
                 told.append(f"the list of files at {backend.location}")
     return told
 

@@ -96,6 +96,16 @@ class EntryFailed(S32sError):
     """This entry could not be done; the destination is as the verb's promise says."""
 
 
+class DiskFull(EntryFailed):
+    """The disk of a target has no room for a change; the target is as the message says.
+
+    Attributes:
+        missing: how many bytes more it takes; 0 where that is not known.
+    """
+
+    missing: int = 0
+
+
 class Unreadable(EntryFailed):
     """The source directory holds things that cannot be replicated (sockets, unreadable files …)."""
 

@@ -17,7 +17,7 @@ from support.servers import S3Server, keys, make_bucket, put
 from s32s.backends.s3.backend import S3Backend
 from s32s.backends.s3.service import S3Service
 from s32s.config.settings import S3Connection
-from s32s.core.errors import AccessDenied, StoreError, Unreachable, Unsupported
+from s32s.core.errors import StoreError, Unreachable, Unsupported
 from s32s.core.location import S3Path
 from s32s.core.rules import EVERYTHING
 from s32s.stores.objects.prefix import ManifestCache, Prefix
@@ -204,15 +204,31 @@ def test_keys_of_every_kind_are_deleted(server: S3Server, bucket: str) -> None:
 
 
 def test_a_refused_deletion_is_told(bucket: str, proxy: FaultProxy) -> None:
-    """Of a few each by itself, of many all of them."""
-    proxy.add(Rule(lambda request: request.method in ("DELETE", "POST"), Status(403, "AccessDenied")))
+    """Of a few each by itself, of many all of them; with what S3 says of the reason."""
+    denied = Status(403, "AccessDenied", "Access Denied because object protected by object lock.")
+    proxy.add(Rule(lambda request: request.method in ("DELETE", "POST"), denied))
     backend = backend_of(proxy.endpoint_url, bucket)
+    for wanted in (["a", "b"], [f"k{number}" for number in range(20)]):
+        failed = backend.delete(wanted)
 
-    failed = backend.delete(["a", "b"])
-    assert failed.keys() == {"a", "b"}
-    assert "denies access" in failed["a"]
-    with pytest.raises(AccessDenied):
-        backend.delete([f"k{number}" for number in range(20)])
+        assert failed.keys() == set(wanted)
+        assert all("denies access" in why and "protected by object lock" in why for why in failed.values())
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(409, "FileImmutable"), (400, "InvalidRequest"), (451, "UnavailableForLegalReasons")]
+)
+def test_whatever_a_server_says_of_one_the_others_go(bucket: str, proxy: FaultProxy, status: int, code: str) -> None:
+    """Servers refuse a locked object in several words."""
+    proxy.add(Rule(on("DELETE", "p/locked"), Status(status, code, "it is under retention")))
+    backend = backend_of(proxy.endpoint_url, bucket)
+    for key in ("locked", "free"):
+        backend.put(key, lambda: iter([b"x"]), size=1)
+
+    failed = backend.delete(["locked", "free"])
+
+    assert failed.keys() == {"locked"}
+    assert [one.key for page in backend.list("") for one in page] == ["locked"]
 
 
 def test_a_part_that_breaks_off_is_noticed(filled: str, proxy: FaultProxy) -> None:

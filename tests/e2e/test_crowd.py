@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def test_twenty_people_at_once(tmp_path: Path, server: S3Server, bucket: str, la
     copies = sum("conflict" in path for path in made.peers[0].tree())
     print(
         f"\n{server.name}, {layout}: {made.syncs} syncs, {made.kills} killed, {len(made.written)} lines, "
-        f"{copies} conflict copies, {time.monotonic() - began_s:.0f} s"
+        f"{copies} conflict copies, {time.monotonic() - began_s:.0f} s; attempts of a sync: "
+        f"{statistics.median(made.attempts)} in the middle, at most {max(made.attempts)}"
     )
 
     check(made, server, bucket)

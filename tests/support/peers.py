@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -87,6 +88,8 @@ class Crowd:
         self.written: set[str] = set()
         self.pending: dict[str, set[str]] = {peer.name: set() for peer in peers}
         self.syncs = self.kills = 0
+        #: How many attempts each sync has taken that went well beside others.
+        self.attempts: list[int] = []
         self._number = 0
 
     def round(self, *, kills: float) -> None:
@@ -105,6 +108,8 @@ class Crowd:
             assert process.returncode in (0, 1, 75, -signal.SIGKILL), said
             assert "unexpected" not in said, said
             if process.returncode == 0:
+                begun = re.findall(r"starting over \(attempt (\d+)\)", said)
+                self.attempts.append(int(begun[-1]) if begun else 1)
                 self.pending[peer.name].clear()
 
     def settle(self, most: int = 12) -> None:

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from s32s.agent import kept_room
 from s32s.agent.roles.base import AgentContext, Task, check_pushed, last_run, source_prefix
 from s32s.agent.roles.writer import user
 from s32s.core.errors import EntryFailed, Locked, Refused
@@ -63,7 +64,11 @@ def pull(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
     if task.back_to is not None:
         return _go_back(task.back_to, target, task, agent, run)
     job = task.job(agent.settings, spare_ignored=False, check_source=check_pushed(task, Role.SLAVE, agent))
-    done = replicate(source_prefix(task, agent, follower), target, job, run)
+    source = source_prefix(task, agent, follower)
+    if task.verb.changes:
+        kept_room.give_up(target, agent.settings.keep, run)
+    with kept_room.helped(target, entry.name):
+        done = replicate(source, target, job, run)
     if task.verb.changes:
         _prune(target, done.source.generation, agent, run)
     return done
@@ -86,7 +91,9 @@ def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentConte
     job = Job(Verb.SYNC, EVERYTHING, limits, verify=task.options.verify, allow_links=("/",))
     try:
         # What the two are to a checkpoint they are not at the next run.
-        done = replicate(source, target, job, replace(run, checkpoints=Checkpoints()))
+        kept_room.give_up(target, agent.settings.keep, run, wanted=record)
+        with kept_room.helped(target, entry.name, wanted=record):
+            done = replicate(source, target, job, replace(run, checkpoints=Checkpoints()))
     except BaseException:
         if before is None:
             holds.end_hold(entry.name, state)

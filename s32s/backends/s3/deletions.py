@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
-from s32s.backends.s3.client import Call, whole
+from s32s.backends.s3.client import Call, md5_of, whole
 from s32s.backends.s3.connection import Response
 from s32s.backends.s3.errors import shown
 from s32s.backends.s3.objects import LARGE
 from s32s.backends.s3.session import S3Session
-from s32s.core.errors import AccessDenied, NotFound, StoreError
+from s32s.core.errors import AccessDenied, BucketMissing, CredentialsError, NotFound, StoreError
 
 _BATCH = 1000  # DeleteObjects takes no more keys
 #: So few go one by one: a single request each, at the same time, and no XML.
@@ -51,7 +49,9 @@ class Deletions:
                     self._connection.send(bucket, calls[number])  # once more, with another token if need be
                 except NotFound:
                     continue
-                except AccessDenied as exc:
+                except (BucketMissing, CredentialsError):
+                    raise
+                except StoreError as exc:  # servers have several words for an object that is locked
                     failed[keys[number]] = exc.what
         return failed
 
@@ -59,12 +59,14 @@ class Deletions:
         named = "".join([f"<Object><Key>{_escaped(key)}</Key></Object>" for key in keys])
         body = f"<Delete>{named}<Quiet>true</Quiet></Delete>".encode()
         # Older servers ask for it with this request, and newer ones take it.
-        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        call = Call("POST", "", {"delete": ""}, {"content-md5": md5}, lambda: body, limit=LARGE)
+        call = Call("POST", "", {"delete": ""}, {"content-md5": md5_of(body)}, lambda: body, limit=LARGE)
         where = shown(bucket, keys[0])
-        return self._connection.read(
-            bucket, call, lambda answer: _failures(whole(answer, "DeleteResult")[0], where), about=keys[0]
-        )
+        try:
+            return self._connection.read(
+                bucket, call, lambda answer: _failures(whole(answer, "DeleteResult")[0], where), about=keys[0]
+            )
+        except AccessDenied as exc:
+            return dict.fromkeys(keys, exc.what)
 
 
 def _failures(data: bytes, where: str) -> dict[str, str]:

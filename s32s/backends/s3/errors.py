@@ -68,6 +68,7 @@ _OF_KEYS = {
     "InvalidAccessKeyId": "there is no such access key",
     "SignatureDoesNotMatch": "the secret key does not belong to the access key",
 }
+_NO_REASON = {"", "access denied", "forbidden"}
 _SLOWER = {"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"}
 _BUSY = {*_SLOWER, "InternalError", "RequestTimeout"}
 
@@ -139,7 +140,9 @@ def _of_refusal(refusal: Refusal, *, bucket: str, key: str) -> S32sError:
     if code == "InvalidObjectState":
         return AccessDenied(f"{where} is archived and cannot be read", hint="restore it from its storage class first")
     if code in ("AccessDenied", "403", "Forbidden", "AllAccessDisabled") or status == 403:
-        return AccessDenied(f"S3 denies access to {where}", hint="check the policy of this user or role")
+        # Newer servers say why: which policy denies what to whom, or that the object is locked.
+        why = f" ({paths.escape(message)})" if message.lower().rstrip(".") not in _NO_REASON else ""
+        return AccessDenied(f"S3 denies access to {where}{why}", hint="check the policy of this user or role")
     if status == 501 or code == "NotImplemented":
         return Unsupported(f"this S3 server cannot do what was asked of {where} ({said})")
     if code in _BUSY or status >= 500 or status == 429:

@@ -89,6 +89,8 @@ class PrunedPrefix(TypedDict):
     bytes: int
     young: int
     """Packs that no generation names and that are too young to be deleted."""
+    keeps_versions: bool
+    """Whether the bucket keeps what was deleted, as earlier versions."""
     failed: dict[str, str]
     """Text: why a pack that nobody needs is still there, by its key."""
 

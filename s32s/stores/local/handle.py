@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
-from s32s.core.errors import EntryFailed
+from s32s.core.errors import DiskFull, EntryFailed
 from s32s.stores.base import Policy
 from s32s.stores.local.outer import FIXED, Outer
+from s32s.stores.local.space import MAKE_ROOM
 from s32s.stores.local.walk import DirectoryListing
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def unwritable(exc: OSError, shown: str, stage: Stage = Stage.FILLING) -> EntryF
     is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
     what = "the disk is full" if is_full else (exc.strerror or str(exc))
     at = f" ({paths.quote(str(exc.filename))})" if exc.filename else ""
-    return EntryFailed(
+    return (DiskFull if is_full else EntryFailed)(
         f"the new files of {paths.escape(shown)} could not be written: {what}{at}; {stage.value}",
-        hint="make room and run it again" if is_full else FIXED if exc.errno == errno.EPERM else "",
+        hint=MAKE_ROOM if is_full else FIXED if exc.errno == errno.EPERM else "",
     )

@@ -7,12 +7,13 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
-from s32s.core.errors import EntryFailed
+from s32s.core.errors import DiskFull, EntryFailed
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.local import hashing
 from s32s.stores.local.kept import KeptTree, open_kept
+from s32s.stores.local.space import MAKE_ROOM
 from s32s.stores.local.stat_cache import CTIME, stamp
 from s32s.stores.local.walk import DirectoryListing, open_file
 from s32s.system import directories, file_bytes
@@ -60,18 +61,19 @@ class Keeper:
         except OSError as exc:
             self.undo(parent, name)
             is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise EntryFailed(
+            raise (DiskFull if is_full else EntryFailed)(
                 f"the tree before this change could not be kept: {exc.strerror}; nothing was changed",
-                hint='make room, or set a smaller "keep" in the configuration' if is_full else "",
+                hint=MAKE_ROOM if is_full else "",
             ) from exc
 
     def undo(self, parent: int, name: str) -> None:
         """Take the record back, as nothing was changed."""
         record, self._made = self._made, None
-        if record is not None:
-            with contextlib.suppress(OSError), open_kept(parent, name) as trees:
-                if trees is not None:
+        with contextlib.suppress(OSError), open_kept(parent, name) as trees:
+            if trees is not None:
+                if record is not None:
                     trees.drop(record)
+                trees.tidy()
 
     def _with_hashes(self, plan: Plan, known: Mapping[str, Item]) -> Tree:
         """What the target holds, with every hash that is known."""

@@ -140,6 +140,12 @@ class KeptTrees:
         with self._open(record.number) as fd, directories.directory(fd, _FILES) as files:
             yield files
 
+    def taken(self, record: KeptTree) -> int:
+        """How many bytes of the disk a record takes alone."""
+        with self.files(record) as files, os.scandir(files) as entries:
+            there = [entry.stat(follow_symlinks=False) for entry in entries]
+        return sum(status.st_blocks * 512 for status in there if status.st_nlink == 1)
+
     def drop(self, record: KeptTree) -> None:
         """Remove a record. No earlier one may need it; see `groups`.
 
@@ -241,6 +247,49 @@ def prune(root: str, *, in_place: bool, keep: int, generation: int) -> None:
     if _is_there(root, in_place=in_place):
         with open_holder(root, in_place=in_place, writable=True) as holder:
             _prune(holder.parent, holder.name, keep=keep, generation=generation)
+
+
+def give_up(root: str, *, in_place: bool, keep: int, wanted: KeptTree | None = None) -> None:
+    """Remove the oldest trees beyond `keep` before a change, which may need their room.
+
+    Args:
+        root, in_place: see `kept_of`.
+        wanted: a tree that the change needs, and with it those after.
+
+    Raises:
+        Refused, EntryFailed, Locked: see `prune`.
+    """
+    if not _is_there(root, in_place=in_place):
+        return
+    with (
+        open_holder(root, in_place=in_place, writable=True) as holder,
+        open_kept(holder.parent, holder.name) as trees,
+    ):
+        found = groups(trees.found()) if trees is not None else []
+        before = [group for group in found if wanted is None or group[0].number < wanted.number]
+        if trees is None:
+            return
+        try:
+            for group in before[: max(len(found) - keep, 0)]:
+                _drop(trees, group)
+        except OSError as exc:
+            raise EntryFailed(left_over(kept_name(holder.name), exc)) from exc
+
+
+def taken(root: str, *, in_place: bool) -> list[tuple[KeptTree, int]]:
+    """The earlier trees of a target, the oldest first, and how many bytes of the disk each of them takes.
+
+    Raises:
+        Refused: see `kept_of`.
+    """
+    if not _is_there(root, in_place=in_place):
+        return []
+    with (
+        open_holder(root, in_place=in_place, writable=False) as holder,
+        open_kept(holder.parent, holder.name) as trees,
+    ):
+        found = groups(trees.found()) if trees is not None else []
+        return [(group[0], sum(trees.taken(one) for one in group)) for group in found] if trees is not None else []
 
 
 def _is_there(root: str, *, in_place: bool) -> bool:

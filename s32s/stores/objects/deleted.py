@@ -22,8 +22,9 @@ from typing import NamedTuple
 from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
 from s32s.backends.below import Below
 from s32s.core import paths
-from s32s.core.errors import IntegrityError, NotFound, SourceChanged
+from s32s.core.errors import EntryFailed, IntegrityError, NotFound, SourceChanged
 from s32s.core.item import Item, Kind
+from s32s.core.text import count
 from s32s.core.tree import Tree
 from s32s.format import manifest, segments
 from s32s.format.segments import Places
@@ -120,14 +121,24 @@ class DeletedFolder:
         return PackedBody(packed, item, deleted.places.get(number), lambda exc, hit: NotFound(exc.what)).chunks()
 
     def remove(self, names: Iterable[str]) -> None:
-        """Forget deletions for good, by their ids."""
+        """Forget deletions for good, by their ids.
+
+        Raises:
+            EntryFailed: the store does not let all of it go.
+        """
         gone = set(names)
         if not gone:
             return
         listed = (one.key for page in self._backend.list(PLACE) for one in page)
         keys = [key for key in listed if key.removeprefix(f"{PLACE}/").partition("/")[0] in gone]
         # The list last: what is cut off is found again.
-        self._backend.delete(sorted(keys, key=lambda key: key.endswith(f"/{_LIST}")))
+        failed = self._backend.delete(sorted(keys, key=lambda key: key.endswith(f"/{_LIST}")))
+        if failed:
+            raise EntryFailed(
+                f"{count(len(failed), 'object')} of the deleted folder could not be deleted:{paths.listed(failed)}",
+                hint="run it again when the store allows it",
+                reasons=failed,
+            )
 
     def _read(self, name: str) -> Deleted:
         key = f"{PLACE}/{name}/{_LIST}"

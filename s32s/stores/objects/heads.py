@@ -42,6 +42,8 @@ class HeadWriter:
         self._head, self._etag = found
         self._is_strict = is_strict
         self._claims = claims
+        #: Whether the bucket has named the version of a head that it took: what is deleted there is not gone.
+        self.keeps_versions = False
 
     @property
     def found(self) -> FoundHead:
@@ -82,6 +84,7 @@ class HeadWriter:
             self.check_still_held(what)
         mine = head.model_copy(update={"nonce": secrets.token_hex(16)})
         answer = self._try(mine)
+        self.keeps_versions = answer is not None and answer.version is not None
         if self._is_strict and answer is not None and answer.etag is not None:
             self._head, self._etag = mine, answer.etag
             return

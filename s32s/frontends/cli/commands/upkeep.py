@@ -51,6 +51,7 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
                 "bytes": done.size,
                 "young": done.young,
                 "failed": dict(done.failed),
+                "keeps_versions": done.keeps_versions,
             }
         )
         return _tell_undeleted(done)
@@ -68,7 +69,13 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def _tell_undeleted(done: Pruned) -> int:
-    """Say what could not be deleted; the exit status."""
+    """Say what could not be deleted, or takes room all the same; the exit status."""
+    if done.packs and done.keeps_versions:
+        print(
+            "s32s: the bucket keeps versions: what was deleted takes room there until a rule of the bucket "
+            "(NoncurrentVersionExpiration) lets it expire, and its lock, if it has one, has ended",
+            file=sys.stderr,
+        )
     if not done.failed:
         return 0
     print(

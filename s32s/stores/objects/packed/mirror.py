@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
 from s32s.core import tree
-from s32s.core.errors import Conflict, IntegrityError, NotFound, S32sError, SourceChanged
+from s32s.core.errors import Conflict, IntegrityError, NotFound, SourceChanged
 from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
@@ -21,7 +21,7 @@ from s32s.format.generation import Pack
 from s32s.stores.base import Body, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.heads import HeadWriter
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
-from s32s.stores.objects.packed.publication import History
+from s32s.stores.objects.packed.publication import History, undeleted, warn_of_left
 from s32s.stores.objects.packed.target import PackedTarget
 from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Writer
@@ -86,7 +86,9 @@ class PackedMirror(PackedTarget):
     @contextlib.contextmanager
     def transaction(self, mine: PackedSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
         """See `stores.base.Target`."""
-        yield _Copies(self._prefix, self._source, mine, self._wanted, self._writer.id, damaged=self._damaged)
+        yield _Copies(
+            self._prefix, self._source, mine, self._wanted, self._writer.id, damaged=self._damaged, warn=self._warn
+        )
 
 
 class _Copies:
@@ -105,7 +107,9 @@ class _Copies:
         writer: str,
         *,
         damaged: Collection[str],
+        warn: Callable[[str], None],
     ) -> None:
+        self._warn = warn
         self._backend = prefix.backend
         self._prefix = prefix
         self._source = source
@@ -152,8 +156,8 @@ class _Copies:
             return
         needed = {one.pack for one in root.packs} | set(root.garbage)
         gone = ({one.pack for one in before.packs} | set(before.garbage)) - needed
-        with contextlib.suppress(S32sError):
-            self._backend.delete(sorted(map(packs.key_of, gone)))
+        if gone:
+            warn_of_left(undeleted(self._backend, sorted(map(packs.key_of, gone))), self._warn)
 
     def _copy(self, pack: str, size: int) -> None:
         key, target = packs.key_of(pack), self._backend

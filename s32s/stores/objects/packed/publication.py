@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import bisect
-import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from s32s.core.errors import Refused, S32sError
+from s32s.backends.base import Backend
+from s32s.core import paths
+from s32s.core.errors import Interrupted, Refused, S32sError
+from s32s.core.text import count
 from s32s.core.tree import Tree
 from s32s.format import generation, packs, pages, segments
 from s32s.format.generation import Kept, Pack, Root, Segment
@@ -154,17 +156,22 @@ class Publication:
         meta = Packer(self._prefix.backend, BlobKind.SEGMENT)
         return self._finish(root.published, made, {k: v for k, v in used.items() if v > 0}, kept, {}, meta, {})
 
-    def sweep(self) -> None:
-        """Delete packs that were garbage before this generation already: readers may still be at the one before."""
+    def sweep(self) -> Mapping[str, str]:
+        """Delete packs that were garbage before this generation already: readers may still be at the one before.
+
+        Returns:
+            Why each of those that are still there is, by their keys. Only `prune` finds them again.
+        """
         if self.root is None or self._mine.root is None:
-            return
+            return {}
         needed = {pack.pack for pack in self.root.packs}
-        gone = set(self._mine.root.garbage) - needed
-        if not gone:
-            return
-        # Tidying only: what stays is found by prune.
-        with contextlib.suppress(S32sError):
-            self._prefix.backend.delete(sorted(map(packs.key_of, gone)))
+        gone = sorted(map(packs.key_of, set(self._mine.root.garbage) - needed))
+        return undeleted(self._prefix.backend, gone) if gone else {}
+
+    @property
+    def keeps_versions(self) -> bool:
+        """See `HeadWriter`."""
+        return self._heads.keeps_versions
 
     def delete(self, keys: Sequence[str]) -> Mapping[str, str]:
         """See `HeadWriter.delete`."""
@@ -310,6 +317,26 @@ class Publication:
             else:
                 garbage.append(old.pack)
         return tuple(now.values()), tuple(garbage)
+
+
+def undeleted(backend: Backend, keys: Sequence[str]) -> Mapping[str, str]:
+    """Delete what nobody needs, as far as the store lets it go; return why each of the others is still there."""
+    try:
+        return backend.delete(keys)
+    except Interrupted:
+        raise
+    except S32sError as exc:
+        return dict.fromkeys(keys, exc.what)
+
+
+def warn_of_left(failed: Mapping[str, str], warn: Callable[[str], None]) -> None:
+    """Say that packs are still there which nobody needs any more, and why."""
+    if failed:
+        why = failed[min(failed)]
+        warn(
+            f"{count(len(failed), 'pack')} that no generation needs any more could not be deleted: "
+            f"{paths.escape(why)}; s32s prune deletes what is left when the store allows it"
+        )
 
 
 class _Made(NamedTuple):

@@ -102,7 +102,7 @@ class PackedTarget:
         if known is not None:
             known.forget()  # unless all ends well, nobody knows what the prefix holds
         self._transaction = PackedTransaction(
-            self._prefix, plan, mine, self._writer, self._history, is_strict=is_strict
+            self._prefix, plan, mine, self._writer, self._history, is_strict=is_strict, warn=self._warn
         )
         yield self._transaction
 

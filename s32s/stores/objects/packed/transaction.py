@@ -10,7 +10,7 @@ import contextlib
 import functools
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from s32s.backends.base import Backend
@@ -27,7 +27,7 @@ from s32s.stores.objects.packed.blobs import index_of
 from s32s.stores.objects.packed.chunker import SMALL, chunks_of
 from s32s.stores.objects.packed.packer import Packer, Ticket
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
-from s32s.stores.objects.packed.publication import Counts, History, Publication
+from s32s.stores.objects.packed.publication import Counts, History, Publication, warn_of_left
 from s32s.stores.objects.packed.repack import repacked
 from s32s.stores.objects.publisher import Writer
 from s32s.stores.objects.transaction import bounded, steadily
@@ -90,7 +90,9 @@ class PackedTransaction:
         history: History,
         *,
         is_strict: bool = False,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
+        self._warn = warn
         self._prefix = prefix
         self._backend: Backend = prefix.backend
         self._plan = plan
@@ -190,7 +192,7 @@ class PackedTransaction:
 
     def sweep(self) -> None:
         """See `Publication.sweep`."""
-        self._publication.sweep()
+        warn_of_left(self._publication.sweep(), self._warn)
 
     @property
     def left(self) -> PackedSnapshot | None:

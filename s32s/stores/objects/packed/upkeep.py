@@ -89,6 +89,7 @@ class Pruned(NamedTuple):
         packs, size: how many packs were deleted, and their bytes.
         young: packs that nobody names, left alone as a push may be about to.
         failed: why packs that nobody needs are still there, by their keys.
+        keeps_versions: whether the bucket keeps what was deleted, as earlier versions.
     """
 
     generations: tuple[int, ...]
@@ -96,6 +97,7 @@ class Pruned(NamedTuple):
     size: int
     young: int
     failed: Mapping[str, str]
+    keeps_versions: bool
 
 
 def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int, *, grace_s: float = GRACE_S) -> Pruned:
@@ -133,7 +135,7 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
             young += 1
     failed = publication.delete([one.key for one in gone])
     sizes = [one.size for one in gone if one.key not in failed]
-    return Pruned(given_up, len(sizes), sum(sizes), young, failed)
+    return Pruned(given_up, len(sizes), sum(sizes), young, failed, publication.keeps_versions)
 
 
 @dataclass(slots=True)
