@@ -49,7 +49,7 @@ class KeptStore:
         """See `Readable`; the target holds the lock."""
         with (
             open_holder(self.live.location, in_place=self.live.in_place, writable=False) as holder,
-            open_kept(holder.parent, holder.name) as trees,
+            open_kept(holder) as trees,
         ):
             if trees is None or self.record not in trees.found():
                 raise Refused(f"generation {self.record.generation:,} is not kept here any more")
