@@ -70,6 +70,8 @@ def test_push_pull_and_look_back(packed: Loop) -> None:
     assert "2*" in shown
     differ = told(master("diff", "WEB", "--json"), "difference")
     assert [(one["path"], one["what"]) for one in differ] == [("css/site.css", "deleted"), ("index.html", "modified")]
+    assert [(one["kind"], one["kind_before"]) for one in differ] == [("file", "file")] * 2
+    assert ["reason" in one for one in differ] == [False, True]
 
     back = packed.source.parent / "back"
     assert told(master("restore", "WEB", "css", "--generation", "1", "--to", str(back), "--json"), "restored")

@@ -53,6 +53,11 @@ class RolledBack(TypedDict):
     """`rollback`: the generation that was published, and which one it repeats."""
 
     event: Literal["rolled_back"]
+    kind: str
+    """`file`, `link` or `dir`; of a path that is deleted, what it was."""
+    kind_before: str | None
+    reason: NotRequired[str]
+    """Only of a modified path: a word, as `dryrun` has it."""
     entry: str
     generation: int
     to: int

@@ -79,7 +79,7 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
 def diff(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show what two generations do not have in common."""
     from s32s.core.item import changed_by
-    from s32s.frontends.render.differences import difference_line, kind_of
+    from s32s.frontends.render.differences import change_of, difference_line, reason_of
     from s32s.frontends.render.merges import last_changed
 
     with open_machine(options, writable=False) as agent:
@@ -91,7 +91,9 @@ def diff(options: argparse.Namespace, stop: threading.Event) -> int:
                 "event": "difference",
                 "entry": options.name,
                 "path": one.path,
-                "what": kind_of(one),
+                "what": change_of(one),
+                "kind": (one.after or one.before).kind.value,  # type: ignore[union-attr] # one of them is there
+                "kind_before": one.before.kind.value if one.before else None,
                 "size": item.size if item else 0,
                 "size_before": one.before.size if one.before else None,
             }
@@ -122,6 +124,8 @@ def rollback(options: argparse.Namespace, stop: threading.Event) -> int:
         return 0
     is_shared = entry.peer is not None
     print(
+            if (reason := reason_of(one)) is not None:
+                line["reason"] = reason.value
         f"{paths.escape(options.name)}: generation {position.generation:,} holds what generation {number:,} held; "
         f"{'the folders of all' if is_shared else 'its servers'} follow at their next sync"
     )
