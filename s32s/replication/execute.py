@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from s32s.core import events
 from s32s.core.errors import Interrupted, S32sError
@@ -76,13 +77,18 @@ def put_all(
         around: calls all work that a thread does.
     """
 
+    # To ask a protocol takes as long as to write a small file, so each kind of body is asked once.
+    takes_nearby = functools.cache(lambda kind: issubclass(kind, TakesNearby))
+
     def read(items: Sequence[Item]) -> Reading:
         return source.read(items, jobs=jobs, as_objects=transaction.takes_objects)
 
+    open_nearby = transaction.open_nearby if isinstance(transaction, OpensNearby) else None
+
     def single(body: Body) -> None:
         error = None
-        if isinstance(transaction, OpensNearby) and isinstance(body, TakesNearby):
-            body.take_nearby(functools.partial(transaction.open_nearby, body.item.path))
+        if open_nearby is not None and takes_nearby(type(body)):
+            cast("TakesNearby", body).take_nearby(functools.partial(open_nearby, body.item.path))
         try:
             transaction.put(body, progress)
         except S32sError as exc:

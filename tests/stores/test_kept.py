@@ -21,10 +21,11 @@ from s32s.core.plan import Verb
 from s32s.core.rules import EVERYTHING
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
-from s32s.stores.local import keeper, kept
+from s32s.stores.local import keeper, kept, target
 from s32s.stores.local.kept_source import KeptStore
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
+from s32s.stores.local.target import walk_target
 from s32s.stores.memory import MemoryStore
 
 JOB = Job(Verb.SYNC, EVERYTHING, Limits(HALF, force=True))
@@ -359,6 +360,26 @@ def test_links_modes_and_empty_directories_come_back(slave: Slave) -> None:
     slave.pull({"page": b"2"})
     slave.go_back(1)
     assert slave.files == before
+
+
+def test_a_way_back_walks_the_target_as_often_as_a_pull(slave: Slave, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all is to be had, nothing more has to be found out than for the same change from elsewhere."""
+    walks: list[str] = []
+
+    def counted(fd: int, name: str, **how: str | bool) -> object:
+        walks.append(name)
+        return walk_target(fd, name, **how)  # type: ignore[arg-type] # as it came
+
+    monkeypatch.setattr(target, "walk_target", counted)
+    one, two = {"a": b"1", "d/b": b"1"}, {"a": b"two", "d/c": b"2"}
+    slave.pull(one)
+    walks.clear()
+    slave.pull(two)
+    as_often = len(walks)
+    assert as_often
+    walks.clear()
+    slave.go_back(1)
+    assert len(walks) == as_often
 
 
 @contextlib.contextmanager

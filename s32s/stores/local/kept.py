@@ -105,14 +105,12 @@ class KeptTrees:
 
     def size_of(self, number: int, sha256: str) -> int:
         """How many bytes a file of a record has by now; -1 where it is none any more."""
-        with self._open(number) as fd:
-            status = os.stat(f"{_FILES}/{sha256}", dir_fd=fd, follow_symlinks=False)
+        status = os.stat(_file(number, sha256), dir_fd=self._fd, follow_symlinks=False)
         return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
     def open_file(self, number: int, sha256: str) -> int:
         """A descriptor of a file of a record, for reading."""
-        with self._open(number) as fd:
-            return open_file(fd, f"{_FILES}/{sha256}")
+        return os.open(_file(number, sha256), file_bytes.OPEN_FILE, dir_fd=self._fd)
 
     def add(self, generation: int, held: Tree) -> tuple[KeptTree, bool]:
         """Begin the record of a tree; return it, and whether it is new: the newest record may be of the very tree."""
@@ -305,6 +303,11 @@ def _is_record(name: str) -> bool:
 
 def _name(number: int) -> str:
     return f"{number:0{_DIGITS}}"
+
+
+def _file(number: int, sha256: str) -> str:
+    """The path of a file of a record. Nobody else can write there, so the way to it is gone in one step."""
+    return f"{_name(number)}/{_FILES}/{sha256}"
 
 
 def _read_file(fd: int, name: str) -> bytes:
