@@ -49,7 +49,8 @@ class EarlierGenerations(Protocol):
         """All that are there, the newest first; nothing of a prefix to which nothing was pushed.
 
         Raises:
-            Refused: the prefix is in the other layout, or keeps none.
+            WrongLayout: the prefix is in the other layout.
+            NoHistory: it keeps none.
             StoreError, Unreachable, …
         """
         ...

@@ -13,7 +13,7 @@ from s32s.agent.roles.push import check_prefix, pushed
 from s32s.agent.runner import places_of_others
 from s32s.config.maps import Entry, MapSet
 from s32s.core import events, paths
-from s32s.core.errors import Refused
+from s32s.core.errors import NoHistory, Refused
 from s32s.core.events import Emit
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
@@ -107,7 +107,7 @@ class PlainGenerations:
     @property
     def _past(self) -> Past:
         if not self.entry.manifest:
-            raise Refused(
+            raise NoHistory(
                 f"{paths.quote(self.entry.name)} has no manifest, and without one there are no generations",
                 hint='take "manifest": false out of the entry, and push',
             )

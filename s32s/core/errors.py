@@ -81,6 +81,10 @@ class WrongLayout(Refused):
     """A prefix is in another layout than it was taken for."""
 
 
+class NoHistory(Refused):
+    """A place keeps no earlier generations."""
+
+
 class Declined(Refused):
     """The person who was asked has said no; nothing was touched."""
 

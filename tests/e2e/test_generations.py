@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,8 @@ def test_push_pull_and_look_back(packed: Loop) -> None:
     assert "2*" in shown
     differ = told(master("diff", "WEB", "--json"), "difference")
     assert [(one["path"], one["what"]) for one in differ] == [("css/site.css", "deleted"), ("index.html", "modified")]
+    assert [(one["kind"], one["kind_before"]) for one in differ] == [("file", "file")] * 2
+    assert ["reason" in one for one in differ] == [False, True]
 
     back = packed.source.parent / "back"
     assert told(master("restore", "WEB", "css", "--generation", "1", "--to", str(back), "--json"), "restored")
@@ -235,3 +238,24 @@ def test_a_prefix_that_has_lost_its_head_is_not_empty(packed: Loop) -> None:
     assert packed.master.run("maps", "update").status == 0
     assert packed.master.run("verify", "WEB", "--rebuild").status == 0
     assert packed.push().changed_nothing
+
+
+def test_a_master_that_was_installed_again_begins_no_history_over_packs(packed: Loop) -> None:
+    """It has lost its memory, and the prefix its head: what is there is found again, and not given up."""
+    for text in ("1", "2"):
+        make_tree(packed.source, {"a": text.encode()})
+        assert packed.push().status == 0
+    packed.server.client().delete_object(Bucket=packed.bucket, Key=f"{packed.prefix}/.s32s/head.json")
+    for name in ("state", "cache"):
+        shutil.rmtree(packed.master.root / name)
+    assert packed.master.run("maps", "update").status == 0
+    before = keys(packed.server, packed.bucket, packed.prefix)
+
+    for command in ("dryrun", "sync"):
+        ended = packed.master.run(command)
+        assert_failed(ended, 3, says=("has packs and no head", "s32s verify NAME --rebuild"))
+
+    assert keys(packed.server, packed.bucket, packed.prefix) == before
+    assert packed.master.run("verify", "WEB", "--rebuild").status == 0
+    assert packed.master.run("dryrun", "--exit-code").status == 0
+    assert [line["generation"] for line in packed.master.run("log", "WEB", "--json").lines] == [2, 1]

@@ -48,6 +48,21 @@ PLAIN = {
     "mirror": {"LIST": 2},
     "mirror of changes": {"LIST": 3, "PUT": 1},
 }
+PACKED = {
+    "first push": {HEAD: 2, "LIST": 1, "PUT pack": 2, "PUT head.json": 1},  # a prefix without a head may have lost it
+    "push": {HEAD: 1},
+    "first pull": {HEAD: 1, "GET pack": 2},
+    "pull": {HEAD: 1},
+    "pull, every byte": {HEAD: 1},
+    "dry pull": {HEAD: 1},
+    "dry push of changes": {HEAD: 1},
+    "push of changes": {HEAD: 3, "PUT pack": 2, "PUT head.json": 1},
+    "dry pull of changes": {HEAD: 1, "GET pack": 1},
+    "pull of changes": {HEAD: 1, "GET pack": 2},
+    "first mirror": {HEAD: 3, "LIST": 1, "HEAD pack": 4, "PUT pack": 4, "PUT head.json": 1},
+    "mirror": {HEAD: 2},
+    "mirror of changes": {HEAD: 4, "LIST": 1, "HEAD pack": 2, "PUT pack": 2, "PUT head.json": 1},
+}
 
 
 def change(loop: Loop) -> None:
@@ -94,20 +109,25 @@ def sent(proxy: FaultProxy, run: Callable[[], object]) -> dict[str, int]:
     for request in proxy.requests[before:]:
         name = request.key.rpartition("/")[2]
         name = " manifest" if name.startswith("manifest-") else " head.json" if name == "head.json" else ""
+        name = " pack" if "/.s32s/packs/" in request.key else name
         counts["LIST" if request.is_list else f"{request.method}{name}"] += 1
     return dict(counts)
 
 
-@pytest.mark.parametrize(("manifest", "expected"), [(True, WITH_MANIFEST), (False, PLAIN)], ids=["manifest", "plain"])
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [({}, WITH_MANIFEST), ({"manifest": False}, PLAIN), ({"layout": "packed"}, PACKED)],
+    ids=["manifest", "plain", "packed"],
+)
 def test_what_each_kind_of_run_sends(
-    proxied: Loop, proxy: FaultProxy, manifest: bool, expected: dict[str, dict[str, int]]
+    proxied: Loop, proxy: FaultProxy, properties: dict[str, object], expected: dict[str, dict[str, int]]
 ) -> None:
     """A change here has to be meant."""
     loop = proxied
-    if not manifest:
+    if expected is PLAIN:
         loop.server.needs("keys of any kind")  # a directory marker ends in a slash
     make_tree(loop.source, FILES)
-    loop.write_map(manifest=manifest, mirror=f"{loop.bucket}/mirror/web")
+    loop.write_map(mirror=f"{loop.bucket}/mirror/web", **properties)
     for machine in (loop.master, loop.slave):
         assert machine.run("maps", "update").status == 0
     for path in loop.source.rglob("*"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,35 @@ def test_log_names_what_is_kept_here(loop: Loop, proxy: FaultProxy) -> None:
     proxy.add(Rule(on(), Reset()))
     ended = loop.slave.run("log", "WEB")
     assert ended.status != 0
-    assert re.search(r"kept on this machine: 2 \(until .*\), 1 \(until", ended.err), ended.err
+    assert re.search(r"kept on this machine: 2 \(until .*\), 1 \(until", ended.out), ended.out
+
+
+def test_log_shows_what_is_kept_here_where_s3_keeps_nothing(loop: Loop) -> None:
+    """A plain prefix in a bucket without versions has no history, and the slave has one of its own."""
+    ended = loop.slave.run("log", "WEB")
+    assert ended.status == 0, ended.err
+    assert re.search(r"kept on this machine: 2 \(until .*\), 1 \(until", ended.out), ended.out
+    assert "keeps no earlier generations" in ended.err
+    ended = loop.slave.run("log", "WEB", "--json")
+    assert ended.status == 0, ended.err
+    assert [(one["event"], one["generation"], one["files"]) for one in ended.lines] == [("kept", 2, 3), ("kept", 1, 2)]
+    shutil.rmtree(next(loop.target.parent.glob(".s32s-kept-*")))
+    assert_failed(loop.slave.run("log", "WEB"), 3, says="keeps no earlier generations")
+
+
+@pytest.mark.parametrize("layout", ["packed"])
+def test_what_somebody_else_has_made_hides_nothing_of_what_s3_has(loop: Loop) -> None:
+    """Its path is told, and what S3 has is shown."""
+    place = next(loop.target.parent.glob(".s32s-kept-*"))
+    place.chmod(0o777)
+    ended = loop.slave.run("log", "WEB")
+    assert ended.status == 0, ended.err
+    assert str(place) in ended.err
+    assert len(ended.out.splitlines()) == 4
+    (loop.source / "index.html").write_bytes(b"four")
+    assert loop.push().status == 0
+    assert_failed(loop.pull(), 3, says=(str(place), "look into it, then move it away", "chmod go-w"))
+    assert page(loop) == b"three three"
 
 
 def test_in_place_keeps_trees_in_the_target(loop: Loop, layout: str) -> None:

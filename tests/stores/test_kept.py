@@ -6,7 +6,10 @@ import contextlib
 import errno
 import os
 import random
+import re
+import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +21,11 @@ from s32s.core.plan import Verb
 from s32s.core.rules import EVERYTHING
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
-from s32s.stores.local import keeper, kept
+from s32s.stores.local import keeper, kept, target
 from s32s.stores.local.kept_source import KeptStore
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
+from s32s.stores.local.target import walk_target
 from s32s.stores.memory import MemoryStore
 
 JOB = Job(Verb.SYNC, EVERYTHING, Limits(HALF, force=True))
@@ -276,14 +280,61 @@ def test_none_are_left_where_none_are_kept(slave: Slave) -> None:
     assert not list(slave.root.parent.glob(".s32s-kept-*"))
 
 
-def test_what_somebody_else_has_made_is_refused(slave: Slave) -> None:
-    """A directory of the name that others may write to is nobody's way back."""
+@EACH_WAY
+@pytest.mark.parametrize("what", ["others may write to it", "somebody else's", "a file", "a link"])
+def test_what_somebody_else_has_made_is_refused(tmp_path: Path, what: str, in_place: bool) -> None:
+    """Before anything is fetched, with its path, what is wrong with it, and what to do."""
+    slave = Slave(tmp_path / "site", in_place=in_place)
+    slave.root.mkdir()
     slave.pull({"page": b"1"})
     slave.pull({"page": b"2"})
-    slave.place.chmod(0o777)
-    with pytest.raises(Refused, match="was not made by s32s"):
-        slave.pull({"page": b"3"})
+    place = slave.place
+    why = _spoil(place, what)
+    phases: list[str] = []
+
+    with pytest.raises(Refused) as caught:
+        replicate(store_of({"page": b"3"}), slave.store, JOB, replace(RUN, emit=lambda one: phases.append(repr(one))))
+
+    assert str(caught.value).startswith(f"{place}, where earlier trees are kept, {why}, so it may not be s32s's own; ")
+    assert "look into it, then move it away" in str(caught.value)
+    assert phases
+    assert not [phase for phase in phases if "moving files" in phase]
     assert (slave.root / "page").read_bytes() == b"2"
+
+
+def _spoil(place: Path, what: str) -> str:
+    """Put something of somebody else where earlier trees are kept; return what is told of it."""
+    if what == "others may write to it":
+        place.chmod(0o777)
+        return "is open for others to write to"
+    if what == "somebody else's":
+        if os.geteuid() != 0:
+            pytest.skip("only root gives a directory away")
+        os.chown(place, 1234, -1)
+        return "belongs to the user with the id 1234"
+    shutil.rmtree(place)
+    if what == "a file":
+        place.write_bytes(b"")
+    else:
+        place.symlink_to("/etc")
+    return "is not a directory"
+
+
+def test_nothing_of_somebody_else_goes_with_what_is_kept(slave: Slave) -> None:
+    """A directory of that name may hold more than records, and a name alone makes nothing ours."""
+    for number in range(3):
+        slave.pull({"page": b"%d" % number})
+    others = ("notes.new/a", "20260101/photo.jpg", "readme")
+    for name in others:
+        (slave.place / name).parent.mkdir(exist_ok=True)
+        (slave.place / name).write_bytes(b"of somebody else")
+    (slave.place / "00000077").mkdir()
+    slave.keep = 0
+    with pytest.raises(EntryFailed, match=re.escape(str(slave.place))):
+        slave._prune()
+    left = {str(path.relative_to(slave.place)) for path in slave.place.rglob("*") if path.is_file()}
+    assert left == set(others)
+    assert not (slave.place / "00000077").exists()
 
 
 def test_what_a_kill_leaves_is_removed(slave: Slave) -> None:
@@ -309,6 +360,26 @@ def test_links_modes_and_empty_directories_come_back(slave: Slave) -> None:
     slave.pull({"page": b"2"})
     slave.go_back(1)
     assert slave.files == before
+
+
+def test_a_way_back_walks_the_target_as_often_as_a_pull(slave: Slave, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all is to be had, nothing more has to be found out than for the same change from elsewhere."""
+    walks: list[str] = []
+
+    def counted(fd: int, name: str, **how: str | bool) -> object:
+        walks.append(name)
+        return walk_target(fd, name, **how)  # type: ignore[arg-type] # as it came
+
+    monkeypatch.setattr(target, "walk_target", counted)
+    one, two = {"a": b"1", "d/b": b"1"}, {"a": b"two", "d/c": b"2"}
+    slave.pull(one)
+    walks.clear()
+    slave.pull(two)
+    as_often = len(walks)
+    assert as_often
+    walks.clear()
+    slave.go_back(1)
+    assert len(walks) == as_often
 
 
 @contextlib.contextmanager

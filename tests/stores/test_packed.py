@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.packed import (
+    DRYRUN,
     SYNC,
     FailingAt,
     NoDeletes,
@@ -388,6 +389,71 @@ def test_a_lost_head_is_no_empty_prefix() -> None:
     packed.writer = packed.writer._replace(generation=1)
     with pytest.raises(Refused, match=r"head.*gone.*--rebuild"):
         packed.push({"a": b"2"})
+    with pytest.raises(Refused, match=r"head.*gone.*--rebuild"):
+        replicate(stored_in_memory({"a": b"2"}), packed.store(), DRYRUN, RunContext("dryrun", jobs=1))
+
+
+def test_a_machine_that_knows_nothing_begins_no_history_over_another() -> None:
+    """The master was installed again, and has no memory of what it has published."""
+    packed = Packed()
+    packed.push({"a": b"1"})
+    packed.push({"a": b"2"})
+    packed.backend.delete([HEAD_KEY])
+    before, again = packed.stored(), Packed(packed.backend)
+
+    for job in (DRYRUN, SYNC):
+        with pytest.raises(Refused, match=r"packs and no head.*--rebuild"):
+            replicate(stored_in_memory({"a": b"3"}), again.store(), job, RunContext("push", jobs=1))
+
+    assert packed.stored() == before
+    upkeep.rebuild(again.prefix(), FoundHead(), again.writer)
+    again.push({"a": b"3"})
+    assert again.all_generations() == {1: {"a": b"1"}, 2: {"a": b"2"}, 3: {"a": b"3"}}
+
+
+def test_a_new_history_begins_only_when_it_is_asked_for() -> None:
+    """By --take-over, also where nothing is left of the one before."""
+    packed = Packed()
+    packed.push({"a": b"1"})
+    packed.push({"a": b"2"})
+    packed.backend.delete([HEAD_KEY])
+    packed.writer = packed.writer._replace(take_over=True)
+
+    packed.push({"a": b"3"})
+
+    assert packed.all_generations() == {1: {"a": b"3"}}
+    packed.backend.delete([HEAD_KEY, *map(packs.key_of, packed.stored())])
+    packed.writer = packed.writer._replace(take_over=False, generation=1)
+    with pytest.raises(Refused, match=r"gone.*so are its packs.*--take-over"):
+        packed.push({"a": b"4"})
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["same-machine", "other-machine"])
+def test_a_first_push_that_was_cut_at_any_request_is_no_lost_head(is_known: bool) -> None:
+    """The next one goes on, also from a machine that has nothing of the one before, as a container has."""
+    number, is_done = 0, False
+    while not is_done:
+        packed = Packed()
+        cut = FailingAt(packed.backend, number)
+        try:
+            packed.push({"a": b"1" * 3000, "b": b"b"}, cut)
+            is_done = True
+        except S32sError:
+            number += 1
+        again = packed if is_known else Packed(packed.backend)
+        again.push({"a": b"1" * 3000, "c": b"c"})
+        assert again.files() == {"a": b"1" * 3000, "c": b"c"}
+    assert number >= 4
+
+
+def test_where_there_is_a_head_no_pack_is_looked_for() -> None:
+    """Only a prefix without one costs a LIST."""
+    counting = Counting(MemoryBackend())
+    packed = Packed(counting)
+    packed.push({"a": b"1"})
+    assert counting.requests["list"] == 1
+    packed.push({"a": b"2"})
+    assert counting.requests["list"] == 1
 
 
 def test_the_head_is_found_again() -> None:

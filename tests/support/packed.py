@@ -29,6 +29,7 @@ from s32s.stores.objects.packed.upkeep import Verified
 from s32s.stores.objects.publisher import Writer
 
 SYNC = Job(Verb.SYNC, EVERYTHING, Limits(HALF, force=True))
+DRYRUN = Job(Verb.DRYRUN, EVERYTHING, Limits(HALF, force=True))
 
 
 def writer(name: str = "me") -> Writer:

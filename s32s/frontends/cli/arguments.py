@@ -289,7 +289,9 @@ def _watch_parser(made: argparse.ArgumentParser) -> None:
         "--settle", metavar="TIME", help="how long a directory must be quiet (default: 0.5s, or [watch] settle)"
     )
     _add_limits(made)
-    made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
+    made.add_argument(
+        "--take-over", action="store_true", help="override another master's unfinished push, or a lost head"
+    )
     _add_places(made)
 
 
@@ -341,7 +343,9 @@ def _verb_parser(made: argparse.ArgumentParser, name: str) -> None:
         made.add_argument("--exit-code", action="store_true", help="exit with 4 when there is something to do")
     else:
         made.add_argument("-n", "--dry-run", action="store_true", help="show what it would do, change nothing")
-        made.add_argument("--take-over", action="store_true", help="override another master's unfinished push")
+        made.add_argument(
+            "--take-over", action="store_true", help="override another master's unfinished push, or a lost head"
+        )
         made.add_argument("--message", metavar="TEXT", default="", help="what s32s log says of this push")
     add_shared(made)
     _add_places(made)

@@ -33,6 +33,19 @@ class Generation(TypedDict):
 
 
 @described
+class KeptGeneration(TypedDict):
+    """`log` on a slave: an earlier tree that is kept there, the newest first; before what S3 has."""
+
+    event: Literal["kept"]
+    entry: str
+    generation: int
+    until_s: float
+    """When the next one came."""
+    files: int
+    bytes: int
+
+
+@described
 class DifferentPath(TypedDict):
     """`diff`: a path that two generations do not have in common."""
 
@@ -40,6 +53,11 @@ class DifferentPath(TypedDict):
     entry: str
     path: str
     what: Literal["new", "modified", "deleted"]
+    kind: str
+    """`file`, `link` or `dir`; of a path that is deleted, what it was."""
+    kind_before: str | None
+    reason: NotRequired[str]
+    """Only of a modified path: a word, as `dryrun` has it."""
     size: int
     size_before: int | None
     by: NotRequired[str]

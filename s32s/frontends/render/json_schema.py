@@ -28,6 +28,7 @@ from s32s.frontends.render.json_generations import (
     DifferentPath,
     Generation,
     HealedPrefix,
+    KeptGeneration,
     PrunedPrefix,
     RebuiltHead,
     Released,
@@ -296,6 +297,7 @@ Line: TypeAlias = (
     | Unit
     | Step
     | Generation
+    | KeptGeneration
     | DifferentPath
     | RolledBack
     | WentBack

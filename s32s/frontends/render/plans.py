@@ -15,7 +15,6 @@ from s32s.core.plan import Plan, Put
 from s32s.frontends.render.layout import amount, count, paint, table
 
 _WORDS = {
-    Reason.KIND: "another kind of thing",
     Reason.TARGET: "the link points elsewhere",
     Reason.SIZE: "size",
     Reason.CONTENT: "content",
@@ -25,6 +24,8 @@ _WORDS = {
     Reason.MODE: "permissions",
     Reason.TIME: "modification time",
 }
+
+_KINDS = {Kind.FILE: "a file", Kind.LINK: "a link", Kind.DIR: "a directory", Kind.OTHER: "something else"}
 
 _REJECTED = "! rejected"
 
@@ -73,7 +74,14 @@ def telling(items: Iterable[Item]) -> list[Item]:
 
 def why(put: Put) -> str:
     """The reason for a put, in a word or two."""
-    return _WORDS.get(put.reason, "")
+    return reason_words(put.reason, put.item, put.old) if put.old is not None else ""
+
+
+def reason_words(reason: Reason, new: Item, old: Item) -> str:
+    """Why an item takes the place of another one, in a word or two."""
+    if reason is Reason.KIND:
+        return f"{_KINDS[new.kind]} instead of {_KINDS[old.kind]}"
+    return _WORDS.get(reason, "")
 
 
 def shown(item: Item) -> str:

@@ -12,6 +12,7 @@ from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.local import hashing
+from s32s.stores.local.holding import Holder
 from s32s.stores.local.kept import KeptTree, open_kept
 from s32s.stores.local.space import MAKE_ROOM
 from s32s.stores.local.stat_cache import CTIME, stamp
@@ -28,19 +29,28 @@ class Keeper:
     Args:
         tree: what the target holds.
         generation: that it follows; 0 where there is none.
+        holder: where the target is.
     """
 
-    def __init__(self, tree: Tree, generation: int) -> None:
+    def __init__(self, tree: Tree, generation: int, holder: Holder) -> None:
         self._tree = tree
         self._generation = generation
+        self._holder = holder
         self._made: KeptTree | None = None
 
-    def keep(self, parent: int, name: str, old: int, found: DirectoryListing, plan: Plan) -> None:
+    def check(self) -> None:
+        """Find out before anything is fetched whether something can be kept there.
+
+        Raises:
+            Refused: what is there was made by somebody else.
+        """
+        with open_kept(self._holder):
+            pass
+
+    def keep(self, old: int, found: DirectoryListing, plan: Plan) -> None:
         """Keep what the plan takes away.
 
         Args:
-            parent: descriptor of the directory that holds staging.
-            name: last component of the target.
             old: descriptor of the target.
             found: what it was found to hold.
 
@@ -50,7 +60,7 @@ class Keeper:
         leaving = _leaving(plan)
         try:
             known = {item.path: item for item in _hashed(leaving, old, found)}
-            with open_kept(parent, name, make=True) as trees:
+            with open_kept(self._holder, make=True) as trees:
                 assert trees is not None
                 trees.tidy()
                 record, is_new = trees.add(self._generation, self._with_hashes(plan, known))
@@ -59,17 +69,17 @@ class Keeper:
                     for item in known.values():
                         _link(old, item, found, files)
         except OSError as exc:
-            self.undo(parent, name)
+            self.undo()
             is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             raise (DiskFull if is_full else EntryFailed)(
                 f"the tree before this change could not be kept: {exc.strerror}; nothing was changed",
                 hint=MAKE_ROOM if is_full else "",
             ) from exc
 
-    def undo(self, parent: int, name: str) -> None:
+    def undo(self) -> None:
         """Take the record back, as nothing was changed."""
         record, self._made = self._made, None
-        with contextlib.suppress(OSError), open_kept(parent, name) as trees:
+        with contextlib.suppress(OSError), open_kept(self._holder) as trees:
             if trees is not None:
                 if record is not None:
                     trees.drop(record)

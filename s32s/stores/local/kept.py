@@ -24,12 +24,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from s32s.core import tree
+from s32s.core import paths, tree
 from s32s.core.errors import EntryFailed, IntegrityError, Refused
 from s32s.core.item import Kind
 from s32s.core.tree import Tree
 from s32s.format import parts
-from s32s.stores.local.holding import open_holder
+from s32s.stores.local.holding import Holder, open_holder
 from s32s.stores.local.outer import kept_name, left_over
 from s32s.stores.local.walk import open_file
 from s32s.system import directories, file_bytes
@@ -105,14 +105,12 @@ class KeptTrees:
 
     def size_of(self, number: int, sha256: str) -> int:
         """How many bytes a file of a record has by now; -1 where it is none any more."""
-        with self._open(number) as fd:
-            status = os.stat(f"{_FILES}/{sha256}", dir_fd=fd, follow_symlinks=False)
+        status = os.stat(_file(number, sha256), dir_fd=self._fd, follow_symlinks=False)
         return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
     def open_file(self, number: int, sha256: str) -> int:
         """A descriptor of a file of a record, for reading."""
-        with self._open(number) as fd:
-            return open_file(fd, f"{_FILES}/{sha256}")
+        return os.open(_file(number, sha256), file_bytes.OPEN_FILE, dir_fd=self._fd)
 
     def add(self, generation: int, held: Tree) -> tuple[KeptTree, bool]:
         """Begin the record of a tree; return it, and whether it is new: the newest record may be of the very tree."""
@@ -160,7 +158,15 @@ class KeptTrees:
     def tidy(self) -> None:
         """Remove what a killed run has left."""
         for name in os.listdir(self._fd):
-            if name.endswith(_UNFINISHED):
+            if name.endswith(_UNFINISHED) and _is_record(name.removesuffix(_UNFINISHED)):
+                directories.remove_tree(self._fd, name)
+
+    def clear(self) -> None:
+        """Remove every record, damaged ones too; what else is there is somebody else's."""
+        for name in filter(_is_record, os.listdir(self._fd)):
+            with directories.directory(self._fd, name) as fd:
+                is_ours = all(inside in (_FACTS, _FILES) or inside.startswith("tree.") for inside in os.listdir(fd))
+            if is_ours:
                 directories.remove_tree(self._fd, name)
 
     @contextlib.contextmanager
@@ -183,31 +189,32 @@ class KeptTrees:
 
 
 @contextlib.contextmanager
-def open_kept(parent: int, name: str, *, make: bool = False) -> Iterator[KeptTrees | None]:
+def open_kept(holder: Holder, *, make: bool = False) -> Iterator[KeptTrees | None]:
     """The earlier trees of a target; None where there are none, and none are to be made.
-
-    Args:
-        parent: descriptor of the directory that holds staging.
-        name: last component of the target.
 
     Raises:
         Refused: what is there was made by somebody else.
     """
-    own = kept_name(name)
+    own = kept_name(holder.name)
     if make:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(own, 0o700, dir_fd=parent)
+            os.mkdir(own, 0o700, dir_fd=holder.parent)
     try:
-        fd = directories.open_below(parent, own)
+        fd = directories.open_below(holder.parent, own)
     except FileNotFoundError:
         yield None
         return
+    except PermissionError as exc:
+        raise _not_ours(holder, "cannot be read by this user") from exc
     except OSError as exc:
-        raise _not_ours(own) from exc
+        raise _not_ours(holder, "is not a directory") from exc
     try:
         status = os.fstat(fd)
-        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise _not_ours(own)
+        if status.st_uid != os.geteuid():
+            cure = f"if an earlier s32s made it as another user: chown -R {os.geteuid()}"
+            raise _not_ours(holder, f"belongs to the user with the id {status.st_uid}", cure)
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise _not_ours(holder, "is open for others to write to", "if s32s made it: chmod go-w")
         yield KeptTrees(fd)
     finally:
         os.close(fd)
@@ -227,7 +234,7 @@ def kept_of(root: str, *, in_place: bool) -> list[KeptTree]:
         return []
     with (
         open_holder(root, in_place=in_place, writable=False) as holder,
-        open_kept(holder.parent, holder.name) as trees,
+        open_kept(holder) as trees,
     ):
         return [group[0] for group in groups(trees.found())] if trees is not None else []
 
@@ -246,7 +253,7 @@ def prune(root: str, *, in_place: bool, keep: int, generation: int) -> None:
     """
     if _is_there(root, in_place=in_place):
         with open_holder(root, in_place=in_place, writable=True) as holder:
-            _prune(holder.parent, holder.name, keep=keep, generation=generation)
+            _prune(holder, keep=keep, generation=generation)
 
 
 def give_up(root: str, *, in_place: bool, keep: int, wanted: KeptTree | None = None) -> None:
@@ -263,7 +270,7 @@ def give_up(root: str, *, in_place: bool, keep: int, wanted: KeptTree | None = N
         return
     with (
         open_holder(root, in_place=in_place, writable=True) as holder,
-        open_kept(holder.parent, holder.name) as trees,
+        open_kept(holder) as trees,
     ):
         found = groups(trees.found()) if trees is not None else []
         before = [group for group in found if wanted is None or group[0].number < wanted.number]
@@ -273,7 +280,7 @@ def give_up(root: str, *, in_place: bool, keep: int, wanted: KeptTree | None = N
             for group in before[: max(len(found) - keep, 0)]:
                 _drop(trees, group)
         except OSError as exc:
-            raise EntryFailed(left_over(kept_name(holder.name), exc)) from exc
+            raise EntryFailed(left_over(_place(holder), exc)) from exc
 
 
 def taken(root: str, *, in_place: bool) -> list[tuple[KeptTree, int]]:
@@ -286,7 +293,7 @@ def taken(root: str, *, in_place: bool) -> list[tuple[KeptTree, int]]:
         return []
     with (
         open_holder(root, in_place=in_place, writable=False) as holder,
-        open_kept(holder.parent, holder.name) as trees,
+        open_kept(holder) as trees,
     ):
         found = groups(trees.found()) if trees is not None else []
         return [(group[0], sum(trees.taken(one) for one in group)) for group in found] if trees is not None else []
@@ -297,8 +304,8 @@ def _is_there(root: str, *, in_place: bool) -> bool:
     return os.path.isdir(f"{root if in_place else above}/{kept_name(name)}")
 
 
-def _prune(parent: int, name: str, *, keep: int, generation: int) -> None:
-    with open_kept(parent, name) as trees:
+def _prune(holder: Holder, *, keep: int, generation: int) -> None:
+    with open_kept(holder) as trees:
         if trees is None:
             return
         try:
@@ -313,9 +320,10 @@ def _prune(parent: int, name: str, *, keep: int, generation: int) -> None:
             for group in earlier[: max(len(earlier) - keep, 0)]:
                 _drop(trees, group)
             if not keep:
-                directories.remove_tree(parent, kept_name(name))
+                trees.clear()
+                os.rmdir(kept_name(holder.name), dir_fd=holder.parent)
         except OSError as exc:
-            raise EntryFailed(left_over(kept_name(name), exc)) from exc
+            raise EntryFailed(left_over(_place(holder), exc)) from exc
 
 
 def groups(records: Sequence[KeptTree]) -> list[list[KeptTree]]:
@@ -346,6 +354,11 @@ def _name(number: int) -> str:
     return f"{number:0{_DIGITS}}"
 
 
+def _file(number: int, sha256: str) -> str:
+    """The path of a file of a record. Nobody else can write there, so the way to it is gone in one step."""
+    return f"{_name(number)}/{_FILES}/{sha256}"
+
+
 def _read_file(fd: int, name: str) -> bytes:
     file = open_file(fd, name)
     try:
@@ -365,8 +378,18 @@ def _write_file(fd: int, name: str, data: bytes) -> None:
         os.close(file)
 
 
-def _not_ours(name: str) -> Refused:
+def _place(holder: Holder) -> str:
+    return f"{holder.where.rstrip('/')}/{kept_name(holder.name)}"
+
+
+def _not_ours(holder: Holder, why: str, cure: str = "") -> Refused:
+    """The error that what is there was made by somebody else.
+
+    Args:
+        cure: the words before its path in a command, where s32s may have made it all the same.
+    """
+    place = paths.escape(_place(holder))
     return Refused(
-        f"{name}, beside the target or in it, was not made by s32s with this user",
-        hint="find out who made it, and move it away",
+        f"{place}, where earlier trees are kept, {why}, so it may not be s32s's own",
+        hint=f"look into it, then move it away{f'; {cure} {place}' if cure else ''}",
     )

@@ -49,7 +49,7 @@ class KeptStore:
         """See `Readable`; the target holds the lock."""
         with (
             open_holder(self.live.location, in_place=self.live.in_place, writable=False) as holder,
-            open_kept(holder.parent, holder.name) as trees,
+            open_kept(holder) as trees,
         ):
             if trees is None or self.record not in trees.found():
                 raise Refused(f"generation {self.record.generation:,} is not kept here any more")
@@ -84,15 +84,12 @@ class KeptSource:
         Raises:
             EntryFailed: files are lost.
         """
+        if not self._lost(mine, against):
+            return mine
         with self._live.open_target(writable=False) as target:
             found = target.look().snapshot()
             found = target.refine(found, against=mine, jobs=jobs, progress=progress)
-            known = {item.sha256 for item in found.tree if item.sha256}
-            lost = [
-                item.path
-                for item in mine.tree
-                if item.kind is Kind.FILE and item.size and item.sha256 not in known and not self._is_held(item)
-            ]
+            lost = self._lost(mine, found)
             if not lost:
                 return mine
             if not self._is_partial:
@@ -106,6 +103,15 @@ class KeptSource:
             stays = [item for old in there if (item := found.tree.get(old.path)) is not None]
         self._warn(f"{lost_words(lost)}; {'it stays as it is' if len(lost) == 1 else 'they stay as they are'}")
         return Snapshot(mine.tree.patched(lost, stays), mine.position)
+
+    def _lost(self, mine: Snapshot, found: Snapshot) -> list[str]:
+        """The files that are neither kept nor known to be in the target."""
+
+        def is_there(item: Item) -> bool:
+            return bool(item.sha256) and found.tree.content_row(bytes.fromhex(item.sha256 or "")) is not None
+
+        files = (item for item in mine.tree if item.kind is Kind.FILE and item.size)
+        return [item.path for item in files if not is_there(item) and not self._is_held(item)]
 
     def _is_held(self, item: Item) -> bool:
         sha256 = item.sha256 or ""
@@ -124,10 +130,16 @@ class KeptSource:
 
 
 class _KeptBody:
+    """The bytes of one file; see `stores.base.Body`.
+
+    Who stages it compares its SHA-256, so it is looked at only when it is read a second time: then the error says why.
+    """
+
     def __init__(self, trees: KeptTrees, item: Item, held: Mapping[str, int]) -> None:
         self.item = item
         self._trees = trees
         self._held = held
+        self._is_first = True
 
     def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
         """See `Body`."""
@@ -145,15 +157,17 @@ class _KeptBody:
             if item.size:
                 raise SourceChanged(f"{paths.quote(item.path)} changed during the run")
             return
+        is_first, self._is_first = self._is_first, False
         fd = self._trees.open_file(number, item.sha256 or "")
         sha256 = hashlib.sha256()
         try:
             for chunk in file_bytes.read_chunks(fd):
-                sha256.update(chunk)
+                if not is_first:
+                    sha256.update(chunk)
                 yield chunk
         finally:
             os.close(fd)
-        if sha256.hexdigest() != item.sha256:
+        if not is_first and sha256.hexdigest() != item.sha256:
             raise IntegrityError(
                 f"the kept copy of {paths.quote(item.path)} does not hold its bytes any more",
                 hint="a program has written into the file instead of replacing it; s32s sync brings what S3 has",

@@ -110,7 +110,7 @@ class Staging:
         self.tree = self.old = -1
         self.likeness.close()
         if self.stage is Stage.FILLING and self.opened.keeper is not None:
-            self.opened.keeper.undo(self.opened.parent, self.opened.name)
+            self.opened.keeper.undo()
         if self.outer is not None:
             # The next run removes what does not go now; a failure to tidy must not hide how the change ended.
             with contextlib.suppress(OSError):
@@ -169,7 +169,7 @@ class Staging:
         """
         opened = self.opened
         if opened.keeper is not None and self.old >= 0:
-            opened.keeper.keep(opened.parent, opened.name, self.old, opened.found, self.plan)
+            opened.keeper.keep(self.old, opened.found, self.plan)
 
     def look_again(self, unit: str = "") -> tuple[DirectoryListing, Moved]:
         """Walk the target once more, and say what has moved in it since it was listed.

@@ -24,7 +24,7 @@ from s32s.core.tree import Tree
 from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
 from s32s.stores.local import hashing, in_place, outer, swap, walk
 from s32s.stores.local.handle import ChangeRecord, Salvage, TargetHandle
-from s32s.stores.local.holding import open_holder
+from s32s.stores.local.holding import Holder, open_holder
 from s32s.stores.local.memory import LocalMemory
 from s32s.stores.local.stat_cache import MTIME, RACY_CTIME_NS, CachedHash, StatCache, is_past
 from s32s.stores.local.walk import DirectoryListing, LocalSnapshot, Patch
@@ -40,7 +40,7 @@ class LocalTarget:
 
     Args:
         root: absolute path; its parent must exist.
-        parent: descriptor of the directory that holds staging: the target's parent, or the target itself in place.
+        holder: the directory that holds what belongs to it.
         in_place: change file by file instead of by exchange.
         load_cache: asked once for what is known of the files; nothing is known to read every file.
         save_cache: told what is known of them after a run.
@@ -52,7 +52,7 @@ class LocalTarget:
     def __init__(
         self,
         root: str,
-        parent: int,
+        holder: Holder,
         *,
         in_place: bool,
         load_cache: Callable[[], StatCache],
@@ -63,8 +63,9 @@ class LocalTarget:
     ) -> None:
         self.root = root
         self.salvage = Salvage()
-        self._parent = parent
-        self._name = root.rpartition("/")[2]
+        self._holder = holder
+        self._parent = holder.parent
+        self._name = holder.name
         self._in_place = in_place
         self._load_cache = load_cache
         self._save_cache = save_cache
@@ -148,8 +149,11 @@ class LocalTarget:
         """Find out before anything is fetched whether the target can be changed the way the entry says.
 
         Raises:
-            Refused: a mount point, a bind mount, or a file system without exchange; names the option.
+            Refused: a mount point, a bind mount, a file system without exchange, or somebody else's directory where
+                earlier trees are kept; names what helps.
         """
+        if (keeper := self._keeper(tree.make(()))) is not None:
+            keeper.check()
         if self._in_place:
             return
         hint = 'set "apply": "in-place" in the map'
@@ -178,7 +182,7 @@ class LocalTarget:
             walk=lambda fd, only: walk_target(fd, self._name, only=only),
             policy=policy,
             record=self._record,
-            keeper=self._keeper(mine),
+            keeper=self._keeper(mine.tree),
         )
         change = in_place.change if self._in_place else swap.change
         with change(plan, opened) as transaction:
@@ -189,12 +193,12 @@ class LocalTarget:
                 f"the run and stayed as they are: {paths.some(told)}; the next run looks at them again"
             )
 
-    def _keeper(self, mine: LocalSnapshot) -> Keeper | None:
+    def _keeper(self, held: Tree) -> Keeper | None:
         if self._keeps is None:
             return None
         from s32s.stores.local.keeper import Keeper  # few targets keep earlier trees
 
-        return Keeper(mine.tree, self._keeps)
+        return Keeper(held, self._keeps, self._holder)
 
     def remember(self, mine: LocalSnapshot, plan: Plan, published: Published | None) -> None:
         """Save what is known of the files, when there is something new to save."""
@@ -313,7 +317,7 @@ def open_target(
     with open_holder(root, in_place=in_place, writable=writable) as holder:
         target = LocalTarget(
             root,
-            holder.parent,
+            holder,
             in_place=in_place,
             load_cache=load_cache,
             save_cache=save_cache,

@@ -26,12 +26,14 @@ def check_not_lost(backend: Backend, found: FoundHead) -> None:
         raise lost_head(backend.location)
 
 
-def lost_head(location: str) -> Refused:
-    """The error that a prefix has packs and no head."""
-    return Refused(
-        f"{location} has packs and no head",
-        hint='with "layout": "packed" in its map, s32s verify NAME --rebuild on the master finds it again',
-    )
+def lost_head(location: str, *, for_plain: bool = False) -> Refused:
+    """The error that a prefix has packs and no head.
+
+    Args:
+        for_plain: it was to be used in the plain layout.
+    """
+    first = 'set "layout": "packed" in the entry; then ' if for_plain else ""
+    return Refused(f"{location} has packs and no head", hint=f"{first}s32s verify NAME --rebuild finds it again")
 
 
 def check_generation(head: Head, followed: int, location: str) -> None:

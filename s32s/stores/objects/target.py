@@ -87,7 +87,7 @@ class ObjectTarget:
         warn_of_other_writer(found, self._writer, self._prefix.backend.location, self._warn)
         stored = self._prefix.list_objects()
         if stored.has_packs and found.head is None and self._has_manifest and not self._writer.take_over:
-            raise lost_head(self._prefix.backend.location)
+            raise lost_head(self._prefix.backend.location, for_plain=True)
         listed = stored.tree
         published = found.manifest.sha256 if found.head and found.manifest and not found.head.push else ""
 

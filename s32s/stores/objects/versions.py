@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from s32s.backends.base import ListedVersion, ListsVersions, unwrapped
 from s32s.core import compare, paths
-from s32s.core.errors import AccessDenied, IntegrityError, NotFound, Refused, Unsupported
+from s32s.core.errors import AccessDenied, IntegrityError, NoHistory, NotFound, Refused, Unsupported
 from s32s.core.item import Item
 from s32s.core.tree import Tree
 from s32s.format import head, manifest
@@ -66,7 +66,7 @@ class Past:
         the packed layout, from before the prefix was converted, are left out.
 
         Raises:
-            Refused: the place keeps no versions.
+            NoHistory: the place keeps no versions.
             AccessDenied: they may not be listed or read.
         """
         now = self._prefix.read_head().head
@@ -225,14 +225,14 @@ class Past:
                 exc.what, hint="earlier generations take the permissions s3:ListBucketVersions and s3:GetObjectVersion"
             ) from exc
 
-    def _without(self, why: str) -> Refused:
+    def _without(self, why: str) -> NoHistory:
         place = self.backend.location
         convert = "convert it: s32s convert NAME --layout packed"
         if isinstance(unwrapped(self.backend), ListsVersions):
             bucket = place.partition("/")[0]
             how = f"--bucket {bucket} --versioning-configuration Status=Enabled"
             convert = f"turn versions on (aws s3api put-bucket-versioning {how}), or {convert}"
-        return Refused(f"{place} is in the plain layout and keeps no earlier generations: {why}", hint=convert)
+        return NoHistory(f"{place} is in the plain layout and keeps no earlier generations: {why}", hint=convert)
 
 
 _REACH = "they reach as far back as the versions of the bucket"

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
-from s32s.core.errors import Refused, UsageError
+from s32s.core.errors import NoHistory, Refused, UsageError
 from s32s.core.text import count
 from s32s.frontends.cli.commands.common import has_person, open_machine, print_json, says_yes
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 def log(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show the generations of an entry."""
-    from s32s.agent.kept_trees import kept_trees
     from s32s.core.role import Role
     from s32s.frontends.render.layout import amount, table
 
     with open_machine(options, writable=False) as agent:
-        if agent.settings.role is Role.SLAVE:
-            from s32s.frontends.cli.commands.holds import kept_words
-
-            kept = kept_trees(entry_of(options.name, agent))
-            if kept and not options.json:
-                print(f"kept on this machine: {kept_words(kept)}", file=sys.stderr)
-        found = _earlier(options, agent).log()
+        is_kept = agent.settings.role is Role.SLAVE and _tell_kept(options, agent)
+        try:
+            found = _earlier(options, agent).log()
+        except NoHistory as exc:
+            if not is_kept:
+                raise
+            print(f"s32s: {exc.what}", file=sys.stderr)
+            return 0
     if options.json:
         for one, is_current, is_counted in found:
             print_json(
@@ -76,10 +76,37 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
     return 0
 
 
+def _tell_kept(options: argparse.Namespace, agent: Agent) -> bool:
+    """Show which earlier trees are kept on this slave, before S3 is asked; whether there are any."""
+    from s32s.agent.kept_trees import kept_trees
+    from s32s.frontends.cli.commands.holds import kept_words
+
+    try:
+        kept = kept_trees(entry_of(options.name, agent))
+    except Refused as exc:  # which hides nothing of what S3 has
+        print(f"s32s: {exc}", file=sys.stderr)
+        return False
+    if options.json:
+        for tree in kept:
+            print_json(
+                {
+                    "event": "kept",
+                    "entry": options.name,
+                    "generation": tree.generation,
+                    "until_s": tree.until_s,
+                    "files": tree.files,
+                    "bytes": tree.size,
+                }
+            )
+    elif kept:
+        print(f"kept on this machine: {kept_words(kept)}")
+    return bool(kept)
+
+
 def diff(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show what two generations do not have in common."""
     from s32s.core.item import changed_by
-    from s32s.frontends.render.differences import difference_line, kind_of
+    from s32s.frontends.render.differences import change_of, difference_line, reason_of
     from s32s.frontends.render.merges import last_changed
 
     with open_machine(options, writable=False) as agent:
@@ -91,10 +118,14 @@ def diff(options: argparse.Namespace, stop: threading.Event) -> int:
                 "event": "difference",
                 "entry": options.name,
                 "path": one.path,
-                "what": kind_of(one),
+                "what": change_of(one),
+                "kind": (one.after or one.before).kind.value,  # type: ignore[union-attr] # one of them is there
+                "kind_before": one.before.kind.value if one.before else None,
                 "size": item.size if item else 0,
                 "size_before": one.before.size if one.before else None,
             }
+            if (reason := reason_of(one)) is not None:
+                line["reason"] = reason.value
             if one.after is not None and one.after.changed:
                 line["by"], line["at"] = changed_by(one.after)
             print_json(line)

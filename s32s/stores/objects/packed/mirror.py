@@ -58,6 +58,10 @@ class PackedMirror(PackedTarget):
             self._damaged = frozenset(self._unsound(against.root.packs, progress))
         return replace(mine, is_published=mine.is_published and is_same and not self._damaged)
 
+    def _without_head(self) -> PackedSnapshot:
+        """Nothing: its packs are those of the source, and so is what its head is to say."""
+        return self._prefix.snapshot(FoundHead())
+
     def _snapshot(self, found: FoundHead) -> PackedSnapshot:
         """What the copy holds; nothing, where its manifest cannot be read: that is copied again."""
         try:

@@ -12,30 +12,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from s32s.backends.base import Backend
-from s32s.core.errors import Conflict, IntegrityError, NotFound, Refused, S32sError
+from s32s.core.errors import Conflict, NotFound, S32sError
 from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import packs
-from s32s.format.generation import Root
-from s32s.format.head import RootRef
-from s32s.format.packs import BlobKind
 from s32s.stores.base import Position, Published, Reading
 from s32s.stores.objects.deleted import DeletedFolder
 from s32s.stores.objects.memory import keeps_conditions
-from s32s.stores.objects.packed.blobs import index_of
 from s32s.stores.objects.packed.deleted import Deletions
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import History
+from s32s.stores.objects.packed.roots import roots_in, stored_packs, without_head
 from s32s.stores.objects.packed.source import missing, read_items
 from s32s.stores.objects.packed.transaction import PackedTransaction
-from s32s.stores.objects.packed.upkeep import candidate
-from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Writer
 from s32s.stores.objects.turns import Turns
 from s32s.stores.shared import going
-
-_ROOT = BlobKind.ROOT
 
 
 class PackedShared:
@@ -86,11 +79,13 @@ class PackedShared:
             Refused: there are generations, and no head that names one.
         """
         with self._prefix.named():
-            found, roots = self._turns.at_rest(expects_head=self.expects_head), list[tuple[Root, RootRef]]()
-            if found.head is None and (roots := self._roots()):
+            found = self._turns.at_rest(expects_head=self.expects_head)
+            roots = list(roots_in(self._prefix, stored_packs(self.backend))) if found.head is None else []
+            if roots:
                 found = self._turns.at_rest(expects_head=True)  # it may be just on its way
             try:
-                self._looked = self._unfinished(roots) if found.head is None else self._prefix.snapshot(found)
+                is_there = found.head is not None
+                self._looked = self._prefix.snapshot(found) if is_there else without_head(self._prefix, roots)
             except NotFound as exc:
                 raise missing(self._prefix, exc, found, ()) from exc
         if self._lost and self.is_strict:
@@ -112,31 +107,6 @@ class PackedShared:
         except Conflict:
             self._lost.update(push.manifest_packs)
             raise
-
-    def _roots(self) -> list[tuple[Root, RootRef]]:
-        """The generations that are in packs, whether a head names them or not."""
-        found: list[tuple[Root, RootRef]] = []
-        for page in self.backend.list(packs.PACKS):
-            for one in page:
-                if (pack := packs.pack_of(one.key)) is None:
-                    continue
-                with contextlib.suppress(IntegrityError, NotFound):
-                    blobs = index_of(self.backend, pack, one.size)
-                    found += [candidate(self._prefix, pack, one.size, blob) for blob in blobs if blob.kind is _ROOT]
-        return found
-
-    def _unfinished(self, roots: Sequence[tuple[Root, RootRef]]) -> PackedSnapshot:
-        """What a prefix without a head holds: a first push that died has written all, and was about to publish it."""
-        if any(root.number > 1 for root, _ in roots):
-            raise Refused(
-                f"the head of {self.backend.location} is gone, and its packs are there",
-                hint="s32s verify NAME --rebuild finds it again",
-            )
-        for _, ref in roots:
-            with contextlib.suppress(IntegrityError, NotFound):
-                root, made, places = self._prefix.generation(ref)
-                return PackedSnapshot(made, Position(root.number, ref.sha256), False, root=root, places=places)
-        return self._prefix.snapshot(FoundHead())
 
 
 def delete_needless(backend: Backend, written: Iterable[str], now: PackedSnapshot | None) -> None:

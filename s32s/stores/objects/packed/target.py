@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from s32s.core.errors import Refused
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
-from s32s.format import manifest
+from s32s.format import manifest, packs
 from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.head_checks import warn_of_other_writer, warn_of_return
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import History
+from s32s.stores.objects.packed.roots import roots_in, stored_packs, without_head
 from s32s.stores.objects.packed.transaction import PackedTransaction
 from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Writer
@@ -50,7 +51,11 @@ class PackedTarget:
         self._transaction: PackedTransaction | None = None
 
     def look(self) -> Look[PackedSnapshot]:
-        """The head; nothing else is ever changed there. A watch does not even ask for that: its push finds out."""
+        """The head; nothing else is ever changed there. A watch does not even ask for that: its push finds out.
+
+        Raises:
+            Refused: the head is lost.
+        """
         known = self._memory
         if known is not None and self._looked:
             known.forget()
@@ -59,13 +64,14 @@ class PackedTarget:
             return Look(lambda: None, lambda: mine, mine.position, lambda: mine.tree)
         with self._prefix.named():
             found = self._prefix.read_head()
+            headless = self._without_head() if found.head is None else None
         warn_of_other_writer(found, self._writer, self._prefix.backend.location, self._warn)
         position = found.position._replace(note="")
         return Look(
             lambda: position.manifest,
-            lambda: self._snapshot(found),
+            lambda: headless or self._snapshot(found),
             position,
-            lambda: self._snapshot(found).tree,
+            lambda: (headless or self._snapshot(found)).tree,
         )
 
     def refine(self, mine: PackedSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> PackedSnapshot:
@@ -90,12 +96,6 @@ class PackedTarget:
     @contextlib.contextmanager
     def transaction(self, mine: PackedSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
         """Open a push. Left early, nothing has happened but that some packs are there which nobody names."""
-        if mine.found.head is None and self._writer.generation and not self._writer.take_over:
-            raise Refused(
-                f"the head of {self._prefix.backend.location} is gone, and this machine has published generation "
-                f"{self._writer.generation:,} there",
-                hint="s32s verify NAME --rebuild finds it again; --take-over begins a new history",
-            )
         warn_of_return(mine.found, self._writer, self._prefix.backend.location, self._warn)
         known = self._memory
         is_strict = known is not None and known.is_strict(self._prefix.backend)
@@ -113,6 +113,25 @@ class PackedTarget:
         left = mine if published is None else self._transaction.left if self._transaction is not None else None
         if left is not None and left.root is not None:
             self._memory.keep(left.found, left.tree, left)
+
+    def _without_head(self) -> PackedSnapshot:
+        """What is there where there is no head: nothing, or what a first push that died has left.
+
+        Raises:
+            Refused: the head is lost, and nobody has asked for a new history.
+        """
+        me, place = self._writer, self._prefix.backend.location
+        if me.take_over:
+            return self._prefix.snapshot(FoundHead())
+        stored = stored_packs(self._prefix.backend)
+        if me.generation:
+            found_again = "s32s verify NAME --rebuild finds it again" if stored else "so are its packs"
+            raise Refused(
+                f"the head of {place} is gone, and this machine has published generation {me.generation:,} there",
+                hint=f"{found_again}; s32s sync --take-over begins a new history",
+            )
+        ours = {packs.key_of(pack) for pack in self._prefix.cache.unfinished(place)}  # of pushes that died; no roots
+        return without_head(self._prefix, roots_in(self._prefix, (one for one in stored if one.key not in ours)))
 
     def _snapshot(self, found: FoundHead) -> PackedSnapshot:
         with self._prefix.named(), self._prefix.needed():

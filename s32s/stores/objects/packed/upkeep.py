@@ -7,23 +7,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from s32s.backends.base import ListedObject, PartRequest
-from s32s.backends.parts import read_parts
+from s32s.backends.base import ListedObject
 from s32s.core import text
 from s32s.core.errors import AccessDenied, BadPath, CredentialsError, IntegrityError, NotFound, Refused, StoreError
 from s32s.core.item import Item, Kind
 from s32s.core.tree import Tree, join
-from s32s.format import generation, packs
-from s32s.format.generation import Root
-from s32s.format.head import PACKED, Head, RootRef
-from s32s.format.packs import Blob, BlobKind, Decoder
+from s32s.format import packs
+from s32s.format.head import PACKED, Head
 from s32s.format.segments import Place, Places, Where
 from s32s.stores.base import Position, Progress
 from s32s.stores.objects.head_checks import check_not_lost
 from s32s.stores.objects.heads import HeadWriter
-from s32s.stores.objects.packed.blobs import TAIL, index_of
+from s32s.stores.objects.packed.blobs import TAIL
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import Counts, History, Publication, root_of
+from s32s.stores.objects.packed.roots import roots_in, stored_packs
 from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Writer
 
@@ -265,21 +263,14 @@ def rebuild(
         Refused: there is no whole generation.
         Conflict: somebody else has written a head meanwhile.
     """
-    listed = {
-        name: one.size for page in prefix.backend.list(packs.PACKS) for one in page if (name := packs.pack_of(one.key))
-    }
-    candidates: list[tuple[Root, RootRef]] = []
-    for done, (pack, size) in enumerate(sorted(listed.items()), start=1):
-        tell(done, len(listed))
-        try:
-            blobs = [blob for blob in index_of(prefix.backend, pack, size) if blob.kind is BlobKind.ROOT]
-            candidates += [candidate(prefix, pack, size, blob) for blob in blobs]
-        except (IntegrityError, NotFound):
-            continue
+    stored = stored_packs(prefix.backend)
+    sizes = {one.key: one.size for one in stored}
+    roots = list(roots_in(prefix, stored, tell=lambda done: tell(done, len(stored))))
     skipped: dict[int, str] = {}
     # Of a generation that was written again, the later root knows fewer that are kept.
-    for root, ref in sorted(candidates, key=lambda one: (-one[0].number, len(one[0].kept))):
-        missing = [one.pack for one in root.packs if one.until == root.number and listed.get(one.pack) != one.size]
+    for root, ref in sorted(roots, key=lambda one: (-one[0].number, len(one[0].kept))):
+        needed = (one for one in root.packs if one.until == root.number)
+        missing = [one.pack for one in needed if sizes.get(packs.key_of(one.pack)) != one.size]
         try:
             if missing:
                 raise packs.damaged(missing[0], "it is gone or cut off")
@@ -301,25 +292,9 @@ def rebuild(
         )
         HeadWriter(prefix.backend, writer.id, found).write(head, what="write the head")
         skipped.pop(root.number, None)
-        return Rebuilt(root.number, facts.time, facts.host, len(listed), skipped)
+        return Rebuilt(root.number, facts.time, facts.host, len(stored), skipped)
     raise Refused(
-        f"of {text.count(len(listed), 'pack')} at {prefix.backend.location}, none has a generation that is whole"
+        f"of {text.count(len(stored), 'pack')} at {prefix.backend.location}, none has a generation that is whole"
         + "".join(f"\n  {number}: {why}" for number, why in sorted(skipped.items())),
-        hint="s32s sync --take-over on the master begins a new history",
+        hint=f"s32s sync{' --take-over' if roots else ''} on the master begins a new history",
     )
-
-
-def candidate(prefix: PackedPrefix, pack: str, size: int, blob: Blob) -> tuple[Root, RootRef]:
-    """A root that is in a pack, whether a head names it or not, and where it is.
-
-    Raises:
-        IntegrityError: it is damaged.
-        NotFound: the pack is gone.
-    """
-    request = PartRequest(packs.key_of(pack), blob.offset, blob.stored)
-    ((_, stored),) = read_parts(prefix.backend, [request], concurrency=1)
-    data = Decoder().decode(stored, size=blob.size, sha256=blob.sha256, pack=pack)
-    ref = RootRef(
-        pack=pack, pack_size=size, offset=blob.offset, stored=blob.stored, size=blob.size, sha256=blob.sha256.hex()
-    )
-    return generation.read_root(bytes(data), ref), ref
