@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import forks
 from support.faultproxy import FaultProxy, fault_proxy
 from support.machine import Loop, make_loop
 from support.servers import S3Server, foreign_server, make_bucket, start_moto, start_rclone
@@ -24,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--long` for the tests that take minutes."""
     parser.addoption("--long", action="store_true", help="also run the tests that take minutes")
     parser.addoption("--servers", action="store_true", help="also start Ceph, Swift and others, and run tests/servers")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The long run starts each command for real."""
+    if config.getoption("--long"):
+        forks.start_for_real()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support.checks import assert_untouched, left_overs
 from support.faultproxy import Delay, FaultProxy, Request, Rule
+from support.forks import Process
 from support.machine import Loop, make_loop
 from support.servers import S3Server, make_bucket
 from support.trees import Entry, make_tree, snapshot
@@ -41,7 +42,7 @@ def two(proxied: Loop) -> Loop:
     return proxied
 
 
-def stopped(process: subprocess.Popen[str], number: int, proxy: FaultProxy) -> tuple[int, str, float]:
+def stopped(process: Process, number: int, proxy: FaultProxy) -> tuple[int, str, float]:
     """Send the signal when the first body is under way; return status, errors and seconds until the end."""
     deadline = time.monotonic() + 20
     while not any(is_body(request) for request in proxy.requests):
@@ -194,8 +195,11 @@ def test_kill_9_at_random_moments_while_the_source_changes(changing: Loop, kills
     moments = random.Random(seed)  # of its own: the other thread draws from `rng` meanwhile
     try:
         for _ in range(kills):
+            began = time.monotonic()
+            assert changing.pull().status in (0, 75)
+            took_s = time.monotonic() - began
             process = changing.slave.start("sync")
-            time.sleep(moments.uniform(0.1, 0.8))
+            time.sleep(moments.uniform(0.1, 1.0) * took_s)
             process.kill()
             _, errors = process.communicate(timeout=30)
             killed += process.returncode == -signal.SIGKILL

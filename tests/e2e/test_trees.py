@@ -307,7 +307,7 @@ def test_too_many_deletions_are_refused_until_forced(loop: Loop) -> None:
 def test_more_than_a_batch_of_deletions(on_moto: Loop) -> None:
     """DeleteObjects takes 1,000 keys."""
     loop = on_moto
-    for number in range(1100):
+    for number in range(1001):
         put(loop.server, loop.bucket, f"data/web/{number}", b"x")
     make_tree(loop.source, {"only": b"o"})
 

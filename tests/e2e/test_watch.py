@@ -30,14 +30,7 @@ class Watch:
     def __init__(self, machine: Machine, *words: str) -> None:
         self.log = machine.root / "watch.log"
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                machine.command("watch", *words),
-                env=machine.environment(),
-                cwd=machine.root,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
+            self.process = machine.start("watch", *words, output=log)
 
     @property
     def said(self) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,12 +41,23 @@ def name(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a module."""
+    return ast.parse(path.read_text())
+
+
+def is_for_types(node: ast.AST) -> bool:
+    """Whether this is what only type checkers read."""
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
 def imports(path: Path) -> Iterator[str]:
     """Everything that a module imports when it runs, also inside functions."""
 
     def walk(node: ast.AST) -> Iterator[str]:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            if is_for_types(child):
                 continue
             if isinstance(child, ast.Import):
                 yield from (alias.name for alias in child.names)
@@ -55,7 +68,7 @@ def imports(path: Path) -> Iterator[str]:
                     yield child.module
             yield from walk(child)
 
-    return walk(ast.parse(path.read_text()))
+    return walk(parsed(path))
 
 
 def test_the_layers_hold() -> None:
@@ -72,10 +85,46 @@ def test_the_layers_hold() -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def dotted(path: Path) -> str:
+    """A module by the name that an import gives it."""
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_at_once(path: Path) -> Iterator[str]:
+    """The modules of ours that run before this one has run, and the packages that they are in."""
+    names = {dotted(module) for module in MODULES}
+
+    def walk(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import | ast.ImportFrom):
+                yield child
+            elif not isinstance(child, ast.FunctionDef) and not is_for_types(child):
+                yield from walk(child)
+
+    for node in walk(parsed(path)):
+        found = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            found = [inner if (inner := f"{node.module}.{name}") in names else str(node.module) for name in found]
+        for module in found:
+            parts = module.split(".")
+            yield from {".".join(parts[:count]) for count in range(1, len(parts) + 1)} & names
+
+
+def test_no_import_needs_another_before_it() -> None:
+    """Imports that run at once form no cycle: whichever module comes first, the others come as they are needed."""
+    graph = {dotted(path): set(imports_at_once(path)) for path in MODULES}
+    for module, wanted in graph.items():
+        # A package has begun to run before what is in it, and does not wait for it.
+        wanted -= {parent for parent in graph if f"{module}.".startswith(f"{parent}.")}
+
+    graphlib.TopologicalSorter(graph).prepare()
+    assert graph["s32s.frontends.cli.main"] >= {"s32s.core.errors", "s32s.core"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_no_private_name_is_imported(path: Path) -> None:
     """What another module may use has a public name."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    nodes = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom)]
     ours = [node for node in nodes if (node.module or "").split(".")[0] == "s32s"]
 
     assert [
@@ -107,7 +156,7 @@ def test_a_module_opens_with_what_it_is_for_and_ends_in_time(path: Path) -> None
     """Prose first, and a length that one can read."""
     text = path.read_text()
 
-    prose = ast.get_docstring(ast.parse(text))
+    prose = ast.get_docstring(parsed(path))
     assert prose
     assert len(text.splitlines()) <= LIMIT or REASON in prose
 
@@ -117,7 +166,7 @@ def test_only_faces_print(path: Path) -> None:
     """What works emits events."""
     if name(path).startswith("frontends/"):
         return
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
 
     assert not [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
 

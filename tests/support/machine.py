@@ -9,9 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from support import json_lines
+from support import forks, json_lines
+from support.forks import Process
 from support.servers import S3Server, put
 
 TIMEOUT_S = 120
@@ -80,30 +81,34 @@ class Machine:
 
     def run(self, *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ended:
         """Run `s32s ARGUMENTS` to its end."""
-        ended = subprocess.run(
+        with self.start(*arguments, environment=environment, cwd=cwd) as process:
+            try:
+                out, err = process.communicate(timeout=TIMEOUT_S)
+            except BaseException:
+                process.kill()
+                raise
+        if "--json" in arguments:
+            json_lines.check(out)
+        return Ended(process.wait(), out, err)
+
+    def start(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        output: int | IO[str] = subprocess.PIPE,
+    ) -> Process:
+        """Start `s32s ARGUMENTS`; the caller ends it.
+
+        Args:
+            output: for both streams, where they are not read through pipes.
+        """
+        return forks.start(
             self.command(*arguments),
             env={**self.environment(), **(environment or {})},
             cwd=cwd or self.root,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        if "--json" in arguments:
-            json_lines.check(ended.stdout)
-        return Ended(ended.returncode, ended.stdout, ended.stderr)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `s32s ARGUMENTS`; the caller ends it."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            env=self.environment(),
-            cwd=self.root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
+            stdout=output,
+            stderr=output,
         )
 
     def command(self, *arguments: str) -> list[str]:

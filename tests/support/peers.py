@@ -6,12 +6,12 @@ import os
 import random
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from s32s.backends.memory import MemoryBackend
+from support.forks import Process
 from support.machine import Ended, Machine
 from support.packed import lines_in_packs
 from support.servers import S3Server, get, keys
@@ -91,26 +91,31 @@ class Crowd:
         #: How many attempts each sync has taken that went well beside others.
         self.attempts: list[int] = []
         self._number = 0
+        #: Of the round before: the moments of the kills are spread over as much.
+        self._took_s = 0.5
 
     def round(self, *, kills: float) -> None:
         """Everybody edits, then all sync at once; some are killed on the way."""
         for peer in self.peers:
             for _ in range(self.random.randint(0, 3)):
                 self._edit(peer)
+        began = time.monotonic()
         started = {peer: self._start(peer) for peer in self.peers}
         for process in started.values():
             if self.random.random() < kills:
-                time.sleep(self.random.uniform(0.2, 1.2))
+                moment = began + self.random.uniform(0.1, 1.0) * self._took_s
+                time.sleep(max(0.0, moment - time.monotonic()))
                 process.send_signal(signal.SIGKILL)
-                self.kills += 1
         for peer, process in started.items():
             _, said = process.communicate(timeout=180)
             assert process.returncode in (0, 1, 75, -signal.SIGKILL), said
             assert "unexpected" not in said, said
+            self.kills += process.returncode == -signal.SIGKILL
             if process.returncode == 0:
                 begun = re.findall(r"starting over \(attempt (\d+)\)", said)
                 self.attempts.append(int(begun[-1]) if begun else 1)
                 self.pending[peer.name].clear()
+        self._took_s = time.monotonic() - began
 
     def settle(self, most: int = 12) -> None:
         """Let all sync one after the other until nothing moves."""
@@ -124,7 +129,7 @@ class Crowd:
                 return
         raise AssertionError("it never comes to rest")
 
-    def _start(self, peer: Peer) -> subprocess.Popen[str]:
+    def _start(self, peer: Peer) -> Process:
         self.syncs += 1
         keep = self.random.choice([(), ("--keep", "both"), ("--keep", "both")])
         return peer.start(*peer.words(*keep))
