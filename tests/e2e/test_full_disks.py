@@ -174,7 +174,7 @@ def test_a_way_back_on_a_full_disk_says_what_is_missing_and_what_helps(loop: Loo
     ended = loop.slave.run(*named[1].split())
     assert ended.status == 0, ended.err
     assert number_in(loop.target) == 3
-    log = loop.slave.run("log", "WEB").err
+    log = loop.slave.run("log", "WEB").out
     assert "kept on this machine: 4 " in log, log
 
 
