@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from support import forks
 from support.faultproxy import FaultProxy, fault_proxy
@@ -28,7 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The long run starts each command for real."""
+    """The long run starts each command for real; no example has a deadline, as the machine may be busy."""
+    hypothesis.settings.register_profile("tests", deadline=None)
+    hypothesis.settings.load_profile("tests")
     if config.getoption("--long"):
         forks.start_for_real()
 
@@ -49,7 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _share_servers(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let each test of the whole command run with one of two servers, half of them with either; `--long` takes both.
 
-    A test that asks what its server can do runs with both all the same, as it may skip one of them.
+    A test that asks what its server can do runs with both all the same, as it may skip one of them. One that is marked
+    with `usually` runs with the server that it names, wherever it is.
     """
     kept, left = list[pytest.Item](), list[pytest.Item]()
     for item in items:
@@ -57,7 +61,10 @@ def _share_servers(config: pytest.Config, items: list[pytest.Item]) -> None:
         name = callspec.params.get("server") if callspec is not None else None
         is_shared = name in _BOTH and item.path.parent.name in _WHOLE and not _asks(item)
         test = item.nodeid.replace(str(name), "")
-        (left if is_shared and name != _BOTH[zlib.crc32(test.encode()) % 2] else kept).append(item)
+        wanted = _BOTH[zlib.crc32(test.encode()) % 2] if is_shared else name
+        if name in _BOTH and (usually := item.get_closest_marker("usually")):
+            (wanted,) = usually.args
+        (kept if name == wanted else left).append(item)
     items[:] = kept
     if left:
         config.hook.pytest_deselected(items=left)

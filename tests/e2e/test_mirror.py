@@ -14,7 +14,7 @@ import pytest
 from support.checks import assert_failed
 from support.faultproxy import Do, FaultProxy, Request, Rule, Status, fault_proxy, on
 from support.machine import Ended, Machine
-from support.servers import S3Server, get, keys, make_bucket, put, start_moto, start_rclone
+from support.servers import S3Server, get, keys, make_bucket, put, put_many, start_moto, start_rclone
 from support.trees import make_tree, snapshot
 
 
@@ -167,7 +167,7 @@ class TestVerbs:
         """1,001 objects go in two requests."""
         pair = make_pair(tmp_path, rclone, rclone)
         pair.put("a.jpg")
-        make_many(rclone, pair.public, [f"out/{number}.jpg" for number in range(1_001)])
+        put_many(rclone, pair.public, [f"out/{number}.jpg" for number in range(1_001)])
 
         ended = pair.run("sync", "--force-delete")
 
@@ -620,14 +620,6 @@ def put_in_parts(server: S3Server, bucket: str, key: str, letter: bytes) -> None
         answer = client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=data)
         parts.append({"PartNumber": number, "ETag": answer["ETag"]})
     client.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
-
-
-def make_many(server: S3Server, bucket: str, names: list[str]) -> None:
-    """Many small objects, quickly."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda name: put(server, bucket, name, b"old"), names))
 
 
 def wait_for_the_next_second() -> None:

@@ -219,6 +219,7 @@ def test_a_listing_without_any_etag_proves_nothing(proxied: Loop, proxy: FaultPr
     assert proxy.count(on("PUT", "data/web/a")) == 1
 
 
+@pytest.mark.usually("moto")
 def test_uploads_of_a_dead_push_without_a_manifest_are_ended(loop: Loop, moto: S3Server) -> None:
     """Those of the files that are sent again or deleted; what another tool uploads there is left alone."""
     if loop.server.name != "moto":

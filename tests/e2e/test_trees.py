@@ -12,7 +12,7 @@ import pytest
 from support.checks import assert_failed, assert_untouched, left_overs
 from support.faultproxy import FaultProxy, on
 from support.machine import Loop
-from support.servers import S3Server, get, keys, put
+from support.servers import S3Server, get, keys, put, put_many
 from support.trees import Link, awkward_names, make_tree, random_tree, snapshot
 
 from s32s.agent.state import State
@@ -307,8 +307,7 @@ def test_too_many_deletions_are_refused_until_forced(loop: Loop) -> None:
 def test_more_than_a_batch_of_deletions(on_moto: Loop) -> None:
     """DeleteObjects takes 1,000 keys."""
     loop = on_moto
-    for number in range(1001):
-        put(loop.server, loop.bucket, f"data/web/{number}", b"x")
+    put_many(loop.server, loop.bucket, [f"data/web/{number}" for number in range(1001)])
     make_tree(loop.source, {"only": b"o"})
 
     assert loop.push("--force-delete").status == 0

@@ -90,9 +90,11 @@ def dotted(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
+NAMES = {dotted(module) for module in MODULES}
+
+
 def imports_at_once(path: Path) -> Iterator[str]:
     """The modules of ours that run before this one has run, and the packages that they are in."""
-    names = {dotted(module) for module in MODULES}
 
     def walk(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
         for child in ast.iter_child_nodes(node):
@@ -104,10 +106,10 @@ def imports_at_once(path: Path) -> Iterator[str]:
     for node in walk(parsed(path)):
         found = [alias.name for alias in node.names]
         if isinstance(node, ast.ImportFrom):
-            found = [inner if (inner := f"{node.module}.{name}") in names else str(node.module) for name in found]
+            found = [inner if (inner := f"{node.module}.{name}") in NAMES else str(node.module) for name in found]
         for module in found:
             parts = module.split(".")
-            yield from {".".join(parts[:count]) for count in range(1, len(parts) + 1)} & names
+            yield from {".".join(parts[:count]) for count in range(1, len(parts) + 1)} & NAMES
 
 
 def test_no_import_needs_another_before_it() -> None:
