@@ -133,6 +133,14 @@ class Agent(AgentContext):
         """
         return catalog.load(self.settings.maps, self.state, self.engine)
 
+    def load_maps_here(self) -> MapSet:
+        """The cached maps, for what happens on this machine alone: those of another server do where this one has none.
+
+        Raises:
+            MapError, StoreError, Unreachable: there are none cached at all, and they cannot be fetched.
+        """
+        return catalog.cached_anywhere(self.settings.maps, self.state, self.engine) or self.load_maps()
+
     def update_maps(self) -> Update:
         """Fetch the maps and replace the cached ones, all of them or none.
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from s32s.agent.state import CachedMaps, State
+from s32s.agent.cached_maps import CachedMaps
+from s32s.agent.state import State
 from s32s.backends.s3.service import S3Service
 from s32s.config import map_files
 from s32s.config.maps import MapSet, Problem
@@ -58,6 +59,18 @@ def cached(source: S3Path, state: State, engine: S3Service) -> MapSet | None:
     """The cached maps of `source` on this server, or None."""
     known = state.cached_maps(_name(source, engine))
     return map_files.load(known.files) if known is not None else None
+
+
+def cached_anywhere(source: S3Path, state: State, engine: S3Service) -> MapSet | None:
+    """The cached maps of `source` on this server, else those that were fetched last from the same path of another one.
+
+    What happens on this machine alone needs no server: which one is named today says nothing about its directories.
+    """
+    found = cached(source, state, engine)
+    if found is not None:
+        return found
+    known = [one for one in state.all_cached_maps() if f"{one.source} at ".startswith(f"{source} at ")]
+    return map_files.load(max(known, key=lambda one: one.fetched_s).files) if known else None
 
 
 def update(source: S3Path, state: State, engine: S3Service) -> Update:

@@ -32,6 +32,7 @@ from s32s.format.manifest import sha256_of
 from s32s.stores.objects.prefix import read_head
 
 if TYPE_CHECKING:
+    from s32s.agent.generations import Generations
     from s32s.replication.merge_job import Contents
 
 #: Stands for the maps where there are none.
@@ -90,6 +91,13 @@ def run_peer(
     """
     chosen = verb_of(verb)
     entry = entry_of(folder, place, ignore, layout=layout)
+
+    def tell(event: events.Event) -> None:
+        if isinstance(event, events.EntryFinished) and event.error is not None:
+            # What names an entry elsewhere takes the folder here.
+            event.error.hint = event.error.hint.replace("verify NAME", f"verify {paths.escape(entry.peer or folder)}")
+        emit(event)
+
     state = State.open(directories or settings_file.directories(os.environ), writable=chosen.changes)
     with contextlib.closing(state):
         agent = context_of(state, settings, s3, attended=attended)
@@ -100,7 +108,7 @@ def run_peer(
             verb=chosen,
             role=Role.PEER,
             options=options or Options(),
-            emit=emit,
+            emit=tell,
             stop=stop,
             decide=decide,
         )
@@ -138,7 +146,7 @@ def context_of(state: State, settings: Settings | None, s3: S3Connection | None,
     )
 
 
-def entry_at(folder: str) -> Entry:
+def entry_at(folder: str, *, layout: Literal["plain", "packed"] = "plain") -> Entry:
     """The entry of a folder that was shared before, by its marker.
 
     Raises:
@@ -152,7 +160,20 @@ def entry_at(folder: str) -> Entry:
         marker = opened.marker()
     if marker is None:
         raise UsageError(f"{paths.escape(folder)} is not a shared folder: it has no marker", hint="name an entry")
-    return entry_of(root, marker.place)
+    return entry_of(root, marker.place, layout=layout)
+
+
+def generations_at(folder: str, agent: AgentContext) -> Generations:
+    """The generations of the packs through which a folder is shared, whatever the configuration says of this machine.
+
+    Raises:
+        UsageError, Refused: see `entry_at`.
+    """
+    from s32s.agent.generations import Generations
+
+    mine = agent.settings.model_copy(update={"role": Role.PEER})
+    sharing = AgentContext(mine, agent.state, agent.services, agent.host, agent.homes)
+    return Generations(entry_at(folder, layout="packed"), sharing)
 
 
 def forget_shared(agent: AgentContext, names: Sequence[str], *, everywhere: bool) -> list[str]:

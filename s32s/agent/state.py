@@ -17,10 +17,12 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from s32s.agent import cached_maps
+from s32s.agent.cached_maps import CachedMaps
 from s32s.agent.database import (
     WRITER,
     is_damage,
@@ -40,15 +42,6 @@ from s32s.system import atomic, locks, marks, openat
 
 if TYPE_CHECKING:
     from s32s.stores.objects.packed.prefix import SegmentCache
-
-
-@dataclass(frozen=True, slots=True)
-class CachedMaps:
-    """Map files as they were fetched last; `source` names the path and the server they come from."""
-
-    source: str
-    fetched_s: float
-    files: tuple[tuple[str, bytes], ...]
 
 
 class State:
@@ -206,28 +199,16 @@ class State:
 
     def cached_maps(self, source: str) -> CachedMaps | None:
         """The maps that were fetched last from `source`, or None when there are none."""
-        try:
-            facts = json.loads(self._maps_file(source).read_bytes())
-            if facts["source"] != source:
-                return None
-            files = tuple((str(name), str(text).encode()) for name, text in facts["files"])
-            return CachedMaps(source, float(facts["fetched_s"]), files)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
+        return cached_maps.load(self._places.cache, source)
+
+    def all_cached_maps(self) -> list[CachedMaps]:
+        """The maps of each place that they were fetched from."""
+        return list(cached_maps.all_of(self._places.cache))
 
     def cache_maps(self, maps: CachedMaps) -> None:
         """Replace the cached maps in one step."""
-        if not self._writable:
-            return
-        facts = {
-            "source": maps.source,
-            "fetched_s": maps.fetched_s,
-            "files": [(name, data.decode("utf-8-sig")) for name, data in maps.files],
-        }
-        try:
-            atomic.write_atomic(self._maps_file(maps.source), json.dumps(facts, indent=1).encode(), mode=0o600)
-        except OSError as exc:
-            raise ConfigError(f"the maps cannot be cached in {self._places.cache}: {exc.strerror}") from exc
+        if self._writable:
+            cached_maps.save(self._places.cache, maps)
 
     def cached_manifest(self, source: str, sha256: str) -> bytes | None:
         """The manifest of a prefix, if exactly these bytes are cached."""
@@ -364,9 +345,6 @@ class State:
 
     def _watching_file(self, entry: str, role: str) -> Path:
         return self._places.state / "locks" / f"{locks.digest(f'{role} {entry}')}.watch"
-
-    def _maps_file(self, source: str) -> Path:
-        return self._places.cache / f"maps-{locks.digest(source)}.json"
 
     def _bounds_file(self, source: str) -> Path:
         return self._places.cache / "manifests" / f"{locks.digest(source)}.bounds"

@@ -104,4 +104,5 @@ def _value(text: str, field: Any, *, where: str) -> Any:
         return _TRUTH[text.lower()]
     if isinstance(field.default, tuple) and not isinstance(field.default, MaxDelete):
         return [part for part in text.split(os.pathsep) if part]
-    return int(text) if text.isdecimal() and kinds & {int, MaxDelete} and str not in kinds else text
+    is_number = text.removeprefix("-").isdecimal() and kinds & {int, MaxDelete} and str not in kinds
+    return int(text) if is_number else text

@@ -15,7 +15,7 @@ from typing import Any
 
 import pydantic
 
-from s32s.config.environment import Key, laid_over, named, typed, variable
+from s32s.config.environment import Key, keys, laid_over, named, typed, variable
 from s32s.config.map_files import suggestion
 from s32s.config.settings import (
     NAME,
@@ -291,10 +291,8 @@ def _wrong(error: Any) -> str:
             return f"{where}: {error['ctx']['text']}"
         case "literal_error":
             return f"{where}: it must be {error['ctx']['expected'].replace(chr(39), chr(34))}"
-        case "greater_than_equal":
-            return f"{where}: it must be at least {error['ctx']['ge']}"
-        case "less_than_equal":
-            return f"{where}: it must be at most {error['ctx']['le']}"
+        case "greater_than_equal" | "less_than_equal" | "int_type":
+            return f"{where}: it must be a whole number{_range(tuple(names))}"
         case kind if kind in _TYPES:
             return f"{where}: it must be {_TYPES[kind]}"
     return f"{where}: {error['msg']}"
@@ -307,13 +305,25 @@ _NO_MIRROR = (
 
 #: What pydantic calls a value of another type than it has to be.
 _TYPES = {
-    "int_type": "a whole number",
     "bool_type": "true or false",
     "string_type": "a text in quotes",
     "string_too_short": "a text that is not empty",
     "model_type": "a table",
     "mapping_type": "a table",
 }
+
+
+def _range(key: Key) -> str:
+    """Which numbers a key may have, in words; empty for any."""
+    limits: dict[str, int] = {}
+    for limit in keys()[key].metadata if key in keys() else ():
+        limits |= {name: getattr(limit, name) for name in ("ge", "le") if hasattr(limit, name)}
+    match limits:
+        case {"ge": least, "le": most}:
+            return f" from {least} to {most}"
+        case {"ge": least}:
+            return f" of {least} or more"
+    return ""
 
 
 def _known() -> Iterable[str]:

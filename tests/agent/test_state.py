@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from s32s.agent.cached_maps import CachedMaps
 from s32s.agent.results import Result, facts_of
-from s32s.agent.state import CachedMaps, State
+from s32s.agent.state import State
 from s32s.config.settings import Directories
 from s32s.core.errors import ConfigError, Locked
 from s32s.stores.local.stat_cache import CachedHash, StatCache

@@ -250,9 +250,10 @@ def test_never_is_for_ever() -> None:
         pytest.param(SLAVE | {"allow": [""]}, "is not an absolute directory", id="an empty fence"),
         pytest.param(SLAVE | {"allow": ["/srv/../etc"]}, 'contains ".."', id="a fence with a gap"),
         pytest.param(SLAVE | {"allow": [5]}, "is not an absolute directory", id="a number as fence"),
-        pytest.param(SLAVE | {"jobs": 0}, "jobs: it must be at least 1", id="no jobs"),
-        pytest.param(SLAVE | {"jobs": 10_000}, "jobs: it must be at most 512", id="too many jobs"),
-        pytest.param(SLAVE | {"jobs": "8"}, "jobs: it must be a whole number", id="a text as jobs"),
+        pytest.param(SLAVE | {"jobs": 0}, "jobs: it must be a whole number from 1 to 512", id="no jobs"),
+        pytest.param(SLAVE | {"jobs": 10_000}, "jobs: it must be a whole number from 1 to 512", id="too many jobs"),
+        pytest.param(SLAVE | {"jobs": "8"}, "jobs: it must be a whole number from 1 to 512", id="a text as jobs"),
+        pytest.param(SLAVE | {"keep": -1}, "keep: it must be a whole number from 0 to 100", id="fewer than no trees"),
         pytest.param(
             SLAVE | {"s3": {"addressing": "host"}},
             's3.addressing: it must be "auto", "path" or "virtual"',

@@ -114,7 +114,7 @@ def test_no_file_is_needed(many: Loop, tmp_path: Path) -> None:
     assert snapshot(target) == snapshot(many.source.parent / "BLOG")
     assert_failed(container.run("sync", "--set", "allow=/nowhere"), 3, says="allow")
     wrong = container.run("sync", environment={"S32S_JOBS": "many"})
-    assert_failed(wrong, 2, says="jobs: it must be a whole number (S32S_JOBS)")
+    assert_failed(wrong, 2, says="jobs: it must be a whole number from 1 to 512 (S32S_JOBS)")
 
 
 def test_env_shows_what_holds_and_why(many: Loop) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.checks import assert_failed
-from support.machine import Ended, Loop, make_loop
+from support.machine import Ended, Loop, Machine, make_loop
 from support.servers import S3Server, keys, put
 from support.trees import make_tree, snapshot
 
@@ -238,6 +238,28 @@ def test_a_prefix_that_has_lost_its_head_is_not_empty(packed: Loop) -> None:
     assert packed.master.run("maps", "update").status == 0
     assert packed.master.run("verify", "WEB", "--rebuild").status == 0
     assert packed.push().changed_nothing
+
+
+def test_a_lost_head_of_a_folder_without_a_map_is_found_again(packed: Loop, tmp_path: Path) -> None:
+    """The hint names the folder, and can be followed as it is."""
+    machine = Machine(tmp_path / "alone", packed.server)
+    folder, place = machine.root / "team", f"s3://{packed.bucket}/team"
+    url = packed.server.endpoint_url
+    where = ("--set", f"s3.endpoint_url={url}")
+    share = ("peer", str(folder), place, "--layout", "packed", "--yes", "--endpoint-url", url)
+    for text in (b"1", b"2"):
+        make_tree(folder, {"a": text})
+        assert machine.run(*share).status == 0
+    packed.server.client().delete_object(Bucket=packed.bucket, Key="team/.s32s/head.json")
+
+    lost = machine.run(*share)
+
+    assert_failed(lost, 3, says=("has packs and no head", f"s32s verify {folder} --rebuild"))
+    rebuilt = machine.run(*where, "verify", str(folder), "--rebuild")
+    assert rebuilt.status == 0, rebuilt.err
+    assert "the head names generation 2 again" in rebuilt.out
+    assert machine.run(*where, "verify", str(folder)).status == 0
+    assert machine.run(*share).status == 0
 
 
 def test_a_master_that_was_installed_again_begins_no_history_over_packs(packed: Loop) -> None:

@@ -94,6 +94,22 @@ def test_back_held_and_on_again(loop: Loop, proxy: FaultProxy) -> None:
     assert snapshot(loop.target) == snapshot(loop.source)
 
 
+def test_a_way_back_needs_no_server_of_today(loop: Loop, proxy: FaultProxy) -> None:
+    """Maps are cached by server, and another one may be named when the usual one is away."""
+    proxy.clear()
+    elsewhere = ("--set", "s3.endpoint_url=http://127.0.0.1:9")
+    ended = loop.slave.run(*elsewhere, "log", "WEB")
+    assert "kept on this machine: 2" in ended.out, ended.err
+    ended = loop.slave.run(*elsewhere, "rollback", "WEB")
+    assert ended.status == 0, ended.err
+    assert page(loop) == b"two two"
+    assert proxy.requests == []
+    assert loop.slave.run(*elsewhere, "release", "WEB").status == 0
+    for file in (loop.slave.root / "cache").glob("maps-*.json"):
+        file.unlink()
+    assert_failed(loop.slave.run(*elsewhere, "rollback", "WEB"), 75, says="could not be reached")
+
+
 def test_a_way_back_runs_the_command_and_shows_in_metrics(loop: Loop, layout: str) -> None:
     """What reloads a web server after a sync reloads it after a way back as well."""
     metrics = loop.slave.root / "s32s.prom"

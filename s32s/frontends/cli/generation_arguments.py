@@ -20,7 +20,8 @@ _VERIFY = """
 It reads every pack on S3 that a kept generation needs, and names what is damaged,
 which generations and which paths that hits. --heal pushes what is damaged of the
 current generation again, from files of the master's directory that still are what
-they were. --rebuild writes the head again where it is lost, by what the packs say."""
+they were. --rebuild writes the head again where it is lost, by what the packs say.
+A folder that is shared without a map is named by its path, such as ./team."""
 _CONVERT = """
 The other layout is complete before the head moves; then what belonged to the one
 before is deleted. Slaves follow when their map says the same layout."""

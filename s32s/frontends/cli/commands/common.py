@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import threading
 
     from s32s.agent.agent import Agent
+    from s32s.agent.roles.base import AgentContext
     from s32s.config.maps import Problem
     from s32s.frontends.render.json_schema import Line
 
@@ -32,6 +33,26 @@ def open_machine(options: argparse.Namespace, *, writable: bool = True, attended
     with open_agent(settings, writable=writable, attended=attended) as agent:
         agent.services.listen(lambda text: print(f"s32s: {text}", file=sys.stderr, flush=True))
         yield agent
+
+
+@contextlib.contextmanager
+def open_context(options: argparse.Namespace, *, writable: bool = True) -> Iterator[AgentContext]:
+    """This machine; one without a configuration can still look after a folder, by what `--set` says of S3."""
+    from s32s.agent.sharing import context_of
+    from s32s.agent.state import State
+    from s32s.config import settings_file
+    from s32s.config.settings import S3Connection
+
+    if options.config or settings_file.is_set_up(settings_file.find(None, os.environ), os.environ, options.set):
+        with open_machine(options, writable=writable) as agent:
+            yield agent
+        return
+    over = settings_file.overlay(os.environ, options.set or ())
+    words = {key[1]: value for key, value in over.items() if key[0] == "s3" and len(key) == 2}
+    s3 = settings_file.connection_with(S3Connection(), words)
+    state = State.open(settings_file.directories(os.environ), writable=writable)
+    with contextlib.closing(state):
+        yield context_of(state, None, s3, attended=True)
 
 
 def report_problems(problems: Sequence[Problem]) -> int:

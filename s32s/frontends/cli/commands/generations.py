@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from s32s.agent.agent import Agent
     from s32s.agent.earlier import EarlierGenerations
-    from s32s.config.maps import Entry
+    from s32s.config.maps import Entry, MapSet
     from s32s.core.plan import Plan
     from s32s.frontends.render.json_generations import DifferentPath
 
@@ -82,7 +82,7 @@ def _tell_kept(options: argparse.Namespace, agent: Agent) -> bool:
     from s32s.frontends.cli.commands.holds import kept_words
 
     try:
-        kept = kept_trees(entry_of(options.name, agent))
+        kept = kept_trees(entry_of(options.name, agent, agent.load_maps_here()))
     except Refused as exc:  # which hides nothing of what S3 has
         print(f"s32s: {exc}", file=sys.stderr)
         return False
@@ -144,9 +144,10 @@ def rollback(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.frontends.cli.commands import holds
 
     with open_machine(options) as agent:
-        entry = entry_of(options.name, agent)
         if agent.settings.role is Role.SLAVE:
-            return holds.go_back(options, entry, agent.load_maps(), agent, stop)
+            loaded = agent.load_maps_here()
+            return holds.go_back(options, entry_of(options.name, agent, loaded), loaded, agent, stop)
+        entry = entry_of(options.name, agent)
         position, number = _earlier(options, agent).roll_back(options.generation, message=options.message)
     if options.json:
         print_json({"event": "rolled_back", "entry": options.name, "generation": position.generation, "to": number})
@@ -235,15 +236,18 @@ def convert(options: argparse.Namespace, stop: threading.Event) -> int:
     return 0
 
 
-def entry_of(name: str, agent: Agent) -> Entry:
+def entry_of(name: str, agent: Agent, loaded: MapSet | None = None) -> Entry:
     """The one entry of a name.
+
+    Args:
+        loaded: instead of the cached maps of the server.
 
     Raises:
         UsageError: there is none, or the name is a pattern.
     """
     from s32s.agent.runner import choose
 
-    found = choose(agent.load_maps(), [name], agent.settings.role)
+    found = choose(loaded or agent.load_maps(), [name], agent.settings.role)
     if found[0].name != name:
         raise UsageError(
             f"{paths.quote(name)} fits {paths.some([entry.name for entry in found])}", hint="name the one that you mean"

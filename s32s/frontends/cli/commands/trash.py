@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
 from s32s.core.errors import UsageError
-from s32s.frontends.cli.commands.common import confirm, open_machine, print_json
+from s32s.frontends.cli.commands.common import confirm, open_context, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +24,7 @@ def trash_usage(options: argparse.Namespace, stop: threading.Event) -> int:
 def trash_list(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.frontends.render.layout import amount, table
 
-    with _machine(options, writable=False) as agent:
+    with open_context(options, writable=False) as agent:
         lost = _trash(options.name, agent).found()
     if options.json:
         for one in lost:
@@ -62,7 +59,7 @@ def trash_list(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def trash_restore(options: argparse.Namespace, stop: threading.Event) -> int:
-    with _machine(options) as agent:
+    with open_context(options) as agent:
         came = _trash(options.name, agent).restore(options.paths, number=options.id)
     for path in came:
         if options.json:
@@ -81,7 +78,7 @@ def trash_empty(options: argparse.Namespace, stop: threading.Event) -> int:
         raise UsageError(f"--older: {exc}") from exc
     whose = "for everybody, here and on S3" if options.everywhere else "on this computer"
     confirm(f"Remove for good what is in the trash of {paths.escape(options.name)} {whose}?", yes=options.yes)
-    with _machine(options) as agent:
+    with open_context(options) as agent:
         here, there = _trash(options.name, agent).empty(older_s=older_s, everywhere=options.everywhere)
     if options.json:
         print_json({"event": "emptied", "here": here, "s3": there})
@@ -99,29 +96,13 @@ def forget(options: argparse.Namespace, stop: threading.Event) -> int:
         f"{', for everybody' if options.everywhere else ''}? No file is touched.",
         yes=options.yes,
     )
-    with _machine(options) as agent:
+    with open_context(options) as agent:
         told = forget_shared(agent, options.names, everywhere=options.everywhere)
     if options.json:
         print_json({"event": "forgotten", "folders": list(told)})
     else:
         print(f"forgotten: {', '.join(told)}" if told else "there was nothing to forget")
     return 0
-
-
-@contextlib.contextmanager
-def _machine(options: argparse.Namespace, *, writable: bool = True) -> Iterator[AgentContext]:
-    """This machine; one without a configuration can still look after a folder."""
-    from s32s.agent.sharing import context_of
-    from s32s.agent.state import State
-    from s32s.config import settings_file
-
-    if options.config or settings_file.is_set_up(settings_file.find(None, os.environ), os.environ, options.set):
-        with open_machine(options, writable=writable) as agent:
-            yield agent
-        return
-    state = State.open(settings_file.directories(os.environ), writable=writable)
-    with contextlib.closing(state):
-        yield context_of(state, None, None, attended=True)
 
 
 def _trash(name: str, agent: AgentContext) -> SharedTrash:

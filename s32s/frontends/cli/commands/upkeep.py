@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
 from s32s.core.errors import UsageError
 from s32s.core.text import count
-from s32s.frontends.cli.commands.common import confirm, counted, open_machine, print_json
+from s32s.frontends.cli.commands.common import confirm, counted, open_context, open_machine, print_json
 from s32s.frontends.cli.commands.generations import entry_of
 
 if TYPE_CHECKING:
@@ -90,8 +92,7 @@ def verify(options: argparse.Namespace, stop: threading.Event) -> int:
     """Read everything on S3 that a generation needs, and say what is damaged."""
     from s32s.frontends.render.layout import amount
 
-    with open_machine(options, writable=options.heal or options.rebuild) as agent:
-        generations = _generations(options.name, agent)
+    with _opened(options) as generations:
         if options.rebuild:
             with counted("packs are read", stop) as progress:
                 made = generations.rebuild(tell=lambda done, of: progress(0))
@@ -190,6 +191,22 @@ def _tell_of_holes(options: argparse.Namespace, found: Verified, earlier: Sequen
         f"{paths.escape(options.name)} --keep {whole} gives up generation {earlier[0]:,} and all before it",
         file=sys.stderr,
     )
+
+
+@contextlib.contextmanager
+def _opened(options: argparse.Namespace) -> Iterator[Generations]:
+    """The generations of an entry, or of a folder that is shared without a map."""
+    from s32s.core.location import is_location
+
+    writable = options.heal or options.rebuild
+    if is_location(options.name):
+        from s32s.agent.sharing import generations_at
+
+        with open_context(options, writable=writable) as context:
+            yield generations_at(options.name, context)
+        return
+    with open_machine(options, writable=writable) as agent:
+        yield _generations(options.name, agent)
 
 
 def _generations(name: str, agent: Agent) -> Generations:
