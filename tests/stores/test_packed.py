@@ -594,6 +594,19 @@ def test_what_cannot_be_deleted_is_not_counted() -> None:
     assert set(packed.stored()) == set(packed.needed(5))
 
 
+def test_a_mirror_says_what_it_could_not_delete() -> None:
+    """By name, as no command asks for it again; the copy is whole."""
+    packed, copy, told = Packed(keep=1), NoDeletes(MemoryBackend()), list[str]()
+    for n in range(4):
+        packed.push({"a": bytes([n]) * 1000})
+        target = PackedStore(copy, writer=ONE, mirrors=packed.backend, warn=told.append)
+        replicate(PackedStore(packed.backend), target, SYNC, RunContext("mirror", jobs=1))
+
+    assert Packed(copy).files() == packed.files()
+    assert told
+    assert all("could not be deleted: it is locked" in text and packs.PACKS in text for text in told), told
+
+
 def test_a_pull_that_prune_disturbs_starts_over_or_says_so(tmp_path: Path) -> None:
     """Its generation is the current one, and stays; an earlier one that was given up is told as that."""
     packed = Packed()

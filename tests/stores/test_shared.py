@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.packed import Packed, kept_in_memory
+from support.packed import NoDeletes, Packed, kept_in_memory
 
 from s32s.backends.base import OVERWRITE, Backend, Capabilities, Chunk, ObjectMeta, PutMode, PutResult
 from s32s.backends.memory import MemoryBackend
@@ -58,12 +58,13 @@ class Person:
 
     def __init__(self, name: str, backend: Backend, layout: str = "plain") -> None:
         self.backend = backend
+        self.told: list[str] = []
         self.writer = Writer(f"{name:0<32}", f"{name}@studio", lambda: "2026-11-23T10:15:00Z")
         self.view: SharedPlace
         if layout == "packed":
             history, me = History(keep=2, user=name), self.writer._replace(host="studio")
             packed = PackedPrefix(backend, cache=kept_in_memory())
-            self.view = PackedShared(packed, me, history, wait=time.sleep, tell=lambda text: None)
+            self.view = PackedShared(packed, me, history, wait=time.sleep, tell=self.told.append)
         else:
             prefix = Prefix(backend, rules=EVERYTHING, cache=ManifestCache())
             self.view = SharedPrefix(prefix, self.writer, ManifestCache(), wait=time.sleep, tell=lambda text: None)
@@ -363,3 +364,14 @@ def test_a_claim_on_packs_is_waited_for_and_taken_over() -> None:
     head = read_head(place).head
     assert head is not None
     assert head.push is None
+
+
+def test_what_the_store_does_not_let_go_is_told_to_who_pushes() -> None:
+    """As a policy may forbid deletions; the push goes well."""
+    ann = Person("ann", NoDeletes(MemoryBackend()), "packed")
+    for number in range(5):
+        ann.push(Bytes("a", b"%d" % number * 100))
+
+    assert ann.told
+    assert all("no generation needs any more could not be deleted: it is locked" in text for text in ann.told)
+    assert Packed(ann.backend).files() == {"a": b"4" * 100}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
-from s32s.core import tree
+from s32s.core import paths, tree
 from s32s.core.errors import Conflict, IntegrityError, NotFound, SourceChanged
 from s32s.core.item import Item
 from s32s.core.plan import Plan
@@ -161,7 +161,9 @@ class _Copies:
         needed = {one.pack for one in root.packs} | set(root.garbage)
         gone = ({one.pack for one in before.packs} | set(before.garbage)) - needed
         if gone:
-            warn_of_left(undeleted(self._backend, sorted(map(packs.key_of, gone))), self._warn)
+            failed = undeleted(self._backend, sorted(map(packs.key_of, gone)))
+            hint = f"delete them by hand when the store allows it: {paths.some(failed, limit=20)}"
+            warn_of_left(failed, self._warn, hint=hint)
 
     def _copy(self, pack: str, size: int) -> None:
         key, target = packs.key_of(pack), self._backend

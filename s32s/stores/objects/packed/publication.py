@@ -329,13 +329,18 @@ def undeleted(backend: Backend, keys: Sequence[str]) -> Mapping[str, str]:
         return dict.fromkeys(keys, exc.what)
 
 
-def warn_of_left(failed: Mapping[str, str], warn: Callable[[str], None]) -> None:
+def warn_of_left(
+    failed: Mapping[str, str],
+    warn: Callable[[str], None],
+    *,
+    hint: str = "s32s prune deletes what is left when the store allows it",
+) -> None:
     """Say that packs are still there which nobody needs any more, and why."""
     if failed:
         why = failed[min(failed)]
         warn(
             f"{count(len(failed), 'pack')} that no generation needs any more could not be deleted: "
-            f"{paths.escape(why)}; s32s prune deletes what is left when the store allows it"
+            f"{paths.escape(why)}; {hint}"
         )
 
 

@@ -53,6 +53,7 @@ class PackedShared:
         self._prefix = prefix
         self._writer = writer
         self._history = history
+        self._tell = tell
         self._turns = Turns(self.backend, prefix.read_head, writer.id, wait=wait, tell=tell)
         self.is_strict: bool | None = None
         self.expects_head = False
@@ -100,7 +101,14 @@ class PackedShared:
             self.is_strict = keeps_conditions(self.backend)
         self._prefix.claims = not self.is_strict
         push = PackedPush(
-            self._prefix, plan, mine, self._writer, self._history, self._deletions, is_strict=self.is_strict
+            self._prefix,
+            plan,
+            mine,
+            self._writer,
+            self._history,
+            self._deletions,
+            is_strict=self.is_strict,
+            warn=self._tell,
         )
         try:
             yield push
@@ -138,8 +146,9 @@ class PackedPush(PackedTransaction):
         deletions: Deletions,
         *,
         is_strict: bool,
+        warn: Callable[[str], None],
     ) -> None:
-        super().__init__(prefix, plan, mine, writer, history, is_strict=is_strict)
+        super().__init__(prefix, plan, mine, writer, history, is_strict=is_strict, warn=warn)
         self._is_strict = is_strict
         self._deletions = deletions
 
