@@ -421,7 +421,7 @@ def test_a_new_history_begins_only_when_it_is_asked_for() -> None:
 
     packed.push({"a": b"3"})
 
-    assert packed.all_generations() == {1: {"a": b"3"}}
+    assert packed.all_generations() == {3: {"a": b"3"}}
     packed.backend.delete([HEAD_KEY, *map(packs.key_of, packed.stored())])
     packed.writer = packed.writer._replace(take_over=False, generation=1)
     with pytest.raises(Refused, match=r"gone.*so are its packs.*--take-over"):
@@ -444,6 +444,23 @@ def test_a_first_push_that_was_cut_at_any_request_is_no_lost_head(is_known: bool
         again.push({"a": b"1" * 3000, "c": b"c"})
         assert again.files() == {"a": b"1" * 3000, "c": b"c"}
     assert number >= 4
+
+
+def test_a_new_history_begins_above_the_one_that_is_given_up() -> None:
+    """Servers follow it, and a head that is lost once more is found again as that of the new one."""
+    packed = Packed()
+    for n in range(1, 4):
+        packed.push({"a": bytes([n])})
+    packed.backend.delete([HEAD_KEY])
+    again = Packed(packed.backend)
+    again.writer = again.writer._replace(take_over=True)
+
+    outcome = again.push({"b": b"new"})
+
+    assert outcome.target.generation == 4
+    again.backend.delete([HEAD_KEY])
+    assert upkeep.rebuild(again.prefix(), FoundHead(), again.writer).number == 4
+    assert again.files() == {"b": b"new"}
 
 
 def test_where_there_is_a_head_no_pack_is_looked_for() -> None:

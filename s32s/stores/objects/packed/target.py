@@ -121,9 +121,12 @@ class PackedTarget:
             Refused: the head is lost, and nobody has asked for a new history.
         """
         me, place = self._writer, self._prefix.backend.location
-        if me.take_over:
-            return self._prefix.snapshot(FoundHead())
         stored = stored_packs(self._prefix.backend)
+        if me.take_over:
+            # Servers follow no lower number, and a head that is lost once more is looked for from the highest on.
+            numbers = (root.number for root, _ in roots_in(self._prefix, stored))
+            self._writer = me._replace(generation=max([me.generation, *numbers]))
+            return self._prefix.snapshot(FoundHead())
         if me.generation:
             found_again = "s32s verify NAME --rebuild finds it again" if stored else "so are its packs"
             raise Refused(
