@@ -283,7 +283,7 @@ def test_a_pull_that_keeps_trees(keeping: Prefix, call: str, when: int, apply: s
 def test_a_way_back_on_a_slave(keeping: Prefix, call: str, when: int, apply: str) -> None:
     """Old or new; nothing follows S3 meanwhile, and the same command goes on with it."""
     loop, slave = keeping.loop, keeping.loop.slave
-    back = max(int(number) for number in re.findall(r"(\d+) \(until", slave.run("log", "WEB").err))
+    back = max(int(number) for number in re.findall(r"(\d+) \(until", slave.run("log", "WEB").out))
     newest, earlier = contents(loop.source), keeping.pushed[-2]
     is_killed_at(slave, call, when, "rollback", "WEB", str(back))
 

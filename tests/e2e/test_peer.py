@@ -714,7 +714,7 @@ class TestGenerations:
         differ = ann.run("diff", "TEAM", "1", "3", "--json").lines
         by = {one["path"]: one.get("by", "").partition("@")[0] for one in differ}
         assert by == {"plan.txt": "bob", "d/1.txt": "", "new.txt": "ann"}
-        assert "plan.txt  bob@" in ann.run("diff", "TEAM", "1", "3").out
+        assert "plan.txt  (size)  bob@" in ann.run("diff", "TEAM", "1", "3").out
 
         back = ann.run("restore", "TEAM", "plan.txt", "d/1.txt", "--generation", "1", "--yes")
         assert back.status == 0, back.err

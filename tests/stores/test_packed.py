@@ -31,6 +31,7 @@ from s32s.core.errors import Conflict, IntegrityError, Refused, S32sError, Stale
 from s32s.core.item import Item, Kind
 from s32s.format import packs
 from s32s.format.head import HEAD_KEY
+from s32s.format.segments import Place
 from s32s.replication.job import RunContext
 from s32s.replication.replicate import replicate
 from s32s.stores.base import Store
@@ -409,6 +410,27 @@ def test_a_machine_that_knows_nothing_begins_no_history_over_another() -> None:
     upkeep.rebuild(again.prefix(), FoundHead(), again.writer)
     again.push({"a": b"3"})
     assert again.all_generations() == {1: {"a": b"1"}, 2: {"a": b"2"}, 3: {"a": b"3"}}
+
+
+@pytest.mark.parametrize("kind", [Kind.LINK, Kind.DIR])
+def test_what_was_a_file_and_is_none_any_more_needs_no_pack(kind: Kind) -> None:
+    """Its bytes are garbage, as those of a file that is gone."""
+    packed, tree = Packed(keep=1), stored_in_memory({"a": b"1" * 3000, "b": b"b"})
+    packed.push(tree)
+    (held,) = (where.pack for where in [packed.snapshot().places.get(0)] if isinstance(where, Place))
+    tree.remove("a")
+    tree.add(Item("a", kind, mode=0o755) if kind is Kind.DIR else Item("a", kind, target="b"))
+
+    for n in range(3):
+        tree.write("c", bytes([n]))
+        packed.push(tree)
+
+    mine = packed.snapshot()
+    assert mine.places.get(0) is None
+    assert mine.root is not None
+    live = {pack.pack: pack.live for pack in mine.root.packs}
+    assert live.get(held, 0) < 100
+    assert packed.verify().damaged == {}
 
 
 def test_a_new_history_begins_only_when_it_is_asked_for() -> None:

@@ -114,6 +114,8 @@ class PackedTransaction:
         """The items whose bytes must be read; others are in the packs already, by their hashes."""
         for put in self._plan.puts:
             item = put.item
+            if item.kind is not Kind.FILE:
+                self._came[item.path] = item, ()  # a file may have been there, and its place goes with it
             if not put.needs_bytes:
                 continue
             if item.sha256 and item.size and (where := self._known.file(bytes.fromhex(item.sha256))) is not None:
