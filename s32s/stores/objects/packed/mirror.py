@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
@@ -18,10 +18,11 @@ from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.format import packs
 from s32s.format.generation import Pack
-from s32s.stores.base import Body, Policy, Position, Progress, Published, Snapshot, Transaction
+from s32s.stores.base import Body, Look, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.heads import HeadWriter
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import History, undeleted, warn_of_left
+from s32s.stores.objects.packed.roots import stored_packs
 from s32s.stores.objects.packed.target import PackedTarget
 from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.publisher import Writer
@@ -47,6 +48,15 @@ class PackedMirror(PackedTarget):
         self._verify = verify
         self._wanted = PackedSnapshot(tree.make(()))
         self._damaged: frozenset[str] = frozenset()
+        self._there: dict[str, int] = {}
+
+    def look(self) -> Look[PackedSnapshot]:
+        """See `stores.base.Target`: the head, and which packs are there, as nobody else would miss one."""
+        look = super().look()
+        self._there = {one.key: one.size for one in stored_packs(self._prefix.backend)}
+        listed = hashlib.sha256(repr(sorted(self._there.items())).encode()).hexdigest()
+        manifest = look.fingerprint()
+        return look._replace(fingerprint=lambda: manifest and f"{manifest} {listed}")
 
     def refine(self, mine: PackedSnapshot, *, against: Snapshot, jobs: int, progress: Progress) -> PackedSnapshot:
         """See `stores.base.Target`: another root is something to publish, whatever the paths say."""
@@ -54,8 +64,11 @@ class PackedMirror(PackedTarget):
             raise AssertionError("the mirror of something else")
         self._wanted = against
         is_same = mine.position.manifest == against.position.manifest
-        if self._verify and against.root is not None and mine.found.head is not None:
-            self._damaged = frozenset(self._unsound(against.root.packs, progress))
+        wanted = against.root.packs if against.root is not None and mine.found.head is not None else ()
+        if self._verify:
+            self._damaged = frozenset(self._unsound(wanted, progress))
+        else:
+            self._damaged = frozenset(one.pack for one in wanted if self._there.get(packs.key_of(one.pack)) != one.size)
         return replace(mine, is_published=mine.is_published and is_same and not self._damaged)
 
     def _without_head(self) -> PackedSnapshot:
@@ -91,7 +104,14 @@ class PackedMirror(PackedTarget):
     def transaction(self, mine: PackedSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:
         """See `stores.base.Target`."""
         yield _Copies(
-            self._prefix, self._source, mine, self._wanted, self._writer.id, damaged=self._damaged, warn=self._warn
+            self._prefix,
+            self._source,
+            mine,
+            self._wanted,
+            self._writer.id,
+            there=self._there,
+            damaged=self._damaged,
+            warn=self._warn,
         )
 
 
@@ -110,6 +130,7 @@ class _Copies:
         wanted: PackedSnapshot,
         writer: str,
         *,
+        there: Mapping[str, int],
         damaged: Collection[str],
         warn: Callable[[str], None],
     ) -> None:
@@ -120,6 +141,7 @@ class _Copies:
         self._mine = mine
         self._new = wanted
         self._writer = writer
+        self._there = there
         self._damaged = damaged
         self._heads = HeadWriter(prefix.backend, writer, mine.found)
 
@@ -138,9 +160,10 @@ class _Copies:
         head, root = self._new.found.head, self._new.root
         if head is None or root is None:
             raise AssertionError("a mirror of nothing")
-        there = {one.key: one.size for page in self._backend.list(packs.PACKS) for one in page}
         missing = [
-            one for one in root.packs if one.pack in self._damaged or there.get(packs.key_of(one.pack)) != one.size
+            one
+            for one in root.packs
+            if one.pack in self._damaged or self._there.get(packs.key_of(one.pack)) != one.size
         ]
         for_each(missing, lambda one: self._copy(one.pack, one.size), jobs=_AT_ONCE)
         known = self._mine.found.head
