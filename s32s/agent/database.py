@@ -79,16 +79,22 @@ def open_for_writing(file: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def open_for_reading(file: Path) -> sqlite3.Connection:
-    """Open the database and change nothing; an empty one in memory stands for what cannot be read."""
-    database: sqlite3.Connection | None = None
-    try:
-        database = _connect(f"file:{_uri(file)}?mode=ro")
-        if _is_sound(database):
-            return database
-    except (sqlite3.Error, UnicodeDecodeError):
-        pass
-    if database is not None:
-        database.close()
+    """Open the database and change nothing; an empty one in memory stands for what cannot be read.
+
+    A run that was killed may have left a journal. It must be rolled back before anything can be read, and only who may
+    write can do that (sqlite.org, "Hot journals").
+    """
+    is_cut_off = file.with_name(f"{file.name}-journal").exists()
+    for mode in ("ro", "rw") if is_cut_off else ("ro",):
+        database: sqlite3.Connection | None = None
+        try:
+            database = _connect(f"file:{_uri(file)}?mode={mode}")
+            if _is_sound(database):
+                return database
+        except (sqlite3.Error, UnicodeDecodeError):
+            pass
+        if database is not None:
+            database.close()
     database = _connect(":memory:")
     _make(database)
     return database

@@ -90,6 +90,27 @@ def test_what_is_known_of_files_comes_back(
     again.close()
 
 
+def test_what_a_run_has_left_that_was_killed_while_it_wrote_is_read(places: Directories) -> None:
+    """What was there before is there, as `status` shows it: only the transaction that was cut off is gone."""
+    state = State.open(places)
+    state.save_result("A", "slave", RESULT)
+    state.close()
+    script = (
+        "import os, signal, sqlite3, sys; one = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "one.execute('PRAGMA cache_size = 1'); one.execute('BEGIN'); one.execute('DELETE FROM meta'); "
+        "one.executemany('INSERT INTO page VALUES (?, ?, ?)', (('/x', n, bytes(9000)) for n in range(200))); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    database = places.state / "state.db"
+    subprocess.run([sys.executable, "-c", script, str(database)], check=False)
+    assert database.with_name("state.db-journal").exists()
+
+    reader = State.open(places, writable=False)
+
+    assert reader.result("A", "slave") == RESULT
+    reader.close()
+
+
 def test_an_index_is_replaced_as_a_whole(state: State) -> None:
     """Files that are gone are forgotten, and other roots keep theirs."""
     state.save_stat_cache("/a", StatCache([("x", SEEN), ("y", SEEN)]))
