@@ -246,3 +246,11 @@ def bodies_of(
                 yield PackedBody(backend, items[number], where[number], gone, part(span, data, places[member]))
     except NotFound as exc:
         raise gone(exc, [items[number].path for number in small]) from exc
+    except IntegrityError as exc:  # a pack is shorter than it should be
+        hit = [
+            items[number].path for number, at in zip(small, places, strict=True) if packs.key_of(at.pack) in exc.what
+        ]
+        exc.paths = exc.paths or tuple(hit)
+        exc.what = f"{paths.some(hit)}: {exc.what}"
+        exc.hint = exc.hint or packs.CURE
+        raise
