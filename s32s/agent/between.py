@@ -115,7 +115,8 @@ def open_between(
     known = stores or {}
     try:
         source, target = (parse_location(text, at=os.getcwd(), stores=known) for text in (asked.source, asked.target))
-        source, target = (directory_of(place, known) for place in (source, target))
+        source = directory_of(source, known)
+        target = target if asked.packed else directory_of(target, known)
         if isinstance(source, Directory) and os.path.isfile(source.path):
             source, asked = _single(source, asked, verb)
         rules = compile_rules(files=asked.files, ignore=asked.ignore, accept=asked.accept, links=asked.links)

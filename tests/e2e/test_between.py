@@ -438,3 +438,21 @@ def test_a_prefix_in_a_store_of_files_is_read_as_that(own_store: Between) -> Non
 
     assert ended.status == 0, ended.err
     assert snapshot(back) == snapshot(own_store.source)
+
+
+def test_a_store_of_files_takes_packs(own_store: Between) -> None:
+    """Where that is asked for; without it such a place is a directory."""
+    own_store.machine.config.write_text(
+        f'role = "master"\nmaps = "maps"\n[stores.nas]\ntype = "file"\npath = "{own_store.root}/nas"\n'
+    )
+    (own_store.root / "nas").mkdir()
+    back = own_store.root / "back"
+
+    for source, target in ((str(own_store.source), "nas:site"), ("nas:site", str(back))):
+        ended = own_store.machine.run("sync", source, target, "--layout", "packed")
+        assert ended.status == 0, ended.err
+
+    assert snapshot(back) == snapshot(own_store.source)
+    assert not (own_store.root / "nas/site/index.html").exists()
+    refused = own_store.machine.run("sync", str(own_store.source), "nas:site")
+    assert_failed(refused, 3, says="add --layout packed")
