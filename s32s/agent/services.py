@@ -213,6 +213,14 @@ def directory_of(place: Location, stores: Mapping[str, StoreSettings]) -> Locati
     return parse_location(directory, at="/")
 
 
+def named(place: str, stores: Mapping[str, StoreSettings]) -> str:
+    """A place as an entry names it: the path of one in a store of type "file" is that of its directory."""
+    for name, settings in stores.items():
+        if settings.type == "file" and place.startswith(root := f"{_path_of(name, settings)}/"):
+            return f"{name}:{place.removeprefix(root)}"
+    return place
+
+
 def _path_of(store: str, settings: StoreSettings) -> str:
     """The directory of a store of type "file".
 

@@ -15,7 +15,7 @@ from s32s.agent import catalog, runner
 from s32s.agent.options import Options, verb_of
 from s32s.agent.report import Report, fold
 from s32s.agent.roles.base import AgentContext
-from s32s.agent.services import Services
+from s32s.agent.services import Services, named
 from s32s.agent.state import State
 from s32s.config import settings_file
 from s32s.config.maps import Entry, MapSet
@@ -146,7 +146,7 @@ def context_of(state: State, settings: Settings | None, s3: S3Connection | None,
     )
 
 
-def entry_at(folder: str, *, layout: Literal["plain", "packed"] = "plain") -> Entry:
+def entry_at(folder: str, agent: AgentContext, *, layout: Literal["plain", "packed"] = "plain") -> Entry:
     """The entry of a folder that was shared before, by its marker.
 
     Raises:
@@ -160,7 +160,7 @@ def entry_at(folder: str, *, layout: Literal["plain", "packed"] = "plain") -> En
         marker = opened.marker()
     if marker is None:
         raise UsageError(f"{paths.escape(folder)} is not a shared folder: it has no marker", hint="name an entry")
-    return entry_of(root, marker.place, layout=layout)
+    return entry_of(root, named(marker.place, agent.settings.stores), layout=layout)
 
 
 def generations_at(folder: str, agent: AgentContext) -> Generations:
@@ -173,7 +173,7 @@ def generations_at(folder: str, agent: AgentContext) -> Generations:
 
     mine = agent.settings.model_copy(update={"role": Role.PEER})
     sharing = AgentContext(mine, agent.state, agent.services, agent.host, agent.homes)
-    return Generations(entry_at(folder, layout="packed"), sharing)
+    return Generations(entry_at(folder, agent, layout="packed"), sharing)
 
 
 def forget_shared(agent: AgentContext, names: Sequence[str], *, everywhere: bool) -> list[str]:
@@ -221,7 +221,7 @@ def _entries(agent: AgentContext, names: Sequence[str]) -> list[Entry]:
     if len(names) == 2 and is_location(names[1], stores=agent.settings.stores):
         return [entry_of(*names)]
     if len(names) == 1 and is_location(names[0]):
-        return [entry_at(names[0])]
+        return [entry_at(names[0], agent)]
     if not has_maps(agent):
         raise no_entry(names[0])
     loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)

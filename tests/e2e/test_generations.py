@@ -262,6 +262,22 @@ def test_a_lost_head_of_a_folder_without_a_map_is_found_again(packed: Loop, tmp_
     assert machine.run(*share).status == 0
 
 
+def test_a_folder_in_a_store_of_files_is_known_by_its_path(packed: Loop, tmp_path: Path) -> None:
+    """Its marker has a path, and the configuration a name for where that begins."""
+    machine = Machine(tmp_path / "alone", packed.server)
+    (tmp_path / "nas").mkdir()
+    store = f'[stores.nas]\ntype = "file"\npath = "{tmp_path / "nas"}"\n'
+    machine.config.write_text(f'role = "peer"\nmaps = "{packed.bucket}/maps/"\n{store}')
+    folder = machine.root / "team"
+    make_tree(folder, {"a": b"1"})
+    shared = machine.run("peer", str(folder), "nas:team", "--layout", "packed", "--yes")
+    assert shared.status == 0, shared.err
+
+    for asked in (("verify", str(folder)), ("trash", "list", str(folder))):
+        ended = machine.run(*asked)
+        assert ended.status == 0, ended.err
+
+
 def test_a_master_that_was_installed_again_begins_no_history_over_packs(packed: Loop) -> None:
     """It has lost its memory, and the prefix its head: what is there is found again, and not given up."""
     for text in ("1", "2"):

@@ -114,7 +114,7 @@ def _trash(name: str, agent: AgentContext) -> SharedTrash:
     from s32s.core.role import Role
 
     if is_location(name):
-        return SharedTrash(entry_at(name), agent)
+        return SharedTrash(entry_at(name, agent), agent)
     if not has_maps(agent):
         raise no_entry(name)
     (entry,) = choose(catalog.load(agent.settings.maps, agent.state, agent.engine), [name], Role.PEER)
