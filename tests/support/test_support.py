@@ -38,7 +38,7 @@ from .faultproxy import (
     fault_proxy,
     on,
 )
-from .servers import S3Server, empty, get, keys, make_bucket, new_client, put, start_moto
+from .servers import S3Server, by_obstore, empty, get, keys, make_bucket, new_client, put, start_moto
 from .trees import Link, awkward_names, make_tree, random_tree, snapshot
 
 pytestmark = pytest.mark.timeout(120)
@@ -408,14 +408,7 @@ class TestFaults:
         """Of a resumed read, the log shows both requests and which part the second one asked for."""
         put(server, bucket, "key", BODY)
         rule = proxy.add(Rule(on("GET", "key"), Reset(MIDDLE), times=1))
-        store = S3Store(
-            bucket,
-            endpoint=proxy.endpoint_url,
-            access_key_id=server.access_key,
-            secret_access_key=server.secret_key,
-            region=server.region,
-            client_options={"allow_http": True},
-        )
+        store = by_obstore(server, bucket, proxy.endpoint_url)
 
         assert bytes(obstore.get(store, "key").bytes()) == BODY
         assert rule.fired == 1
