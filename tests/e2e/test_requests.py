@@ -60,7 +60,7 @@ PACKED = {
     "dry pull of changes": {HEAD: 1, "GET pack": 1},
     "pull of changes": {HEAD: 1, "GET pack": 2},
     "first mirror": {HEAD: 3, "LIST": 1, "HEAD pack": 4, "PUT pack": 4, "PUT head.json": 1},
-    "mirror": {HEAD: 2},
+    "mirror": {HEAD: 2, "LIST": 1},  # nobody else would miss a pack of the copy
     "mirror of changes": {HEAD: 4, "LIST": 1, "HEAD pack": 2, "PUT pack": 2, "PUT head.json": 1},
 }
 
