@@ -292,6 +292,7 @@ def test_a_master_that_was_installed_again_begins_no_history_over_packs(packed: 
     for command in ("dryrun", "sync"):
         ended = packed.master.run(command)
         assert_failed(ended, 3, says=("has packs and no head", "s32s verify NAME --rebuild"))
+    assert_failed(packed.pull(), 3, says="has packs and no head")  # a slave that has followed nothing yet
 
     assert keys(packed.server, packed.bucket, packed.prefix) == before
     assert packed.master.run("verify", "WEB", "--rebuild").status == 0
