@@ -307,12 +307,13 @@ class Reader:
         """
         if not lines:
             return
-        named, sizes, mtimes, hashes, modes, at, starts, lengths, changes = zip(*lines, strict=True)
-        numbers, offsets, stored, size = (list(map(int, column)) for column in (at, starts, lengths, sizes))
-        for number, path in enumerate(named, start=behind - len(lines)):
+        named, sizes, mtimes, hashes, modes, at, starts, taken, changes = zip(*lines, strict=True)
+        numbers, offsets, stored, size = (list(map(int, column)) for column in (at, starts, taken, sizes))
+        rows = zip(named, numbers, offsets, stored, size, strict=True)
+        for number, (path, pack, offset, kept, whole) in enumerate(rows, start=behind - len(lines)):
+            if pack >= len(packs) or offset > MAX_PACK or kept > MAX_BLOB or whole > MAX_BLOB:
+                raise _damaged(name, f"line {number}: {paths.quote(path)} is at an impossible place")
             self._check(path, name, number)
-        if max(numbers) >= len(packs) or max(offsets) > MAX_PACK or max(stored) > MAX_BLOB or max(size) > MAX_BLOB:
-            raise _damaged(name, f"a line before line {behind} names an impossible place")
         for row, changed in enumerate(changes, start=len(self.columns)):
             if changed is not None:
                 self.columns.note_changed(intern(changed), row)

@@ -90,11 +90,6 @@ def write_sparsely(fd: int, data: bytes | memoryview, at: int) -> bool:
     Returns:
         Whether it ends in a hole, so that the file must still be made as long.
     """
-    if len(data) <= _WRITE - at % _WRITE and not (len(data) >= _BLOCK and _is_zeros(memoryview(data))):
-        done = _write_at(fd, data, at)  # most files are one such piece
-        if done == len(data):
-            return False
-        data, at = memoryview(data)[done:], at + done
     view, is_hole = memoryview(data), False
     while view:
         piece = view[: _WRITE - at % _WRITE]  # so that a hole begins where a block does
@@ -105,7 +100,7 @@ def write_sparsely(fd: int, data: bytes | memoryview, at: int) -> bool:
     return is_hole
 
 
-def _write_at(fd: int, piece: bytes | memoryview, at: int) -> int:
+def _write_at(fd: int, piece: memoryview, at: int) -> int:
     if hasattr(os, "pwrite"):
         return os.pwrite(fd, piece, at)
     os.lseek(fd, at, os.SEEK_SET)

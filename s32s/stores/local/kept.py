@@ -272,10 +272,10 @@ def give_up(root: str, *, in_place: bool, keep: int, wanted: KeptTree | None = N
         open_holder(root, in_place=in_place, writable=True) as holder,
         open_kept(holder) as trees,
     ):
-        found = groups(trees.found()) if trees is not None else []
-        before = [group for group in found if wanted is None or group[0].number < wanted.number]
         if trees is None:
             return
+        found = groups(trees.found())
+        before = [group for group in found if wanted is None or group[0].number < wanted.number]
         try:
             for group in before[: max(len(found) - keep, 0)]:
                 _drop(trees, group)

@@ -203,12 +203,11 @@ class Staging:
             if item.kind is Kind.LINK:
                 links.append(item)
             elif item.kind is Kind.FILE:
-                if (directory := paths.parent(item.path)) not in self.dirs:
-                    self.make_dirs(directory)
+                self.make_dirs(paths.parent(item.path))
                 nearby = put.old if not put.needs_bytes else at_hand.get(item.sha256) if item.sha256 else None
                 if nearby is not None and self.copy_old(nearby, put, self.opened.found):
                     continue
-                if not (self.opened.salvage.files and self._take_salvaged(item)):
+                if not self._take_salvaged(item):
                     wanted.append(item)
         for item in links:
             self.make_dirs(paths.parent(item.path))
@@ -281,7 +280,7 @@ class Staging:
 
     def _take_salvaged(self, item: Item) -> bool:
         salvage = self.opened.salvage
-        for content in _contents(item):
+        for content in _contents(item) if salvage.files else ():
             there = salvage.files.pop(content, None)
             if there is None:
                 continue

@@ -340,13 +340,8 @@ def open_file(root: int, path: str, led: Mapping[str, str] | None = None) -> int
             finally:
                 openat.close(place)
     above, _, name = path.rpartition("/")
-    if not above:
-        return openat.open(name, file_bytes.OPEN_FILE, dir_fd=root)
-    parent = directories.open_below(root, above)
-    try:
+    with directories.directory(root, above) as parent:
         return openat.open(name, file_bytes.OPEN_FILE, dir_fd=parent)
-    finally:
-        openat.close(parent)
 
 
 def recall(listing: DirectoryListing, cache: StatCache) -> tuple[Columns, array[int]]:

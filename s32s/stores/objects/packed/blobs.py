@@ -140,7 +140,8 @@ class PackedBody:
                 finally:
                     os.close(fd)
             else:
-                yield from map(_decoded, self._where, self._fetch(self._where), itertools.repeat(is_first))
+                for chunk, data in zip(self._where, self._fetch(self._where), strict=True):
+                    yield _decoded(chunk, data, is_first)
         except IntegrityError as exc:
             exc.paths = exc.paths or (self.item.path,)
             exc.what = f"{paths.quote(self.item.path)}: {exc.what}"
@@ -156,7 +157,7 @@ class PackedBody:
         """The chunks of the file: those that another one has, from there, and only the others from packs."""
         known = _chunks_in(fd)
         others = [chunk for chunk in chunks if chunk.sha256 not in known]
-        fetched = map(_decoded, others, self._fetch(others), itertools.repeat(True))
+        fetched = (_decoded(chunk, data, True) for chunk, data in zip(others, self._fetch(others), strict=True))
         for chunk in chunks:
             if (at := known.get(chunk.sha256)) is not None:
                 yield os.pread(fd, chunk.size, at)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
@@ -47,7 +47,7 @@ class PackedMirror(PackedTarget):
         self._source = source
         self._verify = verify
         self._wanted = PackedSnapshot(tree.make(()))
-        self._damaged: frozenset[str] = frozenset()
+        self._missing: frozenset[str] = frozenset()
         self._there: dict[str, int] = {}
 
     def look(self) -> Look[PackedSnapshot]:
@@ -64,12 +64,12 @@ class PackedMirror(PackedTarget):
             raise AssertionError("the mirror of something else")
         self._wanted = against
         is_same = mine.position.manifest == against.position.manifest
-        wanted = against.root.packs if against.root is not None and mine.found.head is not None else ()
-        if self._verify:
-            self._damaged = frozenset(self._unsound(wanted, progress))
-        else:
-            self._damaged = frozenset(one.pack for one in wanted if self._there.get(packs.key_of(one.pack)) != one.size)
-        return replace(mine, is_published=mine.is_published and is_same and not self._damaged)
+        wanted = against.root.packs if against.root is not None else ()
+        missing = {one.pack for one in wanted if self._there.get(packs.key_of(one.pack)) != one.size}
+        if self._verify and mine.found.head is not None:
+            missing.update(self._unsound([one for one in wanted if one.pack not in missing], progress))
+        self._missing = frozenset(missing)
+        return replace(mine, is_published=mine.is_published and is_same and not missing)
 
     def _without_head(self) -> PackedSnapshot:
         """Nothing: its packs are those of the source, and so is what its head is to say."""
@@ -109,8 +109,7 @@ class PackedMirror(PackedTarget):
             mine,
             self._wanted,
             self._writer.id,
-            there=self._there,
-            damaged=self._damaged,
+            missing=self._missing,
             warn=self._warn,
         )
 
@@ -130,8 +129,7 @@ class _Copies:
         wanted: PackedSnapshot,
         writer: str,
         *,
-        there: Mapping[str, int],
-        damaged: Collection[str],
+        missing: Collection[str],
         warn: Callable[[str], None],
     ) -> None:
         self._warn = warn
@@ -141,8 +139,7 @@ class _Copies:
         self._mine = mine
         self._new = wanted
         self._writer = writer
-        self._there = there
-        self._damaged = damaged
+        self._missing = missing
         self._heads = HeadWriter(prefix.backend, writer, mine.found)
 
     def put(self, body: Body, progress: Progress) -> None:
@@ -160,11 +157,7 @@ class _Copies:
         head, root = self._new.found.head, self._new.root
         if head is None or root is None:
             raise AssertionError("a mirror of nothing")
-        missing = [
-            one
-            for one in root.packs
-            if one.pack in self._damaged or self._there.get(packs.key_of(one.pack)) != one.size
-        ]
+        missing = [one for one in root.packs if one.pack in self._missing]
         for_each(missing, lambda one: self._copy(one.pack, one.size), jobs=_AT_ONCE)
         known = self._mine.found.head
         if known is not None and known.generation > head.generation:

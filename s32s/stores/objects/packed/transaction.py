@@ -53,8 +53,6 @@ class Known:
     def __init__(self, snapshot: PackedSnapshot, left: Mapping[bytes, Place]) -> None:
         self._snapshot = snapshot
         self._left = left
-        self._chunks: dict[bytes, Place] | None = None
-        self._guard = threading.Lock()
 
     def file(self, sha256: bytes) -> Where | None:
         """Where all of a file is, by the SHA-256 of its bytes."""
@@ -67,11 +65,11 @@ class Known:
         return where if isinstance(where, Place) else self._blob(sha256)
 
     def _blob(self, sha256: bytes) -> Place | None:
-        if self._chunks is None:
-            with self._guard:
-                if self._chunks is None:
-                    self._chunks = {chunk.sha256: chunk.place for chunk in self._snapshot.places.chunks()}
         return self._chunks.get(sha256) or self._left.get(sha256)
+
+    @functools.cached_property
+    def _chunks(self) -> Mapping[bytes, Place]:
+        return {chunk.sha256: chunk.place for chunk in self._snapshot.places.chunks()}
 
 
 class PackedTransaction:
