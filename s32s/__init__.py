@@ -170,8 +170,9 @@ if TYPE_CHECKING:
     from s32s.core.item import Item, Kind
     from s32s.core.location import S3Path
     from s32s.core.merge import Merge, Resolution
-    from s32s.core.plan import Keep, Plan, Put, Rejection, Unchanged, Verb
+    from s32s.core.plan import Plan, Put, Rejection, Verb
     from s32s.core.role import Role
+    from s32s.core.unchanged import Keep, Unchanged
     from s32s.replication.merge_job import Contents
 
 #: Where each name is, and what it is called there.
@@ -198,7 +199,7 @@ _HOMES = {
     "IntegrityError": ("core.errors", "IntegrityError"),
     "Interrupted": ("core.errors", "Interrupted"),
     "Item": ("core.item", "Item"),
-    "Keep": ("core.plan", "Keep"),
+    "Keep": ("core.unchanged", "Keep"),
     "Kind": ("core.item", "Kind"),
     "Locked": ("core.errors", "Locked"),
     "MapError": ("core.errors", "MapError"),
@@ -234,7 +235,7 @@ _HOMES = {
     "StaleManifest": ("core.errors", "StaleManifest"),
     "StoreError": ("core.errors", "StoreError"),
     "TemporaryFailure": ("core.errors", "TemporaryFailure"),
-    "Unchanged": ("core.plan", "Unchanged"),
+    "Unchanged": ("core.unchanged", "Unchanged"),
     "Unreachable": ("core.errors", "Unreachable"),
     "Unreadable": ("core.errors", "Unreadable"),
     "Unsupported": ("core.errors", "Unsupported"),

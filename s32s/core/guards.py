@@ -208,9 +208,12 @@ def check_merge(made: Merge, limits: Limits) -> None:
 
 def _check_carried(plan: Plan) -> None:
     """Refuse what would stand on or below an ignored path that stays: no file system could hold the result."""
-    stays = [*(put.item for put in plan.puts), *(keep.source for keep in plan.unchanged), *plan.spared]
-    above = {directory for item in stays for directory in paths.ancestors(item.path)}
-    clashes = sorted({item.path for item in stays if item.kind is not Kind.DIR and item.path in above})
+    some = [*(put.item for put in plan.puts), *plan.spared]
+    stays = [*(item.path for item in some), *plan.unchanged.paths()]
+    dirs = {item.path for item in some if item.kind is Kind.DIR}
+    dirs.update(keep.source.path for keep in plan.unchanged.directories())
+    above = {directory for path in stays for directory in paths.ancestors(path)}
+    clashes = sorted({path for path in stays if path in above and path not in dirs})
     if clashes:
         raise Refused(
             f"{paths.some(clashes)} would be a file and a directory at once: the source has one of them, "

@@ -87,6 +87,11 @@ class Tree(Sequence[Item]):
         """The paths of all items, in order, without making these."""
         return self._columns.paths
 
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The bytes of all items, in order, without making these."""
+        return self._columns.sizes
+
     def path(self, row: int) -> str:
         """The path of the item at a row, without making it."""
         return self._columns.paths[row]

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from s32s.core import plan as planner
-from s32s.core.plan import Joined, Plan, Unchanged
+from s32s.core.plan import Plan
 from s32s.core.rules import Rules
 from s32s.core.tree import Tree
+from s32s.core.unchanged import Joined, Unchanged
 from s32s.stores.base import Look, Snapshot
 
 

@@ -52,7 +52,6 @@ from s32s.system.concurrency import for_each
 ATTEMPTS = 40
 #: The longest pause before, in seconds; a random one, so that many do not come back at the same moment.
 _MOST_PAUSE_S = 2.0
-_NOTHING = planner.Unchanged(0, lambda: planner.Joined(tree.make(()), (), tree.make(()), ()))
 
 
 def reconcile(local: LocalStore, shared: SharedPlace, memory: Memory, job: MergeJob, run: RunContext) -> Outcome:
@@ -385,7 +384,7 @@ class _Attempt:
         position = done.position or found.position
         due = bool(made.uploads or made.downloads or made.conflicts)
         return Outcome(
-            planner.nothing(files=decided.mine.files, unchanged=_NOTHING),
+            planner.nothing(files=decided.mine.files),
             due,
             changed=bool(done.theirs is not None or done.mine),
             source=position,

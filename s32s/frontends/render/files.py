@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import urllib.parse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 from s32s.agent.report import Report, fold
@@ -21,7 +21,7 @@ from s32s.core.item import Item
 from s32s.core.merge import Merge, Step
 from s32s.core.steps import kind_of
 from s32s.frontends.render.merges import telling as telling_steps
-from s32s.frontends.render.plans import shown, telling
+from s32s.frontends.render.plans import directories_of, holders
 from s32s.system import atomic
 
 _ERROR = "error.txt"
@@ -175,16 +175,27 @@ def _lines(end: EntryFinished) -> dict[str, list[str]]:
         return found | _shared(end.merge)
     if end.plan is None:
         return found
-    same = list(end.plan.unchanged.sources())
-    puts = [put.item for put in end.plan.puts]
-    listed: dict[str, Iterable[Item]] = {
-        "new.txt": (put.item for put in end.plan.new),
-        "modified.txt": (put.item for put in end.plan.modified),
-        "deleted.txt": end.plan.extras,
-        "unchanged.txt": same,
-        "success.txt": sorted([*puts, *same], key=lambda item: item.path),
+    plan, same = end.plan, end.plan.unchanged.paths()
+    directories = {keep.source.path for keep in plan.unchanged.directories()}
+    puts = [put.item for put in plan.puts]
+
+    def listed(items: Iterable[Item]) -> list[str]:
+        some = list(items)
+        return _paths([item.path for item in some], directories_of(some))
+
+    return found | {
+        "new.txt": listed(put.item for put in plan.new),
+        "modified.txt": listed(put.item for put in plan.modified),
+        "deleted.txt": listed(plan.extras),
+        "unchanged.txt": _paths(same, directories),
+        "success.txt": _paths(sorted([*(item.path for item in puts), *same]), directories | directories_of(puts)),
     }
-    return found | {name: list(map(shown, telling(items))) for name, items in listed.items()}
+
+
+def _paths(listed: Sequence[str], directories: Set[str]) -> list[str]:
+    """A line for each path that is worth one; of what is unchanged there may be a million."""
+    left_out = holders(listed, directories)
+    return [paths.escape(path) + ("/" if path in directories else "") for path in listed if path not in left_out]
 
 
 def _shared(made: Merge) -> dict[str, list[str]]:

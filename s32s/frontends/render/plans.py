@@ -5,7 +5,7 @@ On a terminal long lists are cut so that a plan fits a screen, each kind by its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from s32s.core import paths
@@ -51,9 +51,10 @@ def plan_lines(plan: Plan, *, limit: int | None, colour: bool) -> Iterator[str]:
     groups = [group for group in _groups(plan) if group.lines]
     rows = [[f"  {paint(group.mark, group.colour, on=colour)}", *_amounts(group)] for group in groups]
     if plan.unchanged:
-        same = list(plan.unchanged.sources())
+        directories = sum(1 for _ in plan.unchanged.directories())
+        number = _number(len(plan.unchanged) - directories, directories)
         at = len(rows) - bool(plan.rejected)
-        rows.insert(at, ["  = unchanged", _number(same), amount(sum(item.size for item in same))])
+        rows.insert(at, ["  = unchanged", number, amount(plan.unchanged.size())])
     yield from table(rows, right={1, 2})
     if groups:
         yield ""
@@ -68,8 +69,18 @@ def plan_lines(plan: Plan, *, limit: int | None, colour: bool) -> Iterator[str]:
 def telling(items: Iterable[Item]) -> list[Item]:
     """The items worth a line: files, links, and directories that hold none of the others."""
     listed = list(items)
-    holding = {paths.parent(item.path) for item in listed}
-    return [item for item in listed if item.kind is not Kind.DIR or item.path not in holding]
+    left_out = holders((item.path for item in listed), directories_of(listed))
+    return [item for item in listed if item.path not in left_out]
+
+
+def holders(listed: Iterable[str], directories: Set[str]) -> Set[str]:
+    """Those of some directories in which one of the listed paths is: they get no line of their own."""
+    return directories & {paths.parent(path) for path in listed} if directories else directories
+
+
+def directories_of(items: Iterable[Item]) -> set[str]:
+    """The paths of those that are directories."""
+    return {item.path for item in items if item.kind is Kind.DIR}
 
 
 def why(put: Put) -> str:
@@ -118,14 +129,14 @@ def _groups(plan: Plan) -> Iterator[_Group]:
 
 
 def _amounts(group: _Group) -> list[str]:
-    return [_number(group.items), amount(group.size) if group.size >= 0 else ""]
+    directories = sum(item.kind is Kind.DIR for item in group.items)
+    number = _number(len(group.items) - directories, directories)
+    return [number, amount(group.size) if group.size >= 0 else ""]
 
 
-def _number(items: Iterable[Item]) -> str:
+def _number(files: int, directories: int) -> str:
     """How many files (and links), and directories where there are only these."""
-    listed = list(items)
-    files = sum(item.kind is not Kind.DIR for item in listed)
-    return count(files, "file") if files or not listed else count(len(listed), "directory")
+    return count(files, "file") if files or not directories else count(directories, "directory")
 
 
 def shares(lengths: Sequence[int], limit: int | None) -> list[int]:

@@ -20,7 +20,8 @@ from typing import TypeVar
 from s32s.core import paths
 from s32s.core.errors import IntegrityError, Interrupted, SourceChanged
 from s32s.core.item import Item, Kind
-from s32s.core.plan import Plan, Put, Unchanged
+from s32s.core.plan import Plan, Put
+from s32s.core.unchanged import Unchanged
 from s32s.stores.base import Body, Progress
 from s32s.stores.local import meanwhile
 from s32s.stores.local.attributes import Likeness

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from s32s.core import paths, tree
 from s32s.core.errors import EntryFailed, Refused
 from s32s.core.item import Item
-from s32s.core.plan import Plan, Unchanged
+from s32s.core.plan import Plan
 from s32s.core.tree import Tree
+from s32s.core.unchanged import Unchanged
 from s32s.stores.base import Look, Policy, Progress, Published, Snapshot, Transaction
 from s32s.stores.local import hashing, in_place, outer, swap, walk
 from s32s.stores.local.handle import ChangeRecord, Salvage, TargetHandle
