@@ -210,6 +210,8 @@ class LocalSource:
         self._save_cache(cache.patched(rows, StatCache(placed.items())))
 
     def _cache_of_all(self, mine: LocalSnapshot, etags: Mapping[str, str | None]) -> StatCache:
+        if not etags:
+            return self._cache_of_rest(mine)
         cache, listing = StatCache(), mine.listing
         for row, (path, at) in enumerate(zip(listing.paths, mine.rows, strict=True)):
             known = self._seen.get(path)
@@ -223,6 +225,18 @@ class LocalSource:
             if known is not None:
                 cache.add(path, known._replace(etag=etag or known.etag))
         return cache
+
+    def _cache_of_rest(self, mine: LocalSnapshot) -> StatCache:
+        """What was known and still holds, with what was read: the same, where objects have no ETags of their own."""
+        holds = bytearray(len(self._cache))
+        for at in mine.rows:
+            if at >= 0:
+                holds[at] = 1
+        seen = {path: known for path, known in self._seen.items() if mine.listing.find(path) is not None}
+        for path in seen:
+            if (at_path := self._cache.find(path)) is not None:
+                holds[at_path] = 0
+        return self._cache.patched([row for row, held in enumerate(holds) if not held], StatCache(seen.items()))
 
     def _cache_of_patch(self, mine: LocalSnapshot, patch: Patch, plan: Plan, published: Published | None) -> StatCache:
         """What is known of the files, where only some were looked at."""

@@ -12,7 +12,7 @@ import json
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from s32s.core.item import is_md5
@@ -113,8 +113,10 @@ class StatCache(Table):
         """Everything, in path order."""
         return ((path, self.seen(row)) for row, path in enumerate(self.paths))
 
-    def holding(self, paths: Iterable[str], stamps: array[int]) -> array[int]:
+    def holding(self, paths: Sequence[str], stamps: array[int]) -> array[int]:
         """For each of some paths, which come in order, the row that holds for its stamp, or -1.
+
+        The table takes these paths for its own, so that memory holds them once.
 
         Args:
             stamps: five numbers a path.
@@ -122,6 +124,7 @@ class StatCache(Table):
         found, numbers = array("q"), self._numbers
         for at, row in enumerate(self.rows(paths)):
             if row >= 0:
+                self.paths[row] = paths[at]
                 known = numbers[_NUMBERS * row : _NUMBERS * (row + 1)]
                 is_same = known[:STAMP] == stamps[STAMP * at : STAMP * (at + 1)]
                 if not is_same or not is_past(known[MTIME], known[CTIME], known[STAMP]):
