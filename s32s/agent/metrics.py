@@ -40,7 +40,7 @@ def write(agent: AgentContext, loaded: MapSet, role: Role) -> str:
         return ""
     try:
         # Readable for node_exporter, whatever the umask of the service is.
-        atomic.write_atomic(Path(file), "".join(_lines(agent, loaded, role)).encode(), mode=0o644)
+        atomic.write_atomic(Path(file), "".join(_lines(agent, loaded, role)).encode(), mode=0o644, durable=False)
     except OSError as exc:
         return f"{file} cannot be written: {exc.strerror}"
     return ""

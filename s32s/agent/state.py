@@ -225,7 +225,7 @@ class State:
         file = self._manifest_file(source)
         with contextlib.suppress(OSError):
             file.parent.mkdir(mode=0o700, exist_ok=True)
-            atomic.write_atomic(file, data, mode=0o600)
+            atomic.write_atomic(file, data, mode=0o600, durable=False)
 
     def bounds(self, source: str) -> list[str]:
         """Keys by which the listing of a prefix is parted; see `stores.objects.prefix.ManifestCache`."""
@@ -245,7 +245,7 @@ class State:
                 file.unlink(missing_ok=True)
                 return
             file.parent.mkdir(mode=0o700, exist_ok=True)
-            atomic.write_atomic(file, json.dumps(list(keys)).encode(), mode=0o600)
+            atomic.write_atomic(file, json.dumps(list(keys)).encode(), mode=0o600, durable=False)
 
     def manifests(self, kind: str = "") -> ManifestCache:
         """What is kept of prefixes between runs.

@@ -150,7 +150,8 @@ def _replace(file: Path, data: bytes) -> None:
     with contextlib.suppress(OSError):
         if file.stat().st_size == len(data) and file.read_bytes() == data:
             return
-    atomic.write_atomic(file, data)
+    # After a power cut a report may be a broken one; its size and time then show that it is to be written again.
+    atomic.write_atomic(file, data, durable=False)
 
 
 def _read(file: Path) -> list[str]:
