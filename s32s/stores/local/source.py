@@ -228,15 +228,16 @@ class LocalSource:
 
     def _cache_of_rest(self, mine: LocalSnapshot) -> StatCache:
         """What was known and still holds, with what was read: the same, where objects have no ETags of their own."""
+        seen = StatCache((path, known) for path, known in self._seen.items() if mine.listing.find(path) is not None)
         holds = bytearray(len(self._cache))
         for at in mine.rows:
             if at >= 0:
                 holds[at] = 1
-        seen = {path: known for path, known in self._seen.items() if mine.listing.find(path) is not None}
-        for path in seen:
-            if (at_path := self._cache.find(path)) is not None:
-                holds[at_path] = 0
-        return self._cache.patched([row for row, held in enumerate(holds) if not held], StatCache(seen.items()))
+        for at in self._cache.rows(seen.paths):
+            if at >= 0:
+                holds[at] = 0
+        gone = [at for at, is_held in enumerate(holds) if not is_held]
+        return self._cache.patched(gone, seen) if len(gone) < len(holds) else seen
 
     def _cache_of_patch(self, mine: LocalSnapshot, patch: Patch, plan: Plan, published: Published | None) -> StatCache:
         """What is known of the files, where only some were looked at."""
