@@ -19,7 +19,7 @@ from s32s.agent.services import Services, named
 from s32s.agent.state import State
 from s32s.config import settings_file
 from s32s.config.maps import Entry, MapSet
-from s32s.config.settings import Directories, S3Connection, Settings
+from s32s.config.settings import NO_MAPS, Directories, S3Connection, Settings
 from s32s.core import events, paths
 from s32s.core.errors import EntryFailed, Refused, UsageError
 from s32s.core.events import Emit
@@ -35,19 +35,11 @@ if TYPE_CHECKING:
     from s32s.agent.generations import Generations
     from s32s.replication.merge_job import Contents
 
-#: Stands for the maps where there are none.
-_NO_MAPS = "no-maps-on-this-machine"
-
-
-def has_maps(agent: AgentContext) -> bool:
-    """Whether entries may be named here, and not folders alone."""
-    return str(agent.settings.maps) != _NO_MAPS
-
 
 def no_entry(name: str) -> UsageError:
     """The error that a name means nothing without maps."""
     return UsageError(
-        f"there is no entry {paths.quote(name)}: this machine has no configuration",
+        f"there is no entry {paths.quote(name)}: no configuration of this machine says where maps are",
         hint="name the folder, such as ./team",
     )
 
@@ -136,7 +128,7 @@ def entry_of(
 
 def context_of(state: State, settings: Settings | None, s3: S3Connection | None, *, attended: bool) -> AgentContext:
     """This machine without maps."""
-    mine = settings or Settings.model_validate({"role": "peer", "maps": _NO_MAPS})
+    mine = settings or Settings.model_validate({"role": "peer", "maps": NO_MAPS})
     return AgentContext(
         settings=mine,
         state=state,
@@ -222,7 +214,7 @@ def _entries(agent: AgentContext, names: Sequence[str]) -> list[Entry]:
         return [entry_of(*names)]
     if len(names) == 1 and is_location(names[0]):
         return [entry_at(names[0], agent)]
-    if not has_maps(agent):
+    if not agent.settings.has_maps:
         raise no_entry(names[0])
     loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)
     entries = runner.choose(loaded, names, Role.PEER)

@@ -21,6 +21,8 @@ from s32s.core.rules import compile_rules
 from s32s.system.rate_limit import bytes_a_second
 
 NAME = "s32s.toml"
+#: Stands for the maps where a configuration names none.
+NO_MAPS = "no-maps-on-this-machine"
 #: At most: enough to hide the round trips of small files on a long line; on a short one fewer are used.
 DEFAULT_JOBS = 256
 MAX_JOBS = 512
@@ -173,6 +175,11 @@ class Settings(pydantic.BaseModel):
     menu: MenuSettings = MenuSettings()
     watch: WatchSettings = WatchSettings()
     peer: PeerSettings = PeerSettings()
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether entries may be named here, and not places alone."""
+        return str(self.maps) != NO_MAPS
 
     @pydantic.field_validator("role", mode="before")
     @classmethod

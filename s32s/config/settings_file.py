@@ -19,6 +19,7 @@ from s32s.config.environment import Key, keys, laid_over, named, typed, variable
 from s32s.config.map_files import suggestion
 from s32s.config.settings import (
     NAME,
+    NO_MAPS,
     Directories,
     MenuSettings,
     NotifySettings,
@@ -86,12 +87,41 @@ def load(path: Path, environment: Mapping[str, str] | None = None, words: Sequen
         document = read(path)
     except FileNotFoundError as exc:
         if not _is_enough(over):
-            raise ConfigError(
-                f"there is no configuration at {path}",
-                hint="write one with: s32s configure --role ROLE --maps BUCKET/PREFIX; or set S32S_ROLE and S32S_MAPS",
-            ) from exc
+            raise _missing(path) from exc
         document, where = {}, "the environment"
     return check(laid_over(document, over), where=where, over=over)
+
+
+def load_for_places(explicit: str | None, environment: Mapping[str, str], words: Sequence[str] = ()) -> Settings:
+    """Read and check what holds for a command that names its places itself: it takes no role, no maps and no file.
+
+    Args:
+        explicit: `--config`; that file must be there.
+        environment, words: see `load`.
+
+    Raises:
+        ConfigError, UsageError: see `load`.
+    """
+    path, over = find(explicit, environment), overlay(environment, words)
+    where = str(path)
+    try:
+        document = read(path)
+    except FileNotFoundError as exc:
+        if explicit:
+            raise _missing(path) from exc
+        document, where = {}, "the environment"
+    laid = {"role": "peer", "maps": NO_MAPS, **laid_over(document, over)}
+    return check(laid, where=where, over=over, needs_allow=False)
+
+
+_CONFIGURE = "s32s configure --role ROLE --maps BUCKET/PREFIX"
+
+
+def _missing(path: Path) -> ConfigError:
+    return ConfigError(
+        f"there is no configuration at {path}",
+        hint=f"write one with: {_CONFIGURE}; or set S32S_ROLE and S32S_MAPS",
+    )
 
 
 def overlay(environment: Mapping[str, str], words: Sequence[str]) -> dict[Key, Any]:
@@ -131,11 +161,12 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from exc
 
 
-def check(document: Mapping[str, Any], *, where: str, over: Collection[Key] = ()) -> Settings:
+def check(document: Mapping[str, Any], *, where: str, over: Collection[Key] = (), needs_allow: bool = True) -> Settings:
     """Check the content of a configuration.
 
     Args:
         over: keys that come from elsewhere.
+        needs_allow: whether a slave has to say where it may write.
 
     Raises:
         ConfigError: every wrong key at once.
@@ -146,8 +177,11 @@ def check(document: Mapping[str, Any], *, where: str, over: Collection[Key] = ()
         lines = "\n  ".join(_wrong(error) + _origin(error, over) for error in exc.errors())
         if over and all(_origin(error, over) for error in exc.errors()):
             where = "a setting"  # none of the file
-        raise ConfigError(f"{where} is wrong:\n  {lines}\n") from exc
-    if settings.role is Role.SLAVE and not settings.allow:
+        is_short = all(error["type"] == "missing" and error["loc"][0] in ("role", "maps") for error in exc.errors())
+        raise ConfigError(
+            f"{where} is wrong:\n  {lines}\n", hint=f"write them with: {_CONFIGURE}" if is_short else ""
+        ) from exc
+    if needs_allow and settings.role is Role.SLAVE and not settings.allow:
         raise ConfigError(
             'a slave needs "allow": the directories it may write below, such as allow = ["/srv"], or S32S_ALLOW=/srv',
             where=where,

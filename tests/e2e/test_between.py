@@ -299,6 +299,43 @@ def test_a_configuration_counts_where_there_is_one(between: Between) -> None:
     assert_failed(between.machine.run("sync", str(between.source), str(target)), 3, says="max_delete allows 0")
 
 
+def test_a_configuration_of_stores_alone(between: Between) -> None:
+    """It takes no role and no maps where nothing needs them; what needs maps says so."""
+    run, root = between.machine.run, between.root
+    (root / "nas").mkdir()
+    between.machine.config.write_text(
+        f'max_delete = 0\n[stores.nas]\ntype = "file"\npath = "{root}/nas"\n'
+        f'[stores.own]\ntype = "s3"\nendpoint_url = "{between.server.endpoint_url}"\nregion = "us-east-1"\n'
+    )
+    for verb in ("dryrun", "sync"):
+        for source, target in (
+            (str(between.source), "nas:site"),
+            (str(between.source), f"own:{between.bucket}/site"),
+        ):
+            ended = run(verb, source, target)
+            assert ended.status == 0, ended.err
+    assert run("sync", f"own:{between.bucket}/site", str(root / "back")).status == 0
+    assert snapshot(root / "back") == snapshot(root / "nas/site") == snapshot(between.source)
+    (between.source / "index.html").unlink()
+    assert_failed(run("sync", str(between.source), "nas:site"), 3, says="max_delete allows 0")
+
+    assert_failed(run("sync", "WEB"), 2, says=("maps: it is mandatory and missing", "s32s configure --role ROLE"))
+    assert_failed(run("sync", "WEB", "SHOP"), 2, says="no configuration says where the maps are")
+    assert_failed(run("forget", "TEAM", "--yes"), 2, says="no configuration of this machine says where maps are")
+    assert_failed(run("--config", f"{root}/none", "sync", "nas:a", "nas:b"), 2, says="there is no configuration at")
+
+
+def test_settings_hold_where_no_file_is(between: Between) -> None:
+    """A word or a variable counts between two places as it does in a configuration."""
+    target = between.root / "copy"
+    assert between.run("sync", between.source, target).status == 0
+    (between.source / "index.html").unlink()
+
+    assert_failed(between.run("sync", between.source, target, "--set", "max_delete=0"), 3, says="max_delete allows 0")
+    between.machine.extra["S32S_MAX_DELETE"] = "0"
+    assert_failed(between.run("sync", between.source, target), 3, says="max_delete allows 0")
+
+
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [
@@ -424,9 +461,7 @@ def test_links_that_no_rule_accepts_stop_nothing(between: Between) -> None:
 
 def test_a_prefix_in_a_store_of_files_is_read_as_that(own_store: Between) -> None:
     """A mirror leaves objects and a manifest there, and not a tree."""
-    own_store.machine.config.write_text(
-        f'role = "master"\nmaps = "maps"\n[stores.nas]\ntype = "file"\npath = "{own_store.root}/nas"\n'
-    )
+    own_store.machine.config.write_text(f'[stores.nas]\ntype = "file"\npath = "{own_store.root}/nas"\n')
     (own_store.root / "nas").mkdir()
     mirrored = ObjectStore(
         DirectoryBackend(str(own_store.root / "nas"), "site"), writer=Writer("w", "h", lambda: "2026-01-01T00:00:00Z")
@@ -442,9 +477,7 @@ def test_a_prefix_in_a_store_of_files_is_read_as_that(own_store: Between) -> Non
 
 def test_a_store_of_files_takes_packs(own_store: Between) -> None:
     """Where that is asked for; without it such a place is a directory."""
-    own_store.machine.config.write_text(
-        f'role = "master"\nmaps = "maps"\n[stores.nas]\ntype = "file"\npath = "{own_store.root}/nas"\n'
-    )
+    own_store.machine.config.write_text(f'[stores.nas]\ntype = "file"\npath = "{own_store.root}/nas"\n')
     (own_store.root / "nas").mkdir()
     back = own_store.root / "back"
 

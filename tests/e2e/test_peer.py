@@ -746,7 +746,7 @@ class TestOtherPlaces:
         people = [Peer(tmp_path / name, moto, "nas:team", layout) for name in ("ann", "bob")]
         for person in people:
             person.config.write_text(
-                f'role = "peer"\nmaps = "no-maps/here"\n[stores.nas]\ntype = "file"\npath = "{nas}"\n'
+                f'[stores.nas]\ntype = "file"\npath = "{nas}"\n'
                 '[stores.web]\ntype = "fsspec"\nurl = "webdav://127.0.0.1:9/dir"\n'
             )
         ann, bob = people
@@ -798,4 +798,4 @@ def test_a_name_without_a_configuration_means_nothing(tmp_path: Path, moto: S3Se
     """It is said so, and what to name instead."""
     machine = Machine(tmp_path / "new", moto)
     for words in (["trash", "list", "TEAM"], ["forget", "TEAM", "--yes"]):
-        assert_failed(machine.run(*words), 2, says="this machine has no configuration")
+        assert_failed(machine.run(*words), 2, says="no configuration of this machine says where maps are")

@@ -37,22 +37,19 @@ def open_machine(options: argparse.Namespace, *, writable: bool = True, attended
 
 @contextlib.contextmanager
 def open_context(options: argparse.Namespace, *, writable: bool = True) -> Iterator[AgentContext]:
-    """This machine; one without a configuration can still look after a folder, by what `--set` says of S3."""
+    """This machine; one without maps can still look after a folder, by what is said of S3 and of stores."""
     from s32s.agent.sharing import context_of
     from s32s.agent.state import State
     from s32s.config import settings_file
-    from s32s.config.settings import S3Connection
 
-    if options.config or settings_file.is_set_up(settings_file.find(None, os.environ), os.environ, options.set):
+    settings = settings_file.load_for_places(options.config, os.environ, options.set)
+    if settings.has_maps:
         with open_machine(options, writable=writable) as agent:
             yield agent
         return
-    over = settings_file.overlay(os.environ, options.set or ())
-    words = {key[1]: value for key, value in over.items() if key[0] == "s3" and len(key) == 2}
-    s3 = settings_file.connection_with(S3Connection(), words)
     state = State.open(settings_file.directories(os.environ), writable=writable)
     with contextlib.closing(state):
-        yield context_of(state, None, s3, attended=True)
+        yield context_of(state, settings, None, attended=True)
 
 
 def report_problems(problems: Sequence[Problem]) -> int:

@@ -29,7 +29,7 @@ def are_places(options: argparse.Namespace) -> bool:
     if any(is_location(name, stores=_stores_of(options)) for name in options.names):
         return True
     _check_none(options)
-    if len(options.names) == 2 and _configured(options) is None:
+    if len(options.names) == 2 and not _settings(options).has_maps:
         raise UsageError(
             f"{' and '.join(map(paths.quote, options.names))} are not places, and no configuration says where the maps "
             "are that could name them",
@@ -47,19 +47,18 @@ def _meant(names: Sequence[str]) -> str:
     return f"write ./{names[0]} for a directory of this name"
 
 
-def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None, S3Connection]:
-    """What is asked for between two places; what a configuration says of S3 holds where there is one.
+def asked_between(options: argparse.Namespace) -> tuple[Between, Settings, S3Connection]:
+    """What is asked for between two places; what a configuration says of S3 and of stores holds where there is one.
 
     Raises:
         UsageError: they are not two places, or an option does not go with them.
     """
     from s32s.agent.between import Between
-    from s32s.core.guards import HALF
     from s32s.core.location import is_location, store_of
     from s32s.core.text import closest
 
-    settings = _configured(options)
-    stores = settings.stores if settings else {}
+    settings = _settings(options)
+    stores = settings.stores
     for name in options.names:
         if not is_location(name, stores=stores):
             hint = _meant([name])
@@ -83,39 +82,34 @@ def asked_between(options: argparse.Namespace) -> tuple[Between, Settings | None
         manifest=not options.no_manifest,
         packed=options.layout == "packed",
         in_place=options.in_place,
-        max_delete=settings.max_delete if settings else HALF,
-        allow_system=bool(settings and settings.allow_system),
+        max_delete=settings.max_delete,
+        allow_system=settings.allow_system,
         take_over_directory=options.yes,
     )
     return asked, settings, connection
 
 
-def connected(options: argparse.Namespace, settings: Settings | None = None) -> tuple[Settings | None, S3Connection]:
-    """The configuration, where there is one, and how S3 is reached: by the options, else as that says."""
-    from s32s.config.settings import S3Connection
+def connected(options: argparse.Namespace, settings: Settings | None = None) -> tuple[Settings, S3Connection]:
+    """The configuration, and how S3 is reached: by the options, else as that says."""
     from s32s.config.settings_file import connection_with
 
-    settings = settings or _configured(options)
+    settings = settings or _settings(options)
     words = {"endpoint_url": options.endpoint_url, "profile": options.profile, "region": options.region}
-    connection: S3Connection = settings.s3 if settings else S3Connection()
-    return settings, connection_with(connection, {name: word for name, word in words.items() if word})
+    return settings, connection_with(settings.s3, {name: word for name, word in words.items() if word})
 
 
-def _configured(options: argparse.Namespace) -> Settings | None:
-    """The configuration, where there is one; one that was named must be there."""
+def _settings(options: argparse.Namespace) -> Settings:
+    """What is configured; one that was named must be there."""
     from s32s.config import settings_file
 
-    config = settings_file.find(options.config, os.environ)
-    is_set_up = options.config or settings_file.is_set_up(config, os.environ, options.set)
-    return settings_file.load(config, os.environ, options.set) if is_set_up else None
+    return settings_file.load_for_places(options.config, os.environ, options.set)
 
 
 def _stores_of(options: argparse.Namespace) -> Collection[str]:
     """The names of the stores of the configuration, as far as an argument can mean one of them."""
     if not any(":" in name and "://" not in name for name in options.names):
         return ()
-    settings = _configured(options)
-    return settings.stores.keys() if settings else ()
+    return _settings(options).stores.keys()
 
 
 def asked_at_terminal(what: str) -> bool:

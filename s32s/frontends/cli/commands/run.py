@@ -230,7 +230,7 @@ def _between(
         asked,
         verb,
         s3=connection,
-        stores=settings.stores if settings else {},
+        stores=settings.stores,
         options=chosen,
         attended=sys.stderr.isatty(),
         emit=emit,

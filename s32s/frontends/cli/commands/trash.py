@@ -108,14 +108,14 @@ def forget(options: argparse.Namespace, stop: threading.Event) -> int:
 def _trash(name: str, agent: AgentContext) -> SharedTrash:
     from s32s.agent import catalog
     from s32s.agent.runner import choose
-    from s32s.agent.sharing import entry_at, has_maps, no_entry
+    from s32s.agent.sharing import entry_at, no_entry
     from s32s.agent.trash import SharedTrash
     from s32s.core.location import is_location
     from s32s.core.role import Role
 
     if is_location(name):
         return SharedTrash(entry_at(name, agent), agent)
-    if not has_maps(agent):
+    if not agent.settings.has_maps:
         raise no_entry(name)
     (entry,) = choose(catalog.load(agent.settings.maps, agent.state, agent.engine), [name], Role.PEER)
     if entry.peer is None:

@@ -107,7 +107,6 @@ def _watch_places(
     from s32s.agent.state import State
     from s32s.agent.watch import watch_places
     from s32s.config import settings_file
-    from s32s.config.settings import WatchSettings
     from s32s.core.plan import Verb
 
     asked, settings, connection = places.asked_between(options)
@@ -118,14 +117,12 @@ def _watch_places(
             state,
             connection,
             options=chosen,
-            stores=settings.stores if settings else {},
+            stores=settings.stores,
             homes=settings_file.homes(),
             stop=stop,
             ask=places.asked_at_terminal,
         )
-        pace = _pace(
-            options, settings.watch if settings else WatchSettings(), settings.list_every_s if settings else 3600.0
-        )
+        pace = _pace(options, settings.watch, settings.list_every_s)
         watch_places(pair, pace, emit=tell, stop=stop, ready=notify.ready, beat=notify.alive)
 
 
