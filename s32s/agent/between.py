@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from s32s.agent.advice import advised_places
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
 from s32s.agent.roles.base import within
@@ -24,7 +25,7 @@ from s32s.agent.state import State
 from s32s.backends.base import Backend
 from s32s.config.settings import DEFAULT_JOBS, S3Connection, StoreSettings
 from s32s.core import events, paths
-from s32s.core.errors import Refused, UsageError, WrongLayout
+from s32s.core.errors import Refused, UsageError
 from s32s.core.events import Emit
 from s32s.core.guards import HALF, Limits, MaxDelete
 from s32s.core.location import Directory, Location, S3Path, parse_location
@@ -204,11 +205,8 @@ class BetweenPair:
         kept = Kept(self.state, KIND, str(source), str(target), is_part, self.key)
 
         def work() -> Outcome:
-            try:
+            with advised_places():
                 return _Pair(self, context, memories).replicate(source, target)
-            except WrongLayout as exc:
-                exc.hint = "leave --layout packed out" if asked.packed else "add --layout packed"
-                raise
 
         return conclude(
             work,
@@ -342,6 +340,7 @@ class _Pair:
                 label="target" if is_copy else "",
                 kind=KIND,
                 mirrors=self._backend(copy_of) if copy_of is not None else None,
+                verify=self.options.verify,
                 memory=memory,
             )
         is_ours = not self.verb.changes or self.asked.take_over_directory or state.has_written(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+from s32s.agent.advice import advised
 from s32s.agent.roles.base import AgentContext, last_run
 from s32s.agent.roles.writer import user, writer
 from s32s.backends.base import Backend
@@ -63,7 +64,7 @@ def convert(
             hint="run it on the master",
         )
     backend = agent.services.backend(entry.location)
-    with agent.state.lock(f"the push to {entry.s3}", hold=True):
+    with advised(entry, agent), agent.state.lock(f"the push to {entry.s3}", hold=True):
         found = read_head(backend)
         if found.head is None or not found.is_published:
             check_not_lost(backend, found)

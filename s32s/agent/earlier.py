@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from s32s.agent.options import Options
 from s32s.agent.roles.base import AgentContext
 from s32s.config.maps import Entry, MapSet
-from s32s.core import events, paths
+from s32s.core import cures, events, paths
 from s32s.core.errors import Refused, UsageError
 from s32s.core.events import Emit
 from s32s.core.guards import Limits
@@ -136,7 +136,7 @@ def check_publishes(entry: Entry, agent: AgentContext, what: str, *, by: Collect
     if agent.settings.role not in by or entry.place(agent.settings.role) is None:
         raise Refused(
             f"only a master of {paths.quote(entry.name)} can {what}, and this machine is a {agent.settings.role.value}",
-            hint="run it on the master",
+            hint={"heal": cures.HEAL, "rebuild": cures.REBUILD}.get(what, "run it on the master"),
         )
 
 

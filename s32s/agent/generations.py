@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from s32s.agent.advice import advises
 from s32s.agent.earlier import Logged, bring_back, check_publishes, place_for, rules_for
 from s32s.agent.roles.base import AgentContext, last_run
 from s32s.agent.roles.writer import user, writer
@@ -48,6 +49,7 @@ class Generations:
     entry: Entry
     agent: AgentContext
 
+    @advises
     def log(self) -> list[Logged]:
         """All that are kept, the newest first; nothing of a prefix to which nothing was pushed.
 
@@ -64,6 +66,7 @@ class Generations:
             root = prefix.root(found.head.root)
         return [Logged(one.published, one.number == root.number) for one in root.generations(found.head.root)]
 
+    @advises
     def diff(self, before: int | None = None, after: int | None = None) -> tuple[int, int, list[Difference]]:
         """What two generations do not have in common, and which they are.
 
@@ -83,6 +86,7 @@ class Generations:
         old, new = (self._tree(prefix, mine, number) for number in (before, after))
         return before, after, list(upkeep.differences(old, new))
 
+    @advises
     def roll_back(self, number: int | None = None, *, message: str = "") -> tuple[Position, int]:
         """Publish what an earlier generation held as the next one; return where that stands, and which one it was.
 
@@ -102,6 +106,7 @@ class Generations:
             history = History(self.entry.keep, message or f"back to generation {number}", user())
             return upkeep.roll_back(prefix, mine, number, self._writer(), history), number
 
+    @advises
     def prune(self, *, keep: int | None = None, grace_s: float = upkeep.GRACE_S) -> Pruned:
         """Give up generations beyond `keep`, by default that of the entry, and delete what none needs; see `upkeep`.
 
@@ -114,6 +119,7 @@ class Generations:
                 prefix, self._snapshot(prefix), self._writer(), keep or self.entry.keep, grace_s=grace_s
             )
 
+    @advises
     def verify(self, *, progress: Callable[[int], None] = lambda size: None) -> Verified:
         """Read every byte that a kept generation needs.
 
@@ -123,6 +129,7 @@ class Generations:
         prefix = self._prefix
         return upkeep.verify(prefix, self._snapshot(prefix), progress=progress)
 
+    @advises
     def heal(self, found: Verified, *, progress: Callable[[int], None] = lambda size: None) -> Healed:
         """Push again what `verify` has found to be damaged of the current generation, from this master's directory.
 
@@ -138,12 +145,15 @@ class Generations:
 
     def _files(self, wanted: Sequence[str]) -> Iterator[Body]:
         """Those of some files that the directory of this machine has."""
-        root = place_for(self.entry, self.agent, None)
-        with LocalStore(root, rules=self.entry.rules()).open_source(target=StoreCapabilities(), again=False) as here:
+        root, rules = place_for(self.entry, self.agent, None), self.entry.rules()
+        if self.agent.settings.role is Role.PEER:
+            rules = rules.sparing_own()
+        with LocalStore(root, rules=rules).open_source(target=StoreCapabilities(), again=False) as here:
             there = here.look().snapshot().tree
             items = (item for path in wanted if (item := there.get(path)) is not None and item.kind is Kind.FILE)
             yield from here.read(list(items), jobs=1, as_objects=False).bodies
 
+    @advises
     def rebuild(self, *, tell: Callable[[int, int], None] = lambda done, of: None) -> Rebuilt:
         """Write the head again, by what the packs say.
 
@@ -166,6 +176,7 @@ class Generations:
                 prefix.backend.delete([HEAD_KEY])
             return upkeep.rebuild(prefix, FoundHead(), self._writer(), tell=tell)
 
+    @advises
     def restore(
         self,
         wanted: Sequence[str],

@@ -60,9 +60,8 @@ def _what_helps(oldest: list[int], kept_now: int, missing: int, name: str, wante
         freed += oldest[gone]
         gone += 1
     which = f" from before generation {wanted.generation:,}" if wanted is not None else ""
-    command = (
-        f"rollback {paths.escape(name)} {wanted.generation}" if wanted is not None else f"sync {paths.escape(name)}"
-    )
+    named = paths.word(name)
+    command = f"rollback {named} {wanted.generation}" if wanted is not None else f"sync {named}"
     return (
         f"earlier trees{which} that are kept here hold {sum(oldest):,} bytes, and "
         f"s32s --set keep={kept_now - gone} {command} gives up {freed:,} of them first"

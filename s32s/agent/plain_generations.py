@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from s32s.agent.advice import advises
 from s32s.agent.earlier import Logged, bring_back, check_publishes, place_for, rules_for
 from s32s.agent.options import Options
 from s32s.agent.roles.base import AgentContext, Task
@@ -44,10 +45,12 @@ class PlainGenerations:
     maps: MapSet
     options: Options
 
+    @advises
     def log(self) -> list[Logged]:
         """See `EarlierGenerations`."""
         return [Logged(_published(one.head), one.is_current, one.head.change is not None) for one in self._past]
 
+    @advises
     def diff(self, before: int | None = None, after: int | None = None) -> tuple[int, int, list[Difference]]:
         """See `EarlierGenerations`."""
         past = self._past
@@ -55,6 +58,7 @@ class PlainGenerations:
         new = past.find(after) if after is not None else past.current()
         return old.number, new.number, list(differences(past.tree(old), past.tree(new)))
 
+    @advises
     def roll_back(self, number: int | None = None, *, message: str = "") -> tuple[Position, int]:
         """See `EarlierGenerations`.
 
@@ -80,6 +84,7 @@ class PlainGenerations:
         outcome = replicate(PastStore(past, at, task.rules), pushed(task, agent, run, of=at.number), job, run)
         return outcome.target, at.number
 
+    @advises
     def restore(
         self,
         wanted: Sequence[str],

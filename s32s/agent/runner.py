@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from s32s.agent import catalog, hooks, metrics
+from s32s.agent.advice import advised
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.holds import Hold, hold_of
 from s32s.agent.options import Options
@@ -174,7 +175,7 @@ def run_entry(
 def _leave(entry: Entry, hold: Hold, emit: Emit) -> events.EntryFinished:
     """Leave an entry alone that somebody has taken back: the run goes well, unless the way back was cut off."""
     emit(events.EntryStarted(entry.name, *entry.direction(Role.SLAVE)))
-    name = paths.escape(entry.name)
+    name = paths.word(entry.name)
     on = f"s32s release {name} lets it follow S3 again"
     error = None
     if not hold.is_done:
@@ -229,8 +230,9 @@ def _run_entry(
     entry = task.entry
 
     def work() -> Outcome:
-        _check(entry, role, agent)
-        return _do(entry.place(role) or "", task, role, agent, context, decide)
+        with advised(entry, agent, role):
+            _check(entry, role, agent)
+            return _do(entry.place(role) or "", task, role, agent, context, decide)
 
     def after(done: Outcome) -> None:
         if task.verb.changes:

@@ -84,12 +84,6 @@ def run_peer(
     chosen = verb_of(verb)
     entry = entry_of(folder, place, ignore, layout=layout)
 
-    def tell(event: events.Event) -> None:
-        if isinstance(event, events.EntryFinished) and event.error is not None:
-            # What names an entry elsewhere takes the folder here.
-            event.error.hint = event.error.hint.replace("verify NAME", f"verify {paths.escape(entry.peer or folder)}")
-        emit(event)
-
     state = State.open(directories or settings_file.directories(os.environ), writable=chosen.changes)
     with contextlib.closing(state):
         agent = context_of(state, settings, s3, attended=attended)
@@ -100,7 +94,7 @@ def run_peer(
             verb=chosen,
             role=Role.PEER,
             options=options or Options(),
-            emit=tell,
+            emit=emit,
             stop=stop,
             decide=decide,
         )

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from s32s.agent.advice import advised
 from s32s.agent.holds import Hold, hold_of
 from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, last_run
@@ -325,7 +326,8 @@ class _Questions:
 
 def _ask(entry: Entry, agent: AgentContext) -> _Answer:
     try:
-        head = read_head(agent.services.backend(entry.location)).head
+        with advised(entry, agent):
+            head = read_head(agent.services.backend(entry.location)).head
     except Interrupted:
         raise
     except S32sError as exc:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from s32s.agent.advice import advises, shown
 from s32s.agent.roles.base import AgentContext
 from s32s.agent.roles.peer import folder_of
 from s32s.backends.base import Backend, Chunk, PutResult
@@ -69,11 +70,7 @@ class SharedTrash:
     agent: AgentContext
     _deletions: list[Deleted] = field(default_factory=list)
 
-    @property
-    def _shown(self) -> str:
-        """How it is named on the command line: by its folder where no map has it."""
-        return (self.entry.peer or "") if self.entry.name == self.entry.s3 else self.entry.name
-
+    @advises
     def found(self) -> list[Lost]:
         """All of it, the oldest first.
 
@@ -88,6 +85,7 @@ class SharedTrash:
             lost += [Lost(deletion.id, "S3", when_s, deletion.who, one.path, one.size) for one in deletion.items]
         return sorted(lost, key=lambda one: (one.when_s, one.path))
 
+    @advises
     def restore(self, wanted: Sequence[str], *, number: str | None = None) -> list[str]:
         """Bring paths, and all that was below them, back; return what came.
 
@@ -105,7 +103,9 @@ class SharedTrash:
             path = text.removeprefix("./").rstrip("/")
             named = [one for one in lost if paths.is_within(one.path, path)]
             if not named:
-                raise UsageError(f"{paths.quote(path)} is not in the trash", hint=f"see s32s trash list {self._shown}")
+                raise UsageError(
+                    f"{paths.quote(path)} is not in the trash", hint=f"see s32s trash list {shown(self.entry)}"
+                )
             # The later one wins, and of one moment the one that needs no network.
             chosen |= {one.path: one for one in sorted(named, key=lambda one: (one.when_s, one.where == "here"))}
         deletions = {one.id: one for one in self._on_s3.found()}
@@ -126,6 +126,7 @@ class SharedTrash:
             )
         return came
 
+    @advises
     def empty(self, *, older_s: float, everywhere: bool) -> tuple[int, int]:
         """Remove for good what is older than so many seconds; return how many runs here, and deletions on S3.
 

@@ -10,6 +10,7 @@ Also here: how a name is shown. `escape` makes any string safe for a terminal an
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -116,6 +117,11 @@ def escape(text: str) -> str:
 def quote(text: str) -> str:
     """`text`, escaped, in double quotes; of one that is longer than any key only the beginning."""
     return f'"{escape(text)}"' if len(text) <= MAX_KEY else f'"{escape(text[:MAX_KEY])}"…'
+
+
+def word(text: str) -> str:
+    """`text`, escaped, as one word of a command that people copy."""
+    return shlex.quote(escape(text))
 
 
 def some(names: Iterable[str], *, limit: int = 5) -> str:

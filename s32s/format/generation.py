@@ -13,10 +13,10 @@ from typing import Annotated
 
 import pydantic
 
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.errors import IntegrityError
 from s32s.format.head import PACKED, Count, Message, Model, Name, RootRef, Sha256
-from s32s.format.packs import CURE, MAX_BLOB, MAX_PACK
+from s32s.format.packs import MAX_BLOB, MAX_PACK
 
 
 class Segment(Model):
@@ -164,7 +164,7 @@ def parse_root(data: bytes) -> Root:
         at = ".".join(map(str, first["loc"])) or "document"
         raise IntegrityError(
             f"the root of a generation is damaged ({at}: {paths.escape(first['msg'])})",
-            hint=CURE,
+            hint=cures.HEAL,
         ) from exc
     if root.format != PACKED:
         raise IntegrityError(

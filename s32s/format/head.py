@@ -16,7 +16,7 @@ from typing import Annotated
 
 import pydantic
 
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.errors import IntegrityError
 
 #: Versions of what a head stands for: one object a file with a manifest, and packs.
@@ -156,14 +156,14 @@ def read_head(data: bytes) -> Head:
         at = ".".join(map(str, first["loc"])) or "document"
         raise IntegrityError(
             f"{HEAD_KEY} is damaged ({at}: {paths.escape(first['msg'])})",
-            hint="on the master: s32s verify NAME --rebuild in the packed layout; in the plain one delete that object "
+            hint=f"{cures.REBUILD} in the packed layout; in the plain one delete that object "
             "below the prefix of the entry, then s32s sync",
         ) from exc
     _check_format(head.format)
     if head.is_packed and head.root is None and head.push is None:
         raise IntegrityError(
             f"{HEAD_KEY} is damaged (root: it is missing)",
-            hint="run on the master: s32s verify NAME --rebuild",
+            hint=cures.REBUILD,
         )
     return head
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import zstandard
 
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.errors import IntegrityError
 
 #: Bytes, or a view that lends them.
@@ -32,7 +32,6 @@ MAX_BLOB = 64 * 1024 * 1024
 MAX_PACK = 128 * 1024 * 1024
 
 #: What helps against damage: which of the two, verify says.
-CURE = "run on the master: s32s verify NAME --heal, or --rebuild where the manifest cannot be read"
 
 #: One blob in the index: SHA-256, kind, encoding, and bytes as they are stored and as they were.
 _ENTRY = struct.Struct(">32sBBII")
@@ -264,7 +263,7 @@ class Decoder:
 
 def damaged(pack: str, why: str) -> IntegrityError:
     """The error that a pack cannot be believed."""
-    return IntegrityError(f"pack {pack[:12]} is damaged: {why}", hint=CURE)
+    return IntegrityError(f"pack {pack[:12]} is damaged: {why}", hint=cures.HEAL)
 
 
 class Span(NamedTuple):

@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import NamedTuple
 
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.columns import Columns
 from s32s.core.errors import BadPath, IntegrityError
 from s32s.core.item import Item, Kind
 from s32s.format import manifest
 from s32s.format.manifest import BadLine
-from s32s.format.packs import CURE, ENTRY_SIZE, MAX_BLOB, MAX_PACK
+from s32s.format.packs import ENTRY_SIZE, MAX_BLOB, MAX_PACK
 
 #: A path ends a segment once in so many; and how few and how many it may have.
 EVERY, LEAST, MOST = 1024, 256, 4096
@@ -384,7 +384,7 @@ def _is_count(value: object, most: int) -> bool:
 
 
 def _damaged(name: str, why: str) -> IntegrityError:
-    return IntegrityError(f"segment {name} of the manifest is damaged: {why}", hint=CURE)
+    return IntegrityError(f"segment {name} of the manifest is damaged: {why}", hint=cures.HEAL)
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -150,10 +150,10 @@ def test_prune_verify_heal_and_rebuild(packed: Loop) -> None:
 
     assert_failed(master("verify", "WEB", "--rebuild"), 3, says="there is nothing to rebuild")
     put(packed.server, packed.bucket, f"{packed.prefix}/.s32s/head.json", b"{")
-    assert_failed(packed.pull(), 1, says=("damaged", "s32s verify NAME --rebuild"))
+    assert_failed(packed.pull(), 1, says=("damaged", "s32s verify WEB --rebuild"))
     for machine in (packed.master, packed.slave):
         shown = machine.run("status")
-        assert_failed(shown, 1, says="s32s verify NAME --rebuild")
+        assert_failed(shown, 1, says="s32s verify WEB --rebuild")
         assert "unreachable" not in shown.out
         assert ("head unreadable" in shown.out) == (machine is packed.master)  # of the slave, the pull has failed
     rebuilt = told(master("verify", "WEB", "--rebuild", "--json"), "rebuilt")[0]
@@ -172,7 +172,7 @@ def test_from_one_layout_to_the_other_and_back(tmp_path: Path, server: S3Server,
     assert loop.push().status == 0
     assert loop.pull().status == 0
     put(server, bucket, f"{loop.prefix}/of-others.txt", b"theirs")
-    assert_failed(loop.master.run("log", "WEB"), 3, says=("plain layout", "s32s convert NAME --layout packed"))
+    assert_failed(loop.master.run("log", "WEB"), 3, says=("plain layout", "s32s convert WEB --layout packed"))
 
     converted = loop.master.run("convert", "WEB", "--layout", "packed")
     assert converted.status == 0, converted.err
@@ -291,7 +291,7 @@ def test_a_master_that_was_installed_again_begins_no_history_over_packs(packed: 
 
     for command in ("dryrun", "sync"):
         ended = packed.master.run(command)
-        assert_failed(ended, 3, says=("has packs and no head", "s32s verify NAME --rebuild"))
+        assert_failed(ended, 3, says=("has packs and no head", "s32s verify WEB --rebuild"))
     assert_failed(packed.pull(), 3, says="has packs and no head")  # a slave that has followed nothing yet
 
     assert keys(packed.server, packed.bucket, packed.prefix) == before

@@ -137,7 +137,7 @@ def test_without_versions_it_says_what_to_do(loop: Loop) -> None:
     hints = (
         "is in the plain layout and keeps no earlier generations",
         "aws s3api put-bucket-versioning --bucket " + loop.bucket,
-        "s32s convert NAME --layout packed",
+        "s32s convert WEB --layout packed",
     )
     before = keys(loop.server, loop.bucket, loop.prefix)
 

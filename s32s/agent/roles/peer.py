@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 
+from s32s.agent.advice import is_typed
 from s32s.agent.common_memory import CommonMemory
 from s32s.agent.roles.base import AgentContext, Task, last_run
 from s32s.agent.roles.push import check_prefix
@@ -16,7 +17,6 @@ from s32s.config.maps import Entry
 from s32s.core import guards, paths
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits
-from s32s.core.location import is_location
 from s32s.core.plan import Verb
 from s32s.core.role import Role
 from s32s.core.rules import Rules, compile_rules
@@ -59,7 +59,7 @@ def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: D
         host=agent.host,
         keep=entry.keep if entry.is_packed else None,
         message=task.options.message,
-        name=f"{paths.escape(root)} {entry.name}" if is_location(entry.name) else entry.name,
+        name=f"{paths.word(root)} {paths.word(entry.name)}" if is_typed(entry) else paths.word(entry.name),
         lock=f"the push to {entry.s3}",
         run=run,
         decide=decide,

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from s32s.config.maps import Entry
 from s32s.core.errors import Interrupted, S32sError
-from s32s.core.paths import escape
+from s32s.core.paths import escape, word
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.frontends.menu import model
@@ -178,7 +178,7 @@ class PlainMenu:
         for line in table(rows):
             self._prompter.say(line)
         if len(lost) > _SHOWN:
-            self._prompter.say(f"  … and {len(lost) - _SHOWN:,} more: s32s trash list {name}")
+            self._prompter.say(f"  … and {len(lost) - _SHOWN:,} more: s32s trash list {word(name)}")
         answer = self._prompter.ask("Number to bring back, Enter for none")
         if answer.isdigit() and 1 <= int(answer) <= len(rows):
             one = lost[int(answer) - 1]

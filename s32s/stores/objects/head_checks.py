@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from s32s.backends.base import Backend
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.errors import Refused
 from s32s.format import packs
 from s32s.format.head import Head
@@ -32,8 +32,8 @@ def lost_head(location: str, *, for_plain: bool = False) -> Refused:
     Args:
         for_plain: it was to be used in the plain layout.
     """
-    first = 'set "layout": "packed" in the entry; then ' if for_plain else ""
-    return Refused(f"{location} has packs and no head", hint=f"{first}s32s verify NAME --rebuild finds it again")
+    cure = cures.IS_LOST if for_plain else cures.REBUILD
+    return Refused(f"{location} has packs and no head", hint=f"{cure} finds it again")
 
 
 def check_generation(head: Head, followed: int, location: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from s32s.backends.base import Backend, ListedObject, ListsInParts
-from s32s.core import compare, paths
+from s32s.core import compare, cures, paths
 from s32s.core.errors import (
     BadPath,
     IntegrityError,
@@ -172,9 +172,7 @@ class Prefix:
         if found.head is not None and found.head.is_packed and not self._takes_packs:
             raise WrongLayout(
                 f"{self.backend.location} is in the packed layout, and not in the plain one",
-                hint='set "layout": "packed" in the entry, or convert the prefix: '
-                "s32s convert NAME --layout plain; "
-                "where the map says so already, fetch it: s32s maps update",
+                hint=cures.IS_PACKED,
             )
         return found
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from s32s.backends.base import ListedVersion, ListsVersions, unwrapped
-from s32s.core import compare, paths
+from s32s.core import compare, cures, paths
 from s32s.core.errors import AccessDenied, IntegrityError, NoHistory, NotFound, Refused, Unsupported
 from s32s.core.item import Item
 from s32s.core.tree import Tree
@@ -227,7 +227,7 @@ class Past:
 
     def _without(self, why: str) -> NoHistory:
         place = self.backend.location
-        convert = "convert it: s32s convert NAME --layout packed"
+        convert = cures.TO_PACKED
         if isinstance(unwrapped(self.backend), ListsVersions):
             bucket = place.partition("/")[0]
             how = f"--bucket {bucket} --versioning-configuration Status=Enabled"

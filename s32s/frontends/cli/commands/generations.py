@@ -232,7 +232,8 @@ def convert(options: argparse.Namespace, stop: threading.Event) -> int:
             f"layout; {count(gone, 'object')} of the other one deleted"
         )
     if entry.layout != options.layout:
-        print(f's32s: now set "layout": "{options.layout}" in its map: s32s maps edit {options.name}', file=sys.stderr)
+        edit = f"s32s maps edit {paths.word(options.name)}"
+        print(f's32s: now set "layout": "{options.layout}" in its map: {edit}', file=sys.stderr)
     return 0
 
 

@@ -55,9 +55,9 @@ def go_back(options: argparse.Namespace, entry: Entry, loaded: MapSet, agent: Ag
             {"event": "went_back", "entry": entry.name, "generation": ended.generation, "changed": ended.changed}
         )
         return 0
-    name = paths.escape(entry.name)
-    print(f"{name}: generation {ended.generation:,} is back on this machine, and held there")
-    print(f"s32s release {name} lets it follow S3 again; other machines are as they were", file=sys.stderr)
+    print(f"{paths.escape(entry.name)}: generation {ended.generation:,} is back on this machine, and held there")
+    way_out = f"s32s release {paths.word(entry.name)} lets it follow S3 again"
+    print(f"{way_out}; other machines are as they were", file=sys.stderr)
     return 0
 
 

@@ -59,7 +59,7 @@ def status(options: argparse.Namespace, stop: threading.Event) -> int:
     for hold in strays:
         print(
             f"s32s: {paths.escape(hold.entry)} is {hold.words}, and no map names it here; "
-            f"s32s release {paths.escape(hold.entry)} forgets that",
+            f"s32s release {paths.word(hold.entry)} forgets that",
             file=sys.stderr,
         )
     if not entries:

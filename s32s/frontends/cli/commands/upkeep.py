@@ -90,6 +90,7 @@ def _tell_undeleted(done: Pruned) -> int:
 
 def verify(options: argparse.Namespace, stop: threading.Event) -> int:
     """Read everything on S3 that a generation needs, and say what is damaged."""
+    from s32s.agent.advice import way_to_heal
     from s32s.frontends.render.layout import amount
 
     with _opened(options) as generations:
@@ -140,9 +141,7 @@ def verify(options: argparse.Namespace, stop: threading.Event) -> int:
                 _tell_healed(options, healed)
                 current = bool(healed.left)
             else:
-                name = paths.escape(options.name)
-                hint = f"s32s verify {name} --heal pushes again what the directory of the master has"
-                print(f"s32s: {hint}", file=sys.stderr)
+                print(f"s32s: {way_to_heal(generations.entry, generations.agent)}", file=sys.stderr)
     if earlier and not current:
         _tell_of_holes(options, found, earlier)
     return 1 if current or not (options.heal or found.is_sound) else 0
@@ -172,7 +171,7 @@ def _tell_healed(options: argparse.Namespace, healed: Healed) -> None:
         print(f"{name}: generation {number:,} takes the place of the damaged one; {many}")
     if healed.left:
         print(
-            f"s32s: put these files back as they were and run s32s verify {name} --heal again; "
+            f"s32s: put these files back as they were and run s32s verify {paths.word(options.name)} --heal again; "
             "as they are now, a change of them is pushed like any other",
             file=sys.stderr,
         )
@@ -188,7 +187,7 @@ def _tell_of_holes(options: argparse.Namespace, found: Verified, earlier: Sequen
     )
     print(
         f"s32s: {many}, as earlier generations never change; servers do not need them. s32s prune "
-        f"{paths.escape(options.name)} --keep {whole} gives up generation {earlier[0]:,} and all before it",
+        f"{paths.word(options.name)} --keep {whole} gives up generation {earlier[0]:,} and all before it",
         file=sys.stderr,
     )
 
@@ -216,6 +215,7 @@ def _generations(name: str, agent: Agent) -> Generations:
     if not entry.is_packed:
         raise UsageError(
             f"the entry {paths.quote(name)} is in the plain layout, which has no packs",
-            hint=f'set "layout": "packed" in its map; on a prefix that was pushed: s32s convert {name} --layout packed',
+            hint='set "layout": "packed" in its map; on a prefix that was pushed: '
+            f"s32s convert {paths.word(name)} --layout packed",
         )
     return Generations(entry, agent)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from s32s.backends.base import Backend, Chunk, PartRequest, PutResult
 from s32s.backends.parts import read_parts
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.errors import IntegrityError, NotFound, S32sError
 from s32s.core.item import Item
 from s32s.format import packs
@@ -253,5 +253,5 @@ def bodies_of(
         ]
         exc.paths = exc.paths or tuple(hit)
         exc.what = f"{paths.some(hit)}: {exc.what}"
-        exc.hint = exc.hint or packs.CURE
+        exc.hint = exc.hint or cures.HEAL
         raise

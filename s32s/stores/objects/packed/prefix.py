@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from s32s.backends.base import Backend, PartRequest
 from s32s.backends.parts import read_parts
-from s32s.core import tree
+from s32s.core import cures, tree
 from s32s.core.errors import IntegrityError, NotFound, WrongLayout
 from s32s.core.tree import Tree
 from s32s.format import generation, manifest, packs, pages, segments
@@ -98,7 +98,7 @@ class PackedPrefix:
             yield
         except NotFound as exc:
             raise IntegrityError(
-                f"a pack that the current generation needs is gone: {exc.what}", hint=packs.CURE
+                f"a pack that the current generation needs is gone: {exc.what}", hint=cures.HEAL
             ) from exc
 
     def read_head(self) -> FoundHead:
@@ -112,9 +112,7 @@ class PackedPrefix:
         if found.head is not None and not found.head.is_packed and not self._takes_plain:
             raise WrongLayout(
                 f"{self.backend.location} is in the plain layout, and not in the packed one",
-                hint='take "layout": "packed" out of the entry, or convert the prefix: '
-                "s32s convert NAME --layout packed; "
-                "where the map says so already, fetch it: s32s maps update",
+                hint=cures.IS_PLAIN,
             )
         return found
 
@@ -150,7 +148,7 @@ class PackedPrefix:
         for segment in root.segments:
             if made.add(left.pop(), segment.sha256[:12]) != segment.items:
                 raise IntegrityError(
-                    f"segment {segment.sha256[:12]} of the manifest has another number of items", hint=packs.CURE
+                    f"segment {segment.sha256[:12]} of the manifest has another number of items", hint=cures.HEAL
                 )
         return root, Tree(made.columns), made.places
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.errors import NotFound, S32sError, SourceChanged, StaleManifest
 from s32s.core.item import Item
 from s32s.core.plan import Plan
-from s32s.format import packs
 from s32s.format.segments import Place
 from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot
 from s32s.stores.objects.head_checks import check_generation
@@ -94,7 +93,7 @@ class PackedSource:
             if follower.generation:
                 raise StaleManifest(
                     f"the head of {location} is gone, and this machine has followed one",
-                    hint="run on the master: s32s verify NAME --rebuild",
+                    hint=cures.REBUILD,
                 )
         elif not follower.accepts_older:
             check_generation(found.head, follower.generation, location)
@@ -144,6 +143,6 @@ def missing(prefix: PackedPrefix, exc: S32sError, found: FoundHead, hit: Sequenc
     what = f"{paths.some(hit)}: " if len(hit) == 1 else f"{len(hit):,} paths may be hit: " if hit else ""
     return StaleManifest(
         f"{what}a pack that the current generation needs is gone: {exc.what}",
-        hint=f"{packs.CURE}; does a rule of the bucket let old objects expire?",
+        hint=f"{cures.HEAL}; does a rule of the bucket let old objects expire?",
         paths=tuple(hit) if len(hit) == 1 else (),
     )

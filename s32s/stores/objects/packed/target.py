@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from s32s.core import cures
 from s32s.core.errors import Refused
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
@@ -128,7 +129,7 @@ class PackedTarget:
             self._writer = me._replace(generation=max([me.generation, *numbers]))
             return self._prefix.snapshot(FoundHead())
         if me.generation:
-            found_again = "s32s verify NAME --rebuild finds it again" if stored else "so are its packs"
+            found_again = f"{cures.REBUILD} finds it again" if stored else "so are its packs"
             raise Refused(
                 f"the head of {place} is gone, and this machine has published generation {me.generation:,} there",
                 hint=f"{found_again}; s32s sync --take-over begins a new history",

@@ -1,0 +1,23 @@
+"""What helps against damage and a wrong layout, in words for any entry and any machine.
+
+`agent/advice.py` knows both, and puts the name in, or says what works there instead.
+"""
+
+from __future__ import annotations
+
+#: Stands for the name of an entry.
+NAME = "NAME"
+HEAL = "run on the master: s32s verify NAME --heal, or --rebuild where the manifest cannot be read"
+REBUILD = "run on the master: s32s verify NAME --rebuild"
+#: Of a prefix that holds packs and was taken for a plain one; and the other way round.
+IS_PACKED = (
+    'set "layout": "packed" in the entry, or convert the prefix: s32s convert NAME --layout plain; '
+    "where the map says so already, fetch it: s32s maps update"
+)
+IS_PLAIN = (
+    'take "layout": "packed" out of the entry, or convert the prefix: s32s convert NAME --layout packed; '
+    "where the map says so already, fetch it: s32s maps update"
+)
+#: Of packs whose head is gone, in a prefix that was taken for a plain one.
+IS_LOST = f'set "layout": "packed" in the entry; then {REBUILD}'
+TO_PACKED = "convert it: s32s convert NAME --layout packed"
