@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import pydantic
@@ -33,7 +33,9 @@ from s32s.stores.objects.prefix import read_head
 
 if TYPE_CHECKING:
     from s32s.agent.generations import Generations
+    from s32s.config.settings import StoreSettings
     from s32s.replication.merge_job import Contents
+    from s32s.stores.local.marker import Marker
 
 
 def no_entry(name: str) -> UsageError:
@@ -136,7 +138,7 @@ def entry_at(folder: str, agent: AgentContext, *, layout: Literal["plain", "pack
     """The entry of a folder that was shared before, by its marker.
 
     Raises:
-        UsageError: it has no marker, or that names a place of the configuration.
+        UsageError: it has no marker, or that leaves open which server has the place.
         Refused: it is not there.
     """
     from s32s.stores.local.folder import open_folder
@@ -146,7 +148,25 @@ def entry_at(folder: str, agent: AgentContext, *, layout: Literal["plain", "pack
         marker = opened.marker()
     if marker is None:
         raise UsageError(f"{paths.escape(folder)} is not a shared folder: it has no marker", hint="name an entry")
-    return entry_of(root, named(marker.place, agent.settings.stores), layout=layout)
+    return entry_of(root, _place_of(marker, folder, agent.settings.stores), layout=layout)
+
+
+def _place_of(marker: Marker, folder: str, stores: Mapping[str, StoreSettings]) -> str:
+    """The place that a folder is shared through, as somebody would name it on this machine.
+
+    Raises:
+        UsageError: an older s32s has left open which server has it, and there are several.
+    """
+    here = named(marker.place, stores)  # a directory may be reached by another path than where the marker was written
+    if here != marker.place or marker.via:
+        return here if here != marker.place else marker.via
+    if several := [name for name, store in stores.items() if store.type == "s3"]:
+        raise UsageError(
+            f"the marker of {paths.escape(folder)} does not say whether {paths.escape(marker.place)} is on the S3 of "
+            f"[s3] or of {' or '.join(f'[stores.{name}]' for name in several)}",
+            hint=f"sync it once, which notes that: s32s peer {paths.word(folder)} PLACE, or s32s sync with its entry",
+        )
+    return f"s3://{marker.place}" if not marker.place.startswith("/") else marker.place
 
 
 def generations_at(folder: str, agent: AgentContext) -> Generations:

@@ -75,6 +75,7 @@ class MergeJob(NamedTuple):
         changed: who this is and when, for what is uploaded: see `Item.changed`.
         decide: takes a merge, and gives back what is to be done of it; by default all but the conflicts.
         name: of the entry, for what people are told to type.
+        via: the place that the folder is shared through, as it was named.
     """
 
     verb: Verb
@@ -86,6 +87,7 @@ class MergeJob(NamedTuple):
     lists: bool = True
     decide: Decide = undecided
     name: str = ""
+    via: str = ""
 
 
 def left_undone(decided: Merge, waits: Mapping[str, str], moved: Sequence[str]) -> EntryFailed | None:

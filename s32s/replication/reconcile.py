@@ -138,7 +138,7 @@ class _Attempt:
                 return self._outcome(made, made, found, done, frozen)
             decided = job.decide(made, contents_of(made, here, self.shared))
             if not common.folder:
-                common = common._replace(folder=self.folder.mark(self.shared.backend.location).id)
+                common = common._replace(folder=self.folder.mark(self.shared.backend.location, job.via).id)
             if is_new:
                 self.memory.save(common)
             try:
@@ -193,6 +193,8 @@ class _Attempt:
                 f"{root} is another folder than the one that was synced here before",
                 hint=f"if it is meant to take its place: {forget}",
             )
+        if self.job.verb.changes and marker is not None and marker.via != self.job.via:
+            self.folder.mark(place, self.job.via, known=marker.id)
         if not common.folder and marker is not None:
             return True, Common(tree.make(()), folder=marker.id)  # what was known is lost: as if nothing were common
         return not common.folder, common
@@ -215,14 +217,7 @@ class _Attempt:
 
     # -- the work
 
-    def _bring(
-        self,
-        decided: Merge,
-        found: Snapshot,
-        here: LocalSource,
-        mine: LocalSnapshot,
-        done: _Done,
-    ) -> None:
+    def _bring(self, decided: Merge, found: Snapshot, here: LocalSource, mine: LocalSnapshot, done: _Done) -> None:
         if decided.uploads or decided.downloads or decided.copies:
             self.run.begin()
         if decided.uploads:

@@ -778,6 +778,49 @@ class TestOtherPlaces:
         assert other.status == 3
         assert "nothing proves there who was quicker" in other.err
 
+    def test_a_store_on_its_own_server(self, tmp_path: Path, moto: S3Server, rclone: S3Server, layout: str) -> None:
+        """What names the folder alone finds the server that it is shared through, and never asks another one."""
+        bucket = f"test-{uuid.uuid4().hex}"
+        make_bucket(rclone, bucket)
+        ann = Peer(tmp_path / "ann", moto, f"nas:{bucket}/team", layout)
+        text = f'[stores.nas]\ntype = "s3"\nendpoint_url = "{rclone.endpoint_url}"\nregion = "us-east-1"\n'
+        ann.config.write_text(text)
+        write(ann, "plan.txt", "walls\n")
+        write(ann, "old.txt", "old\n")
+        assert ann.sync().status == 0
+        (ann.folder / "old.txt").unlink()
+        assert ann.sync().status == 0
+        folder = str(ann.folder)
+
+        def looked_after() -> None:
+            listed = ann.run("trash", "list", folder)
+            assert listed.status == 0, listed.err
+            assert "old.txt" in listed.out
+            if layout == "packed":
+                verified = ann.run("verify", folder)
+                assert verified.status == 0, verified.err
+
+        looked_after()
+        marker = ann.folder / ".s32s/id"
+        facts = json.loads(marker.read_text())
+        del facts["via"]  # as an older s32s has left it
+        marker.write_text(json.dumps(facts))
+        for words in (("trash", "list", folder), ("forget", folder, "--everywhere", "--yes")):
+            assert_failed(ann.run(*words), 2, says=("[s3] or of [stores.nas]", "sync it once", "s32s peer"))
+        assert ann.sync().status == 0
+        assert json.loads(marker.read_text())["id"] == facts["id"]
+        looked_after()
+
+        ann.config.write_text(text.replace("stores.nas", "stores.box"))
+        assert_failed(ann.run("trash", "list", folder), 2, says="add the table [stores.nas]")
+        ann.config.write_text(text)
+        if layout == "packed":
+            assert_failed(ann.run("forget", folder, "--everywhere", "--yes"), 3, says="packs cannot be read without it")
+        else:
+            forgotten = ann.run("forget", folder, "--everywhere", "--yes")
+            assert forgotten.status == 0, forgotten.err
+            assert "team/.s32s/head.json" not in keys(rclone, bucket)
+
 
 def test_a_push_to_a_shared_folder_is_refused(two: tuple[Peer, Peer], tmp_path: Path, moto: S3Server) -> None:
     """By a machine that takes the prefix for its own: nobody's files go."""

@@ -17,6 +17,7 @@ from s32s.config.maps import Entry
 from s32s.core import guards, paths
 from s32s.core.errors import Refused
 from s32s.core.guards import Limits
+from s32s.core.location import S3Path
 from s32s.core.plan import Verb
 from s32s.core.role import Role
 from s32s.core.rules import Rules, compile_rules
@@ -60,6 +61,7 @@ def peer(place: str, task: Task, agent: AgentContext, run: RunContext, decide: D
         keep=entry.keep if entry.is_packed else None,
         message=task.options.message,
         name=f"{paths.word(root)} {paths.word(entry.name)}" if is_typed(entry) else paths.word(entry.name),
+        via=f"s3://{entry.location}" if isinstance(entry.location, S3Path) else entry.s3,
         lock=f"the push to {entry.s3}",
         run=run,
         decide=decide,
@@ -81,6 +83,7 @@ def share(
     keep: int | None,
     message: str,
     name: str,
+    via: str,
     lock: str,
     run: RunContext,
     decide: Decide,
@@ -93,6 +96,7 @@ def share(
         keep: how many generations stay, in the packed layout; None in the plain one.
         message: what is said of a push.
         name: what `s32s forget` takes for it.
+        via: the place as it was named, see `Marker`.
         lock: names what no other run of this machine may do at the same time.
     """
     check_folder(root, state)
@@ -138,6 +142,7 @@ def share(
             lists=lists or verify,
             decide=decide,
             name=name,
+            via=via,
         )
         try:
             return reconcile(local, shared, memory, job, run)

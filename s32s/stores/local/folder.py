@@ -82,9 +82,9 @@ class Folder:
         """Which folder it is; None where nobody has said so."""
         return read_marker(self._fd)
 
-    def mark(self, place: str) -> Marker:
-        """Say which folder it is."""
-        return write_marker(self._own, place)
+    def mark(self, place: str, via: str, *, known: str = "") -> Marker:
+        """Say which folder it is; see `write_marker`."""
+        return write_marker(self._own, place, via, known=known)
 
     # -- what comes
 

@@ -15,10 +15,17 @@ _PLACE = f"{paths.RESERVED}/{_NAME}"
 
 
 class Marker(NamedTuple):
-    """Which folder this is, and what it is shared through."""
+    """Which folder this is, and what it is shared through.
+
+    Attributes:
+        place: where that is, whatever reaches it, such as `bucket/prefix`.
+        via: the same as it was named, such as `s3://bucket/prefix` or `nas:bucket/prefix`, which says which server that
+            is; empty where it was not noted.
+    """
 
     id: str
     place: str
+    via: str = ""
 
 
 def read_marker(folder: int) -> Marker | None:
@@ -29,22 +36,23 @@ def read_marker(folder: int) -> Marker | None:
         return None
     try:
         facts = json.loads(os.read(fd, 8192))
-        return Marker(str(facts["id"]), str(facts["place"]))
+        return Marker(str(facts["id"]), str(facts["place"]), str(facts.get("via", "")))
     except (ValueError, KeyError, TypeError):
         return None
     finally:
         openat.close(fd)
 
 
-def write_marker(own: int, place: str) -> Marker:
-    """Make a marker.
+def write_marker(own: int, place: str, via: str, *, known: str = "") -> Marker:
+    """Make a marker, or write one again.
 
     Args:
         own: descriptor of the `.s32s` of the folder.
-        place: what the folder is shared through.
+        place, via: what the folder is shared through; see `Marker`.
+        known: the id that it has already.
     """
-    made = Marker(secrets.token_hex(16), place)
-    text = json.dumps({"id": made.id, "place": place, "note": "s32s knows this folder by this file"}) + "\n"
+    made = Marker(known or secrets.token_hex(16), place, via)
+    text = json.dumps({**made._asdict(), "note": "s32s knows this folder by this file"}) + "\n"
     name = f"{_NAME}.{secrets.token_hex(4)}"
     fd = openat.open(name, file_bytes.NEW_FILE, 0o600, dir_fd=own)
     try:
