@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import collections
 import itertools
+import re
 import time
 
 import pytest
@@ -18,9 +19,11 @@ from support.servers import S3Server, put
 
 from s32s.backends.s3.answer import Answer
 from s32s.backends.s3.connection import lines_of
+from s32s.backends.s3.errors import Refusal, refusal_in, translated
 from s32s.backends.s3.service import S3Service
 from s32s.backends.s3.sigv4 import Keys, Signer
 from s32s.config.settings import S3Connection
+from s32s.core.errors import AccessDenied, Unsupported
 
 ODD_KEYS = [
     "plain",
@@ -51,6 +54,40 @@ def test_keys_of_every_kind_are_signed_and_addressed(
     service = S3Service(S3Connection(endpoint_url=server.endpoint_url, region=server.region))
 
     assert service.get_small(bucket, key, limit=10) == (b"body", etag)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "says"),
+    [
+        ("NotImplemented", "NotImplemented", "NotImplemented"),
+        ("NotImplemented", "Not Implemented.", "NotImplemented"),
+        ("NotImplemented", "", "NotImplemented"),
+        ("NotImplemented", "no versions here", "NotImplemented: no versions here"),
+        ("", "", "HTTP 501"),
+        ("", "no versions here", "no versions here"),
+    ],
+)
+def test_what_s3_says_twice_is_told_once(code: str, message: str, says: str) -> None:
+    """Some servers give their code for a message."""
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+
+    def refuse() -> None:
+        raise refusal_in(body, status=501, headers={})
+
+    with pytest.raises(Unsupported, match=re.escape(f"of s3://b/k ({says})")):
+        translated(refuse, bucket="b", key="k")
+
+
+def test_a_denial_without_a_reason_has_none() -> None:
+    """Brackets hold what the sentence does not say."""
+    for message in ("", "AccessDenied", "Access Denied."):
+        with pytest.raises(AccessDenied) as told:
+            translated(lambda message=message: _denied(message), bucket="b", key="k")
+        assert "(" not in str(told.value)
+
+
+def _denied(message: str) -> None:
+    raise Refusal("AccessDenied", message, status=403, headers={})
 
 
 def heard(pieces: list[bytes], *, has_body: bool = True) -> tuple[Answer, bytes]:

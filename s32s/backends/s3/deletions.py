@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from s32s.backends.s3.client import Call, md5_of, whole
 from s32s.backends.s3.connection import Response
-from s32s.backends.s3.errors import shown
+from s32s.backends.s3.errors import in_words, shown
 from s32s.backends.s3.objects import LARGE
 from s32s.backends.s3.session import S3Session
 from s32s.core.errors import AccessDenied, BucketMissing, CredentialsError, NotFound, StoreError
@@ -85,7 +85,7 @@ def _failures(data: bytes, where: str) -> dict[str, str]:
     for element in root:
         if element.tag.rpartition("}")[2] == "Error":
             facts = {field.tag.rpartition("}")[2]: field.text or "" for field in element}
-            failed[facts.get("Key", "")] = f"{facts.get('Code', '')} {facts.get('Message', '')}".strip()
+            failed[facts.get("Key", "")] = in_words(facts.get("Code", ""), facts.get("Message", ""), between=" ")
     return failed
 
 

@@ -68,9 +68,18 @@ _OF_KEYS = {
     "InvalidAccessKeyId": "there is no such access key",
     "SignatureDoesNotMatch": "the secret key does not belong to the access key",
 }
-_NO_REASON = {"", "access denied", "forbidden"}
+_NO_REASON = {"", "accessdenied", "forbidden"}
 _SLOWER = {"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"}
 _BUSY = {*_SLOWER, "InternalError", "RequestTimeout"}
+
+
+def in_words(code: str, message: str, *, between: str = ": ") -> str:
+    """A code and a message as S3 gives them, and once what both say, as in "NotImplemented: Not Implemented."."""
+    return between.join(text for text in (code, message if _plain(message) != _plain(code) else "") if text)
+
+
+def _plain(text: str) -> str:
+    return text.lower().rstrip(".").replace(" ", "")
 
 
 def translated(work: Callable[[], R], *, bucket: str, key: str) -> R:
@@ -121,7 +130,7 @@ def _of_refusal(refusal: Refusal, *, bucket: str, key: str) -> S32sError:
     where = shown(bucket, key)
     if 300 <= status < 400 or code in _ELSEWHERE:
         return _elsewhere(code, status, headers, bucket=bucket)
-    said = paths.escape(f"{code}: {message}" if message else code or f"HTTP {status}")
+    said = paths.escape(in_words(code, message) or f"HTTP {status}")
     if code in _EXPIRED:
         return Expired(said, where=where)
     if code == "NoSuchBucket":
@@ -141,7 +150,7 @@ def _of_refusal(refusal: Refusal, *, bucket: str, key: str) -> S32sError:
         return AccessDenied(f"{where} is archived and cannot be read", hint="restore it from its storage class first")
     if code in ("AccessDenied", "403", "Forbidden", "AllAccessDisabled") or status == 403:
         # Newer servers say why: which policy denies what to whom, or that the object is locked.
-        why = f" ({paths.escape(message)})" if message.lower().rstrip(".") not in _NO_REASON else ""
+        why = f" ({paths.escape(message)})" if _plain(message) not in {*_NO_REASON, _plain(code)} else ""
         return AccessDenied(f"S3 denies access to {where}{why}", hint="check the policy of this user or role")
     if status == 501 or code == "NotImplemented":
         return Unsupported(f"this S3 server cannot do what was asked of {where} ({said})")
