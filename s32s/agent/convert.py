@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 
 from s32s.agent.advice import advised
-from s32s.agent.roles.base import AgentContext, last_run
+from s32s.agent.roles.base import AgentContext, last_run, note_published
 from s32s.agent.roles.writer import user, writer
 from s32s.backends.base import Backend
 from s32s.config.maps import Entry
@@ -75,6 +75,7 @@ def convert(
         outcome = None
         if found.head.is_packed != (layout == "packed"):
             outcome = _push(entry, layout, backend, agent, emit, stop or threading.Event())
+            note_published(entry, Role.MASTER, agent, outcome.target)
         return outcome, _tidy(layout, backend, agent)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from s32s.agent.advice import advises
 from s32s.agent.earlier import Logged, bring_back, check_publishes, place_for, rules_for
-from s32s.agent.roles.base import AgentContext, last_run
+from s32s.agent.roles.base import AgentContext, last_run, note_published
 from s32s.agent.roles.writer import user, writer
 from s32s.backends.base import Backend
 from s32s.config.maps import Entry
@@ -104,7 +104,10 @@ class Generations:
             if number is None:
                 number = _before(root)
             history = History(self.entry.keep, message or f"back to generation {number}", user())
-            return upkeep.roll_back(prefix, mine, number, self._writer(), history), number
+            position = upkeep.roll_back(prefix, mine, number, self._writer(), history)
+            if self.agent.settings.role is Role.MASTER:  # the folder of a peer follows at its next sync
+                note_published(self.entry, Role.MASTER, self.agent, position)
+            return position, number
 
     @advises
     def prune(self, *, keep: int | None = None, grace_s: float = upkeep.GRACE_S) -> Pruned:
@@ -141,7 +144,10 @@ class Generations:
             prefix = self._written
             history = History(self.entry.keep, user=user())
             mine = self._snapshot(prefix)
-            return heal(prefix, mine, found.damaged, self._files, self._writer(), history, progress=progress)
+            healed = heal(prefix, mine, found.damaged, self._files, self._writer(), history, progress=progress)
+            if healed.position is not None:
+                note_published(self.entry, self.agent.settings.role, self.agent, healed.position)
+            return healed
 
     def _files(self, wanted: Sequence[str]) -> Iterator[Body]:
         """Those of some files that the directory of this machine has."""

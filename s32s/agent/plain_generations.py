@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from s32s.agent.advice import advises
 from s32s.agent.earlier import Logged, bring_back, check_publishes, place_for, rules_for
 from s32s.agent.options import Options
-from s32s.agent.roles.base import AgentContext, Task
+from s32s.agent.roles.base import AgentContext, Task, note_published
 from s32s.agent.roles.push import check_prefix, pushed
 from s32s.agent.runner import places_of_others
 from s32s.config.maps import Entry, MapSet
@@ -82,6 +82,7 @@ class PlainGenerations:
         # What "files" in the entry names today, an earlier generation need not have had.
         job = task.job(agent.settings, spare_ignored=True)._replace(files=None)
         outcome = replicate(PastStore(past, at, task.rules), pushed(task, agent, run, of=at.number), job, run)
+        note_published(entry, Role.MASTER, agent, outcome.target)
         return outcome.target, at.number
 
     @advises

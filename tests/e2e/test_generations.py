@@ -200,6 +200,35 @@ def test_from_one_layout_to_the_other_and_back(tmp_path: Path, server: S3Server,
     assert not [name for name in keys(server, bucket, loop.prefix) if packs.PACKS in name]
 
 
+def test_who_publishes_is_not_behind(packed: Loop) -> None:
+    """What a master publishes without a push is its own, and status compares its directory with that."""
+    master = packed.master.run
+    for text in (b"1", b"2", b"3"):
+        (packed.source / "index.html").write_bytes(text)
+        assert packed.push().status == 0
+    assert packed.pull().status == 0
+
+    assert master("rollback", "WEB", "1").status == 0
+    assert "1 changed since the push" in master("status").out
+    assert "1 generation behind" in packed.slave.run("status").out
+    assert packed.push().status == 0
+    assert "up to date" in master("status").out
+
+    for key in keys(packed.server, packed.bucket, f"{packed.prefix}/{packs.PACKS}"):
+        put(packed.server, packed.bucket, key, b"x" * keys(packed.server, packed.bucket, key)[key])
+        if master("verify", "WEB").status:
+            break
+    assert master("verify", "WEB", "--heal").status == 0
+    assert "up to date" in master("status").out
+    assert packed.pull().status == 0
+
+    assert master("convert", "WEB", "--layout", "plain").status == 0
+    assert "behind" not in master("status").out
+    packed.write_map()
+    assert master("maps", "update").status == 0
+    assert "up to date" in master("status").out
+
+
 def test_two_places_in_packs(packed: Loop) -> None:
     """Without a map; from prefix to prefix the packs go as they are."""
     run, root = packed.master.run, packed.source.parent

@@ -91,6 +91,7 @@ def test_look_back_and_go_back(versioned: Loop) -> None:
 
     rolled = told(master("rollback", "WEB", "--json"), "rolled_back")[0]
     assert (rolled["generation"], rolled["to"]) == (3, 1)
+    assert "3 changed since the push" in master("status").out
     assert loop.pull("--verify").status == 0
     assert snapshot(loop.target) == first
     assert "new.txt" not in {key.removeprefix(f"{loop.prefix}/") for key in keys(loop.server, loop.bucket, loop.prefix)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s32s.agent.options import Options
@@ -24,7 +24,7 @@ from s32s.core.plan import Verb
 from s32s.core.role import Role
 from s32s.core.rules import Rules
 from s32s.replication.job import Job
-from s32s.stores.base import Readable, Snapshot
+from s32s.stores.base import Position, Readable, Snapshot
 from s32s.stores.objects.head_checks import check_not_lost
 from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.source import Follower
@@ -155,6 +155,13 @@ def last_run(entry: Entry, role: Role, agent: AgentContext) -> Result | None:
     """How the last run between the places of the entry ended; None where the map names other places since."""
     last = agent.state.result(entry.name, role.value)
     return last if last is not None and last.ran_between(*entry.direction(role)) else None
+
+
+def note_published(entry: Entry, role: Role, agent: AgentContext, position: Position) -> None:
+    """Remember that this machine has published for an entry outside of a run, so that it is not taken for behind."""
+    if (last := last_run(entry, role, agent)) is not None:
+        now = replace(last, generation=position.generation, manifest=position.manifest)
+        agent.state.save_result(entry.name, role.value, now)
 
 
 def check_pushed(task: Task, role: Role, agent: AgentContext) -> Callable[[Snapshot], None]:
