@@ -63,3 +63,12 @@ def changed_by(item: Item) -> tuple[str, str]:
     """Who changed an item last, and when; empty where that is not known."""
     when, _, who = (item.changed or "").partition(" ")
     return who, when
+
+
+def only_directories(*items: Item | None) -> bool:
+    """Whether a change is about a directory alone; one that takes the place of a file or link, or makes way, is not.
+
+    Args:
+        items: what is there before and after; None for nothing.
+    """
+    return all(item is None or item.kind is Kind.DIR for item in items)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from s32s.core import paths
-from s32s.core.item import Item, Kind
+from s32s.core.item import Item, Kind, only_directories
 from s32s.core.merge import Step, is_same
 
 #: How much comes down before it takes its place: steps, and bytes.
@@ -24,9 +24,8 @@ def kind_of(step: Step) -> str:
 
 
 def is_directory(step: Step) -> bool:
-    """Whether it is about a directory."""
-    item = step.new or step.old
-    return item is not None and item.kind is Kind.DIR
+    """Whether it is about a directory alone; one that takes the place of a file or link is not."""
+    return only_directories(step.new, step.old)
 
 
 def clears(step: Step) -> bool:

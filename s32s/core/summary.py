@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from s32s.core import events
-from s32s.core.item import Item, Kind
+from s32s.core.item import Item, Kind, only_directories
 from s32s.core.merge import Merge
 from s32s.core.plan import Plan
 from s32s.core.steps import is_directory, kind_of, needs_bytes
@@ -79,10 +79,13 @@ def _merged(made: Merge, done: str) -> str:
             told.append(f"{word} {len(steps):,} director{'y' if len(steps) == 1 else 'ies'}")
     if made.conflicts:
         told.append(f"{len(made.conflicts):,} conflict{'s' if len(made.conflicts) > 1 else ''}")
-    moved = [step for step in made.downloads if not is_directory(step)]
-    number = made.mine.files
-    number += sum(step.old is None for step in moved) - sum(step.new is None for step in moved)
+    number = made.mine.files + sum(_files(step.new) - _files(step.old) for step in made.downloads)
     return f"{'; '.join(told) or 'up to date'}; {number:,} file{'' if number == 1 else 's'}"
+
+
+def _files(item: Item | None) -> int:
+    """How many files and links an item is: one, or none."""
+    return int(item is not None and item.kind is not Kind.DIR)
 
 
 def _bodies(made: Merge) -> tuple[int, int]:
@@ -106,8 +109,12 @@ def counts(plan: Plan) -> list[str]:
 
 
 def numbers(plan: Plan) -> dict[str, int]:
-    """How many files and links are new, modified and deleted."""
-    return {word: sum(item.kind is not Kind.DIR for item in items) for word, items in by_kind(plan).items()}
+    """How many files and links are new, modified and deleted; one that becomes a directory is modified."""
+    return {
+        "new": sum(not only_directories(put.item, put.old) for put in plan.new),
+        "modified": sum(not only_directories(put.item, put.old) for put in plan.modified),
+        "deleted": plan.deletions,
+    }
 
 
 def by_kind(plan: Plan) -> dict[str, list[Item]]:

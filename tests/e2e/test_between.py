@@ -146,6 +146,37 @@ def test_a_directory_that_others_filled_is_asked_about(between: Between) -> None
     assert snapshot(target) == snapshot(between.source)
 
 
+def test_what_becomes_of_another_kind_is_counted(between: Between) -> None:
+    """A file or a link that becomes a directory, or the other way round, is modified: in figures, lists and JSON."""
+    source, target = between.root / "kinds", between.root / "copy"
+    make_tree(source, {"a": b"1", "b": b"2", "c": b"3", "d/x": b"4", "e": None, "same": b"5"})
+    (source / "l").symlink_to("same")
+    assert between.run("sync", source, target).status == 0
+    for name in ("a", "b", "c", "l", "d/x"):
+        (source / name).unlink()
+    for name in ("d", "e"):
+        (source / name).rmdir()
+    make_tree(source, {"a": None, "b/y": b"2", "d": b"d", "e": b"e", "l": None})
+    (source / "c").symlink_to("same")
+
+    shown = between.run("dryrun", source, target)
+    rows = [line.split()[:4] for line in shown.out.splitlines()]
+    assert ["~", "modified", "6", "files"] in rows, shown.out
+    assert "a/  (a directory instead of a file)" in shown.out
+    assert "c  (a link instead of a file)" in shown.out
+    (planned,) = [one for one in between.run("dryrun", source, target, "--json").lines if one["event"] == "planned"]
+    kinds = ("new", "modified", "deleted", "modified_directories", "unchanged", "files")
+    assert [planned[kind] for kind in kinds] == [1, 6, 1, 0, 1, 5]
+
+    done = between.run("sync", source, target)
+    assert "1 new, 6 modified, 1 deleted; 5 files" in done.out, done.out + done.err
+    assert snapshot(target) == snapshot(source)
+
+    (source / "same").unlink()
+    make_tree(source, {"same": None})
+    assert ": 1 modified; 4 files" in between.run("sync", source, target, "--links", "keep").out
+
+
 def test_copy_deletes_nothing(between: Between) -> None:
     """And a sync afterwards shows what that would be."""
     target = between.root / "copy"

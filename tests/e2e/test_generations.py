@@ -200,6 +200,17 @@ def test_from_one_layout_to_the_other_and_back(tmp_path: Path, server: S3Server,
     assert not [name for name in keys(server, bucket, loop.prefix) if packs.PACKS in name]
 
 
+def test_a_file_that_becomes_a_directory_is_in_the_log(packed: Loop) -> None:
+    """Of a push, and of the way back."""
+    assert packed.push().status == 0
+    (packed.source / "none").unlink()
+    (packed.source / "none").mkdir()
+    assert "1 modified" in packed.push().out
+    assert packed.master.run("rollback", "WEB", "1").status == 0
+    log = told(packed.master.run("log", "WEB", "--json"), "generation")
+    assert [(one["new"], one["modified"], one["deleted"]) for one in log[:2]] == [(0, 1, 0)] * 2
+
+
 def test_who_publishes_is_not_behind(packed: Loop) -> None:
     """What a master publishes without a push is its own, and status compares its directory with that."""
     master = packed.master.run

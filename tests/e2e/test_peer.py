@@ -738,6 +738,21 @@ class TestGenerations:
         assert (bob.root / "team/after.txt").exists()
 
 
+def test_a_file_that_becomes_a_directory(two: tuple[Peer, Peer]) -> None:
+    """It is in the figures and in the list of who sends it, and of who gets it."""
+    ann, bob = two
+    (ann.folder / "plan.txt").unlink()
+    write(ann, "plan.txt/page 1", "walls\n")
+    for person, way in ((ann, "upload"), (bob, "download")):
+        shown = person.sync("--dryrun")
+        assert f"to {way} (2)" in shown.out, shown.out + shown.err
+        assert "plan.txt/  (a directory instead of a file)" in shown.out, shown.out
+        assert "unchanged: 1 file" in shown.out
+        done = person.sync("--yes")
+        assert f"{way}ed 1 new, 1 modified; 2 files" in done.out, done.out + done.err
+    assert ann.tree() == bob.tree()
+
+
 class TestOtherPlaces:
     def test_a_directory_that_people_share(self, tmp_path: Path, moto: S3Server, layout: str) -> None:
         """Such as one on a NAS: no S3 takes part, and one that is not mounted is not an empty one."""

@@ -13,7 +13,7 @@ from s32s.agent.report import Report
 from s32s.core import events
 from s32s.core.errors import S32sError
 from s32s.core.events import Event
-from s32s.core.item import Item, changed_by
+from s32s.core.item import Item, Kind, changed_by
 from s32s.core.merge import Conflict, Merge, Step
 from s32s.core.plan import Plan
 from s32s.core.steps import kind_of
@@ -115,7 +115,7 @@ def _planned(entry: str, plan: Plan, *, paths: bool) -> Planned:
         "modified_directories": directories["modified"],
         "deleted_directories": directories["deleted"],
         "rejected": len(plan.rejected),
-        "unchanged": plan.source_files - files["new"] - files["modified"],
+        "unchanged": plan.source_files - sum(put.item.kind is not Kind.DIR for put in plan.puts),
         "files": plan.source_files,
         "bytes": plan.size,
         "new_bytes": sum(put.item.size for put in plan.new),

@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 
 from s32s.core import paths
+from s32s.core.compare import Reason
 from s32s.core.item import Item, Kind, changed_by
 from s32s.core.merge import Conflict, Merge, Step, is_same
 from s32s.core.steps import is_directory, kind_of, needs_bytes
 from s32s.frontends.render.layout import amount, count, paint
-from s32s.frontends.render.plans import shares
+from s32s.frontends.render.plans import reason_words, shares
 from s32s.replication.merge_job import Contents
 
 #: Lines of a difference that are shown.
@@ -57,7 +58,8 @@ def unchanged(made: Merge) -> int:
     apart = {step.path for step in (*made.uploads, *made.downloads) if not is_directory(step)}
     apart |= {conflict.path for conflict in made.conflicts}
     apart |= set(made.frozen)
-    return max(0, made.mine.files - sum(made.mine.find(path) is not None for path in apart))
+    here = [made.mine.kind(row) for path in apart if (row := made.mine.find(path)) is not None]
+    return max(0, made.mine.files - sum(kind is not Kind.DIR for kind in here))
 
 
 def step_line(step: Step, *, colour: bool = False) -> str:
@@ -69,6 +71,8 @@ def step_line(step: Step, *, colour: bool = False) -> str:
     slash = "/" if item.kind is Kind.DIR else ""
     is_dressed = step.new is not None and step.old is not None and is_same(step.new, step.old)
     note = "  (permissions or time)" if is_dressed else ""
+    if step.new is not None and step.old is not None and step.new.kind is not step.old.kind:
+        note = f"  ({reason_words(Reason.KIND, step.new, step.old)})"
     return f"{paint(f'{mark:<10}', paint_as, on=colour)}  {paths.escape(step.path)}{slash}{size}{note}{who(step)}"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from s32s.core import paths
 from s32s.core.compare import Reason
-from s32s.core.item import Item, Kind
+from s32s.core.item import Item, Kind, only_directories
 from s32s.core.plan import Plan, Put
 from s32s.frontends.render.layout import amount, count, paint, table
 
@@ -36,7 +36,7 @@ class _Group:
 
     mark: str
     colour: str
-    items: Sequence[Item]
+    number: str
     size: int
     lines: Sequence[str]
 
@@ -51,8 +51,8 @@ def plan_lines(plan: Plan, *, limit: int | None, colour: bool) -> Iterator[str]:
     groups = [group for group in _groups(plan) if group.lines]
     rows = [[f"  {paint(group.mark, group.colour, on=colour)}", *_amounts(group)] for group in groups]
     if plan.unchanged:
-        directories = sum(1 for _ in plan.unchanged.directories())
-        number = _number(len(plan.unchanged) - directories, directories)
+        same = len(plan.unchanged)
+        number = _counted(same, same - sum(1 for _ in plan.unchanged.directories()))
         at = len(rows) - bool(plan.rejected)
         rows.insert(at, ["  = unchanged", number, amount(plan.unchanged.size())])
     yield from table(rows, right={1, 2})
@@ -111,32 +111,35 @@ def change_lines(plan: Plan, *, colour: bool) -> Iterator[str]:
 def _groups(plan: Plan) -> Iterator[_Group]:
     """What is destroyed comes first."""
     gone = plan.extras
-    yield _Group("- deleted", "red", gone, sum(item.size for item in gone), [shown(item) for item in telling(gone)])
+    deleted = [shown(item) for item in telling(gone)]
+    yield _Group("- deleted", "red", _number(gone), sum(item.size for item in gone), deleted)
     modified = {put.item.path: put for put in plan.modified}
     told = telling(put.item for put in plan.modified)
     yield _Group(
         "~ modified",
         "yellow",
-        [put.item for put in plan.modified],
+        _counted(len(plan.modified), sum(not only_directories(put.item, put.old) for put in plan.modified)),
         sum(put.item.size for put in plan.modified if put.needs_bytes),
         [f"{shown(item)}  ({why(modified[item.path])})" for item in told],
     )
     new = [put.item for put in plan.new]
-    yield _Group("+ new", "green", new, sum(item.size for item in new), [shown(item) for item in telling(new)])
+    yield _Group("+ new", "green", _number(new), sum(item.size for item in new), [shown(item) for item in telling(new)])
     rejected = [Item(rejection.path) for rejection in plan.rejected]
     lines = [f"{paths.escape(gone.path)}  ({paths.escape(gone.reason)})" for gone in plan.rejected]
-    yield _Group(_REJECTED, "bold", rejected, -1, lines)
+    yield _Group(_REJECTED, "bold", _number(rejected), -1, lines)
 
 
 def _amounts(group: _Group) -> list[str]:
-    directories = sum(item.kind is Kind.DIR for item in group.items)
-    number = _number(len(group.items) - directories, directories)
-    return [number, amount(group.size) if group.size >= 0 else ""]
+    return [group.number, amount(group.size) if group.size >= 0 else ""]
 
 
-def _number(files: int, directories: int) -> str:
+def _number(items: Sequence[Item]) -> str:
+    return _counted(len(items), sum(item.kind is not Kind.DIR for item in items))
+
+
+def _counted(number: int, files: int) -> str:
     """How many files (and links), and directories where there are only these."""
-    return count(files, "file") if files or not directories else count(directories, "directory")
+    return count(files, "file") if files or not number else count(number, "directory")
 
 
 def shares(lengths: Sequence[int], limit: int | None) -> list[int]:

@@ -15,7 +15,7 @@ from s32s.backends.base import Backend, Chunk, PutRequest, PutResult, Unfinished
 from s32s.core import paths
 from s32s.core.columns import Columns
 from s32s.core.errors import EntryFailed, NotFound, S32sError, SourceChanged
-from s32s.core.item import Item, Kind
+from s32s.core.item import Item, Kind, only_directories
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.base import Body, Position, Progress, Published
@@ -166,7 +166,7 @@ class ObjectTransaction:
 
     def _counts(self) -> tuple[int, int, int]:
         """How many files and links are new, modified and deleted."""
-        puts = [put for put in self._plan.puts if put.item.kind is not Kind.DIR]
+        puts = [put for put in self._plan.puts if not only_directories(put.item, put.old)]
         new = sum(put.old is None for put in puts)
         return new, len(puts) - new, self._plan.deletions
 

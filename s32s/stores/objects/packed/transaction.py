@@ -16,7 +16,7 @@ from typing import NamedTuple
 from s32s.backends.base import Backend
 from s32s.core.columns import Columns
 from s32s.core.errors import IntegrityError, NotFound, S32sError
-from s32s.core.item import Item, Kind
+from s32s.core.item import Item, Kind, only_directories
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree, join
 from s32s.format import packs, segments
@@ -278,9 +278,9 @@ class PackedTransaction:
         return tuple(ChunkPlace(chunk.place, chunk.size, chunk.sha256) for chunk in chunks)
 
     def _counts(self) -> Counts:
-        puts = [put for put in self._plan.puts if put.item.kind is not Kind.DIR]
+        puts = [put for put in self._plan.puts if not only_directories(put.item, put.old)]
         new = sum(put.old is None for put in puts)
-        return Counts(new, len(puts) - new, sum(item.kind is not Kind.DIR for item in self._plan.extras))
+        return Counts(new, len(puts) - new, self._plan.deletions)
 
 
 def _as_chunks(where: Sequence[ChunkPlace]) -> list[_Chunk]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from s32s.backends.base import ListedObject
 from s32s.core import text
 from s32s.core.errors import AccessDenied, BadPath, CredentialsError, IntegrityError, NotFound, Refused, StoreError
-from s32s.core.item import Item, Kind
+from s32s.core.item import Item, only_directories
 from s32s.core.tree import Tree, join
 from s32s.format import packs
 from s32s.format.head import PACKED, Head
@@ -62,7 +62,7 @@ def roll_back(prefix: PackedPrefix, mine: PackedSnapshot, number: int, writer: W
     if mine.root is not None and number == mine.root.number:
         raise Refused(f"generation {number:,} is the current one", hint="s32s log shows the earlier ones")
     root, tree, places = prefix.generation(ref)
-    changes = [one for one in differences(mine.tree, tree) if (one.after or one.before).kind is not Kind.DIR]  # type: ignore[union-attr]
+    changes = [one for one in differences(mine.tree, tree) if not only_directories(one.before, one.after)]
     new = sum(one.before is None for one in changes)
     deleted = sum(one.after is None for one in changes)
     publication = Publication(prefix, mine, writer, history)
