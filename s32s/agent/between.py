@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from s32s.agent import messages
 from s32s.agent.advice import advised_places
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
 #: What kind of run its results are kept under.
 KIND = "between"
-_LOOK = "look with s32s dryrun first; --yes takes it over"
 #: How often manifest and objects are compared, as of a slave without a configuration.
 _LIST_EVERY_S = 3600.0
 
@@ -206,7 +206,10 @@ class BetweenPair:
 
         def work() -> Outcome:
             with advised_places():
-                return _Pair(self, context, memories).replicate(source, target)
+                done = _Pair(self, context, memories).replicate(source, target)
+            why = messages.of_places(done, source, target, has_manifest=asked.manifest)
+            messages.tell(why, self.verb, self.options, context)
+            return done
 
         return conclude(
             work,
@@ -382,11 +385,10 @@ class _Pair:
             return
         try:
             is_empty = not os.listdir(target.path)
-        except OSError:  # not there, or not readable, which the store says better
-            return
-        what = f"{paths.escape(target.path)} is not empty, and s32s has never written it"
+        except OSError:
+            return  # which the store says better
         if not is_empty:
-            self._taken_over(what)
+            self._taken_over(f"{paths.escape(target.path)} is not empty, and s32s has never written it")
 
     def _taken_over(self, what: str) -> None:
         """See `ObjectStore.takes_over`.
@@ -395,4 +397,4 @@ class _Pair:
             Refused: nobody has said that it may be taken over.
         """
         if not self.ask(what):
-            raise Refused(what, hint=_LOOK)
+            raise Refused(what, hint="look with s32s dryrun first; --yes takes it over")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from s32s.agent import catalog, hooks, metrics
+from s32s.agent import catalog, hooks, messages, metrics
 from s32s.agent.advice import advised
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.holds import Hold, hold_of
@@ -232,7 +232,9 @@ def _run_entry(
     def work() -> Outcome:
         with advised(entry, agent, role):
             _check(entry, role, agent)
-            return _do(entry.place(role) or "", task, role, agent, context, decide)
+            done = _do(entry.place(role) or "", task, role, agent, context, decide)
+        messages.tell(messages.of_entry(entry, role, done), task.verb, task.options, context)
+        return done
 
     def after(done: Outcome) -> None:
         if task.verb.changes:

@@ -200,6 +200,25 @@ def test_from_one_layout_to_the_other_and_back(tmp_path: Path, server: S3Server,
     assert not [name for name in keys(server, bucket, loop.prefix) if packs.PACKS in name]
 
 
+def test_a_message_that_no_generation_has_is_told(packed: Loop) -> None:
+    """Whether nothing was pushed, or nothing ever is from here."""
+    says = "the message is not recorded: "
+    first = packed.push("--message", "the first")
+    assert says not in first.err, first.err
+    again = packed.push("--message", "again")
+    assert again.status == 0
+    assert f"WEB: {says}nothing was published" in again.err
+    assert f"{says}a slave publishes nothing of its own" in packed.pull("--message", "m").err
+    assert [one["message"] for one in told(packed.master.run("log", "WEB", "--json"), "generation")] == ["the first"]
+
+    where = ("--endpoint-url", packed.server.endpoint_url, "--region", "us-east-1", "--message", "m")
+    place, back = f"s3://{packed.bucket}/place", str(packed.source.parent / "back")
+    run = packed.master.run
+    assert says not in run("sync", str(packed.source), place, *where).err
+    assert f"{says}nothing was published" in run("sync", str(packed.source), place, *where).err
+    assert f"{says}only a directory that goes to a prefix" in run("sync", place, back, *where).err
+
+
 def test_a_file_that_becomes_a_directory_is_in_the_log(packed: Loop) -> None:
     """Of a push, and of the way back."""
     assert packed.push().status == 0

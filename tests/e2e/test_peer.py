@@ -738,6 +738,19 @@ class TestGenerations:
         assert (bob.root / "team/after.txt").exists()
 
 
+def test_a_message_that_no_generation_has_is_told(two: tuple[Peer, Peer]) -> None:
+    """Who only downloads publishes nothing, and plain folders have no messages."""
+    ann, bob = two
+    write(ann, "new.txt", "n\n")
+    sent, got = (one.sync("--yes", "--message", "news") for one in (ann, bob))
+    says = "the message is not recorded: "
+    if ann.layout == "plain":
+        assert f"{says}in a shared folder only the packed layout has messages" in sent.err
+    else:
+        assert says not in sent.err
+        assert f"{says}nothing was published" in got.err
+
+
 def test_a_file_that_becomes_a_directory(two: tuple[Peer, Peer]) -> None:
     """It is in the figures and in the list of who sends it, and of who gets it."""
     ann, bob = two
