@@ -84,6 +84,15 @@ def test_push_pull_and_look_back(packed: Loop) -> None:
     assert_failed(master("restore", "WEB", "nothing"), 2, says='generation 2 has no "nothing"')
     restored = master("restore", "WEB", "index.html", "--generation", "1", "--json").lines
     assert [(one["event"], one["restored"], one["unchanged"]) for one in restored] == [("restore", 0, 1)]
+    assert (restored[0]["bytes"], restored[0]["to"]) == (0, str(packed.source))
+    some = packed.source.parent / "some"
+    one = master("restore", "WEB", "css", "none", "--generation", "1", "--to", str(some)).out
+    assert one.splitlines()[-1] == f"WEB: 2 files (7 B) restored from generation 1 to {some}", one
+    (some / "none").unlink()
+    one = master("restore", "WEB", "css", "none", "--generation", "1", "--to", "some").out
+    assert one.splitlines()[-1] == f"WEB: 1 file (0 B) restored from generation 1 to {some}; 1 file there as then", one
+    one = master("restore", "WEB", "css", "none", "--generation", "1", "--to", str(some)).out
+    assert one == f"WEB: nothing to restore: 2 files of generation 1 in {some}, as they were then\n"
     whole = packed.source.parent / "whole"
     restored = master("restore", "WEB", ".", "--generation", "1", "--to", str(whole), "--json").lines
     assert restored[-1]["generation"] == 1

@@ -164,6 +164,10 @@ class RestoredGeneration(TypedDict):
     """Paths that were brought."""
     unchanged: int
     """Paths that were there as they should be."""
+    bytes: int
+    """Of files that were brought."""
+    to: str
+    """The directory that they are in."""
 
 
 @described

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
 from s32s.core.errors import NoHistory, Refused, UsageError
+from s32s.core.item import only_directories
 from s32s.core.text import count
 from s32s.frontends.cli.commands.common import has_person, open_machine, print_json, says_yes
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from s32s.config.maps import Entry, MapSet
     from s32s.core.plan import Plan
     from s32s.frontends.render.json_generations import DifferentPath
+    from s32s.replication.job import Outcome
 
 
 def log(options: argparse.Namespace, stop: threading.Event) -> int:
@@ -166,8 +169,11 @@ def rollback(options: argparse.Namespace, stop: threading.Event) -> int:
 
 def restore(options: argparse.Namespace, stop: threading.Event) -> int:
     """Bring files of a generation back."""
+    from s32s.agent.earlier import place_for
+
     with open_machine(options) as agent:
         generations = _earlier(options, agent)
+        to = place_for(entry_of(options.name, agent), agent, options.to)
 
         def approve(plan: Plan) -> bool:
             changed = [put.item.path for put in plan.puts if put.old is not None]
@@ -197,11 +203,30 @@ def restore(options: argparse.Namespace, stop: threading.Event) -> int:
                 "generation": outcome.source.generation,
                 "restored": len(came),
                 "unchanged": len(outcome.plan.unchanged),
+                "bytes": outcome.plan.size,
+                "to": os.path.abspath(to),
             }
         )
-    elif not came:
-        print("everything is there as it was")
+    else:
+        _tell_restored(options.name, outcome, os.path.abspath(to))
     return 0
+
+
+def _tell_restored(name: str, outcome: Outcome, to: str) -> None:
+    """What came back, from when, and where it is now."""
+    from s32s.core.summary import files
+    from s32s.frontends.render.layout import amount
+
+    plan, of = outcome.plan, f"generation {outcome.source.generation:,}"
+    there = paths.escape(to)
+    if plan.is_empty:
+        print(f"{paths.escape(name)}: nothing to restore: {files(plan)} of {of} in {there}, as they were then")
+        return
+    came = sum(not only_directories(put.item) for put in plan.puts)
+    what = count(came, "file") if came else count(len(plan.puts), "directory")
+    same = plan.source_files - came
+    rest = f"; {count(same, 'file')} there as then" if same else ""
+    print(f"{paths.escape(name)}: {what} ({amount(plan.size)}) restored from {of} to {there}{rest}")
 
 
 def convert(options: argparse.Namespace, stop: threading.Event) -> int:
