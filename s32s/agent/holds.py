@@ -13,7 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from s32s.agent.state import State
+from s32s.config.maps import Entry, MapSet
+from s32s.core import events, paths
 from s32s.core.errors import ConfigError
+from s32s.core.events import Emit
+from s32s.core.role import Role
 from s32s.system import atomic, locks
 
 
@@ -27,6 +31,7 @@ class Hold:
         since_s: since when, in seconds since the epoch.
         user: who went back.
         is_done: whether the tree is back; False while that is under way, and where it was cut off.
+        target: the directory that is held; "" where an older version has not noted it.
     """
 
     entry: str
@@ -34,6 +39,7 @@ class Hold:
     since_s: float
     user: str
     is_done: bool = True
+    target: str = ""
 
     @property
     def words(self) -> str:
@@ -43,10 +49,47 @@ class Hold:
             return f"the rollback to generation {self.generation:,}, begun {since}, was cut off"
         return f"held at generation {self.generation:,} since {since}"
 
+    def words_for(self, name: str) -> str:
+        """The same, of an entry that may have had another name when somebody went back."""
+        return self.words if name == self.entry else f"{self.words}, as {paths.escape(self.entry)}"
 
-def hold_of(name: str, state: State) -> Hold | None:
-    """The hold on an entry; None where it has none."""
+    @property
+    def stray_words(self) -> str:
+        """What to do about it where the maps have no such entry any more, for people."""
+        lost = f"of this name or with the slave {paths.escape(self.target)}" if self.target else "of this name"
+        again = f"; if it has another name now, s32s rollback with that name and {self.generation} holds it again"
+        return (
+            f"{self.words}, and the maps have no entry {lost} any more{'' if self.target else again}; "
+            f"s32s release {paths.word(self.entry)} forgets the hold"
+        )
+
+
+def hold_of(entry: Entry, state: State) -> Hold | None:
+    """The hold on an entry; None where it has none.
+
+    What somebody has put back is a directory, and a hold protects that: another name in the maps does not end it.
+    """
+    if (hold := hold_named(entry.name, state)) is not None or entry.slave is None:
+        return hold
+    return next((hold for hold in all_holds(state) if hold.target == entry.slave), None)
+
+
+def hold_named(name: str, state: State) -> Hold | None:
+    """The hold that was made under a name; None where there is none."""
     return _read(_file(name, state), name)
+
+
+def stray_holds(loaded: MapSet, state: State) -> list[Hold]:
+    """Those whose entry no map names any more, neither by its name nor by its directory."""
+    entries = loaded.of(Role.SLAVE)
+    known = {entry.name for entry in entries}, {entry.slave for entry in entries}
+    return [hold for hold in all_holds(state) if hold.entry not in known[0] and hold.target not in known[1]]
+
+
+def tell_strays(loaded: MapSet, state: State, emit: Emit) -> None:
+    """Warn of them."""
+    for hold in stray_holds(loaded, state):
+        emit(events.Warned(hold.entry, hold.stray_words))
 
 
 def all_holds(state: State) -> list[Hold]:
@@ -101,7 +144,9 @@ def _read(file: Path, name: str) -> Hold | None:
         data = b""
     try:
         hold = Hold(**json.loads(data))
-        is_sound = isinstance(hold.entry, str) and isinstance(hold.generation, int) and isinstance(hold.user, str)
+        is_sound = isinstance(hold.generation, int) and all(
+            isinstance(text, str) for text in (hold.entry, hold.user, hold.target)
+        )
         if is_sound and isinstance(hold.since_s, int | float) and isinstance(hold.is_done, bool):
             return hold
     except (ValueError, TypeError, RecursionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from s32s.agent import holds, runner
+from s32s.agent import catalog, holds, runner
 from s32s.agent.holds import Hold
 from s32s.agent.options import Options
 from s32s.agent.roles.base import AgentContext, last_run
@@ -71,8 +71,12 @@ def release(name: str, agent: AgentContext) -> Hold:
     Raises:
         UsageError: it is not held.
     """
-    hold = holds.hold_of(name, agent.state)
-    if hold is None or not holds.end_hold(name, agent.state):
+    hold = holds.hold_named(name, agent.state)
+    if hold is None:
+        loaded = catalog.cached_anywhere(agent.settings.maps, agent.state, agent.engine)
+        entries = loaded.of(Role.SLAVE) if loaded is not None else []
+        hold = next((holds.hold_of(entry, agent.state) for entry in entries if entry.name == name), None)
+    if hold is None or not holds.end_hold(hold.entry or name, agent.state):
         held = [other.entry for other in holds.all_holds(agent.state)]
         raise UsageError(
             f"{paths.quote(name)} is not held",

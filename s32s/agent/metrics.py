@@ -47,7 +47,8 @@ def write(agent: AgentContext, loaded: MapSet, role: Role) -> str:
 
 
 def _lines(agent: AgentContext, loaded: MapSet, role: Role) -> Iterator[str]:
-    names = [entry.name for entry in loaded.of(role)]
+    entries = loaded.of(role)
+    names = [entry.name for entry in entries]
     results = [(name, agent.state.result(name, role.value)) for name in names]
     for metric, text, of in _METRICS:
         yield f"# HELP s32s_{metric} {text}\n# TYPE s32s_{metric} gauge\n"
@@ -58,8 +59,9 @@ def _lines(agent: AgentContext, loaded: MapSet, role: Role) -> Iterator[str]:
 
     if role is Role.SLAVE:
         yield "# HELP s32s_held Whether the entry is held at an earlier generation.\n# TYPE s32s_held gauge\n"
-        for name in names:
-            yield f's32s_held{{entry="{_escaped(name)}",role="slave"}} {int(hold_of(name, agent.state) is not None)}\n'
+        for entry in entries:
+            is_held = int(hold_of(entry, agent.state) is not None)
+            yield f's32s_held{{entry="{_escaped(entry.name)}",role="slave"}} {is_held}\n'
 
 
 def _escaped(label: str) -> str:

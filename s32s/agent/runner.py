@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from s32s.agent import catalog, hooks, messages, metrics
 from s32s.agent.advice import advised
 from s32s.agent.conclude import Kept, conclude
-from s32s.agent.holds import Hold, hold_of
+from s32s.agent.holds import Hold, hold_of, tell_strays
 from s32s.agent.options import Options
 from s32s.agent.report import Report, fold
 from s32s.agent.roles.base import AgentContext, Task
@@ -86,6 +86,8 @@ def run(
         loaded = catalog.update(agent.settings.maps, agent.state, agent.engine).maps
     elif loaded is None:
         loaded = catalog.load(agent.settings.maps, agent.state, agent.engine)
+    if chosen_role is Role.SLAVE:
+        tell_strays(loaded, agent.state, emit)
     ended = [
         run_entry(
             entry,
@@ -165,7 +167,7 @@ def run_entry(
     if agent.state.is_lost:
         agent.state.is_lost = False
         emit(events.Warned(entry.name, _LOST))
-    if role is Role.SLAVE and back_to is None and (hold := hold_of(entry.name, agent.state)) is not None:
+    if role is Role.SLAVE and back_to is None and (hold := hold_of(entry, agent.state)) is not None:
         return _leave(entry, hold, emit)
     return _run_entry(
         task, role, agent, context, functools.partial(decide, entry.name) if decide else _all_but_conflicts
@@ -176,11 +178,11 @@ def _leave(entry: Entry, hold: Hold, emit: Emit) -> events.EntryFinished:
     """Leave an entry alone that somebody has taken back: the run goes well, unless the way back was cut off."""
     emit(events.EntryStarted(entry.name, *entry.direction(Role.SLAVE)))
     name = paths.word(entry.name)
-    on = f"s32s release {name} lets it follow S3 again"
+    on, words = f"s32s release {name} lets it follow S3 again", hold.words_for(entry.name)
     error = None
     if not hold.is_done:
-        error = EntryFailed(hold.words, hint=f"s32s rollback {name} {hold.generation} goes on with it, {on}")
-    held = "" if error else f"{hold.words}; {on}"
+        error = EntryFailed(words, hint=f"s32s rollback {name} {hold.generation} goes on with it, {on}")
+    held = "" if error else f"{words}; {on}"
     finished = events.EntryFinished(entry.name, None, 0.0, generation=hold.generation, error=error, held=held)
     emit(finished)
     return finished

@@ -195,7 +195,7 @@ def statuses(
                 trouble_status=answer.status,
                 watch=of_entry(entry.name, role.value, agent.state),
                 published=answer.published,
-                hold=hold_of(entry.name, agent.state) if role is Role.SLAVE else None,
+                hold=hold_of(entry, agent.state) if role is Role.SLAVE else None,
             )
         )
     return found

@@ -16,6 +16,7 @@ from dataclasses import asdict
 
 from s32s.agent import catalog, metrics, runner
 from s32s.agent.between import KIND, BetweenPair
+from s32s.agent.holds import tell_strays
 from s32s.agent.options import Options
 from s32s.agent.roles.base import AgentContext
 from s32s.agent.state import State
@@ -71,6 +72,8 @@ def watch_entries(
     maps = _Maps(agent, names, chosen, fetches=update_maps)
 
     def pairs() -> list[EntryPair]:
+        if chosen is Role.SLAVE:
+            tell_strays(maps.loaded, agent.state, emit)
         return [EntryPair(entry, maps.loaded, agent, chosen, wanted, stop) for entry in maps.chosen]
 
     def look() -> list[EntryPair] | None:

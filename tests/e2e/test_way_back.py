@@ -137,10 +137,58 @@ def test_a_hold_outlives_the_state_and_the_maps(loop: Loop) -> None:
     loop.write_map(slave=None)
     assert loop.slave.run("maps", "update").status == 0
     ended = loop.slave.run("status")
-    assert "WEB is held at generation 2" in ended.err, ended.err
+    assert "WEB: held at generation 2" in ended.err, ended.err
     assert "s32s release WEB" in ended.err
     assert loop.slave.run("release", "WEB").status == 0
     assert "held" not in loop.slave.run("status").err
+
+
+def test_a_hold_outlives_another_name(loop: Loop) -> None:
+    """What was put back is the directory: an entry that is renamed in the maps does not bring the broken release."""
+    run = loop.slave.run
+    assert run("rollback", "WEB").status == 0
+    loop.write_map(name="SHOP")
+    ended = run("sync", "--update-maps")
+    assert ended.status == 0, ended.err
+    assert re.search("SHOP: held at generation 2 since .*, as WEB; s32s release SHOP", ended.out), ended.out
+    assert page(loop) == b"two two"
+    shown = run("status")
+    assert re.search("held at generation 2 since .*, as WEB", shown.out), shown.out
+    assert "held" not in shown.err
+
+    ended = run("rollback", "SHOP", "1")
+    assert ended.status == 0, ended.err
+    assert page(loop) == b"one"
+    assert "as WEB" not in run("status").out
+    assert_failed(run("release", "WEB"), 2, says='"WEB" is not held; held is "SHOP"')
+    loop.write_map()
+    assert run("maps", "update").err == ""
+    assert run("release", "WEB").status == 0
+    assert run("sync").status == 0
+    assert page(loop) == b"three three"
+
+
+def test_a_hold_without_an_entry_is_told(loop: Loop) -> None:
+    """By each command that could surprise somebody, with what to do."""
+    run = loop.slave.run
+    assert run("rollback", "WEB").status == 0
+    elsewhere = str(loop.target.parent / "elsewhere")
+    loop.write_map(name="SHOP", slave=elsewhere)
+    says = f"the maps have no entry of this name or with the slave {loop.target} any more; s32s release WEB forgets"
+    for words in (("maps", "update"), ("status",), ("sync",)):
+        ended = run(*words)
+        assert ended.status == 0, ended.err
+        assert "WEB: held at generation 2 since " in ended.err
+        assert says in ended.err, ended.err
+
+    (file,) = (loop.slave.root / "state/holds").iterdir()
+    facts = json.loads(file.read_text())
+    del facts["target"]  # as an older version has left it
+    file.write_text(json.dumps(facts))
+    assert "if it has another name now, s32s rollback with that name and 2 holds it again" in run("status").err
+    assert run("release", "WEB").status == 0
+    for words in (("maps", "update"), ("status",), ("sync",)):
+        assert "held" not in run(*words).err
 
 
 def test_a_way_back_that_fails_holds_nothing(loop: Loop) -> None:

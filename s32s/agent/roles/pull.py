@@ -83,8 +83,8 @@ def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentConte
     from s32s.stores.local.kept_source import KeptStore
 
     entry, state = task.entry, agent.state
-    before = holds.hold_of(entry.name, state)
-    hold = holds.Hold(entry.name, record.generation, time.time(), user(), is_done=False)
+    before = holds.hold_of(entry, state)
+    hold = holds.Hold(entry.name, record.generation, time.time(), user(), is_done=False, target=entry.slave or "")
     holds.save_hold(hold, state)
     source = KeptStore(target, record, is_partial=task.options.partial, warn=run.warn)
     limits = Limits(agent.settings.max_delete, force=task.options.force_delete)
@@ -95,12 +95,14 @@ def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentConte
         with kept_room.helped(target, entry.name, wanted=record):
             done = replicate(source, target, job, replace(run, checkpoints=Checkpoints()))
     except BaseException:
-        if before is None:
+        if before is None or before.entry != entry.name:
             holds.end_hold(entry.name, state)
         else:
             holds.save_hold(before, state)
         raise
     holds.save_hold(replace(hold, is_done=True), state)
+    if before is not None and before.entry != entry.name:
+        holds.end_hold(before.entry, state)
     _prune(target, record.generation, agent, run)
     return done
 

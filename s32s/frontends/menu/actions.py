@@ -150,8 +150,9 @@ class Actions:
             S32sError: what is kept here cannot be read.
         """
         with self._machine(writable=False) as agent:
-            held = hold_of(name, agent.state) if self.role is Role.SLAVE else None
-            return history(self._named(name), agent, self.loaded), held
+            entry = self._named(name)
+            held = hold_of(entry, agent.state) if self.role is Role.SLAVE else None
+            return history(entry, agent, self.loaded), held
 
     def changes(self, name: str, number: int) -> list[str]:
         """What a generation has changed, a line a path.

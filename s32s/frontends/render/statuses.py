@@ -90,7 +90,7 @@ def words(entry: EntryStatus) -> str:
             return f"running since {_when(entry.running_s)}"
         case EntryState.HELD:
             behind = f", {count(entry.behind, 'generation')} behind" if entry.behind > 0 else ""
-            return f"{entry.hold.words if entry.hold is not None else 'held'}{behind}"
+            return f"{entry.hold.words_for(entry.name) if entry.hold is not None else 'held'}{behind}"
         case EntryState.UNFINISHED_PUSH:
             return f"unfinished push by {entry.push}"
         case EntryState.NEVER_RUN:

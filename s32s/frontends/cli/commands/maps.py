@@ -27,12 +27,16 @@ def maps_usage(options: argparse.Namespace, stop: threading.Event) -> int:
 
 def maps_update(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.agent import hooks
+    from s32s.agent.holds import stray_holds
     from s32s.core.paths import escape
     from s32s.frontends.render.layout import count
 
     with open_machine(options) as agent:
         update = agent.update_maps()
         lacking = hooks.missing(update.maps.entries, agent.settings, agent.settings.role)
+        strays = stray_holds(update.maps, agent.state)
+    for hold in strays:
+        print(f"s32s: {escape(hold.entry)}: {hold.stray_words}", file=sys.stderr)
     if lacking:
         print(f"s32s: the maps name commands that [commands] lacks: {', '.join(map(escape, lacking))}", file=sys.stderr)
     if options.json:

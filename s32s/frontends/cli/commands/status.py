@@ -18,12 +18,11 @@ def status(options: argparse.Namespace, stop: threading.Event) -> int:
     from dataclasses import replace
 
     from s32s.agent import catalog
-    from s32s.agent.holds import all_holds
+    from s32s.agent.holds import stray_holds
     from s32s.agent.runner import choose
     from s32s.agent.status import overdue
     from s32s.config import map_files, settings
     from s32s.core import paths
-    from s32s.core.role import Role
     from s32s.frontends.render import statuses
 
     try:
@@ -40,8 +39,7 @@ def status(options: argparse.Namespace, stop: threading.Event) -> int:
         asked = loaded
         if options.names:
             asked = replace(loaded, entries=tuple(choose(loaded, options.names, agent.settings.role)))
-        known = {entry.name for entry in loaded.of(Role.SLAVE)}
-        strays = [hold for hold in all_holds(agent.state) if hold.entry not in known]
+        strays = stray_holds(loaded, agent.state)
         entries = agent.status(maps=asked, ask_s3=not options.offline)
     if options.json:
         for entry in entries:
@@ -57,11 +55,7 @@ def status(options: argparse.Namespace, stop: threading.Event) -> int:
         why = "its path has changed since, and " if entry.is_moved else ""
         print(f"s32s: {entry.name}: {why}no success within {options.check}", file=sys.stderr)
     for hold in strays:
-        print(
-            f"s32s: {paths.escape(hold.entry)} is {hold.words}, and no map names it here; "
-            f"s32s release {paths.word(hold.entry)} forgets that",
-            file=sys.stderr,
-        )
+        print(f"s32s: {paths.escape(hold.entry)}: {hold.stray_words}", file=sys.stderr)
     if not entries:
         role = agent.settings.role.value
         empty = f"no entry of the maps has a {role}" if cached else f"the maps at {source} were never fetched here"
