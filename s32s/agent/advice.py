@@ -80,7 +80,12 @@ def advise(error: S32sError, entry: Entry, agent: AgentContext, role: Role | Non
     hint = error.hint
     for general, here in _instead(entry, agent, role):
         hint = hint.replace(general, here)
-    error.hint = _BY_NAME.sub(lambda found: found[1] + shown(entry), hint)
+    error.hint = by_name(hint, entry)
+
+
+def by_name(words: str, entry: Entry) -> str:
+    """Words that tell of a command, with the name of an entry in it."""
+    return _BY_NAME.sub(lambda found: found[1] + shown(entry), words)
 
 
 def _instead(entry: Entry, agent: AgentContext, role: Role) -> Iterator[tuple[str, str]]:
@@ -146,8 +151,7 @@ def advised_places() -> Iterator[None]:
     try:
         yield
     except S32sError as exc:
-        for general, here in _OF_PLACES.items():
-            exc.hint = exc.hint.replace(general, here)
+        exc.hint = of_places(exc.hint)
         raise
 
 
@@ -158,4 +162,12 @@ _OF_PLACES = {
     cures.IS_PLAIN: "leave --layout packed out",
     cures.HEAL: f"{_BY_MAP} --heal, or --rebuild where the manifest cannot be read",
     cures.REBUILD: f"{_BY_MAP} --rebuild",
+    cures.NO_PACKS: "s32s convert with the name of its entry and --layout plain removes them",
 }
+
+
+def of_places(words: str) -> str:
+    """Words that tell of a command, for two places."""
+    for general, here in _OF_PLACES.items():
+        words = words.replace(general, here)
+    return words

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from s32s.agent import messages
-from s32s.agent.advice import advised_places
+from s32s.agent.advice import advised_places, of_places
 from s32s.agent.conclude import Kept, conclude
 from s32s.agent.options import Options
 from s32s.agent.roles.base import within
@@ -362,7 +362,7 @@ class _Pair:
             if is_copy
             else None,
             lock=lock,
-            warn=self.context.warn,
+            warn=lambda words: self.context.warn(of_places(words)),
             memory=memory,
             takes_over=None if is_ours else self._taken_over,
         )

@@ -1,18 +1,25 @@
 """An entry's prefix from one layout into the other, from the directory of its master.
 
 The other layout is complete before the head moves, in one step. Then what belonged to the one before is deleted, and
-nothing else: objects that its manifests name, or packs.
+nothing else: objects that its manifests name or that hold what a kept generation has at their path, or packs.
+
+A conversion that is cut off leaves objects that nobody needs. The result of the last run says so until the next one;
+after that a push to a plain prefix tells of packs, and `prune` and `verify` of objects beside them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from s32s.agent.advice import advised
-from s32s.agent.roles.base import AgentContext, last_run, note_published
+from s32s.agent.results import INTERRUPTED, Result
+from s32s.agent.roles.base import AgentContext, last_run
 from s32s.agent.roles.writer import user, writer
-from s32s.backends.base import Backend
+from s32s.backends.base import Backend, Chunk
 from s32s.config.maps import Entry
 from s32s.core import compare, events, paths
 from s32s.core.errors import BadPath, EntryFailed, IntegrityError, NotFound, Refused, UsageError
@@ -26,10 +33,12 @@ from s32s.format import manifest, packs
 from s32s.format.head import MAX_MANIFEST, ManifestRef
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
+from s32s.stores.base import Position
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
 from s32s.stores.objects.head_checks import check_not_lost
 from s32s.stores.objects.heads import HeadWriter
+from s32s.stores.objects.packed.prefix import PackedPrefix
 from s32s.stores.objects.packed.publication import History
 from s32s.stores.objects.packed.store import PackedStore
 from s32s.stores.objects.prefix import ManifestCache, Prefix, read_head
@@ -72,11 +81,39 @@ def convert(
                 f"nothing has been pushed to {entry.s3} yet, or it has no manifest",
                 hint=f'set "layout": "{layout}" in the entry and run s32s sync',
             )
-        outcome = None
+        outcome, last = None, last_run(entry, Role.MASTER, agent)
+        _note(entry, agent, _cut_off(entry, layout), last, found.position)
         if found.head.is_packed != (layout == "packed"):
             outcome = _push(entry, layout, backend, agent, emit, stop or threading.Event())
-            note_published(entry, Role.MASTER, agent, outcome.target)
-        return outcome, _tidy(layout, backend, agent)
+        gone = _tidy(layout, backend, agent)
+        if outcome is None and last is not None and not last.text.startswith(_CUT_OFF):
+            agent.state.save_result(entry.name, Role.MASTER.value, last)
+        else:
+            stands = outcome.target if outcome is not None else found.position
+            _note(entry, agent, f"converted to the {layout} layout", last, stands, ok=True)
+        return outcome, gone
+
+
+_CUT_OFF = "the conversion to the "
+
+
+def _cut_off(entry: Entry, layout: str) -> str:
+    other = "plain" if layout == "packed" else "packed"
+    command = f"s32s convert {paths.word(entry.name)} --layout"
+    return f"{_CUT_OFF}{layout} layout was cut off; {command} {layout} completes it, {command} {other} undoes it"
+
+
+def _note(
+    entry: Entry, agent: AgentContext, text: str, last: Result | None, stands: Position, *, ok: bool = False
+) -> None:
+    """Save how the conversion stands as the result of the last run."""
+    now_s = time.time()
+    source, target = entry.direction(Role.MASTER)
+    before = last or Result(now_s, ok, 0, "", source=source, target=target)
+    done = replace(before, time_s=now_s, ok=ok, status=0 if ok else INTERRUPTED, text=text)
+    if ok:
+        done = replace(done, success_s=now_s, generation=stands.generation, manifest=stands.manifest)
+    agent.state.save_result(entry.name, Role.MASTER.value, done)
 
 
 def _push(
@@ -114,7 +151,7 @@ def _tidy(layout: str, backend: Backend, agent: AgentContext) -> int:
     if layout == "plain":
         gone = [one.key for page in backend.list(packs.PACKS) for one in page]
     else:
-        gone = list(_plain_objects(backend))
+        gone = list(_plain_objects(backend, agent))
     failed = heads.delete(gone, what="delete what is left of the other layout")
     if failed:
         raise EntryFailed(
@@ -126,16 +163,58 @@ def _tidy(layout: str, backend: Backend, agent: AgentContext) -> int:
     return len(gone)
 
 
-def _plain_objects(backend: Backend) -> Iterator[str]:
-    """Objects that the manifests of the plain layout name and that are as these say, then the manifests themselves.
+def _plain_objects(backend: Backend, agent: AgentContext) -> Iterator[str]:
+    """Objects of the plain layout, then its manifests.
 
     Raises:
         EntryFailed: a manifest cannot be read, so that nobody knows what belonged to it.
     """
-    stored = {one.key for page in backend.list(paths.RESERVED) for one in page}
+    stored = {one.key: one.size for page in backend.list("") for one in page}
     manifests = {key: sha256 for key in stored if (sha256 := manifest.sha256_of(key))}
-    if not manifests:
+    named = _named(backend, manifests) if manifests else set()
+    beside = {key: size for key, size in stored.items() if not paths.is_reserved(key) and key not in named}
+    yield from sorted(named | set(_uploaded_again(backend, beside, agent)))
+    yield from sorted(manifests)
+
+
+def _uploaded_again(backend: Backend, beside: dict[str, int], agent: AgentContext) -> Iterator[str]:
+    """Objects that a conversion to the plain layout has left before it came to a manifest.
+
+    Which it would have named nobody knows, but one that holds just what a kept generation has at its path is not
+    missed.
+    """
+    hashes: dict[str, str] = {}
+    prefix = PackedPrefix(backend, cache=agent.state.segments())
+    mine = prefix.snapshot(prefix.read_head()) if beside else None
+    if mine is None or mine.root is None or mine.found.head is None or mine.found.head.root is None:
         return
+    for one in mine.root.generations(mine.found.head.root):
+        tree = mine.tree if one.published.number == mine.root.number else prefix.generation(one.root)[1]
+        for key, size in list(beside.items()):
+            item = tree.get(key)
+            if item is None or item.kind is not Kind.FILE or item.size != size:
+                continue
+            if key not in hashes:
+                hashes[key] = _hash_of(backend.get(key, expected=size).chunks)
+            if hashes[key] == item.sha256:
+                del beside[key]
+                yield key
+
+
+def _hash_of(chunks: Iterable[Chunk]) -> str:
+    """The SHA-256 of bytes that come in pieces."""
+    made = hashlib.sha256()
+    for chunk in chunks:
+        made.update(chunk)
+    return made.hexdigest()
+
+
+def _named(backend: Backend, manifests: Mapping[str, str]) -> set[str]:
+    """Objects that manifests, given as keys and hashes, name and that are as these say.
+
+    Raises:
+        EntryFailed: see `_plain_objects`.
+    """
     listed = Prefix(backend, rules=EVERYTHING, cache=ManifestCache(), on_disk=False).list_objects().tree
     ours: set[str] = set()
     for key, sha256 in manifests.items():
@@ -148,5 +227,4 @@ def _plain_objects(backend: Backend) -> Iterator[str]:
             there = listed.get(item.path)
             if there is not None and compare.agrees(item, there):
                 ours.add(item.path)
-    yield from sorted(ours)
-    yield from sorted(manifests)
+    return ours

@@ -20,4 +20,7 @@ IS_PLAIN = (
 )
 #: Of packs whose head is gone, in a prefix that was taken for a plain one.
 IS_LOST = f'set "layout": "packed" in the entry; then {REBUILD}'
+#: Of packs in a plain prefix, and of objects beside packs.
+NO_PACKS = "s32s convert NAME --layout plain on the master removes them"
+NO_OBJECTS = "s32s convert NAME --layout packed on the master removes those that a conversion has left"
 TO_PACKED = "convert it: s32s convert NAME --layout packed"

@@ -95,3 +95,50 @@ def test_a_cut_at_any_request_leaves_a_whole_layout(tmp_path: Path, layout: str,
             break
         number += 1
     assert number >= 6
+
+
+@pytest.mark.parametrize("layout", ["packed", "plain"])
+def test_what_a_cut_leaves_goes_in_either_layout(tmp_path: Path, layout: str) -> None:
+    """Whether one goes on with the conversion or gives it up, nothing of it stays, and all of somebody else's."""
+    source = write_tree(tmp_path / "source", FILES)
+    entry = Entry(name="MY WEB", s3="bucket/web", master=str(source), layout="packed")
+    other = "plain" if layout == "packed" else "packed"
+    number, is_done = 0, False
+    while not is_done:
+        backend = MemoryBackend()
+        state = State.open(Directories(tmp_path / f"{number}/state", tmp_path / f"{number}/cache"))
+        settings = Settings.model_validate({"role": Role.MASTER, "maps": "maps/m"})
+
+        def done(to: str, reached: Backend, settings: Settings = settings, state: State = state) -> None:
+            convert(entry, to, AgentContext(settings, state, OneBackend(reached), "host"))
+
+        Packed(backend).push(FILES)
+        if other == "plain":
+            done("plain", backend)
+        backend.put("of-others", lambda: iter([b"theirs"]), size=6)
+        try:
+            done(layout, FailingAt(backend, number))
+            is_done = True
+        except S32sError:
+            last = state.result("MY WEB", "master")
+            if last is not None and not last.ok:
+                assert f"s32s convert 'MY WEB' --layout {layout} completes it" in last.text
+
+        if layout == "packed":  # to the plain layout, others' objects are part of what is deleted
+            done(other, backend)
+            assert not [key for key in _keys(backend) if "/packs/" in key]
+        else:
+            done(other, backend)
+            assert {key for key in _keys(backend) if not key.startswith(".s32s/")} <= {"of-others"}
+            assert not [key for key in _keys(backend) if "/manifest-" in key]
+        assert _held(backend) == FILES
+        last = state.result("MY WEB", "master")
+        assert last is not None
+        assert last.ok, last.text
+        state.close()
+        number += 1
+    assert number >= 6
+
+
+def _keys(backend: Backend) -> set[str]:
+    return {one.key for page in backend.list("") for one in page}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.checks import assert_failed
+from support.faultproxy import FaultProxy, Rule, Status, on
 from support.machine import Ended, Loop, Machine, make_loop
 from support.servers import S3Server, keys, put
 from support.trees import make_tree, snapshot
@@ -266,6 +267,47 @@ def test_who_publishes_is_not_behind(packed: Loop) -> None:
     packed.write_map()
     assert master("maps", "update").status == 0
     assert "up to date" in master("status").out
+
+
+def test_what_a_cut_conversion_has_left_is_told(packed: Loop, proxy: FaultProxy) -> None:
+    """By status at once, by a push to a plain prefix, by prune and verify of packs; and one command removes it."""
+    server, bucket, prefix = packed.server, packed.bucket, packed.prefix
+    packed.write_map()
+    assert packed.push().status == 0
+    proxy.add(Rule(on("PUT", f"{prefix}/.s32s/head.json"), Status(403, "AccessDenied")))
+    through = ("--set", f"s3.endpoint_url={proxy.endpoint_url}")
+    failed = packed.master.run("convert", "WEB", "--layout", "packed", *through)
+    assert_failed(failed, 1, says="denies access")
+    status = packed.master.run("status")
+    assert "interrupted" in status.out
+    command = "s32s convert WEB --layout"
+    says = f"conversion to the packed layout was cut off; {command} packed completes it, {command} plain undoes it"
+    assert says in status.out
+    assert f"has packs that nothing needs, as a conversion leaves that is cut off; {command} plain" in packed.push().err
+
+    undone = packed.master.run("convert", "WEB", "--layout", "plain")
+    assert undone.status == 0, undone.err
+    assert "objects that a conversion had left are deleted" in undone.out
+    assert packs.PACKS not in "".join(keys(server, bucket, prefix))
+    assert "packs" not in packed.push().err
+    assert "up to date" in packed.master.run("status").out
+
+    assert packed.master.run("convert", "WEB", "--layout", "packed").status == 0
+    packed.write_map(layout="packed", keep=3)
+    assert packed.master.run("maps", "update").status == 0
+    assert "up to date" in packed.master.run("status").out
+    put(server, bucket, f"{prefix}/index.html", TREE["index.html"])
+    put(server, bucket, f"{prefix}/of-others.txt", b"theirs")
+    says = f'2 objects beside the packs belong to no generation: "index.html", "of-others.txt"; {command} packed'
+    for words in (("verify", "WEB"), ("prune", "WEB", "--yes")):
+        ended = packed.master.run(*words)
+        assert ended.status == 0, ended.err
+        assert says in ended.err, ended.err
+        assert packed.master.run(*words, "--json").lines[0]["beside"] == ["index.html", "of-others.txt"]
+    undone = packed.master.run("convert", "WEB", "--layout", "packed")
+    assert "1 object that a conversion had left is deleted" in undone.out, undone.out + undone.err
+    left = [name.removeprefix(f"{prefix}/") for name in keys(server, bucket, prefix)]
+    assert [name for name in left if not name.startswith(".s32s/")] == ["of-others.txt"]
 
 
 def test_two_places_in_packs(packed: Loop) -> None:

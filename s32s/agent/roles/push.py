@@ -6,6 +6,7 @@ import os
 from contextlib import AbstractContextManager
 from typing import Any
 
+from s32s.agent.advice import by_name
 from s32s.agent.roles.base import AgentContext, Task, last_run
 from s32s.agent.roles.writer import writer
 from s32s.core import paths
@@ -76,7 +77,7 @@ def pushed(task: Task, agent: AgentContext, run: RunContext, *, of: int = 0) -> 
         manifests=state.manifests(),
         writer=me._replace(of=of),
         lock=lock,
-        warn=run.warn,
+        warn=lambda words: run.warn(by_name(words, entry)),
         memory=memory,
     )
 

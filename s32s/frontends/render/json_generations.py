@@ -111,6 +111,8 @@ class PrunedPrefix(TypedDict):
     """Whether the bucket keeps what was deleted, as earlier versions."""
     failed: dict[str, str]
     """Text: why a pack that nobody needs is still there, by its key."""
+    beside: list[str]
+    """Objects that belong to no generation, as of a conversion that was cut off."""
 
 
 @described
@@ -127,6 +129,8 @@ class VerifiedPrefix(TypedDict):
     """Those that a damaged pack hits, by generation."""
     unreadable: dict[str, str]
     """Text: why the manifest of a generation cannot be read."""
+    beside: list[str]
+    """See `pruned`."""
 
 
 @described

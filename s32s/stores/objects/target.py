@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from s32s.core import tree
+from s32s.core import cures, tree
 from s32s.core.errors import BadPath, IntegrityError, NotFound
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
@@ -88,6 +88,9 @@ class ObjectTarget:
         stored = self._prefix.list_objects()
         if stored.has_packs and found.head is None and self._has_manifest and not self._writer.take_over:
             raise lost_head(self._prefix.backend.location, for_plain=True)
+        if stored.has_packs and found.head is not None and not found.head.is_packed and not self._like_source:
+            why = "has packs that nothing needs, as a conversion leaves that is cut off"
+            self._warn(f"{self._prefix.backend.location} {why}; {cures.NO_PACKS}")
         listed = stored.tree
         published = found.manifest.sha256 if found.head and found.manifest and not found.head.push else ""
 

@@ -249,7 +249,8 @@ def convert(options: argparse.Namespace, stop: threading.Event) -> int:
         return 0
     if outcome is None:
         print(
-            f"{paths.escape(options.name)} is in the {options.layout} layout already; {count(gone, 'object')} left over"
+            f"{paths.escape(options.name)} is in the {options.layout} layout already; "
+            f"{count(gone, 'object')} that a conversion had left {'is' if gone == 1 else 'are'} deleted"
         )
     else:
         print(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from s32s.agent.agent import Agent
     from s32s.agent.generations import Generations
+    from s32s.config.maps import Entry
     from s32s.stores.objects.packed.heal import Healed
     from s32s.stores.objects.packed.upkeep import Pruned, Verified
 
@@ -54,6 +55,7 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
                 "young": done.young,
                 "failed": dict(done.failed),
                 "keeps_versions": done.keeps_versions,
+                "beside": list(done.beside),
             }
         )
         return _tell_undeleted(done)
@@ -67,7 +69,20 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
             f"{'stays' if done.young == 1 else 'stay'}: a push may be about to need it",
             file=sys.stderr,
         )
+    _tell_beside(generations.entry, done.beside)
     return _tell_undeleted(done)
+
+
+def _tell_beside(entry: Entry, beside: Sequence[str]) -> None:
+    """Say that there are objects that no generation has."""
+    from s32s.agent.advice import by_name
+    from s32s.core import cures
+
+    if beside:
+        belong = "belongs" if len(beside) == 1 else "belong"
+        what = f"{count(len(beside), 'object')} beside the packs {belong} to no generation"
+        hint = f"; {by_name(cures.NO_OBJECTS, entry)}" if entry.peer is None else ""
+        print(f"s32s: {what}: {paths.some(beside)}{hint}", file=sys.stderr)
 
 
 def _tell_undeleted(done: Pruned) -> int:
@@ -119,6 +134,7 @@ def verify(options: argparse.Namespace, stop: threading.Event) -> int:
                     "damaged": found.damaged,
                     "paths": {str(number): hit for number, hit in found.paths.items()},
                     "unreadable": {str(number): why for number, why in found.unreadable.items()},
+                    "beside": list(found.beside),
                 }
             )
         else:
@@ -132,6 +148,7 @@ def verify(options: argparse.Namespace, stop: threading.Event) -> int:
                 f"{paths.escape(options.name)}: {count(found.packs, 'pack')} read ({amount(found.size)}), "
                 f"{len(found.damaged) or 'none'} damaged"
             )
+            _tell_beside(generations.entry, found.beside)
         current, earlier = found.holed[:1] == list(found.generations[:1]), found.holed
         if current:
             earlier = earlier[1:]

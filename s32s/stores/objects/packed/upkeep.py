@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from s32s.backends.base import ListedObject
-from s32s.core import text
+from s32s.core import paths, text
 from s32s.core.errors import AccessDenied, BadPath, CredentialsError, IntegrityError, NotFound, Refused, StoreError
 from s32s.core.item import Item, only_directories
 from s32s.core.tree import Tree, join
-from s32s.format import packs
+from s32s.format import manifest, packs
 from s32s.format.head import PACKED, Head
 from s32s.format.segments import Place, Places, Where
 from s32s.stores.base import Position, Progress
@@ -87,6 +87,7 @@ class Pruned(NamedTuple):
         packs, size: how many packs were deleted, and their bytes.
         young: packs that nobody names, left alone as a push may be about to.
         failed: why packs that nobody needs are still there, by their keys.
+        beside: objects that are neither packs nor a head, as of a conversion that was cut off.
         keeps_versions: whether the bucket keeps what was deleted, as earlier versions.
     """
 
@@ -96,6 +97,7 @@ class Pruned(NamedTuple):
     young: int
     failed: Mapping[str, str]
     keeps_versions: bool
+    beside: tuple[str, ...] = ()
 
 
 def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int, *, grace_s: float = GRACE_S) -> Pruned:
@@ -111,7 +113,8 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
     if root is None:
         raise Refused("nothing was pushed there yet", hint="run s32s sync on the master")
     publication = Publication(prefix, mine, writer, History(keep))
-    listed = [one for page in prefix.backend.list(packs.PACKS) for one in page]
+    stored = [one for page in prefix.backend.list("") for one in page]
+    listed = [one for one in stored if one.key.startswith(packs.PACKS)]
     publication.publish_again(keep)
     now = publication.root
     if now is None:
@@ -133,7 +136,13 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
             young += 1
     failed = publication.delete([one.key for one in gone])
     sizes = [one.size for one in gone if one.key not in failed]
-    return Pruned(given_up, len(sizes), sum(sizes), young, failed, publication.keeps_versions)
+    return Pruned(given_up, len(sizes), sum(sizes), young, failed, publication.keeps_versions, _beside(stored))
+
+
+def _beside(listed: Iterable[ListedObject]) -> tuple[str, ...]:
+    """What of a packed prefix belongs to no generation: objects of the plain layout, or of others."""
+    keys = (one.key for one in listed)
+    return tuple(key for key in keys if not paths.is_reserved(key) or manifest.sha256_of(key))
 
 
 @dataclass(slots=True)
@@ -146,6 +155,7 @@ class Verified:
         paths: those that a damaged pack hits, by generation; a manifest that cannot be read hits all of them.
         unreadable: generations whose manifest cannot be read.
         generations: all that are kept, the newest first.
+        beside: see `Pruned`.
     """
 
     packs: int = 0
@@ -154,6 +164,7 @@ class Verified:
     paths: dict[int, list[str]] = field(default_factory=dict)
     unreadable: dict[int, str] = field(default_factory=dict)
     generations: tuple[int, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:
@@ -180,6 +191,7 @@ def verify(prefix: PackedPrefix, mine: PackedSnapshot, *, progress: Progress) ->
             found.damaged[pack.pack] = why
         found.packs += 1
         found.size += pack.size
+    found.beside = _beside(one for page in prefix.backend.list("") for one in page)
     if found.damaged:
         for number, ref in zip(found.generations, (one.root for one in kept), strict=True):
             try:
