@@ -18,6 +18,12 @@ IS_PLAIN = (
     'take "layout": "packed" out of the entry, or convert the prefix: s32s convert NAME --layout packed; '
     "where the map says so already, fetch it: s32s maps update"
 )
+#: Of a manifest that objects do not fit, of one that cannot be read, and of a place that has none.
+IS_STALE = 'run "s32s sync" on the master, or set "manifest": false in the entry if another tool writes there'
+NO_MANIFEST = 'push again from the master with --verify, or set "manifest": false in the entry'
+WITH_MANIFEST = 'set "manifest": true in the entry'
+#: Of a directory that cannot be exchanged.
+IN_PLACE = 'set "apply": "in-place" in the map'
 #: Of packs whose head is gone, in a prefix that was taken for a plain one.
 IS_LOST = f'set "layout": "packed" in the entry; then {REBUILD}'
 #: Of packs in a plain prefix, and of objects beside packs.

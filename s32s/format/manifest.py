@@ -19,7 +19,7 @@ from typing import Any
 
 import zstandard
 
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.columns import Columns
 from s32s.core.errors import BadPath, IntegrityError, Refused
 from s32s.core.item import Item, Kind, is_md5
@@ -97,7 +97,7 @@ def check_bytes(data: bytes, ref: ManifestRef) -> None:
         IntegrityError: they are not.
     """
     if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
-        raise IntegrityError(f"{ref.key} is not what the head announces", hint=_CURE)
+        raise IntegrityError(f"{ref.key} is not what the head announces", hint=cures.NO_MANIFEST)
 
 
 def tree_of(lines: Iterable[str], key: str, *, room: int, weight: int) -> Tree:
@@ -127,7 +127,7 @@ def tree_of(lines: Iterable[str], key: str, *, room: int, weight: int) -> Tree:
             try:
                 item = item_of(line)
             except BadLine as exc:
-                raise IntegrityError(f"{key} line {number}: {exc}", hint=_CURE) from exc
+                raise IntegrityError(f"{key} line {number}: {exc}", hint=cures.NO_MANIFEST) from exc
             path = item.path
             columns.add(item)
             weight += _weight(item)
@@ -146,9 +146,6 @@ def tree_of(lines: Iterable[str], key: str, *, room: int, weight: int) -> Tree:
             weight += _ROW  # a second time, for what sorts it
         last = path
     return Tree(columns)
-
-
-_CURE = 'push again from the master with --verify, or set "manifest": false in the entry'
 
 
 _TOO_LARGE = f"it would take more than {MAX_MEMORY // 10**6} MB of memory"
@@ -223,11 +220,11 @@ def lines_of(data: bytes, key: str) -> Iterator[str]:
                 raise IntegrityError(f"{key} exceeds the size of any honest manifest")
             yield from lines
     except zstandard.ZstdError as exc:
-        raise IntegrityError(f"{key} is damaged and cannot be decompressed", hint=_CURE) from exc
+        raise IntegrityError(f"{key} is damaged and cannot be decompressed", hint=cures.NO_MANIFEST) from exc
     except UnicodeDecodeError as exc:
-        raise IntegrityError(f"{key} contains what is not UTF-8", hint=_CURE) from exc
+        raise IntegrityError(f"{key} contains what is not UTF-8", hint=cures.NO_MANIFEST) from exc
     if rest or total != announced:  # a frame that is cut off ends without an error of its own
-        raise IntegrityError(f"{key} ends in the middle of a line", hint=_CURE)
+        raise IntegrityError(f"{key} ends in the middle of a line", hint=cures.NO_MANIFEST)
 
 
 class BadLine(Exception):

@@ -113,6 +113,24 @@ def test_a_shared_folder_has_no_master(tmp_path: Path, server: S3Server, bucket:
     assert ann.tree() == bob.tree()
 
 
+def test_two_places_have_options(packed: Loop, tmp_path: Path) -> None:
+    """What an entry would say is proposed as what a command line says."""
+    machine = Machine(tmp_path / "other", packed.server)
+    machine.extra = {"AWS_ENDPOINT_URL": packed.server.endpoint_url}
+    plain, back = f"s3://{packed.bucket}/plain", str(tmp_path / "back")
+    assert machine.run("sync", str(packed.source), plain).status == 0
+    put(packed.server, packed.bucket, "plain/index.html", b"by another tool")
+    stale = machine.run("sync", plain, back)
+    assert_failed(stale, 1, says="add --no-manifest if another tool writes there")
+    assert "entry" not in stale.err
+    assert machine.run("sync", plain, back, "--no-manifest").status == 0
+    (name,) = (key for key in keys(packed.server, packed.bucket, "plain/.s32s/") if "manifest-" in key)
+    put(packed.server, packed.bucket, name, b"damaged")
+    other = Machine(tmp_path / "third", packed.server)  # which has not got the manifest yet
+    other.extra = machine.extra
+    assert_failed(other.run("sync", plain, str(tmp_path / "new")), 1, says="push again with --verify")
+
+
 def test_two_places_have_no_map(packed: Loop, tmp_path: Path) -> None:
     """Options are proposed, and for what only an entry can do, how there is one."""
     machine = Machine(tmp_path / "other", packed.server)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from s32s.core import paths, tree
+from s32s.core import cures, paths, tree
 from s32s.core.errors import EntryFailed, Refused
 from s32s.core.item import Item
 from s32s.core.plan import Plan
@@ -157,7 +157,7 @@ class LocalTarget:
             keeper.check()
         if self._in_place:
             return
-        hint = 'set "apply": "in-place" in the map'
+        hint = cures.IN_PLACE
         real = f"{mounts.path_of(self._parent, hint=hint)}/{self._name}"
         if mounted := mounts.mounted_at_or_below(real):
             what = "is a mount point" if mounted == real else f"has a mount point in it, {mounted},"

@@ -287,7 +287,7 @@ class Prefix:
         """The error that what a manifest says cannot be followed."""
         return StaleManifest(
             what,
-            hint='run "s32s sync" on the master, or set "manifest": false in the entry if another tool writes there',
+            hint=cures.IS_STALE,
             paths=different,
         )
 

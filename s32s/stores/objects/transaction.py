@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 from s32s.backends.base import Backend, Chunk, PutRequest, PutResult, UnfinishedUploads
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.columns import Columns
 from s32s.core.errors import EntryFailed, NotFound, S32sError, SourceChanged
 from s32s.core.item import Item, Kind, only_directories
@@ -206,7 +206,7 @@ class ObjectTransaction:
                 self._backend.delete([key])
                 raise EntryFailed(
                     f"this S3 server keeps no empty directories such as {paths.quote(put.item.path)}",
-                    hint='set "manifest": true in the entry, or leave them out with a rule of ignore',
+                    hint=f"{cures.WITH_MANIFEST}, or leave them out with a rule of ignore",
                     paths=(put.item.path,),
                 )
 
