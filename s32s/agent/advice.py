@@ -155,7 +155,7 @@ def advised_places() -> Iterator[None]:
         raise
 
 
-_BY_MAP = "name the prefix in an entry of a map, and then on its master s32s verify ENTRY"
+_BY_MAP = "name the prefix in an entry of a map, then run on its master: s32s verify ENTRY"
 _OF_PLACES = {
     cures.IS_LOST: f"add --layout packed and --take-over to begin a new history, or {_BY_MAP} --rebuild",
     cures.IS_PACKED: "add --layout packed",

@@ -9,6 +9,7 @@ after that a push to a plain prefix tells of packs, and `prune` and `verify` of 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 import time
@@ -33,7 +34,7 @@ from s32s.format import manifest, packs
 from s32s.format.head import MAX_MANIFEST, ManifestRef
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
-from s32s.stores.base import Position
+from s32s.stores.base import NOWHERE, Position
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
 from s32s.stores.objects.head_checks import check_not_lost
@@ -82,13 +83,10 @@ def convert(
                 hint=f'set "layout": "{layout}" in the entry and run s32s sync',
             )
         outcome, last = None, last_run(entry, Role.MASTER, agent)
-        _note(entry, agent, _cut_off(entry, layout), last, found.position)
         if found.head.is_packed != (layout == "packed"):
             outcome = _push(entry, layout, backend, agent, emit, stop or threading.Event())
         gone = _tidy(layout, backend, agent)
-        if outcome is None and last is not None and not last.text.startswith(_CUT_OFF):
-            agent.state.save_result(entry.name, Role.MASTER.value, last)
-        else:
+        if outcome is not None or (last is not None and last.text.startswith(_CUT_OFF)):
             stands = outcome.target if outcome is not None else found.position
             _note(entry, agent, f"converted to the {layout} layout", last, stands, ok=True)
         return outcome, gone
@@ -129,7 +127,8 @@ def _push(
         load_cache=lambda: StatCache() if layout == "plain" else state.stat_cache(root),
         save_cache=lambda cache: state.save_stat_cache(root, cache),
     )
-    run = RunContext(entry.name, agent.settings.jobs, emit, stop=stop)
+    begin = functools.partial(_note, entry, agent, _cut_off(entry, layout), last, NOWHERE)
+    run = RunContext(entry.name, agent.settings.jobs, emit, stop=stop, begin=begin)
     job = Job(Verb.SYNC, rules, Limits(agent.settings.max_delete), spare_ignored=True)
     if layout == "packed":
         history = History(entry.keep, "converted from the plain layout", user())

@@ -51,7 +51,7 @@ class Hold:
 
     def words_for(self, name: str) -> str:
         """The same, of an entry that may have had another name when somebody went back."""
-        return self.words if name == self.entry else f"{self.words}, as {paths.escape(self.entry)}"
+        return self.words if name == self.entry else f"{self.words}, under its former name {paths.escape(self.entry)}"
 
     @property
     def stray_words(self) -> str:

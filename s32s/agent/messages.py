@@ -26,7 +26,7 @@ def of_entry(entry: Entry, role: Role, done: Outcome) -> str:
 def of_places(done: Outcome, source: Location, target: Location, *, has_manifest: bool) -> str:
     """The same for a run between two places."""
     if not has_manifest or not isinstance(source, Directory) or isinstance(target, Directory):
-        return "only a directory that goes to a prefix with a manifest has one"
+        return "only a push of a directory to a prefix with a manifest has one"
     return "" if done.changed else _NOTHING
 
 

@@ -226,7 +226,7 @@ def test_a_message_that_no_generation_has_is_told(packed: Loop) -> None:
     run = packed.master.run
     assert says not in run("sync", str(packed.source), place, *where).err
     assert f"{says}nothing was published" in run("sync", str(packed.source), place, *where).err
-    assert f"{says}only a directory that goes to a prefix" in run("sync", place, back, *where).err
+    assert f"{says}only a push of a directory to a prefix" in run("sync", place, back, *where).err
 
 
 def test_a_file_that_becomes_a_directory_is_in_the_log(packed: Loop) -> None:
@@ -283,7 +283,7 @@ def test_what_a_cut_conversion_has_left_is_told(packed: Loop, proxy: FaultProxy)
     command = "s32s convert WEB --layout"
     says = f"conversion to the packed layout was cut off; {command} packed completes it, {command} plain undoes it"
     assert says in status.out
-    assert f"has packs that nothing needs, as a conversion leaves that is cut off; {command} plain" in packed.push().err
+    assert f"has packs that nothing needs, left by a conversion that was cut off; {command} plain" in packed.push().err
 
     undone = packed.master.run("convert", "WEB", "--layout", "plain")
     assert undone.status == 0, undone.err

@@ -150,16 +150,17 @@ def test_a_hold_outlives_another_name(loop: Loop) -> None:
     loop.write_map(name="SHOP")
     ended = run("sync", "--update-maps")
     assert ended.status == 0, ended.err
-    assert re.search("SHOP: held at generation 2 since .*, as WEB; s32s release SHOP", ended.out), ended.out
+    told = "SHOP: held at generation 2 since .*, under its former name WEB; s32s release SHOP"
+    assert re.search(told, ended.out), ended.out
     assert page(loop) == b"two two"
     shown = run("status")
-    assert re.search("held at generation 2 since .*, as WEB", shown.out), shown.out
+    assert re.search("held at generation 2 since .*, under its former name WEB", shown.out), shown.out
     assert "held" not in shown.err
 
     ended = run("rollback", "SHOP", "1")
     assert ended.status == 0, ended.err
     assert page(loop) == b"one"
-    assert "as WEB" not in run("status").out
+    assert "former" not in run("status").out
     assert_failed(run("release", "WEB"), 2, says='"WEB" is not held; held is "SHOP"')
     loop.write_map()
     assert run("maps", "update").err == ""

@@ -112,7 +112,7 @@ class PrunedPrefix(TypedDict):
     failed: dict[str, str]
     """Text: why a pack that nobody needs is still there, by its key."""
     beside: list[str]
-    """Objects that belong to no generation, as of a conversion that was cut off."""
+    """Objects that belong to no generation, such as those of a conversion that was cut off."""
 
 
 @described

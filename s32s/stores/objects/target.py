@@ -89,7 +89,7 @@ class ObjectTarget:
         if stored.has_packs and found.head is None and self._has_manifest and not self._writer.take_over:
             raise lost_head(self._prefix.backend.location, for_plain=True)
         if stored.has_packs and found.head is not None and not found.head.is_packed and not self._like_source:
-            why = "has packs that nothing needs, as a conversion leaves that is cut off"
+            why = "has packs that nothing needs, left by a conversion that was cut off"
             self._warn(f"{self._prefix.backend.location} {why}; {cures.NO_PACKS}")
         listed = stored.tree
         published = found.manifest.sha256 if found.head and found.manifest and not found.head.push else ""

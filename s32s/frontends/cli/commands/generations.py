@@ -248,10 +248,9 @@ def convert(options: argparse.Namespace, stop: threading.Event) -> int:
         )
         return 0
     if outcome is None:
-        print(
-            f"{paths.escape(options.name)} is in the {options.layout} layout already; "
-            f"{count(gone, 'object')} that a conversion had left {'is' if gone == 1 else 'are'} deleted"
-        )
+        left = f"{count(gone, 'object')} that a conversion had left {'is' if gone == 1 else 'are'} deleted"
+        rest = left if gone else "nothing of the other one was left"
+        print(f"{paths.escape(options.name)} is in the {options.layout} layout already; {rest}")
     else:
         print(
             f"{paths.escape(options.name)}: generation {outcome.target.generation:,} is in the {options.layout} "

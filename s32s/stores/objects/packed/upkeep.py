@@ -87,7 +87,7 @@ class Pruned(NamedTuple):
         packs, size: how many packs were deleted, and their bytes.
         young: packs that nobody names, left alone as a push may be about to.
         failed: why packs that nobody needs are still there, by their keys.
-        beside: objects that are neither packs nor a head, as of a conversion that was cut off.
+        beside: objects that are neither packs nor a head, such as those of a conversion that was cut off.
         keeps_versions: whether the bucket keeps what was deleted, as earlier versions.
     """
 
