@@ -162,6 +162,7 @@ _OF_PLACES = {
     cures.IS_PLAIN: "leave --layout packed out",
     cures.HEAL: f"{_BY_MAP} --heal, or --rebuild where the manifest cannot be read",
     cures.REBUILD: f"{_BY_MAP} --rebuild",
+    f"; {cures.LOG}": "",
     cures.IS_STALE: "sync that prefix again from its source, or add --no-manifest if another tool writes there",
     cures.NO_MANIFEST: "push again with --verify, or add --no-manifest",
     cures.WITH_MANIFEST: "leave --no-manifest out",

@@ -180,7 +180,7 @@ def rules_for(wanted: Sequence[str], tree: Tree, number: int) -> Rules:
             return EVERYTHING
         found = [item.path for item in tree.within(path)]
         if not found:
-            raise UsageError(f"generation {number:,} has no {paths.quote(path)}", hint="see s32s diff")
+            raise UsageError(f"generation {number:,} has no {paths.quote(path)}", hint="see s32s diff NAME")
         files += found
     return compile_rules(files=files)
 

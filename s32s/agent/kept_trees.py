@@ -93,8 +93,8 @@ def _choose(entry: Entry, agent: AgentContext, generation: int | None) -> KeptTr
             f"no earlier tree of {name} is kept on this machine",
             hint="the next change keeps the tree of today"
             if agent.settings.keep
-            else "keep = 2 in the configuration keeps the last two from then on; s32s rollback on the master goes back "
-            "for all machines",
+            else "keep = 2 in the configuration keeps the last two from then on; "
+            f"s32s rollback {paths.word(entry.name)} on the master goes back for all machines",
         )
     if generation is None:
         last = last_run(entry, Role.SLAVE, agent)

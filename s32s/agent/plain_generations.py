@@ -73,7 +73,7 @@ class PlainGenerations:
         past = self._past
         at = past.find(number) if number is not None else past.before()
         if at.is_current:
-            raise Refused(f"generation {at.number:,} is the current one", hint="s32s log shows the earlier ones")
+            raise Refused(f"generation {at.number:,} is the current one", hint="s32s log NAME shows the earlier ones")
         options = replace(self.options, message=message or f"back to generation {at.number}")
         others = places_of_others(entry, self.maps, Role.MASTER)
         task = Task(entry, Verb.SYNC, options, others=others, pushed=others)

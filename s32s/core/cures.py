@@ -7,6 +7,7 @@ from __future__ import annotations
 
 #: Stands for the name of an entry.
 NAME = "NAME"
+LOG = f"see s32s log {NAME}"
 HEAL = "run on the master: s32s verify NAME --heal, or --rebuild where the manifest cannot be read"
 REBUILD = "run on the master: s32s verify NAME --rebuild"
 #: Of a prefix that holds packs and was taken for a plain one; and the other way round.

@@ -82,7 +82,7 @@ def test_push_pull_and_look_back(packed: Loop) -> None:
     )
     assert master("restore", "WEB", "index.html", "--generation", "1", "--yes").status == 0
     assert (packed.source / "index.html").read_bytes() == b"hello"
-    assert_failed(master("restore", "WEB", "nothing"), 2, says='generation 2 has no "nothing"')
+    assert_failed(master("restore", "WEB", "nothing"), 2, says='generation 2 has no "nothing"; see s32s diff WEB')
     restored = master("restore", "WEB", "index.html", "--generation", "1", "--json").lines
     assert [(one["event"], one["restored"], one["unchanged"]) for one in restored] == [("restore", 0, 1)]
     assert (restored[0]["bytes"], restored[0]["to"]) == (0, str(packed.source))
@@ -112,8 +112,8 @@ def test_push_pull_and_look_back(packed: Loop) -> None:
     assert packed.pull().status == 0
     assert (packed.target / "index.html").read_bytes() == b"hello"
     assert (packed.target / "css/site.css").read_bytes() == b"body {}"
-    assert_failed(master("rollback", "WEB", "9"), 3, says="generation 9 is not kept; 1 to 3 are")
-    assert_failed(master("rollback", "WEB", "3"), 3, says="is the current one")
+    assert_failed(master("rollback", "WEB", "9"), 3, says="generation 9 is not kept; 1 to 3 are; see s32s log WEB;")
+    assert_failed(master("rollback", "WEB", "3"), 3, says="is the current one; s32s log WEB shows")
     assert_failed(packed.slave.run("rollback", "WEB"), 3, says="no earlier tree")
 
 

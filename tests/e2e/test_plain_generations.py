@@ -101,8 +101,8 @@ def test_look_back_and_go_back(versioned: Loop) -> None:
     assert loop.pull("--verify").status == 0
     assert snapshot(loop.target) == second
     assert loop.push().changed_nothing
-    assert_failed(master("rollback", "WEB", "9"), 3, says="generation 9 is not there; 1 to 4 are")
-    assert_failed(master("rollback", "WEB", "4"), 3, says="generation 4 is the current one")
+    assert_failed(master("rollback", "WEB", "9"), 3, says="generation 9 is not there; 1 to 4 are; see s32s log WEB;")
+    assert_failed(master("rollback", "WEB", "4"), 3, says="generation 4 is the current one; s32s log WEB")
     assert_failed(loop.slave.run("rollback", "WEB"), 3, says="no earlier tree")
 
 

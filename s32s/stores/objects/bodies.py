@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from s32s.backends.base import Backend, Chunk, GetRequest, GetResult, PutResult, ServerSideCopy, unwrapped
-from s32s.core import compare, paths
+from s32s.core import compare, cures, paths
 from s32s.core.errors import (
     AccessDenied,
     EntryFailed,
@@ -171,7 +171,7 @@ def gone(lost: Sequence[str], number: int, kind: type[S32sError] = EntryFailed) 
     return kind(
         f"{which} of generation {number:,} cannot be read any more: a version was deleted, "
         "or a rule of the bucket has let it expire",
-        hint="take a later generation, or leave them out; see s32s log",
+        hint=f"take a later generation, or leave them out; {cures.LOG}",
         paths=tuple(lost),
     )
 

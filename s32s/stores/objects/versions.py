@@ -100,7 +100,7 @@ class Past:
         if not others:
             raise self._nothing()
         shown = f"only {others[0]:,} is" if len(others) == 1 else f"{min(others):,} to {max(others):,} are"
-        raise Refused(f"generation {number:,} is not there; {shown}", hint=f"see s32s log; {_REACH}")
+        raise Refused(f"generation {number:,} is not there; {shown}", hint=f"{cures.LOG}; {_REACH}")
 
     def current(self) -> Generation:
         """The one that the prefix holds.

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from s32s.backends.base import Backend
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.errors import Interrupted, Refused, S32sError
 from s32s.core.text import count
 from s32s.core.tree import Tree
@@ -387,5 +387,5 @@ def root_of(mine: PackedSnapshot, number: int) -> RootRef:
     shown = f"only {numbers[0]:,}" if len(numbers) == 1 else f"{min(numbers):,} to {max(numbers):,}"
     raise Refused(
         f"generation {number:,} is not kept; {shown} {'is' if len(numbers) == 1 else 'are'}",
-        hint='see s32s log; "keep" in the entry says how many stay',
+        hint=f'{cures.LOG}; "keep" in the entry says how many stay',
     )

@@ -60,7 +60,7 @@ def roll_back(prefix: PackedPrefix, mine: PackedSnapshot, number: int, writer: W
     """
     ref = root_of(mine, number)
     if mine.root is not None and number == mine.root.number:
-        raise Refused(f"generation {number:,} is the current one", hint="s32s log shows the earlier ones")
+        raise Refused(f"generation {number:,} is the current one", hint="s32s log NAME shows the earlier ones")
     root, tree, places = prefix.generation(ref)
     changes = [one for one in differences(mine.tree, tree) if not only_directories(one.before, one.after)]
     new = sum(one.before is None for one in changes)
