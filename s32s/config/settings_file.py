@@ -130,8 +130,20 @@ def overlay(environment: Mapping[str, str], words: Sequence[str]) -> dict[Key, A
 
 
 def is_set_up(path: Path, environment: Mapping[str, str], words: Sequence[str] = ()) -> bool:
-    """Whether there is a configuration: a file, or enough that holds instead of one."""
-    return path.exists() or _is_enough(overlay(environment, words))
+    """Whether there is a configuration for entries: a file, or enough that holds instead of one.
+
+    A file that names neither role nor maps is for places that somebody types, and none for entries yet.
+    """
+    over = overlay(environment, words)
+    if _is_enough(over):
+        return True
+    try:
+        document = read(path)
+    except FileNotFoundError:
+        return False
+    except ConfigError:
+        return True  # which is told when it is loaded
+    return bool({"role", "maps"} & {*document, *(key[0] for key in over)})
 
 
 def _is_enough(over: Mapping[Key, Any]) -> bool:

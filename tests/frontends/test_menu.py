@@ -78,6 +78,30 @@ class TestFirstRun:
         assert snapshot(loop.target) == snapshot(loop.source)
         assert f'allow = ["{loop.target.parent}"]' in loop.slave.config.read_text()
 
+    def test_a_configuration_of_stores_alone_is_added_to(self, loop: Loop) -> None:
+        """It is none for entries yet, so the first questions come; what it has stays."""
+        stores = '[stores.nas]\ntype = "file"\npath = "/mnt/nas"\n'
+        for words in ((), ("configure",)):
+            loop.master.config.write_text(stores)
+            with at(loop.master, *words) as screen:
+                screen.wait_for("What is this machine?", "slave", "master", "more")
+                screen.press("master", "enter")
+                screen.wait_for("S3 server")
+                screen.press(loop.server.endpoint_url, "enter")
+                screen.wait_for("S3 path of the maps")
+                screen.press(f"{loop.bucket}/maps", "enter")
+                screen.wait_for("1 entry found")
+                if not words:
+                    screen.wait_for("WEB", "up to date")
+                    screen.press("q")
+                assert screen.ended() == 0
+            text = loop.master.config.read_text()
+            assert 'role = "master"' in text
+            assert stores in text, text
+        loop.master.config.write_text(stores)
+        made = loop.master.run("maps", "new", "--name", "NEW", "--s3", "bkt/new", "--slave", "/srv/new")
+        assert made.status == 0, made.err
+
     def test_a_directory_of_the_system_is_not_allowed_and_a_missing_one_is_made(self, loop: Loop) -> None:
         """With the sentence of the configuration; and the first sync then finds its place."""
         loop.slave.config.unlink()

@@ -61,7 +61,8 @@ def configure(file: Path, environment: Mapping[str, str]) -> int:
     """
     prompter = make_prompter(environment)
     try:
-        return 0 if _set_up(prompter, file, settings_file.load(file) if file.exists() else None) else 130
+        today = settings_file.load(file) if settings_file.is_set_up(file, {}) else None
+        return 0 if _set_up(prompter, file, today) else 130
     except KeyboardInterrupt:
         return 130
 
