@@ -111,6 +111,9 @@ def test_a_shared_folder_has_no_master(tmp_path: Path, server: S3Server, bucket:
     assert bob.sync("--yes").status == 0
     assert ann.sync("--yes").status == 0
     assert ann.tree() == bob.tree()
+    pruned = ann.run("prune", str(ann.folder), "--keep", "1", "--yes", "--grace", "0s")
+    assert pruned.status == 0, pruned.err
+    assert ann.run("verify", str(ann.folder)).status == 0
 
 
 def test_two_places_have_options(packed: Loop, tmp_path: Path) -> None:

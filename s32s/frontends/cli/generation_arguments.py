@@ -19,12 +19,16 @@ Of a slave on which s32s rollback has gone back."""
 _VERIFY = """
 It reads every pack on S3 that a kept generation needs, and names what is damaged,
 which generations and which paths that hits. --heal pushes what is damaged of the
-current generation again, from files of the master's directory that still are what
-they were. --rebuild writes the head again where it is lost, by what the packs say.
+current generation again, from files of the master's directory, or of a shared
+folder, that still are what they were. --rebuild writes the head again where it is
+lost, by what the packs say.
+A folder that is shared without a map is named by its path, such as ./team."""
+_PRUNE = """
 A folder that is shared without a map is named by its path, such as ./team."""
 _CONVERT = """
 The other layout is complete before the head moves; then what belonged to the one
-before is deleted. Slaves follow when their map says the same layout."""
+before is deleted. Slaves follow when their map says the same layout. One that was
+cut off is completed by running it again, or undone by naming the other layout."""
 
 
 def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -54,7 +58,12 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
         "release", "let an entry follow S3 again that was taken back", example="s32s release WEBSITE", more=_RELEASE
     )
     _add_name(made)
-    made = command("prune", "give up old generations and delete what none needs", example="s32s prune WEBSITE --keep 3")
+    made = command(
+        "prune",
+        "give up old generations and delete what none needs",
+        example="s32s prune WEBSITE --keep 3",
+        more=_PRUNE,
+    )
     _add_name(made)
     made.add_argument("--keep", metavar="N", type=_count, help="how many stay (default: that of the entry)")
     made.add_argument(
@@ -66,7 +75,7 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     _add_name(made)
     how = made.add_mutually_exclusive_group()
-    how.add_argument("--heal", action="store_true", help="push what is damaged again, from the master's directory")
+    how.add_argument("--heal", action="store_true", help="push what is damaged again, from this machine's directory")
     how.add_argument("--rebuild", action="store_true", help="write the head again, by what the packs say")
     made = command(
         "restore",

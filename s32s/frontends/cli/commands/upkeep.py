@@ -34,8 +34,7 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
         grace_s = duration_s(options.grace)
     except ValueError as exc:
         raise UsageError(f"--grace: {exc}") from exc
-    with open_machine(options) as agent:
-        generations = _generations(options.name, agent)
+    with _opened(options, writable=True) as generations:
         keep = options.keep or generations.entry.keep
         gone = [one.published.number for one in generations.log()[keep:]]
         if gone:
@@ -108,7 +107,7 @@ def verify(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.agent.advice import way_to_heal
     from s32s.frontends.render.layout import amount
 
-    with _opened(options) as generations:
+    with _opened(options, writable=options.heal or options.rebuild) as generations:
         if options.rebuild:
             with counted("packs are read", stop) as progress:
                 made = generations.rebuild(tell=lambda done, of: progress(0))
@@ -210,11 +209,10 @@ def _tell_of_holes(options: argparse.Namespace, found: Verified, earlier: Sequen
 
 
 @contextlib.contextmanager
-def _opened(options: argparse.Namespace) -> Iterator[Generations]:
+def _opened(options: argparse.Namespace, *, writable: bool) -> Iterator[Generations]:
     """The generations of an entry, or of a folder that is shared without a map."""
     from s32s.core.location import is_location
 
-    writable = options.heal or options.rebuild
     if is_location(options.name):
         from s32s.agent.sharing import generations_at
 
