@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from support.packed import SYNC, FailingAt, Packed, write_tree
 
 from s32s.agent.convert import convert
+from s32s.agent.results import Result
 from s32s.agent.roles.base import AgentContext
 from s32s.agent.services import Services
 from s32s.agent.state import State
@@ -15,7 +17,7 @@ from s32s.backends.base import Backend
 from s32s.backends.memory import MemoryBackend
 from s32s.config.maps import Entry
 from s32s.config.settings import Directories, S3Connection, Settings
-from s32s.core.errors import S32sError
+from s32s.core.errors import Refused, S32sError
 from s32s.core.location import Location
 from s32s.core.role import Role
 from s32s.replication.job import RunContext
@@ -137,6 +139,24 @@ def test_what_a_cut_leaves_goes_in_either_layout(tmp_path: Path, layout: str) ->
         state.close()
         number += 1
     assert number >= 6
+
+
+def test_a_conversion_that_is_refused_is_not_cut_off(tmp_path: Path) -> None:
+    """Nothing was touched, so the last run stands."""
+    entry = Entry(name="WEB", s3="bucket/web", master=str(tmp_path / "empty"), layout="packed")
+    (tmp_path / "empty").mkdir()
+    backend = MemoryBackend()
+    Packed(backend).push(FILES)
+    state = State.open(Directories(tmp_path / "state", tmp_path / "cache"))
+    last = Result(time.time(), ok=True, status=0, text="3 new", source=entry.master or "", target=entry.s3)
+    state.save_result("WEB", "master", last)
+    settings = Settings.model_validate({"role": Role.MASTER, "maps": "maps/m"})
+
+    with pytest.raises(Refused, match="contains no files"):
+        convert(entry, "plain", AgentContext(settings, state, OneBackend(backend), "host"))
+
+    assert state.result("WEB", "master") == last
+    state.close()
 
 
 def _keys(backend: Backend) -> set[str]:
