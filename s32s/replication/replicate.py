@@ -62,6 +62,7 @@ def replicate(source: Readable[S], target: Writable[T], job: Job, run: RunContex
                         run.phase("publishing")
                         published = transaction.publish()
                         transaction.sweep()
+                    del transaction  # what it made of a million paths need not stay while the stores remember theirs
             kept = None
             if job.verb.changes:
                 here.remember(wanted, plan, published)

@@ -49,7 +49,7 @@ class PackedTarget:
         self._warn = warn
         self._memory = memory
         self._looked = False
-        self._transaction: PackedTransaction | None = None
+        self._left: PackedSnapshot | None = None
 
     def look(self) -> Look[PackedSnapshot]:
         """The head; nothing else is ever changed there. A watch does not even ask for that: its push finds out.
@@ -102,16 +102,18 @@ class PackedTarget:
         is_strict = known is not None and known.is_strict(self._prefix.backend)
         if known is not None:
             known.forget()  # unless all ends well, nobody knows what the prefix holds
-        self._transaction = PackedTransaction(
+        opened = PackedTransaction(
             self._prefix, plan, mine, self._writer, self._history, is_strict=is_strict, warn=self._warn
         )
-        yield self._transaction
+        yield opened
+        if known is not None:
+            self._left = opened.left
 
     def remember(self, mine: PackedSnapshot, plan: Plan, published: Published | None) -> None:
         """Let a watch know what the prefix holds now; see `stores.base.Target`."""
         if self._memory is None:
             return
-        left = mine if published is None else self._transaction.left if self._transaction is not None else None
+        left = mine if published is None else self._left
         if left is not None and left.root is not None:
             self._memory.keep(left.found, left.tree, left)
 
