@@ -26,7 +26,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -63,6 +63,17 @@ def start_for_real() -> None:
     """Let each command be a new process from now on."""
     global _is_used
     _is_used = False
+
+
+@contextlib.contextmanager
+def forked() -> Iterator[None]:
+    """Fork inside even so: for tests of hundreds of commands, none of which is about its start."""
+    global _is_used
+    was_used, _is_used = _is_used, sys.platform == "linux"
+    try:
+        yield
+    finally:
+        _is_used = was_used
 
 
 #: Only where fork(2) of a process with libraries in it is safe.
