@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from typing import cast
 
 import pytest
+from support.anywhere import keep_versions
 from support.foreign import STARTERS, NotInstalledError
+from support.machine import Loop
 from support.servers import S3Server
 
 
@@ -55,3 +57,18 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> S3Server:
 def localstack(servers: Servers) -> S3Server:
     """LocalStack alone."""
     return servers.get("localstack")
+
+
+@pytest.fixture(params=["plain", "packed"])
+def layout(request: pytest.FixtureRequest) -> str:
+    """Either."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["unversioned", "versioned"])
+def anywhere(request: pytest.FixtureRequest, loop: Loop, layout: str) -> Loop:
+    """A loop in a bucket without versions, and in one with them, in both layouts."""
+    loop.write_map(layout=layout)
+    if request.param == "versioned":
+        keep_versions(loop)
+    return loop
