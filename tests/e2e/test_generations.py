@@ -10,6 +10,7 @@ import pytest
 from support.checks import assert_failed
 from support.faultproxy import FaultProxy, Rule, Status, on
 from support.machine import Ended, Loop, Machine, make_loop
+from support.network import make_certificate, tls_front
 from support.servers import S3Server, keys, put
 from support.trees import make_tree, snapshot
 
@@ -408,3 +409,33 @@ def test_a_master_that_was_installed_again_begins_no_history_over_packs(packed: 
     assert packed.master.run("verify", "WEB", "--rebuild").status == 0
     assert packed.master.run("dryrun", "--exit-code").status == 0
     assert [line["generation"] for line in packed.master.run("log", "WEB", "--json").lines] == [2, 1]
+
+
+def test_packs_behind_a_private_authority(packed: Loop, tmp_path: Path) -> None:
+    """Each command trusts the one that is named; by another one it ends at once, and says what it was checked by."""
+    for name in ("ours", "other"):
+        (tmp_path / name).mkdir()
+    ours, other = (make_certificate(tmp_path / name) for name in ("ours", "other"))
+    machines = (packed.master, packed.slave)
+    with tls_front(packed.server.endpoint_url, ours) as url:
+        for machine, role in zip(machines, ("master", "slave"), strict=True):
+            machine.endpoint_url = url
+            machine.write_config(role, f"{packed.bucket}/maps", allow=[packed.target.parent])
+            machine.extra["S32S_S3_CA_BUNDLE"] = str(ours)
+        make_tree(packed.source, {"large": os.urandom(9_000_000)})
+        for text in (b"1", b"2"):
+            make_tree(packed.source, {"index.html": text})
+            assert packed.push().status == 0
+            assert packed.pull().status == 0
+        assert snapshot(packed.target) == snapshot(packed.source)
+        for command in (("log",), ("verify",), ("diff",), ("prune", "--yes")):
+            assert packed.master.run(command[0], "WEB", *command[1:]).status == 0
+
+        for machine in machines:
+            machine.extra["S32S_S3_CA_BUNDLE"] = str(other)
+        commands = [("sync",), ("log", "WEB"), ("verify", "WEB"), ("prune", "WEB", "--yes"), ("rollback", "WEB")]
+        ended = [packed.master.run(*command) for command in [*commands, ("convert", "WEB", "--layout", "plain")]]
+
+        for one in [*ended, packed.pull()]:
+            assert_failed(one, 2, says=("is not trusted", f"it was checked by {other} (ca_bundle)"))
+            assert "trying again" not in one.err
