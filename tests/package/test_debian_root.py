@@ -72,7 +72,7 @@ def debian(directory: Path, environment: dict[str, str]) -> Iterator[Root]:
 
 
 def test_the_life_of_a_package(tmp_path: Path, moto: S3Server) -> None:
-    """dpkg -i, a sync, an upgrade, dpkg -r, dpkg -P; what s32s has brought stays with the administrator."""
+    """dpkg -i, syncs in both layouts, an upgrade, dpkg -r, dpkg -P; what s32s has brought stays."""
     subprocess.run([sys.executable, str(PACKAGING / "build_deb.py"), "--output", str(tmp_path)], check=True)
     (package,) = tmp_path.glob("*.deb")
     bucket = f"test-{uuid.uuid4().hex}"
@@ -88,6 +88,11 @@ def test_the_life_of_a_package(tmp_path: Path, moto: S3Server) -> None:
         wanted = ("--role", "slave", "--maps", f"{bucket}/maps", "--allow", "/srv/www")
         configured = root.run("s32s", "configure", *wanted, "--endpoint-url", moto.endpoint_url)
         synced = root.run("s32s", "sync")
+        large = os.urandom(9_000_000)
+        (root.directory / "srv/www/site/large").write_bytes(large)
+        packs, server = f"s3://{bucket}/packs", ("--layout", "packed", "--endpoint-url", moto.endpoint_url)
+        pushed = root.run("s32s", "sync", "/srv/www/site", packs, *server)
+        pulled = root.run("s32s", "sync", packs, "/srv/www/back", *server)
         user = root.run("getent", "passwd", "s32s")
         compiled = root.has("/usr/lib/s32s/s32s/__pycache__")
         upgraded = root.run("dpkg", "-i", "/root/s32s.deb")
@@ -97,9 +102,10 @@ def test_the_life_of_a_package(tmp_path: Path, moto: S3Server) -> None:
         libraries = root.has("/usr/lib/s32s")
         purged = root.run("dpkg", "-P", "s32s")
 
-        for ended in (installed, configured, synced, user, upgraded, status, removed, purged):
+        for ended in (installed, configured, synced, pushed, pulled, user, upgraded, status, removed, purged):
             assert ended.returncode == 0, ended.stdout + ended.stderr
         assert "1 new" in synced.stdout
+        assert (root.directory / "srv/www/back/large").read_bytes() == large
         assert "synced" in status.stdout  # a prefix without a manifest is compared by a run alone
         assert compiled
         assert not libraries
