@@ -23,6 +23,7 @@ from support.packed import (
     write_tree,
 )
 
+from s32s.backends.base import OVERWRITE, Backend, Capabilities, PutMode, PutResult
 from s32s.backends.directory import DirectoryBackend
 from s32s.backends.memory import MemoryBackend
 from s32s.backends.remote.backend import RemoteBackend
@@ -38,6 +39,7 @@ from s32s.replication.replicate import replicate
 from s32s.stores.base import Store
 from s32s.stores.local.store import LocalStore
 from s32s.stores.memory import MemoryStore
+from s32s.stores.objects import heads
 from s32s.stores.objects.packed import upkeep
 from s32s.stores.objects.packed.prefix import PackedPrefix, SegmentCache
 from s32s.stores.objects.packed.publication import History
@@ -195,6 +197,60 @@ def test_generations_stay_readable() -> None:
     upkeep.roll_back(packed.prefix(), packed.snapshot(), 3, packed.writer, History(3))
     assert packed.numbers() == [6, 5, 4]
     assert packed.files() == history[2]
+
+
+class Overtaken(MemoryBackend):
+    """A server that takes no conditions; a rival who has looked before writes once our head was read back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.capabilities = Capabilities(conditional_put=False, small=1024 * 1024)
+        self._late = b""
+        self._is_ours = False
+
+    def overtake(self, late: bytes) -> None:
+        """Write this head behind the next one."""
+        self._late, self._is_ours = late, False
+
+    def put(self, key: str, chunks: Any, *, size: int, mode: PutMode = OVERWRITE, meta: Any = None) -> PutResult:
+        self._is_ours = key == HEAD_KEY
+        return super().put(key, chunks, size=size)
+
+    def read(self, key: str, *, limit: int) -> tuple[bytes, str | None]:
+        found = super().read(key, limit=limit)
+        if key == HEAD_KEY and self._late and self._is_ours:
+            late, self._late = self._late, b""
+            super().put(key, lambda: iter([late]), size=len(late))
+        return found
+
+
+def test_a_rival_of_the_same_moment_is_noticed_where_nothing_keeps_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our head was there, and read back; what is there half a second later decides, and the next push goes well."""
+    monkeypatch.setattr(heads, "_SETTLE_S", 0)
+    backend, theirs = Overtaken(), Packed(name="rival")
+    ours = Packed(backend)
+    ours.push({"a": b"1"})
+    copy_all(backend, theirs.backend)
+    theirs.push({"a": b"2"})
+    head, _ = theirs.backend.read(HEAD_KEY, limit=10_000)
+    mine, _ = backend.read(HEAD_KEY, limit=10_000)
+    copy_all(theirs.backend, backend)
+    backend.put(HEAD_KEY, lambda: iter([mine]), size=len(mine))
+    backend.overtake(head)
+
+    with pytest.raises(Conflict, match="could not publish: host of rival changed the head"):
+        ours.push({"a": b"3"})
+
+    assert ours.files() == {"a": b"2"}
+    ours.push({"a": b"3"})
+    assert ours.all_generations() == {1: {"a": b"1"}, 2: {"a": b"2"}, 3: {"a": b"3"}}
+
+
+def copy_all(source: Backend, target: Backend) -> None:
+    """Every object."""
+    for key in [one.key for page in source.list("") for one in page]:
+        data, _ = source.read(key, limit=1_000_000)
+        target.put(key, lambda data=data: iter([data]), size=len(data))  # type: ignore[misc]
 
 
 def test_two_masters_one_wins() -> None:

@@ -295,6 +295,8 @@ class Publication:
             root=ref,
         )
         self._heads.write(head, what="publish")
+        if not self._prefix.backend.capabilities.conditional_put and not self._prefix.claims:
+            self._heads.settle("publish")  # a rival who looked before we wrote has the last word, and we are told
         self.root = generation.read_root(text, ref)
         self._prefix.remember(ref, self.root, fresh, drops_others=True)
         return Position(facts.number, ref.sha256)
