@@ -76,6 +76,13 @@ def _asks(item: Any) -> bool:
     return any("server.needs(" in inspect.getsource(code) for code in (item.function, *fixtures))
 
 
+@pytest.fixture
+def in_forks() -> Iterator[None]:
+    """Hundreds of commands, none of which is about its start: they are forks even with `--long`."""
+    with forks.forked():
+        yield
+
+
 @pytest.fixture(scope="session")
 def moto() -> Iterator[S3Server]:
     """A server that honours conditions and versions, and checks neither signatures nor checksums."""

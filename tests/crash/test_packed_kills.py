@@ -14,12 +14,11 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from support import forks
 from support.checks import left_overs
 from support.faultproxy import Do, FaultProxy, Rule
 from support.machine import Loop, Machine
@@ -33,12 +32,16 @@ Files = dict[str, bytes]
 T = TypeVar("T")
 #: So many files, of which most change each time: packs become thin, and are written again.
 FILES, CHANGES = 40, 30
-pytestmark = pytest.mark.timeout(600)
+#: Strace starts for real what it kills.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("in_forks")]
+
+#: More than any of these commands makes.
+EACH = range(200)
 
 
 def some_and_all(*some: int) -> pytest.MarkDecorator:
     """A few of the requests; and, if asked for, each."""
-    every = pytest.param(range(200), id="at each request", marks=[pytest.mark.long, pytest.mark.timeout(3600)])
+    every = pytest.param(EACH, id="at each request", marks=[pytest.mark.long, pytest.mark.timeout(3600)])
     return pytest.mark.parametrize("numbers", [pytest.param(some, id="at some requests"), every])
 
 
@@ -117,13 +120,6 @@ def files_of(root: Path) -> Files:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(autouse=True)
-def in_forks() -> Iterator[None]:
-    """Each test runs hundreds of commands; strace starts for real what it kills."""
-    with forks.forked():
-        yield
-
-
 @pytest.fixture
 def prefix(proxied: Loop, proxy: FaultProxy) -> Prefix:
     """One with three generations, and a slave at the newest."""
@@ -152,6 +148,8 @@ def test_a_push_in_packs(prefix: Prefix, numbers: Iterable[int]) -> None:
         prefix.run(loop.master, "sync")
         found = prefix.check()
         assert found[max(found)] == newest
+    else:
+        assert numbers is not EACH
     assert died
     prefix.run(loop.master, *PRUNE)
     prefix.check_clean()
@@ -175,6 +173,8 @@ def test_a_prune(prefix: Prefix, numbers: Iterable[int]) -> None:
         assert len(prefix.check()) == 2
         prefix.check_clean()
         prefix.push()
+    else:
+        assert numbers is not EACH
     assert died
     prefix.run(loop.slave, "sync")
     assert snapshot(loop.target) == snapshot(loop.source)
@@ -213,6 +213,8 @@ def test_a_conversion(prefix: Prefix, numbers: Iterable[int]) -> None:
         of_packs = [key for key in there if key.startswith(".s32s/packs/")]
         of_plain = [key for key in there if not key.startswith(".s32s/") or "manifest" in key]
         assert not (of_packs if layout == "plain" else of_plain)
+    else:
+        assert numbers is not EACH
     assert died
     loop.write_map(layout=layout, keep=3)
     prefix.run(loop.slave, "sync", "--update-maps")

@@ -41,6 +41,7 @@ def test_three_people_at_once(tmp_path: Path, server: S3Server, bucket: str, lay
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("in_forks")
 @pytest.mark.parametrize("seed", [1, 2])
 @LAYOUTS
 def test_twenty_people_at_once(tmp_path: Path, server: S3Server, bucket: str, layout: str, seed: int) -> None:
