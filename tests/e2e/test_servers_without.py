@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from support.checks import left_overs
+from support.checks import assert_failed, left_overs
 from support.faultproxy import FaultProxy, Request, Rewrite, Rule, Status, on
 from support.machine import Loop
 from support.servers import S3Server, get, keys, put
@@ -237,3 +237,17 @@ def test_uploads_of_a_dead_push_without_a_manifest_are_ended(loop: Loop, moto: S
 
     left = client.list_multipart_uploads(Bucket=loop.bucket).get("Uploads", [])
     assert [upload["Key"] for upload in left] == ["data/web/theirs"]
+
+
+@pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (405, "MethodNotAllowed")])
+def test_a_server_that_knows_no_versions_has_no_generations(
+    proxied: Loop, proxy: FaultProxy, status: int, code: str
+) -> None:
+    """In the plain layout; whichever way it says so, what helps is told."""
+    make_tree(proxied.source, {"a": b"a"})
+    assert proxied.push().status == 0
+    proxy.add(Rule(lambda request: "versions" in request.query, Status(status, code)))
+
+    for command in ("log", "diff", "rollback"):
+        ended = proxied.master.run(command, "WEB")
+        assert_failed(ended, 3, says=("keeps no earlier generations", "s32s convert NAME --layout packed"))

@@ -152,7 +152,7 @@ def _of_refusal(refusal: Refusal, *, bucket: str, key: str) -> S32sError:
         # Newer servers say why: which policy denies what to whom, or that the object is locked.
         why = f" ({paths.escape(message)})" if _plain(message) not in {*_NO_REASON, _plain(code)} else ""
         return AccessDenied(f"S3 denies access to {where}{why}", hint="check the policy of this user or role")
-    if status == 501 or code == "NotImplemented":
+    if status in (405, 501) or code in ("MethodNotAllowed", "NotImplemented"):
         return Unsupported(f"this S3 server cannot do what was asked of {where} ({said})")
     if code in _BUSY or status >= 500 or status == 429:
         busy = Unreachable(f"S3 is too busy or failing ({said}) at {where}", hint="run it again later")
