@@ -200,7 +200,7 @@ def test_from_one_layout_to_the_other_and_back(tmp_path: Path, server: S3Server,
     assert loop.pull("--update-maps").status == 0
     assert snapshot(loop.target) == snapshot(loop.source)
 
-    converted = loop.master.run("convert", "WEB", "--layout", "plain", "--json")
+    converted = loop.master.run("convert", "WEB", "--layout", "plain", "--yes", "--json")
     assert converted.status == 0, converted.err
     assert_failed(loop.pull(), 3, says="plain layout")
     loop.write_map()
@@ -263,7 +263,7 @@ def test_who_publishes_is_not_behind(packed: Loop) -> None:
     assert "up to date" in master("status").out
     assert packed.pull().status == 0
 
-    assert master("convert", "WEB", "--layout", "plain").status == 0
+    assert master("convert", "WEB", "--layout", "plain", "--yes").status == 0
     assert "behind" not in master("status").out
     packed.write_map()
     assert master("maps", "update").status == 0
@@ -286,7 +286,7 @@ def test_what_a_cut_conversion_has_left_is_told(packed: Loop, proxy: FaultProxy)
     assert says in status.out
     assert f"has packs that nothing needs, left by a conversion that was cut off; {command} plain" in packed.push().err
 
-    undone = packed.master.run("convert", "WEB", "--layout", "plain")
+    undone = packed.master.run("convert", "WEB", "--layout", "plain", "--yes")
     assert undone.status == 0, undone.err
     assert "objects that a conversion had left are deleted" in undone.out
     assert packs.PACKS not in "".join(keys(server, bucket, prefix))
@@ -349,6 +349,54 @@ def test_a_prefix_that_has_lost_its_head_is_not_empty(packed: Loop) -> None:
     assert packed.master.run("maps", "update").status == 0
     assert packed.master.run("verify", "WEB", "--rebuild").status == 0
     assert packed.push().changed_nothing
+
+
+@pytest.mark.parametrize("layout", ["packed", "plain"])
+def test_no_option_takes_a_lost_head_for_an_empty_source(packed: Loop, tmp_path: Path, layout: str) -> None:
+    """A server that knows nothing yet, a mirror and two places: none of them empties what they bring up to date."""
+    for text in (b"1", b"2"):
+        make_tree(packed.source, {"a": text})
+        assert packed.push().status == 0
+    make_tree(packed.target, {"precious": b"1"})
+    packed.server.client().delete_object(Bucket=packed.bucket, Key=f"{packed.prefix}/.s32s/head.json")
+    packed.write_map(layout=layout)
+    place, url = f"s3://{packed.bucket}/{packed.prefix}", packed.server.endpoint_url
+    alone = Machine(tmp_path / "alone", packed.server)
+    directory = tmp_path / "alone" / "dir"
+    make_tree(directory, {"precious": b"1"})
+    how = ("--layout", layout, "--endpoint-url", url, "--yes", "--force-delete")
+
+    lost = "has packs and no head"
+    for verb in ("sync", "copy"):
+        assert_failed(packed.slave.run(verb, "--update-maps", "--force-delete"), 3, says=lost)
+        assert_failed(alone.run(verb, place, str(directory), *how), 3, says=lost)
+    assert_failed(alone.run("sync", place, f"s3://{packed.bucket}/copy", *how), 3, says=lost)
+    make_tree(tmp_path / "alone/team", {"mine": b"1"})
+    assert_failed(alone.run("peer", str(tmp_path / "alone/team"), place, *how[:-1]), 3, says=lost)
+    assert (packed.target / "precious").read_bytes() == (directory / "precious").read_bytes() == b"1"
+
+
+def test_a_conversion_publishes_nothing_new_and_takes_nothing_away(packed: Loop) -> None:
+    """Whatever the directory has become meanwhile, and without a question no generation is given up."""
+    convert = ("convert", "WEB", "--layout")
+    for text in (b"1", b"2"):
+        make_tree(packed.source, {"a": text})
+        assert packed.push().status == 0
+    assert_failed(packed.master.run(*convert, "plain"), 3, says="confirm")
+    assert packed.master.run("rollback", "WEB", "1").status == 0
+    rolled_back = packed.master.run(*convert, "plain", "--yes")
+    assert_failed(rolled_back, 3, says=("1 modified", "publishes nothing new", "s32s dryrun WEB"))
+    (packed.source / "a").write_bytes(b"1")
+    assert packed.push().status == 0
+
+    assert packed.master.run(*convert, "plain", "--yes").status == 0
+    packed.write_map()
+    assert packed.master.run("maps", "update").status == 0
+    (packed.source / "index.html").unlink()
+    assert_failed(packed.master.run(*convert, "packed"), 3, says="1 deleted")
+    make_tree(packed.source, {"index.html": TREE["index.html"]})
+    assert packed.push().status == 0
+    assert packed.master.run(*convert, "packed").status == 0
 
 
 def test_a_lost_head_of_a_folder_without_a_map_is_found_again(packed: Loop, tmp_path: Path) -> None:
@@ -434,7 +482,7 @@ def test_packs_behind_a_private_authority(packed: Loop, tmp_path: Path) -> None:
         for machine in machines:
             machine.extra["S32S_S3_CA_BUNDLE"] = str(other)
         commands = [("sync",), ("log", "WEB"), ("verify", "WEB"), ("prune", "WEB", "--yes"), ("rollback", "WEB")]
-        ended = [packed.master.run(*command) for command in [*commands, ("convert", "WEB", "--layout", "plain")]]
+        ended = [packed.master.run(*command) for command in [*commands, ("convert", "WEB", "--layout", "plain", "--yes")]]
 
         for one in [*ended, packed.pull()]:
             assert_failed(one, 2, says=("is not trusted", f"it was checked by {other} (ca_bundle)"))

@@ -25,8 +25,6 @@ from s32s.core.role import Role
 from s32s.core.rules import Rules
 from s32s.replication.job import Job
 from s32s.stores.base import Position, Readable, Snapshot
-from s32s.stores.objects.head_checks import check_not_lost
-from s32s.stores.objects.prefix import FoundHead
 from s32s.stores.objects.source import Follower
 from s32s.stores.objects.store import ObjectStore
 from s32s.system.rate_limit import RateLimiter
@@ -178,8 +176,6 @@ def check_pushed(task: Task, role: Role, agent: AgentContext) -> Callable[[Snaps
             return
         if known is not None and known.generation:
             return
-        if entry.layout == "packed":
-            check_not_lost(agent.services.backend(entry.location), FoundHead())
         last = agent.state.result(entry.name, role.value)
         before = last.source if last is not None and last.source != entry.s3 else ""
         moved = f"; this path is new for this machine, which has followed {before}" if before else ""

@@ -27,6 +27,7 @@ from s32s.stores.base import Position, Published, Reading, Snapshot
 from s32s.stores.objects import turns
 from s32s.stores.objects.bodies import read_ahead
 from s32s.stores.objects.deleted import DeletedFolder
+from s32s.stores.objects.head_checks import lost_head
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.memory import keeps_conditions
 from s32s.stores.objects.prefix import FoundHead, ManifestCache, Prefix
@@ -89,13 +90,19 @@ class SharedPrefix:
         return self._turns.position()
 
     def look(self) -> SharedSnapshot:
-        """See `SharedStore`."""
+        """See `SharedStore`.
+
+        Raises:
+            Refused: there are packs, and no head: it is a folder in the packed layout.
+        """
         with self._prefix.named():
             for _ in range(_MOST_LOOKS):
                 found = self._turns.at_rest(expects_head=self.expects_head)
-                listed = self._prefix.list_objects().tree
+                stored = self._prefix.list_objects()
                 if self._prefix.read_head().nonce == found.nonce:
-                    return self._snapshot(found, listed)
+                    if stored.has_packs and found.head is None:
+                        raise lost_head(self.backend.location, for_plain=True)
+                    return self._snapshot(found, stored.tree)
         raise Conflict(f"{self.backend.location} keeps changing: others write there all the time", hint="run it again")
 
     def _snapshot(self, found: FoundHead, listed: Tree) -> SharedSnapshot:

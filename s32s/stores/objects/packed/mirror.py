@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from s32s.backends.base import Backend, Chunk, ServerSideCopy, unwrapped
 from s32s.core import paths, tree
-from s32s.core.errors import Conflict, IntegrityError, NotFound, SourceChanged
+from s32s.core.errors import Conflict, IntegrityError, NotFound, Refused, SourceChanged
 from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
@@ -98,7 +98,16 @@ class PackedMirror(PackedTarget):
                 yield pack.pack
 
     def check(self, mine: PackedSnapshot, plan: Plan, wanted: Tree) -> None:
-        """See `stores.base.Target`; what the source holds, this one can hold."""
+        """See `stores.base.Target`; what the source holds, this one can hold.
+
+        Raises:
+            Refused: nothing was ever pushed to the source. There is no generation that the copy could have.
+        """
+        if self._wanted.root is None:
+            raise Refused(
+                f"nothing has been pushed to {self._source.location} yet, so there is nothing to copy",
+                hint="run s32s sync on the master",
+            )
 
     @contextlib.contextmanager
     def transaction(self, mine: PackedSnapshot, plan: Plan, policy: Policy) -> Iterator[Transaction]:

@@ -11,7 +11,7 @@ from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.format.segments import Place
 from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot
-from s32s.stores.objects.head_checks import check_generation
+from s32s.stores.objects.head_checks import check_generation, check_not_lost
 from s32s.stores.objects.packed.blobs import bodies_of
 from s32s.stores.objects.packed.prefix import PackedPrefix, PackedSnapshot
 from s32s.stores.objects.packed.publication import root_of
@@ -52,8 +52,9 @@ class PackedSource:
         """The head, which names the root of the generation by its hash.
 
         Raises:
-            Refused: the prefix has gone back to an older generation than the one that was followed last.
-            StaleManifest: it is gone, and this machine has followed one.
+            Refused: the prefix has gone back to an older generation than the one that was followed last, or has packs
+                and no head: it is not empty, whatever `--force-delete` says.
+            StaleManifest: the head is gone, and this machine has followed one.
         """
         with self._prefix.named():
             found = self._prefix.read_head()
@@ -95,6 +96,7 @@ class PackedSource:
                     f"the head of {location} is gone, and this machine has followed one",
                     hint=cures.REBUILD,
                 )
+            check_not_lost(self._prefix.backend, found)
         elif not follower.accepts_older:
             check_generation(found.head, follower.generation, location)
 
