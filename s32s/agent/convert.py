@@ -13,7 +13,7 @@ import functools
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from s32s.agent.advice import advised
@@ -23,6 +23,7 @@ from s32s.agent.roles.writer import user, writer
 from s32s.backends.base import Backend, Chunk
 from s32s.config.maps import Entry
 from s32s.core import compare, events, paths
+from s32s.core import plan as planner
 from s32s.core.errors import BadPath, EntryFailed, IntegrityError, NotFound, Refused, UsageError
 from s32s.core.events import Emit
 from s32s.core.guards import Limits
@@ -30,6 +31,7 @@ from s32s.core.item import Kind
 from s32s.core.plan import Verb
 from s32s.core.role import Role
 from s32s.core.rules import EVERYTHING
+from s32s.core.summary import counts
 from s32s.format import manifest, packs
 from s32s.format.head import MAX_MANIFEST, ManifestRef
 from s32s.replication.job import Job, Outcome, RunContext
@@ -63,7 +65,8 @@ def convert(
 
     Raises:
         UsageError: there is no such layout.
-        Refused: this machine is not a master of the entry, or nothing was pushed yet.
+        Refused: this machine is not a master of the entry, nothing was pushed yet, or the directory is not what S3
+            holds: a conversion publishes nothing new, and takes nothing away.
         S32sError: the prefix is in the layout that it was in, or what is left of that is told.
     """
     if layout not in ("plain", "packed"):
@@ -84,12 +87,29 @@ def convert(
             )
         outcome, last = None, last_run(entry, Role.MASTER, agent)
         if found.head.is_packed != (layout == "packed"):
-            outcome = _push(entry, layout, backend, agent, emit, stop or threading.Event())
+            stop = stop or threading.Event()
+            _check_equal(entry, "plain" if layout == "packed" else "packed", backend, agent, stop)
+            outcome = _push(entry, layout, backend, agent, emit, stop)
         gone = _tidy(layout, backend, agent)
         if outcome is not None or (last is not None and last.text.startswith(_CUT_OFF)):
             stands = outcome.target if outcome is not None else found.position
             _note(entry, agent, f"converted to the {layout} layout", last, stands, ok=True)
         return outcome, gone
+
+
+def given_up(entry: Entry, layout: str, agent: AgentContext) -> Sequence[int]:
+    """The earlier generations that a conversion to a layout gives up: those of packs.
+
+    Raises:
+        S32sError: they cannot be read.
+    """
+    backend = agent.services.backend(entry.location)
+    with advised(entry, agent):
+        head = read_head(backend).head
+        if layout == "packed" or head is None or head.root is None:
+            return []
+        root = PackedPrefix(backend, cache=agent.state.segments()).root(head.root)
+        return [one.published.number for one in root.generations(head.root)][1:]
 
 
 _CUT_OFF = "the conversion to the "
@@ -114,19 +134,50 @@ def _note(
     agent.state.save_result(entry.name, Role.MASTER.value, done)
 
 
+def _check_equal(entry: Entry, layout: str, backend: Backend, agent: AgentContext, stop: threading.Event) -> None:
+    """Refuse a directory that is not what servers follow, in the layout that the prefix is in.
+
+    Raises:
+        Refused: with the numbers.
+    """
+    run = RunContext(entry.name, agent.settings.jobs, stop=stop)
+    state, rules = agent.state, entry.rules()
+    store = (
+        PackedStore(backend, cache=state.segments())
+        if layout == "packed"
+        else ObjectStore(backend, rules=rules, manifests=state.manifests())
+    )
+    local = _source(entry, agent)
+    with (
+        store.open_source(target=local.capabilities, again=False) as there,
+        local.open_source(target=store.capabilities, again=False) as here,
+    ):
+        published, mine = there.look().snapshot(), here.look().snapshot()
+        mine = here.refine(mine, against=published, jobs=run.jobs, progress=run.heartbeat)
+    plan = planner.make(mine.tree, published.tree, rules=rules, spare_ignored=True)
+    if not plan.is_empty:
+        raise Refused(
+            f"the directory is not what S3 holds ({', '.join(counts(plan))}), and a conversion publishes nothing new",
+            hint=f"s32s dryrun {paths.word(entry.name)} shows the difference, s32s sync publishes it; then convert",
+        )
+
+
+def _source(entry: Entry, agent: AgentContext, *, rehashes: bool = False) -> LocalStore:
+    state, root = agent.state, entry.master or ""
+    return LocalStore(
+        root,
+        rules=entry.rules(),
+        load_cache=lambda: StatCache() if rehashes else state.stat_cache(root),
+        save_cache=lambda cache: state.save_stat_cache(root, cache),
+    )
+
+
 def _push(
     entry: Entry, layout: str, backend: Backend, agent: AgentContext, emit: Emit, stop: threading.Event
 ) -> Outcome:
-    state, root = agent.state, entry.master or ""
-    last = last_run(entry, Role.MASTER, agent)
+    state, rules, last = agent.state, entry.rules(), last_run(entry, Role.MASTER, agent)
     me = writer(state, agent.host, generation=last.generation if last else 0)
-    rules = entry.rules()
-    source = LocalStore(
-        root,
-        rules=rules,
-        load_cache=lambda: StatCache() if layout == "plain" else state.stat_cache(root),
-        save_cache=lambda cache: state.save_stat_cache(root, cache),
-    )
+    source = _source(entry, agent, rehashes=layout == "plain")
     begin = functools.partial(_note, entry, agent, _cut_off(entry, layout), last, NOWHERE)
     run = RunContext(entry.name, agent.settings.jobs, emit, stop=stop, begin=begin)
     job = Job(Verb.SYNC, rules, Limits(agent.settings.max_delete), spare_ignored=True)

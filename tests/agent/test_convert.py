@@ -22,6 +22,7 @@ from s32s.core.location import Location
 from s32s.core.role import Role
 from s32s.replication.job import RunContext
 from s32s.replication.replicate import replicate
+from s32s.stores.local.store import LocalStore
 from s32s.stores.memory import MemoryStore
 from s32s.stores.objects.prefix import read_head
 from s32s.stores.objects.store import ObjectStore
@@ -68,7 +69,7 @@ def test_a_cut_at_any_request_leaves_a_whole_layout(tmp_path: Path, layout: str,
         def done(to: str, reached: Backend, settings: Settings = settings, state: State = state) -> None:
             convert(entry, to, AgentContext(settings, state, OneBackend(reached), "host"))
 
-        Packed(backend).push(FILES)
+        Packed(backend).push(LocalStore(str(source)))
         if other == "plain":
             done("plain", backend)
         backend.put("of-others", lambda: iter([b"theirs"]), size=6)
@@ -114,7 +115,7 @@ def test_what_a_cut_leaves_goes_in_either_layout(tmp_path: Path, layout: str) ->
         def done(to: str, reached: Backend, settings: Settings = settings, state: State = state) -> None:
             convert(entry, to, AgentContext(settings, state, OneBackend(reached), "host"))
 
-        Packed(backend).push(FILES)
+        Packed(backend).push(LocalStore(str(source)))
         if other == "plain":
             done("plain", backend)
         backend.put("of-others", lambda: iter([b"theirs"]), size=6)
@@ -152,7 +153,7 @@ def test_a_conversion_that_is_refused_is_not_cut_off(tmp_path: Path) -> None:
     state.save_result("WEB", "master", last)
     settings = Settings.model_validate({"role": Role.MASTER, "maps": "maps/m"})
 
-    with pytest.raises(Refused, match="contains no files"):
+    with pytest.raises(Refused, match="not what S3 holds"):
         convert(entry, "plain", AgentContext(settings, state, OneBackend(backend), "host"))
 
     assert state.result("WEB", "master") == last

@@ -191,7 +191,7 @@ def test_a_conversion(prefix: Prefix, numbers: Iterable[int]) -> None:
     prefix.run(loop.master, "sync", "--force-delete")
     finished = set[str]()
     for number, layout in itertools.product(numbers, ("plain", "packed")):
-        convert = ("convert", "WEB", "--layout", layout)
+        convert = ("convert", "WEB", "--layout", layout, "--yes")
         if layout in finished:
             prefix.run(loop.master, *convert)  # one direction takes more requests than the other
             continue

@@ -482,7 +482,9 @@ def test_packs_behind_a_private_authority(packed: Loop, tmp_path: Path) -> None:
         for machine in machines:
             machine.extra["S32S_S3_CA_BUNDLE"] = str(other)
         commands = [("sync",), ("log", "WEB"), ("verify", "WEB"), ("prune", "WEB", "--yes"), ("rollback", "WEB")]
-        ended = [packed.master.run(*command) for command in [*commands, ("convert", "WEB", "--layout", "plain", "--yes")]]
+        ended = [
+            packed.master.run(*command) for command in [*commands, ("convert", "WEB", "--layout", "plain", "--yes")]
+        ]
 
         for one in [*ended, packed.pull()]:
             assert_failed(one, 2, says=("is not trusted", f"it was checked by {other} (ca_bundle)"))

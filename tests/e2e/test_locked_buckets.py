@@ -92,7 +92,9 @@ def test_objects_that_are_locked_as_they_come(tmp_path: Path, moto: S3Server, la
         assert pruned.lines[0]["keeps_versions"] is True
         assert "the bucket keeps versions" in pruned.err, pruned.err
         assert loop.master.run("verify", "WEB").status == 0
-    assert loop.master.run("convert", "WEB", "--layout", "packed" if layout == "plain" else "plain").status == 0
+    assert (
+        loop.master.run("convert", "WEB", "--layout", "packed" if layout == "plain" else "plain", "--yes").status == 0
+    )
 
 
 def test_a_push_says_what_it_could_not_delete(denied: tuple[Loop, FaultProxy]) -> None:
@@ -141,7 +143,7 @@ def test_a_prune_names_what_stays_and_a_later_one_deletes_it(denied: tuple[Loop,
 def test_a_conversion_is_done_and_names_what_stays(denied: tuple[Loop, FaultProxy]) -> None:
     """The new layout counts; the old one goes when it may, by the same command."""
     loop, _ = denied
-    convert = ("convert", "WEB", "--layout", "plain")
+    convert = ("convert", "WEB", "--layout", "plain", "--yes")
     for _ in range(2):
         converted = loop.master.run(*convert)
         assert_failed(converted, 1, says=("could not be deleted", "denies access", "the prefix is in the plain layout"))

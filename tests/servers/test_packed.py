@@ -76,7 +76,7 @@ def test_both_ways_between_the_layouts(packed: Loop, tmp_path: Path) -> None:
     fill(packed.source, 60)
     good(packed.push(), packed.pull())
     for layout in ("plain", "packed"):
-        good(master("convert", "WEB", "--layout", layout))
+        good(master("convert", "WEB", "--layout", layout, "--yes"))
         packed.write_map(layout=layout, keep=4)
         make_tree(packed.source, {"d1/file 1.txt": layout.encode()})
 

@@ -26,9 +26,11 @@ A folder that is shared without a map is named by its path, such as ./team."""
 _PRUNE = """
 A folder that is shared without a map is named by its path, such as ./team."""
 _CONVERT = """
+The directory must be what S3 holds: nothing is published or deleted by the way.
 The other layout is complete before the head moves; then what belonged to the one
-before is deleted. Slaves follow when their map says the same layout. One that was
-cut off is completed by running it again, or undone by naming the other layout."""
+before is deleted, and from packs all earlier generations with it. Slaves follow
+when their map says the same layout. One that was cut off is completed by running
+it again, or undone by naming the other layout."""
 
 
 def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -97,6 +99,7 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     _add_name(made)
     made.add_argument("--layout", choices=("plain", "packed"), required=True, help="which one")
+    made.add_argument("--yes", action="store_true", help="also give up earlier generations without a question")
 
 
 def _add_name(made: argparse.ArgumentParser) -> None:

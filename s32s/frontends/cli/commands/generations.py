@@ -10,7 +10,7 @@ from s32s.core import paths
 from s32s.core.errors import NoHistory, Refused, UsageError
 from s32s.core.item import only_directories
 from s32s.core.text import count
-from s32s.frontends.cli.commands.common import has_person, open_machine, print_json, says_yes
+from s32s.frontends.cli.commands.common import confirm, has_person, open_machine, print_json, says_yes
 
 if TYPE_CHECKING:
     import argparse
@@ -232,9 +232,13 @@ def _tell_restored(name: str, outcome: Outcome, to: str) -> None:
 def convert(options: argparse.Namespace, stop: threading.Event) -> int:
     """Bring an entry's prefix into the other layout."""
     from s32s.agent.convert import convert as convert_prefix
+    from s32s.agent.convert import given_up
 
     with open_machine(options) as agent:
         entry = entry_of(options.name, agent)
+        if earlier := given_up(entry, options.layout, agent):
+            number = count(len(earlier), "earlier generation")
+            confirm(f"Give up {number} of {paths.escape(options.name)} for good?", yes=options.yes)
         outcome, gone = convert_prefix(entry, options.layout, agent, stop=stop)
     if options.json:
         print_json(
