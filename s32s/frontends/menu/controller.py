@@ -71,6 +71,7 @@ class Controller:
         self._size = (80, 24)
         self._choosing = Choosing("", [("back", "")])
         self._choose: Callable[[str], None] = lambda word: None
+        self._offered_from = View.LIST
         self._running: Running | None = None
         self._statuses: dict[str, EntryStatus] = {}
         self._found: dict[str, int] = {}
@@ -232,7 +233,7 @@ class Controller:
         if key in _MOVES:
             self._choosing.move(1 if _MOVES[key] > 0 else -1)
         elif key in ("escape", "q"):
-            self._back()
+            self._leave_choice()
         elif key in ("enter", " "):
             self._notice = ""
             self._choose(self._choosing.choices[self._choosing.cursor][0])
@@ -350,6 +351,11 @@ class Controller:
     def _back(self) -> None:
         self._view = View.LIST
         self._notice = ""
+
+    def _leave_choice(self) -> None:
+        """Go back from a choice to where it was offered."""
+        self._back()
+        self._view = self._offered_from
 
     # -- work beside
 
@@ -578,7 +584,7 @@ class Controller:
         self._offer(
             f"{escape(past.entry)}: back to generation {number:,}?",
             [("leave", "everything stays as it is"), ("back", what)],
-            lambda word: self._go_back(past.entry, number) if word == "back" else self._back(),
+            lambda word: self._go_back(past.entry, number) if word == "back" else self._leave_choice(),
         )
 
     def _go_back(self, name: str, number: int) -> None:
@@ -586,7 +592,7 @@ class Controller:
         if self._is_busy():
             self._notice = "one thing after the other: something is still at work"
             return
-        what = f"back to generation {number:,}:"
+        what = f"back to generation {number:,} of"
         running = Running(Verb.SYNC, {name: model.Progress(name=name)}, began_s=time.monotonic(), title=what)
         self._running = running
         self._view = View.RUN
@@ -721,6 +727,8 @@ class Controller:
     def _offer(self, title: str, choices: list[tuple[str, str]], choose: Callable[[str], None]) -> None:
         self._choosing = Choosing(title, choices)
         self._choose = choose
+        if self._view is not View.CHOICE:  # one that is offered again is left to where the first one was
+            self._offered_from = self._view
         self._view = View.CHOICE
 
     def _facts(self, row: Row) -> list[str]:
