@@ -250,4 +250,4 @@ def test_a_server_that_knows_no_versions_has_no_generations(
 
     for command in ("log", "diff", "rollback"):
         ended = proxied.master.run(command, "WEB")
-        assert_failed(ended, 3, says=("keeps no earlier generations", "s32s convert NAME --layout packed"))
+        assert_failed(ended, 3, says=("keeps no earlier generations", "s32s convert WEB --layout packed"))

@@ -163,6 +163,13 @@ def test_a_module_opens_with_what_it_is_for_and_ends_in_time(path: Path) -> None
     assert len(text.splitlines()) <= LIMIT or REASON in prose
 
 
+def test_each_test_module_has_a_name_of_its_own() -> None:
+    """Of two with one name pytest collects neither folder's without an error."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+
+    assert sorted(set(names)) == sorted(names)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_only_faces_print(path: Path) -> None:
     """What works emits events."""

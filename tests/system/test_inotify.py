@@ -192,6 +192,7 @@ def test_an_overflow_is_told_and_nothing_stays_unheard(tmp_path: Path) -> None:
     try:
         assert child.stdout.readline() == "watching\n"
         os.kill(child.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)  # it takes a moment, in which the first changes would be heard
         (tmp_path / "new").mkdir()
         for number in range(9000):
             (tmp_path / f"f{number}").write_bytes(b"")
