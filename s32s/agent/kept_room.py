@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from s32s.core import paths
 from s32s.core.errors import DiskFull, EntryFailed, Locked, Refused
 from s32s.replication.job import RunContext
-from s32s.stores.local import kept
+from s32s.stores.local import kept, pruning
 from s32s.stores.local.kept import KeptTree
 from s32s.stores.local.space import MAKE_ROOM
 from s32s.stores.local.store import LocalStore
@@ -21,7 +21,7 @@ def give_up(target: LocalStore, keep: int, run: RunContext, *, wanted: KeptTree 
         wanted: that a rollback is to bring back; it stays, and so do those after it, which may hold its files.
     """
     try:
-        kept.give_up(target.location, in_place=target.in_place, keep=keep, wanted=wanted)
+        pruning.give_up(target.location, in_place=target.in_place, keep=keep, wanted=wanted)
     except Locked:  # the change itself says who works there
         pass
     except (Refused, EntryFailed) as exc:

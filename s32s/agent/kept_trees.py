@@ -99,7 +99,8 @@ def _choose(entry: Entry, agent: AgentContext, generation: int | None) -> KeptTr
     if generation is None:
         last = last_run(entry, Role.SLAVE, agent)
         now = last.generation if last else 0
-        earlier = [tree for tree in found if not now or tree.generation < now]
+        # One of this generation is kept where a run has brought only a part of the next one.
+        earlier = [tree for tree in found if not now or tree.generation <= now]
         if not earlier:
             raise Refused(f"no tree of {name} is kept from before generation {now:,}", hint=_kept_are(found))
         return earlier[0]

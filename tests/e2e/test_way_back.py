@@ -284,3 +284,24 @@ def test_one_entry_is_one_entry(loop: Loop) -> None:
     assert_failed(loop.slave.run("rollback", "W*"), 2, says='"W*" fits "WEB"')
     assert page(loop) == b"three three"
     assert_failed(loop.slave.run("rollback", "WEB", "3"), 3, says="is what is here now")
+
+
+@pytest.mark.parametrize("layout", ["plain", "packed"])
+@pytest.mark.parametrize("first", [("sync", "--below", "s"), ("copy",)], ids=["below", "copy"])
+def test_what_two_runs_replace_comes_back(loop: Loop, first: tuple[str, ...]) -> None:
+    """A run that brings a part, and one that brings the rest, leave one tree behind, and all of that is kept."""
+    make_tree(loop.source, {"s/s": b"s" * 10, "f": b"f" * 10, "goes": b"g" * 10})
+    assert loop.push().status == 0
+    assert loop.pull().status == 0
+    before = snapshot(loop.target)
+    make_tree(loop.source, {"s/s": b"S" * 20, "f": b"F" * 20})
+    (loop.source / "goes").unlink()
+    assert loop.push().status == 0
+
+    assert loop.slave.run(*first).status == 0
+    assert loop.pull().status == 0
+    assert snapshot(loop.target) == snapshot(loop.source)
+    ended = loop.slave.run("rollback", "WEB")
+    assert ended.status == 0, ended.err
+    assert "generation 4 is back" in ended.out
+    assert snapshot(loop.target) == before

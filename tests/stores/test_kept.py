@@ -8,20 +8,21 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.trees import snapshot
 
+from s32s.agent.roles.pull import live_of
 from s32s.core.errors import EntryFailed, IntegrityError, Refused
 from s32s.core.guards import HALF, Limits
-from s32s.core.plan import Verb
+from s32s.core.plan import Plan, Verb
 from s32s.core.rules import EVERYTHING
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
-from s32s.stores.local import keeper, kept, target
+from s32s.stores.local import keeper, kept, pruning, target
 from s32s.stores.local.kept_source import KeptStore
 from s32s.stores.local.stat_cache import StatCache
 from s32s.stores.local.store import LocalStore
@@ -56,12 +57,28 @@ class Slave:
             keeps=self.generation,
         )
 
-    def pull(self, files: Mapping[str, bytes]) -> Outcome:
-        """The next generation."""
+    def pull(self, files: Mapping[str, bytes], generation: int = 0) -> Outcome:
+        """The next generation, or one with a number."""
         done = replicate(store_of(files), self.store, JOB, RUN)
-        self.generation += 1
-        self._prune()
+        self.generation = generation or self.generation + 1
+        self._prune(done.plan)
         return done
+
+    def pull_a_part(self, files: Mapping[str, bytes], below: str) -> None:
+        """What is in one directory of another generation, as `--below` does it; the target follows the one before."""
+        job = JOB._replace(rules=EVERYTHING.limited(below), limits=Limits(HALF, force=True, below=below))
+        done = replicate(store_of(files), self.store, job, RUN)
+        self._prune(done.plan, generation=0)
+
+    def copy(self, files: Mapping[str, bytes], generation: int = 0) -> None:
+        """The same, and nothing is deleted."""
+        done = replicate(store_of(files), self.store, JOB._replace(verb=Verb.COPY), RUN)
+        self.generation = generation or self.generation + 1
+        self._prune(done.plan)
+
+    def repair(self, files: Mapping[str, bytes]) -> None:
+        """The same generation once more."""
+        self._prune(replicate(store_of(files), self.store, JOB, RUN).plan)
 
     def go_back(self, generation: int, *, partial: bool = False) -> Outcome:
         """To a generation that is kept."""
@@ -69,7 +86,7 @@ class Slave:
         source = KeptStore(self.store, record, is_partial=partial, warn=self.told.append)
         done = replicate(source, self.store, JOB, RUN)
         self.generation = generation
-        self._prune()
+        self._prune(done.plan)
         return done
 
     @property
@@ -86,8 +103,12 @@ class Slave:
         """What the target holds."""
         return {path: what for path, what in snapshot(self.root).items() if not path.startswith(".s32s-kept-")}
 
-    def _prune(self) -> None:
-        kept.prune(str(self.root), in_place=self.in_place, keep=self.keep, generation=self.generation)
+    def _prune(self, plan: Plan | None = None, *, generation: int | None = None) -> None:
+        def live(contents: Collection[str]) -> set[str]:
+            return live_of(plan, contents) if plan is not None else set()
+
+        generation = self.generation if generation is None else generation
+        pruning.prune(str(self.root), in_place=self.in_place, keep=self.keep, generation=generation, live=live)
 
     def _save(self, index: StatCache) -> None:
         self.index = index
@@ -127,9 +148,14 @@ def test_any_kept_tree_comes_back_exactly(tmp_path: Path, seed: int, in_place: b
         files = {name: dice.choice([b"1", b"22", b"", b"333"]) * 100 for name in names if dice.random() < 0.7}
         if dice.random() < 0.3:
             files = {path: data for path, data in files.items() if not path.startswith("d/")} | {"d": b"now a file"}
-        slave.generation = newest
-        slave.pull(files)
-        newest = slave.generation
+        if dice.random() < 0.3 and any(path.startswith("d/") for path in files):
+            slave.pull_a_part(files, "d")
+        newest += 1
+        if dice.random() < 0.3 and "d" not in files:
+            slave.copy(files, newest)
+            slave.repair(files)
+        else:
+            slave.pull(files, newest)
         were[newest] = slave.files
         assert len(slave.kept) <= slave.keep
     assert slave.told == []
@@ -389,3 +415,45 @@ def _edited(root: Path) -> Iterator[Path]:
     for path in root.rglob("*"):
         if not path.is_symlink():
             os.utime(path, (1_600_000_000, 1_600_000_000))
+
+
+@EACH_WAY
+def test_what_a_repair_replaces_stays_where_an_older_tree_needs_it(tmp_path: Path, in_place: bool) -> None:
+    """And takes no room where none does, or where the target has it."""
+    slave = Slave(tmp_path / "site", in_place=in_place)
+    one, two = {"page": b"1", "goes": b"g", "d/a": b"1"}, {"page": b"22", "d/a": b"22"}
+    slave.pull(one)
+    slave.copy(two)
+    (slave.root / "stray").write_bytes(b"s")
+    slave.repair(two)
+    assert [tree.generation for tree in slave.kept] == [1]
+    assert sorted(path.read_bytes() for path in slave.place.glob("*/files/*")) == [b"1", b"g"]
+    slave.go_back(1)
+    assert {path: (slave.root / path).read_bytes() for path in one} == one
+    assert [tree.generation for tree in slave.kept] == [2]
+
+
+@EACH_WAY
+def test_a_part_of_another_generation_does_not_make_it_live(tmp_path: Path, in_place: bool) -> None:
+    """A tree that is kept stays where only a part of its generation comes again."""
+    slave = Slave(tmp_path / "site", in_place=in_place)
+    one, two = {"page": b"1", "d/a": b"1"}, {"page": b"22", "d/a": b"22"}
+    slave.pull(one)
+    slave.pull(two)
+    slave.go_back(1)
+    slave.pull_a_part(two, "d")
+    assert [tree.generation for tree in slave.kept] == [2, 1]
+    for generation, files in ((2, two), (1, one)):
+        slave.go_back(generation)
+        assert {path: (slave.root / path).read_bytes() for path in files} == files
+
+
+def test_what_a_partial_run_passes_over_is_known_afterwards(slave: Slave) -> None:
+    """The next run may take it away, so its hash is in the record, also where no cache has it."""
+    slave.pull({"page": b"1", "d/a": b"1"})
+    slave.index = StatCache()
+    slave.pull_a_part({"page": b"22", "d/a": b"22"}, "d")
+    slave.index = StatCache()
+    slave.pull({"page": b"22", "d/a": b"22"})
+    slave.go_back(1)
+    assert ((slave.root / "page").read_bytes(), (slave.root / "d/a").read_bytes()) == (b"1", b"1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from s32s.agent.roles.base import AgentContext, Task, check_pushed, last_run, so
 from s32s.agent.roles.writer import user
 from s32s.core.errors import EntryFailed, Locked, Refused
 from s32s.core.guards import Limits
-from s32s.core.plan import Verb
+from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.core.rules import EVERYTHING
 from s32s.replication.checkpoints import Checkpoints
@@ -70,7 +71,9 @@ def pull(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
     with kept_room.helped(target, entry.name):
         done = replicate(source, target, job, run)
     if task.verb.changes:
-        _prune(target, done.source.generation, agent, run)
+        follows, brought = last.generation if last else 0, done.source.generation
+        # Where a run brings only a part of another generation, the tree of none is live.
+        _prune(target, brought if not task.options.below or brought == follows else 0, done.plan, agent, run)
     return done
 
 
@@ -103,20 +106,32 @@ def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentConte
     holds.save_hold(replace(hold, is_done=True), state)
     if before is not None and before.entry != entry.name:
         holds.end_hold(before.entry, state)
-    _prune(target, record.generation, agent, run)
+    _prune(target, record.generation, done.plan, agent, run)
     return done
 
 
-def _prune(target: LocalStore, generation: int, agent: AgentContext, run: RunContext) -> None:
+def _prune(target: LocalStore, generation: int, plan: Plan, agent: AgentContext, run: RunContext) -> None:
     """Give up the earlier trees that are too many by now; what does not go now goes with the next run."""
-    from s32s.stores.local import kept
+    from s32s.stores.local import pruning
 
     try:
-        kept.prune(target.location, in_place=target.in_place, keep=agent.settings.keep, generation=generation)
+        pruning.prune(
+            target.location,
+            in_place=target.in_place,
+            keep=agent.settings.keep,
+            generation=generation,
+            live=functools.partial(live_of, plan),
+        )
     except Locked:
         pass
     except (Refused, EntryFailed) as exc:
         run.warn(f"earlier trees could not be given up: {exc}")
+
+
+def live_of(plan: Plan, contents: Collection[str]) -> set[str]:
+    """Which of some contents, by SHA-256, a target is known to hold after a plan."""
+    items = *(put.item for put in plan.puts), *plan.spared, *plan.unchanged.holding(contents)
+    return {item.sha256 for item in items if item.sha256 and item.sha256 in contents}
 
 
 def _is_due(listed_s: float | None, every_s: float) -> bool:

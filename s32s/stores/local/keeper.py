@@ -60,10 +60,11 @@ class Keeper:
         leaving = _leaving(plan)
         try:
             known = {item.path: item for item in _hashed(leaving, old, found)}
+            passed_over = {item.path: item for item in _hashed(_unknown(plan), old, found)}
             with open_kept(self._holder, make=True) as trees:
                 assert trees is not None
                 trees.tidy()
-                record, is_new = trees.add(self._generation, self._with_hashes(plan, known))
+                record, is_new = trees.add(self._generation, self._with_hashes(plan, known | passed_over))
                 self._made = record if is_new else None
                 with trees.files(record) as files:
                     for item in known.values():
@@ -106,6 +107,11 @@ def _leaving(plan: Plan) -> list[Item]:
     stays = {put.item.sha256 for put in plan.puts if put.item.sha256}
     files = (item for item in (*olds, *plan.extras) if item.kind is Kind.FILE)
     return [item for item in files if not item.sha256 or item.sha256 not in stays]
+
+
+def _unknown(plan: Plan) -> list[Item]:
+    """The files that a run passes over and of which no hash is known: the next run may take them away."""
+    return [item for item in plan.spared if item.kind is Kind.FILE and not item.sha256]
 
 
 def _hashed(items: Iterable[Item], root: int, found: DirectoryListing) -> Iterator[Item]:

@@ -21,16 +21,16 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from s32s.core import paths, tree
-from s32s.core.errors import EntryFailed, IntegrityError, Refused
+from s32s.core.errors import IntegrityError, Refused
 from s32s.core.item import Kind
 from s32s.core.tree import Tree
 from s32s.format import parts
 from s32s.stores.local.holding import Holder, open_holder
-from s32s.stores.local.outer import kept_name, left_over
+from s32s.stores.local.outer import kept_name
 from s32s.stores.local.walk import open_file
 from s32s.system import directories, file_bytes
 
@@ -94,14 +94,23 @@ class KeptTrees:
         found = tree.of_parts(parts.unpacked(data, most=_MOST))
         return found.patched([item.path for item in found.of_kind(Kind.OTHER)], ())
 
-    def contents(self, record: KeptTree) -> dict[str, int]:
-        """The files that are kept since an earlier tree: by SHA-256, the number of the record that has it."""
+    def contents(self) -> dict[str, int]:
+        """All files that are kept: by SHA-256, the number of a record that has it."""
         held: dict[str, int] = {}
-        for later in self.found():
-            if later.number >= record.number:
-                with self._open(later.number) as fd, directories.directory(fd, _FILES) as files:
-                    held |= dict.fromkeys(os.listdir(files), later.number)
+        for record in self.found():
+            with self.files(record) as files:
+                held |= dict.fromkeys(os.listdir(files), record.number)
         return held
+
+    def hand_over(self, given: KeptTree, to: KeptTree, wanted: Iterable[str]) -> None:
+        """Let one record have files of another one, which is about to go.
+
+        Args:
+            wanted: SHA-256 of each.
+        """
+        with self.files(given) as files, self.files(to) as others:
+            for sha256 in wanted:
+                os.rename(sha256, sha256, src_dir_fd=files, dst_dir_fd=others)
 
     def size_of(self, number: int, sha256: str) -> int:
         """How many bytes a file of a record has by now; -1 where it is none any more."""
@@ -230,7 +239,7 @@ def kept_of(root: str, *, in_place: bool) -> list[KeptTree]:
     Raises:
         Refused: the way there cannot be gone, or somebody else has made what is there.
     """
-    if not _is_there(root, in_place=in_place):
+    if not is_there(root, in_place=in_place):
         return []
     with (
         open_holder(root, in_place=in_place, writable=False) as holder,
@@ -239,57 +248,13 @@ def kept_of(root: str, *, in_place: bool) -> list[KeptTree]:
         return [group[0] for group in groups(trees.found())] if trees is not None else []
 
 
-def prune(root: str, *, in_place: bool, keep: int, generation: int) -> None:
-    """Remove the records of trees beyond `keep`, and of the generation that is live.
-
-    Args:
-        root, in_place: see `kept_of`.
-        keep: how many trees stay.
-        generation: that the target follows now; 0 without one.
-
-    Raises:
-        Refused, EntryFailed: something could not be removed.
-        Locked: another run works on the target.
-    """
-    if _is_there(root, in_place=in_place):
-        with open_holder(root, in_place=in_place, writable=True) as holder:
-            _prune(holder, keep=keep, generation=generation)
-
-
-def give_up(root: str, *, in_place: bool, keep: int, wanted: KeptTree | None = None) -> None:
-    """Remove the oldest trees beyond `keep` before a change, which may need their room.
-
-    Args:
-        root, in_place: see `kept_of`.
-        wanted: a tree that the change needs, and with it those after.
-
-    Raises:
-        Refused, EntryFailed, Locked: see `prune`.
-    """
-    if not _is_there(root, in_place=in_place):
-        return
-    with (
-        open_holder(root, in_place=in_place, writable=True) as holder,
-        open_kept(holder) as trees,
-    ):
-        if trees is None:
-            return
-        found = groups(trees.found())
-        before = [group for group in found if wanted is None or group[0].number < wanted.number]
-        try:
-            for group in before[: max(len(found) - keep, 0)]:
-                _drop(trees, group)
-        except OSError as exc:
-            raise EntryFailed(left_over(_place(holder), exc)) from exc
-
-
 def taken(root: str, *, in_place: bool) -> list[tuple[KeptTree, int]]:
     """The earlier trees of a target, the oldest first, and how many bytes of the disk each of them takes.
 
     Raises:
         Refused: see `kept_of`.
     """
-    if not _is_there(root, in_place=in_place):
+    if not is_there(root, in_place=in_place):
         return []
     with (
         open_holder(root, in_place=in_place, writable=False) as holder,
@@ -299,38 +264,17 @@ def taken(root: str, *, in_place: bool) -> list[tuple[KeptTree, int]]:
         return [(group[0], sum(trees.taken(one) for one in group)) for group in found] if trees is not None else []
 
 
-def _is_there(root: str, *, in_place: bool) -> bool:
+def is_there(root: str, *, in_place: bool) -> bool:
     above, _, name = root.rpartition("/")
     return os.path.isdir(f"{root if in_place else above}/{kept_name(name)}")
-
-
-def _prune(holder: Holder, *, keep: int, generation: int) -> None:
-    with open_kept(holder) as trees:
-        if trees is None:
-            return
-        try:
-            trees.tidy()
-            earlier = []
-            for group in groups(trees.found()):
-                if generation and group[0].generation == generation:
-                    # All that it held is live again.
-                    _drop(trees, group)
-                else:
-                    earlier.append(group)
-            for group in earlier[: max(len(earlier) - keep, 0)]:
-                _drop(trees, group)
-            if not keep:
-                trees.clear()
-                os.rmdir(kept_name(holder.name), dir_fd=holder.parent)
-        except OSError as exc:
-            raise EntryFailed(left_over(_place(holder), exc)) from exc
 
 
 def groups(records: Sequence[KeptTree]) -> list[list[KeptTree]]:
     """Records by the tree that they stand for, the oldest first.
 
-    One generation may have several: a change file by file that was killed half-way leaves a mixture behind, and the
-    next run keeps that as well, as the tree before may need its files. The first is the generation as it was.
+    One generation may have several: a change file by file that was killed half-way, or a run that brings only a part,
+    leaves a mixture behind, and the next run keeps that as well, as the tree before may need its files. The first is
+    the generation as it was.
     """
     made: list[list[KeptTree]] = []
     for record in records:
@@ -339,11 +283,6 @@ def groups(records: Sequence[KeptTree]) -> list[list[KeptTree]]:
         else:
             made.append([record])
     return made
-
-
-def _drop(trees: KeptTrees, group: Sequence[KeptTree]) -> None:
-    for record in group:
-        trees.drop(record)
 
 
 def _is_record(name: str) -> bool:
@@ -378,7 +317,7 @@ def _write_file(fd: int, name: str, data: bytes) -> None:
         os.close(file)
 
 
-def _place(holder: Holder) -> str:
+def place_of(holder: Holder) -> str:
     return f"{holder.where.rstrip('/')}/{kept_name(holder.name)}"
 
 
@@ -388,7 +327,7 @@ def _not_ours(holder: Holder, why: str, cure: str = "") -> Refused:
     Args:
         cure: the words before its path in a command, where s32s may have made it all the same.
     """
-    place = paths.escape(_place(holder))
+    place = paths.escape(place_of(holder))
     return Refused(
         f"{place}, where earlier trees are kept, {why}, so it may not be s32s's own",
         hint=f"look into it, then move it away{f'; {cure} {place}' if cure else ''}",

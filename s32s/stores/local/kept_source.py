@@ -67,7 +67,7 @@ class KeptSource:
         self._live = live
         self._warn = warn
         self._is_partial = is_partial
-        self._held: Mapping[str, int] = trees.contents(record)
+        self._held: Mapping[str, int] = trees.contents()
 
     def look(self) -> Look[Snapshot]:
         """See `Source`."""
