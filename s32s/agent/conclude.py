@@ -114,7 +114,7 @@ def _save(
 ) -> None:
     state, places = kept.state, (kept.source, kept.target)
     name = kept.name or finished.entry
-    last = state.result(name, kept.role)
+    last = state.last_of(name, kept.role, *places)
     if last is not None and not last.ran_between(*places):
         # What is known of other places says nothing of these; only a command that is owed stays owed.
         last = Result(last.time_s, last.ok, last.status, last.text, pending=last.pending)

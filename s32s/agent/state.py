@@ -171,6 +171,21 @@ class State:
         except (sqlite3.DatabaseError, ValueError, TypeError, RecursionError):
             return None
 
+    def last_of(self, entry: str, role: str, source: str, target: str) -> Result | None:
+        """How the last run between two places ended, also under another name; else the last of the entry, if any."""
+        own = self.result(entry, role)
+        with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
+            rows = self._database.execute(
+                "SELECT facts FROM result WHERE role = ? AND entry != ? AND instr(facts, ?)",
+                (role, entry, json.dumps(target)),
+            ).fetchall()
+            found = [of_facts(Result, facts) for (facts,) in rows]
+            there = [result for result in found if (result.source, result.target) == (source, target)]
+            if own is not None and own.ran_between(source, target):
+                there.append(own)
+            return max(there, key=lambda result: result.time_s, default=own)
+        return own
+
     def has_written(self, target: str) -> bool:
         """Whether a run has ever succeeded with this target, as far as this machine remembers."""
         try:
@@ -188,9 +203,9 @@ class State:
         with self._saved():
             self._database.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", (entry, role, facts))
 
-    def mark_pending(self, entry: str, role: str, *, needed: bool) -> None:
+    def mark_pending(self, entry: str, role: str, source: str, target: str, *, needed: bool) -> None:
         """Note that a command is owed after the change that begins now, so that a kill cannot make it forgotten."""
-        last = self.result(entry, role)
+        last = self.last_of(entry, role, source, target)
         if needed and not (last and last.pending):
             base = last or Result(time_s=time.time(), ok=False, status=1, text="the first run was not finished")
             self.save_result(entry, role, replace(base, pending=True))

@@ -184,7 +184,7 @@ def statuses(
                 name=entry.name,
                 source=source,
                 target=target,
-                last=agent.state.result(entry.name, role.value),
+                last=agent.state.last_of(entry.name, role.value, source, target),
                 generation=answer.generation,
                 push=answer.push,
                 drift=count,

@@ -198,12 +198,29 @@ def test_a_result_is_replaced(state: State) -> None:
     assert state.result("A", "slave") == replace(RESULT, status=3)
 
 
+def test_a_run_is_known_by_its_places(state: State) -> None:
+    """An entry that is renamed, and renamed back, is still what it was; one that goes elsewhere is not."""
+    here = "b/p", "/srv/ä"
+    first = replace(RESULT, time_s=1.0, pending=False, generation=5, source=here[0], target=here[1])
+    state.save_result("A", "slave", first)
+    assert state.last_of("B", "slave", *here) == first
+    assert state.last_of("B", "slave", "b/q", here[1]) is None
+    assert state.last_of("B", "slave", here[0], "/srv/other") is None
+    assert state.last_of("B", "mirror", *here) is None
+    state.mark_pending("B", "slave", *here, needed=True)
+    assert state.result("B", "slave") == replace(first, pending=True)
+    later = replace(first, time_s=2.0, generation=6)
+    state.save_result("B", "slave", later)
+    assert state.last_of("A", "slave", *here) == later
+    assert state.last_of("A", "slave", "b/q", here[1]) == first
+
+
 def test_a_command_that_is_owed_is_remembered(state: State) -> None:
     """The mark is set before the change, so that a kill cannot lose the command, and keeps the rest of the result."""
     state.save_result("A", "slave", replace(RESULT, pending=False))
-    state.mark_pending("A", "slave", needed=True)
-    state.mark_pending("B", "slave", needed=True)
-    state.mark_pending("C", "slave", needed=False)
+    state.mark_pending("A", "slave", "b/p", "/srv/a", needed=True)
+    state.mark_pending("B", "slave", "b/p", "/srv/b", needed=True)
+    state.mark_pending("C", "slave", "b/p", "/srv/c", needed=False)
 
     assert state.result("A", "slave") == RESULT
     first = state.result("B", "slave")
@@ -436,7 +453,7 @@ def test_reading_makes_nothing(places: Directories, tmp_path: Path) -> None:
     state.save_result("A", "slave", RESULT)
     state.cache_maps(CachedMaps("bucket/m", 1.0, (("a.json", b"[]"),)))
     state.cache_manifest("bucket/x", b"data")
-    state.mark_pending("A", "slave", needed=True)
+    state.mark_pending("A", "slave", "b/p", "/srv/a", needed=True)
     with state.lock("A", hold=False):
         pass
 

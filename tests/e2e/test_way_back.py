@@ -305,3 +305,22 @@ def test_what_two_runs_replace_comes_back(loop: Loop, first: tuple[str, ...]) ->
     assert ended.status == 0, ended.err
     assert "generation 4 is back" in ended.out
     assert snapshot(loop.target) == before
+
+
+def test_a_kept_tree_has_its_number_under_another_name(loop: Loop) -> None:
+    """The number is that of what the directory holds, whatever the entry is called, also after a first failure."""
+    loop.write_map(name="SHOP")
+    assert loop.slave.run("maps", "update").status == 0
+    (loop.source / "index.html").write_bytes(b"four four four")
+    assert loop.push("--update-maps").status == 0
+    config = loop.slave.config.read_text()
+    loop.slave.config.write_text(re.sub(r'endpoint_url = ".*"', 'endpoint_url = "http://127.0.0.1:9"', config))
+    loop.pull()
+    loop.slave.config.write_text(config)
+    assert loop.pull().status == 0
+    ended = loop.slave.run("log", "SHOP")
+    assert re.search(r"kept on this machine: 3 \(until .*\), 2 \(until", ended.out), ended.out
+    ended = loop.slave.run("rollback", "SHOP", "3")
+    assert ended.status == 0, ended.err
+    assert "generation 3 is back" in ended.out
+    assert page(loop) == b"three three"

@@ -150,9 +150,10 @@ def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label:
 
 
 def last_run(entry: Entry, role: Role, agent: AgentContext) -> Result | None:
-    """How the last run between the places of the entry ended; None where the map names other places since."""
-    last = agent.state.result(entry.name, role.value)
-    return last if last is not None and last.ran_between(*entry.direction(role)) else None
+    """How the last run between the places of the entry ended, whatever its name was; None where there was none."""
+    places = entry.direction(role)
+    last = agent.state.last_of(entry.name, role.value, *places)
+    return last if last is not None and last.ran_between(*places) else None
 
 
 def note_published(entry: Entry, role: Role, agent: AgentContext, position: Position) -> None:

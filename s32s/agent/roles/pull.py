@@ -60,7 +60,8 @@ def pull(root: str, task: Task, agent: AgentContext, run: RunContext) -> Outcome
         memory=task.memories.target_dir if task.memories is not None else None,
         keeps=(last.generation if last else 0) if agent.settings.keep else None,
     )
-    begin = functools.partial(state.mark_pending, entry.name, Role.SLAVE.value, needed=entry.after is not None)
+    places = entry.direction(Role.SLAVE)
+    begin = functools.partial(state.mark_pending, entry.name, Role.SLAVE.value, *places, needed=entry.after is not None)
     run = replace(run, begin=begin)
     if task.back_to is not None:
         return _go_back(task.back_to, target, task, agent, run)
