@@ -19,7 +19,7 @@ class Past:
     """One generation.
 
     Attributes:
-        number: of it; 0 for a tree from before the first.
+        number: of it; 0 for a tree that has none, or whose number is not known.
         time_s: when it was published, in seconds since the epoch; None where S3 does not know it any more.
         by: who has published it: a user and a machine, or a machine.
         files, size: files and links, and bytes.

@@ -18,6 +18,7 @@ from s32s.core import events, paths
 from s32s.core.errors import ConfigError
 from s32s.core.events import Emit
 from s32s.core.role import Role
+from s32s.core.text import tree_words
 from s32s.system import atomic, locks
 
 
@@ -46,8 +47,8 @@ class Hold:
         """How the entry stands, for people."""
         since = time.strftime("%d %b %H:%M", time.localtime(self.since_s))
         if not self.is_done:
-            return f"the rollback to generation {self.generation:,}, begun {since}, was cut off"
-        return f"held at generation {self.generation:,} since {since}"
+            return f"the rollback to {tree_words(self.generation)}, begun {since}, was cut off"
+        return f"held at {tree_words(self.generation)} since {since}"
 
     def words_for(self, name: str) -> str:
         """The same, of an entry that may have had another name when somebody went back."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from s32s.core import paths
 from s32s.core.errors import DiskFull, EntryFailed, Locked, Refused
+from s32s.core.text import tree_words
 from s32s.replication.job import RunContext
 from s32s.stores.local import kept, pruning
 from s32s.stores.local.kept import KeptTree
@@ -59,7 +60,7 @@ def _what_helps(oldest: list[int], kept_now: int, missing: int, name: str, wante
     while gone < len(oldest) and (not gone or freed < missing):
         freed += oldest[gone]
         gone += 1
-    which = f" from before generation {wanted.generation:,}" if wanted is not None else ""
+    which = f" from before {tree_words(wanted.generation)}" if wanted is not None else ""
     named = paths.word(name)
     command = f"rollback {named} {wanted.generation}" if wanted is not None else f"sync {named}"
     return (

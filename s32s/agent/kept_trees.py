@@ -15,6 +15,7 @@ from s32s.core.errors import Refused, UsageError
 from s32s.core.events import Emit, EntryFinished
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
+from s32s.core.text import number_words
 from s32s.stores.local import kept
 from s32s.stores.local.kept import KeptTree
 
@@ -99,6 +100,10 @@ def _choose(entry: Entry, agent: AgentContext, generation: int | None) -> KeptTr
     if generation is None:
         last = last_run(entry, Role.SLAVE, agent)
         now = last.generation if last else 0
+        if not now and holds.hold_of(entry, agent.state) is not None:
+            raise Refused(
+                f"nobody knows which tree of {name} was before the one that it is held at", hint=_kept_are(found)
+            )
         # One of this generation is kept where a run has brought only a part of the next one.
         earlier = [tree for tree in found if not now or tree.generation <= now]
         if not earlier:
@@ -114,4 +119,4 @@ def _choose(entry: Entry, agent: AgentContext, generation: int | None) -> KeptTr
 
 
 def _kept_are(found: list[KeptTree]) -> str:
-    return f"kept {'is' if len(found) == 1 else 'are'} {', '.join(f'{tree.generation:,}' for tree in found)}"
+    return f"kept {'is' if len(found) == 1 else 'are'} {', '.join(number_words(tree.generation) for tree in found)}"

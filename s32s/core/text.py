@@ -23,3 +23,13 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 def count(number: int, noun: str) -> str:
     """`1 file`, `1,024 files`."""
     return f"{number:,} {noun if number == 1 else _PLURALS.get(noun, noun + 's')}"
+
+
+def tree_words(generation: int) -> str:
+    """`generation 7`; of a tree that has no number, or of which nobody knows it, that."""
+    return f"generation {generation:,}" if generation else "an unnumbered tree"
+
+
+def number_words(generation: int) -> str:
+    """`7`, in a list of trees."""
+    return f"{generation:,}" if generation else "unnumbered"

@@ -324,3 +324,21 @@ def test_a_kept_tree_has_its_number_under_another_name(loop: Loop) -> None:
     assert ended.status == 0, ended.err
     assert "generation 3 is back" in ended.out
     assert page(loop) == b"three three"
+
+
+def test_a_tree_of_no_known_number_is_told_in_words(loop: Loop) -> None:
+    """Where the machine has lost its memory; nobody is told of a generation 0."""
+    (loop.slave.root / "state/state.db").write_bytes(b"damaged" * 1000)
+    (loop.source / "index.html").write_bytes(b"four four four")
+    assert loop.push().status == 0
+    assert loop.pull().status == 0
+    ended = loop.slave.run("log", "WEB")
+    assert re.search(r"kept on this machine: unnumbered \(until .*\), 2 \(until", ended.out), ended.out
+    ended = loop.slave.run("rollback", "WEB")
+    assert ended.status == 0, ended.err
+    assert "an unnumbered tree is back on this machine" in ended.out
+    assert page(loop) == b"three three"
+    assert "held at an unnumbered tree since" in loop.slave.run("status").out
+    assert_failed(loop.slave.run("rollback", "WEB"), 3, says=("which tree of", "was before", "kept are 4, 2"))
+    assert loop.slave.run("rollback", "WEB", "2").status == 0
+    assert page(loop) == b"two two"

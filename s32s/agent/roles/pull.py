@@ -107,11 +107,19 @@ def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentConte
     holds.save_hold(replace(hold, is_done=True), state)
     if before is not None and before.entry != entry.name:
         holds.end_hold(before.entry, state)
-    _prune(target, record.generation, done.plan, agent, run)
+    _prune(target, record.generation, done.plan, agent, run, back=record)
     return done
 
 
-def _prune(target: LocalStore, generation: int, plan: Plan, agent: AgentContext, run: RunContext) -> None:
+def _prune(
+    target: LocalStore,
+    generation: int,
+    plan: Plan,
+    agent: AgentContext,
+    run: RunContext,
+    *,
+    back: KeptTree | None = None,
+) -> None:
     """Give up the earlier trees that are too many by now; what does not go now goes with the next run."""
     from s32s.stores.local import pruning
 
@@ -121,6 +129,7 @@ def _prune(target: LocalStore, generation: int, plan: Plan, agent: AgentContext,
             in_place=target.in_place,
             keep=agent.settings.keep,
             generation=generation,
+            back=back,
             live=functools.partial(live_of, plan),
         )
     except Locked:

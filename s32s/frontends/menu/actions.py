@@ -33,6 +33,7 @@ from s32s.core.location import S3Path
 from s32s.core.merge import Merge
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
+from s32s.core.text import tree_words
 from s32s.frontends.render import files
 from s32s.frontends.render.differences import difference_line
 from s32s.replication.merge_job import Contents
@@ -184,7 +185,7 @@ class Actions:
             )
             if ended.error is not None:
                 raise ended.error
-            return f"generation {number:,} is back on this machine, and held there"
+            return f"{tree_words(number)} is back on this machine, and held there"
 
     def release(self, name: str) -> None:
         """Let an entry follow S3 again.

@@ -24,6 +24,7 @@ from s32s.core.paths import escape
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.core.summary import summary
+from s32s.core.text import tree_words
 from s32s.frontends.menu import model, panes, views
 from s32s.frontends.menu.actions import Actions, ask_once, decide_once, entry_facts
 from s32s.frontends.menu.background import Background
@@ -582,7 +583,7 @@ class Controller:
             else "publish what it held as the next generation, for all machines"
         )
         self._offer(
-            f"{escape(past.entry)}: back to generation {number:,}?",
+            f"{escape(past.entry)}: back to {tree_words(number)}?",
             [("leave", "everything stays as it is"), ("back", what)],
             lambda word: self._go_back(past.entry, number) if word == "back" else self._leave_choice(),
         )
@@ -592,7 +593,7 @@ class Controller:
         if self._is_busy():
             self._notice = "one thing after the other: something is still at work"
             return
-        what = f"back to generation {number:,} of"
+        what = f"back to {tree_words(number)} of"
         running = Running(Verb.SYNC, {name: model.Progress(name=name)}, began_s=time.monotonic(), title=what)
         self._running = running
         self._view = View.RUN
@@ -601,7 +602,7 @@ class Controller:
             self._running = None
             said = job.said() or job.result or ""
             self._read(
-                f"{escape(name)}: back to generation {number:,}", ["", *(f"  {line}" for line in said.splitlines())]
+                f"{escape(name)}: back to {tree_words(number)}", ["", *(f"  {line}" for line in said.splitlines())]
             )
             self._reload()
 

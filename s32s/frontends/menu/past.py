@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from s32s.agent.history import History, Past
 from s32s.core.paths import escape
+from s32s.core.text import number_words, tree_words
 from s32s.frontends.menu.views import Line, bar, filled, notice_lines, scrolled
 from s32s.frontends.render.layout import amount, count, fit, width
 
@@ -58,11 +59,11 @@ class PastList:
         if past is None:
             return "there is nothing to go back to"
         if past.is_here and self.is_slave:
-            return f"generation {past.number:,} is what is here"
+            return f"{tree_words(past.number)} is what is here"
         if not self.is_slave:
             return f"generation {past.number:,} is the newest one" if past.is_current else ""
         if past.kept_until_s is None:
-            return f'generation {past.number:,} is not kept on this machine ("keep" in the configuration)'
+            return f'{tree_words(past.number)} is not kept on this machine ("keep" in the configuration)'
         return ""
 
     def lines(self, columns: int, rows: int) -> list[Line]:
@@ -103,7 +104,7 @@ def cells(past: Past) -> list[str]:
         said = f"replaced here on {_when(past.kept_until_s)}"
     return [
         mark,
-        f"{past.number:,}",
+        number_words(past.number),
         _when(past.time_s) if past.time_s is not None else "",
         escape(past.by),
         changes,

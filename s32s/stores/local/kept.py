@@ -27,6 +27,7 @@ from typing import NamedTuple
 from s32s.core import paths, tree
 from s32s.core.errors import IntegrityError, Refused
 from s32s.core.item import Kind
+from s32s.core.text import tree_words
 from s32s.core.tree import Tree
 from s32s.format import parts
 from s32s.stores.local.holding import Holder, open_holder
@@ -88,7 +89,7 @@ class KeptTrees:
             data = _read_file(fd, _TREE)
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise IntegrityError(
-                f"the list of what generation {record.generation:,} held here is damaged",
+                f"the list of what {tree_words(record.generation)} held here is damaged",
                 hint="s32s sync brings what S3 has",
             )
         found = tree.of_parts(parts.unpacked(data, most=_MOST))

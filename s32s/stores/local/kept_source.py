@@ -13,7 +13,7 @@ from s32s.core import paths, tree
 from s32s.core.errors import EntryFailed, IntegrityError, Refused, SourceChanged
 from s32s.core.item import Item, Kind
 from s32s.core.plan import Plan
-from s32s.core.text import count
+from s32s.core.text import count, tree_words
 from s32s.stores.base import Look, Position, Progress, Published, Reading, Snapshot, StoreCapabilities
 from s32s.stores.local.holding import open_holder
 from s32s.stores.local.kept import KeptTree, KeptTrees, open_kept
@@ -42,7 +42,7 @@ class KeptStore:
     @property
     def location(self) -> str:
         """See `Readable`."""
-        return f"{self.live.location} as of generation {self.record.generation}"
+        return f"{self.live.location} as of {tree_words(self.record.generation)}"
 
     @contextlib.contextmanager
     def open_source(self, *, target: StoreCapabilities, again: bool) -> Iterator[KeptSource]:
@@ -52,7 +52,7 @@ class KeptStore:
             open_kept(holder) as trees,
         ):
             if trees is None or self.record not in trees.found():
-                raise Refused(f"generation {self.record.generation:,} is not kept here any more")
+                raise Refused(f"{tree_words(self.record.generation)} is not kept here any more")
             yield KeptSource(trees, self.record, self.live, self.warn, is_partial=self.is_partial)
 
 

@@ -24,6 +24,7 @@ def prune(
     in_place: bool,
     keep: int,
     generation: int,
+    back: KeptTree | None = None,
     live: Callable[[Collection[str]], Set[str]] = lambda contents: frozenset(),
 ) -> None:
     """Remove the records of trees beyond `keep`, and of the generation that is live.
@@ -32,6 +33,7 @@ def prune(
         root, in_place: see `kept_of`.
         keep: how many trees stay.
         generation: that the target holds now, as a whole; 0 without one.
+        back: the tree that was brought back just now.
         live: which of some contents, by SHA-256, the target is known to hold.
 
     Raises:
@@ -43,7 +45,7 @@ def prune(
             if trees is None:
                 return
             try:
-                _prune(trees, keep, generation, live)
+                _prune(trees, keep, lambda tree: tree == back or 0 < generation == tree.generation, live)
                 if not keep:
                     trees.clear()
                     os.rmdir(kept_name(holder.name), dir_fd=holder.parent)
@@ -78,10 +80,15 @@ def give_up(root: str, *, in_place: bool, keep: int, wanted: KeptTree | None = N
             raise EntryFailed(left_over(place_of(holder), exc)) from exc
 
 
-def _prune(trees: KeptTrees, keep: int, generation: int, live: Callable[[Collection[str]], Set[str]]) -> None:
+def _prune(
+    trees: KeptTrees,
+    keep: int,
+    is_live: Callable[[KeptTree], bool],
+    live: Callable[[Collection[str]], Set[str]],
+) -> None:
     trees.tidy()
     found = groups(trees.found())
-    again = [group for group in found if generation and group[0].generation == generation]
+    again = [group for group in found if is_live(group[0])]
     others = [group for group in found if group not in again]
     too_many = max(len(others) - keep, 0)
     for group in others[:too_many]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from s32s.core import paths
 from s32s.core.errors import UsageError
+from s32s.core.text import number_words, tree_words
 from s32s.frontends.cli.commands.common import open_machine, print_json
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def go_back(options: argparse.Namespace, entry: Entry, loaded: MapSet, agent: Ag
             {"event": "went_back", "entry": entry.name, "generation": ended.generation, "changed": ended.changed}
         )
         return 0
-    print(f"{paths.escape(entry.name)}: generation {ended.generation:,} is back on this machine, and held there")
+    print(f"{paths.escape(entry.name)}: {tree_words(ended.generation)} is back on this machine, and held there")
     way_out = f"s32s release {paths.word(entry.name)} lets it follow S3 again"
     print(f"{way_out}; other machines are as they were", file=sys.stderr)
     return 0
@@ -77,5 +78,6 @@ def release(options: argparse.Namespace, stop: threading.Event) -> int:
 def kept_words(found: list[KeptTree]) -> str:
     """Which earlier trees are kept on this machine, for people."""
     return ", ".join(
-        f"{tree.generation:,} (until {time.strftime('%Y-%m-%d %H:%M', time.localtime(tree.until_s))})" for tree in found
+        f"{number_words(tree.generation)} (until {time.strftime('%Y-%m-%d %H:%M', time.localtime(tree.until_s))})"
+        for tree in found
     )
