@@ -26,6 +26,7 @@ class Kept(NamedTuple):
         source, target: between which places it runs.
         is_part: whether only a part of the source was followed, so that the target is still where it was.
         name: under which it is kept; that of the entry where it is empty.
+        passing: what such a run may fail by without a change, so that how the entry stands is as it was.
     """
 
     state: State
@@ -34,6 +35,7 @@ class Kept(NamedTuple):
     target: str
     is_part: bool = False
     name: str = ""
+    passing: tuple[type[S32sError], ...] = ()
 
 
 def conclude(
@@ -99,7 +101,8 @@ def conclude(
     )
     # What did not come to its turn says nothing of the entry; least of all may it hide how the run that holds the lock
     # ends, or has ended.
-    if kept is not None and not isinstance(error, Declined | Locked | UsageError):
+    is_passing = done is None and kept is not None and isinstance(error, kept.passing)
+    if kept is not None and not is_passing and not isinstance(error, Declined | Locked | UsageError):
         _save(finished, done, stands, kept, started_s=started_s)
     if done and done.note and error is None:
         context.emit(events.Warned(context.entry, done.note))

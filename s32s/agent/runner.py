@@ -20,7 +20,7 @@ from s32s.agent.report import Report, fold
 from s32s.agent.roles.base import AgentContext, Task
 from s32s.config.maps import Entry, MapSet
 from s32s.core import events, paths
-from s32s.core.errors import EntryFailed, UsageError
+from s32s.core.errors import EntryFailed, Refused, S32sError, UsageError
 from s32s.core.events import Emit
 from s32s.core.merge import Merge
 from s32s.core.plan import Plan, Verb
@@ -243,7 +243,9 @@ def _run_entry(
             hooks.run(done, task, role, agent, context)
 
     is_part = bool(task.options.below) and role is not Role.MASTER
-    kept = Kept(agent.state, role.value, *entry.direction(role), is_part)
+    # A way back that fails leaves the tree as it was, but for one that changes file by file.
+    passing = () if task.back_to is None else (Refused,) if entry.apply == "in-place" else (S32sError,)
+    kept = Kept(agent.state, role.value, *entry.direction(role), is_part, passing=passing)
     return conclude(
         work,
         context,

@@ -342,3 +342,29 @@ def test_a_tree_of_no_known_number_is_told_in_words(loop: Loop) -> None:
     assert_failed(loop.slave.run("rollback", "WEB"), 3, says=("which tree of", "was before", "kept are 4, 2"))
     assert loop.slave.run("rollback", "WEB", "2").status == 0
     assert page(loop) == b"two two"
+
+
+def test_a_partial_way_back_that_brings_nothing_holds_nothing(loop: Loop) -> None:
+    """What differs is lost, so nothing is back."""
+    for file in next(loop.target.parent.glob(".s32s-kept-*")).glob("*/files/*"):
+        file.unlink()
+    (loop.target / "new-3").unlink()
+    before = snapshot(loop.target)
+    assert_failed(
+        loop.slave.run("rollback", "WEB", "--partial"), 1, says="nothing of generation 2 could be brought back"
+    )
+    assert snapshot(loop.target) == before
+    assert "held" not in loop.slave.run("status").out
+
+
+def test_a_way_back_that_is_refused_leaves_the_status_alone(loop: Loop) -> None:
+    """The tree is as it was, and so is what is told of it."""
+    before = loop.slave.run("status", "--json").lines
+    for file in next(loop.target.parent.glob(".s32s-kept-*")).glob("*/files/*"):
+        file.unlink()
+    assert_failed(loop.slave.run("rollback", "WEB"), 1, says="not to be had any more")
+    configure(loop, "keep = 2\nmax_delete = 0")
+    assert_failed(loop.slave.run("rollback", "WEB", "--partial"), 3, says="--force-delete")
+    after = loop.slave.run("status", "--json").lines
+    assert [line["state"] for line in after] == [line["state"] for line in before] == ["up to date"]
+    assert [line["last"] for line in after] == [line["last"] for line in before]

@@ -16,6 +16,7 @@ from s32s.core.guards import Limits
 from s32s.core.plan import Plan, Verb
 from s32s.core.role import Role
 from s32s.core.rules import EVERYTHING
+from s32s.core.text import tree_words
 from s32s.replication.checkpoints import Checkpoints
 from s32s.replication.job import Job, Outcome, RunContext
 from s32s.replication.replicate import replicate
@@ -90,7 +91,8 @@ def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentConte
     before = holds.hold_of(entry, state)
     hold = holds.Hold(entry.name, record.generation, time.time(), user(), is_done=False, target=entry.slave or "")
     holds.save_hold(hold, state)
-    source = KeptStore(target, record, is_partial=task.options.partial, warn=run.warn)
+    lost: list[str] = []
+    source = KeptStore(target, record, is_partial=task.options.partial, warn=lost.append)
     limits = Limits(agent.settings.max_delete, force=task.options.force_delete)
     job = Job(Verb.SYNC, EVERYTHING, limits, verify=task.options.verify, allow_links=("/",))
     try:
@@ -98,6 +100,10 @@ def _go_back(record: KeptTree, target: LocalStore, task: Task, agent: AgentConte
         kept_room.give_up(target, agent.settings.keep, run, wanted=record)
         with kept_room.helped(target, entry.name, wanted=record):
             done = replicate(source, target, job, replace(run, checkpoints=Checkpoints()))
+        if lost and not done.changed:
+            raise EntryFailed(f"nothing of {tree_words(record.generation)} could be brought back; {lost[-1]}")
+        for text in lost[-1:]:
+            run.warn(text)
     except BaseException:
         if before is None or before.entry != entry.name:
             holds.end_hold(entry.name, state)
