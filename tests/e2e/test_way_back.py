@@ -307,6 +307,22 @@ def test_what_two_runs_replace_comes_back(loop: Loop, first: tuple[str, ...]) ->
     assert snapshot(loop.target) == before
 
 
+def test_back_from_a_part(loop: Loop) -> None:
+    """A plain rollback after a part of the next generation brings the tree before it; a second one goes further."""
+    before = snapshot(loop.target)
+    make_tree(loop.source, {"css/site.css": b"body { color: red }", "index.html": b"four four four"})
+    assert loop.push().status == 0
+    assert loop.slave.run("sync", "--below", "css").status == 0
+    ended = loop.slave.run("rollback", "WEB")
+    assert ended.status == 0, ended.err
+    assert "generation 3 is back" in ended.out
+    assert snapshot(loop.target) == before
+    ended = loop.slave.run("rollback", "WEB")
+    assert ended.status == 0, ended.err
+    assert "generation 2 is back" in ended.out
+    assert page(loop) == b"two two"
+
+
 def test_a_kept_tree_has_its_number_under_another_name(loop: Loop) -> None:
     """The number is that of what the directory holds, whatever the entry is called, also after a first failure."""
     loop.write_map(name="SHOP")
