@@ -245,13 +245,13 @@ def _run_entry(
     is_part = bool(task.options.below) and role is not Role.MASTER
     # A way back that fails leaves the tree as it was, but for one that changes file by file.
     passing = () if task.back_to is None else (Refused,) if entry.apply == "in-place" else (S32sError,)
-    kept = Kept(agent.state, role.value, *entry.direction(role), is_part, passing=passing)
+    kept = Kept(agent.state, role.value, *agent.settings.direction(entry, role), is_part, passing=passing)
     return conclude(
         work,
         context,
         after=after,
         kept=kept if task.verb.changes else None,
-        places=entry.direction(role),
+        places=agent.settings.direction(entry, role),
         position=lambda done: done.target if role is Role.MASTER else done.source,
         when_stopped=_when_stopped(task, role),
     )

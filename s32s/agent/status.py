@@ -82,6 +82,7 @@ class EntryStatus:
         unreachable: whether S3 could not be reached, as against an answer that helps nobody.
         running_s: since when a run works on it, or None.
         is_master: whether the entry is pushed from here.
+        is_shared: whether changes go both ways.
         trouble_status: the exit status that the trouble has alone; 0 without one.
         watch: how it is watched; None where nobody does.
         published: what S3 holds; None where nothing is published, or nobody has asked.
@@ -99,6 +100,7 @@ class EntryStatus:
     unreachable: bool = False
     running_s: float | None = None
     is_master: bool = False
+    is_shared: bool = False
     trouble_status: int = 0
     watch: WatchState | None = None
     published: Published | None = None
@@ -177,7 +179,7 @@ def statuses(
     answers = questions.answers(deadline_s)
     found = []
     for entry, count in zip(entries, drifted, strict=True):
-        source, target = entry.direction(role)
+        source, target = agent.settings.direction(entry, role)
         answer = answers.get(entry.s3, _NOT_ASKED) if entry.manifest else _NOT_ASKED
         found.append(
             EntryStatus(
@@ -192,6 +194,7 @@ def statuses(
                 unreachable=answer.unreachable,
                 running_s=agent.state.running_since(entry.name, role.value),
                 is_master=role is Role.MASTER,
+                is_shared=role is Role.PEER,
                 trouble_status=answer.status,
                 watch=of_entry(entry.name, role.value, agent.state),
                 published=answer.published,
@@ -235,16 +238,20 @@ def overdue(entries: Iterable[EntryStatus], limit_s: float, *, now_s: float) -> 
 
 def _drift(entry: Entry, role: Role, agent: AgentContext) -> int | None:
     place = entry.place(role) or ""
+    last = last_run(entry, role, agent)
+    ended_s = last.time_s if last is not None and last.ok else 0.0
     if role is Role.SLAVE:
-        return drift.of_target(place, agent.state.stat_cache(place), _left(entry, role, agent), entry.rules())
+        cache, left = agent.state.stat_cache(place), _left(entry, last, agent)
+        return drift.of_target(place, cache, left, entry.rules(), ended_s=ended_s)
     if role is Role.MASTER and place.startswith("/"):
-        return drift.of_source(place, agent.state.stat_cache(place), _left(entry, role, agent), entry.rules())
+        cache, left = agent.state.stat_cache(place), _left(entry, last, agent)
+        began_s = ended_s - last.seconds if last is not None and ended_s else 0.0
+        return drift.of_source(place, cache, left, entry.rules(), began_s=began_s)
     return None
 
 
-def _left(entry: Entry, role: Role, agent: AgentContext) -> Tree | None:
+def _left(entry: Entry, last: Result | None, agent: AgentContext) -> Tree | None:
     """The tree that the last run left on both sides, by the manifest that it followed or published, if that is here."""
-    last = last_run(entry, role, agent)
     if last is None or not last.manifest:
         return None
     try:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pydantic
 from pydantic_core import PydanticCustomError
@@ -19,6 +19,9 @@ from s32s.core.location import STORE_NAME, S3Path
 from s32s.core.role import Role
 from s32s.core.rules import compile_rules
 from s32s.system.rate_limit import bytes_a_second
+
+if TYPE_CHECKING:
+    from s32s.config.maps import Entry
 
 NAME = "s32s.toml"
 #: Stands for the maps where a configuration names none.
@@ -175,6 +178,15 @@ class Settings(pydantic.BaseModel):
     menu: MenuSettings = MenuSettings()
     watch: WatchSettings = WatchSettings()
     peer: PeerSettings = PeerSettings()
+
+    def place(self, entry: Entry, role: Role) -> str | None:
+        """The place of a role on this computer; of a shared folder, `peer.folders` goes before the map."""
+        place = entry.place(role)
+        return self.peer.folders.get(entry.name, place) if role is Role.PEER and place else place
+
+    def direction(self, entry: Entry, role: Role) -> tuple[str, str]:
+        """Where from and where to, on this computer."""
+        return (self.place(entry, role) or "", entry.s3) if role is Role.PEER else entry.direction(role)
 
     @property
     def has_maps(self) -> bool:

@@ -198,7 +198,12 @@ class TestBothWays:
 
         assert {file.name for file in (bob.root / "elsewhere").iterdir()} == {".s32s", "a.txt"}
         assert "team.json" not in bob.run("status").err
-        assert "TEAM" in bob.run("status").out
+        assert f"{bob.root}/elsewhere <> {bucket}/t" in bob.run("status").out
+        shown = bob.run("status", "--json").lines[0]
+        assert (shown["source"], shown["state"]) == (f"{bob.root}/elsewhere", "up to date")
+        assert f"{bob.root}/elsewhere" in bob.run("maps", "list").out
+        (bob.root / "elsewhere/b.txt").write_text("b")
+        assert f"{bob.root}/elsewhere <> " in bob.run("dryrun").out
         assert ann.run("sync").status == 0
         assert (ann.root / "shared/a.raw").exists()
 

@@ -317,6 +317,20 @@ def test_status_shows_how_it_is_watched(both: tuple[Loop, Watch, Watch]) -> None
     assert loop.master.run("status", "--json").lines[0]["watch"] is None
 
 
+def test_status_takes_what_a_watch_has_brought_for_what_it_is(both: tuple[Loop, Watch, Watch]) -> None:
+    """The watch saves what it knows of files at its end; until then the list of files that it published tells."""
+    loop, _, slave = both
+    make_tree(loop.source, {"w/x/y": b"1", "d1/f1": b"again"})
+    slave.until(lambda: arrived(loop))
+
+    for machine in (loop.master, loop.slave):
+        slave.until(lambda machine=machine: machine.run("status", "--json").lines[0]["state"] == "up to date")  # type: ignore[misc]
+    time.sleep(0.5)
+    loop.slave.run("status")
+    (loop.target / "w/x/y").write_bytes(b"2")
+    assert "1 drifted" in loop.slave.run("status").out
+
+
 def test_the_service_manager_is_told(proxied: Loop) -> None:
     """sd_notify(3): ready after the first turn, signs of life, a reload with another configuration, the end."""
     loop = proxied

@@ -151,7 +151,7 @@ def source_prefix(task: Task, agent: AgentContext, follower: Follower, *, label:
 
 def last_run(entry: Entry, role: Role, agent: AgentContext) -> Result | None:
     """How the last run between the places of the entry ended, whatever its name was; None where there was none."""
-    places = entry.direction(role)
+    places = agent.settings.direction(entry, role)
     last = agent.state.last_of(entry.name, role.value, *places)
     return last if last is not None and last.ran_between(*places) else None
 

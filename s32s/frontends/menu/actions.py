@@ -84,6 +84,11 @@ class Actions:
         """The entries of this role."""
         return self.loaded.of(self.role)
 
+    def direction(self, entry: Entry) -> str:
+        """Where from and where to, in one line."""
+        arrow = " <> " if self.role is Role.PEER else " > "
+        return arrow.join(self.settings.direction(entry, self.role))
+
     def statuses(self, entries: Sequence[Entry], *, ask_s3: bool) -> list[EntryStatus]:
         """How the entries stand."""
         with self._machine(writable=False) as agent:

@@ -410,7 +410,7 @@ class Controller:
         known = {row.name: row for row in self._listing.rows}
         self._listing.rows = [known.get(entry.name) or Row(entry.name, "") for entry in entries]
         for row, entry in zip(self._listing.rows, entries, strict=True):
-            row.direction = " > ".join(entry.direction(self._actions.role))
+            row.direction = self._actions.direction(entry)
         if not entries and not self._notice:
             self._notice = f"no entry of the maps has a {self._actions.role.value}: r takes another role, m other maps"
         self._refresh.set()

@@ -188,9 +188,10 @@ def _key(key: str, word: str) -> Line:
 
 def direction(text: str, columns: int) -> str:
     """From > to, each cut at its beginning where both do not fit."""
-    source, _, target = escape(text).partition(" > ")
-    if width(source) + width(target) + 3 <= columns:
-        return fit(f"{source} > {target}", columns)
-    half = (columns - 3) // 2
-    left = min(width(source), max(half, columns - 3 - width(target)))
-    return f"{fit(source, left, keep_end=True)} > {fit(target, columns - 3 - left, keep_end=True)}"
+    arrow = " <> " if " <> " in text else " > "
+    source, _, target = escape(text).partition(arrow)
+    room = columns - len(arrow)
+    if width(source) + width(target) <= room:
+        return fit(f"{source}{arrow}{target}", columns)
+    left = min(width(source), max(room // 2, room - width(target)))
+    return f"{fit(source, left, keep_end=True)}{arrow}{fit(target, room - left, keep_end=True)}"

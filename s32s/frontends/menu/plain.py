@@ -19,7 +19,7 @@ from s32s.frontends.menu.prompter import Choice, Left, Prompter
 from s32s.frontends.menu.trashed import when_and_where
 from s32s.frontends.render.layout import count, table
 from s32s.frontends.render.plans import plan_lines
-from s32s.frontends.render.statuses import words
+from s32s.frontends.render.statuses import direction, words
 from s32s.frontends.render.text import Screen
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class PlainMenu:
         say()
         say(f"s32s · role {actions.role.value} · maps {actions.source}")
         rows = [
-            [f"{number:>3})", escape(status.name), f"{escape(status.source)} > {escape(status.target)}", words(status)]
+            [f"{number:>3})", escape(status.name), direction(status), words(status)]
             for number, status in enumerate(actions.statuses(entries, ask_s3=False), start=1)
         ]
         for line in table(rows):

@@ -24,7 +24,7 @@ def show(title: str, entries: Sequence[EntryStatus]) -> None:
     rows = [
         [
             escape(entry.name),
-            f"{escape(entry.source)} > {escape(entry.target)}",
+            direction(entry),
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.last.time_s)) if entry.last else "-",
             str(entry.last.generation) if entry.last and entry.last.generation else "-",
             words(entry),
@@ -39,6 +39,11 @@ def show(title: str, entries: Sequence[EntryStatus]) -> None:
             print(f"{escape(entry.name)}: {watch_words(entry.watch)}")
         if entry.trouble and not entry.unreachable:
             print(f"{escape(entry.name)}: {entry.trouble}", file=sys.stderr)
+
+
+def direction(entry: EntryStatus) -> str:
+    """Where from and where to, or between what."""
+    return f"{escape(entry.source)} {'<>' if entry.is_shared else '>'} {escape(entry.target)}"
 
 
 def status_line(entry: EntryStatus) -> Status:

@@ -55,13 +55,13 @@ def maps_list(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.frontends.render.layout import table
 
     with open_machine(options) as agent:
-        loaded = agent.load_maps()
+        loaded, settings = agent.load_maps(), agent.settings
     if options.json:
         for entry in loaded.entries:
             print_json(cast("MapEntry", {"event": "entry", **entry.model_dump(exclude_none=True)}))
     else:
         rows = [
-            [escape(entry.name), escape(entry.s3), *(escape(entry.place(role) or "-") for role in Role)]
+            [escape(entry.name), escape(entry.s3), *(escape(settings.place(entry, role) or "-") for role in Role)]
             for entry in loaded.entries
         ]
         print(*table([["NAME", "S3", *(role.name for role in Role)], *rows]), sep="\n")
