@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 from pathlib import Path
@@ -69,6 +70,13 @@ def test_push_pull_and_look_back(packed: Loop) -> None:
     assert (log[0]["new"], log[0]["modified"], log[0]["deleted"]) == (0, 1, 1)
     shown = master("log", "WEB").out
     assert "the first" in shown, shown
+    here = {"TZ": "ABC-5:30"}
+    moment = datetime.datetime.fromisoformat(str(log[0]["published"])) + datetime.timedelta(hours=5, minutes=30)
+    shown = master("log", "WEB", environment=here).out
+    assert "TIME (ABC)" in shown, shown
+    assert f"{moment:%Y-%m-%d %H:%M:%S}" in shown, shown
+    assert "LAST RUN (ABC)" in master("status", environment=here).out
+    assert told(master("log", "WEB", "--json", environment=here), "generation")[0]["published"] == log[0]["published"]
     assert "2*" in shown
     differ = told(master("diff", "WEB", "--json"), "difference")
     assert [(one["path"], one["what"]) for one in differ] == [("css/site.css", "deleted"), ("index.html", "modified")]

@@ -223,9 +223,9 @@ def test_log_names_what_is_kept_here(loop: Loop, proxy: FaultProxy) -> None:
 
 def test_log_shows_what_is_kept_here_where_s3_keeps_nothing(loop: Loop) -> None:
     """A plain prefix in a bucket without versions has no history, and the slave has one of its own."""
-    ended = loop.slave.run("log", "WEB")
+    ended = loop.slave.run("log", "WEB", environment={"TZ": "UTC"})
     assert ended.status == 0, ended.err
-    assert re.search(r"kept on this machine: 2 \(until .*\), 1 \(until", ended.out), ended.out
+    assert re.search(r"kept on this machine: 2 \(until .*\), 1 \(until .*\), UTC", ended.out), ended.out
     assert "keeps no earlier generations" in ended.err
     ended = loop.slave.run("log", "WEB", "--json")
     assert ended.status == 0, ended.err

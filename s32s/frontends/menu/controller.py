@@ -33,6 +33,7 @@ from s32s.frontends.menu.model import Choosing, Listing, Row, Running, Text, Vie
 from s32s.frontends.menu.past import PastList
 from s32s.frontends.menu.picking import Picking
 from s32s.frontends.menu.trashed import TrashList
+from s32s.frontends.render import moments
 from s32s.frontends.render.layout import ago, amount, count, duration, wrap
 from s32s.frontends.render.merges import differing, merge_lines
 from s32s.frontends.render.plans import plan_lines, telling
@@ -739,7 +740,7 @@ class Controller:
         status = self._statuses.get(row.name)
         facts.append(("state", row.state))
         if status is not None and status.last is not None:
-            when = time.strftime("%d %b %H:%M", time.localtime(status.last.time_s))
+            when = moments.short(status.last.time_s)
             facts.append(("last run", f"{when}: {status.last.text}"))
             facts.append(("generation", str(status.last.generation or "-")))
         if status is not None and status.watch is not None:

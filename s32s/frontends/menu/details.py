@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import time
-
 from s32s.agent.status import EntryState, EntryStatus
 from s32s.core.paths import escape
 from s32s.core.plan import Plan
 from s32s.core.summary import numbers
+from s32s.frontends.render import moments
 from s32s.frontends.render.layout import amount, count
 from s32s.frontends.render.statuses import watch_words
 
@@ -29,7 +27,7 @@ def details(status: EntryStatus, state: str) -> tuple[tuple[str, str], ...]:
     if last is None:
         lines.append(("", "Last run  it has never run here"))
     else:
-        when = time.strftime("%d %b %H:%M", time.localtime(last.time_s))
+        when = moments.short(last.time_s)
         first, *rest = [escape(line.strip()) for line in last.text.splitlines()] or [""]
         lines.append(("" if last.ok else "class:bad", f"Last run  {when}: {first}"))
         lines += [("", f"          {line}") for line in rest]
@@ -57,7 +55,5 @@ def asked(plan: Plan) -> str:
 
 def _when(moment: str) -> str:
     """A time as heads have it, in the time of this place."""
-    try:
-        return datetime.datetime.fromisoformat(moment).astimezone().strftime("%d %b %H:%M")
-    except (ValueError, OSError, OverflowError):
-        return escape(moment)
+    seconds = moments.seconds_of(moment)
+    return escape(moment) if seconds is None else moments.short(seconds)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from s32s.agent.history import History, Past
 from s32s.core.paths import escape
 from s32s.core.text import number_words, tree_words
 from s32s.frontends.menu.views import Line, bar, filled, notice_lines, scrolled
+from s32s.frontends.render import moments
 from s32s.frontends.render.layout import amount, count, fit, width
 
 #: What stands above the columns.
@@ -101,18 +101,14 @@ def cells(past: Past) -> list[str]:
     mark = "here" if past.is_here else "kept" if past.kept_until_s is not None else ""
     said = past.message
     if past.time_s is None and past.kept_until_s is not None:
-        said = f"replaced here on {_when(past.kept_until_s)}"
+        said = f"replaced here on {moments.short(past.kept_until_s)}"
     return [
         mark,
         number_words(past.number),
-        _when(past.time_s) if past.time_s is not None else "",
+        moments.short(past.time_s) if past.time_s is not None else "",
         escape(past.by),
         changes,
         f"{past.files:,}",
         amount(past.size),
         escape(said),
     ]
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%d %b %H:%M", time.localtime(seconds))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from s32s.agent.trash import Lost
 from s32s.core.paths import escape
 from s32s.frontends.menu.views import Line, bar, filled, scrolled
+from s32s.frontends.render import moments
 from s32s.frontends.render.layout import amount, count, fit
 
 _KEYS = " Space picks  a all  n none  Enter brings back what is picked  Esc goes back"
@@ -68,5 +68,5 @@ class TrashList:
 
 def when_and_where(one: Lost) -> str:
     """When a file was lost, where it is kept, and how large it is."""
-    when = time.strftime("%d %b %H:%M", time.localtime(one.when_s))
+    when = moments.short(one.when_s)
     return f"{when}  {one.where:<4}  {amount(one.size):>9}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
-import time
 from collections.abc import Iterator, Sequence
 
 from s32s.core import paths
@@ -11,6 +9,7 @@ from s32s.core.compare import Reason
 from s32s.core.item import Item, Kind, changed_by
 from s32s.core.merge import Conflict, Merge, Step, is_same
 from s32s.core.steps import is_directory, kind_of, needs_bytes
+from s32s.frontends.render import moments
 from s32s.frontends.render.layout import amount, count, paint
 from s32s.frontends.render.plans import reason_words, shares
 from s32s.replication.merge_job import Contents
@@ -122,8 +121,5 @@ def last_changed(item: Item | None) -> str:
     if item is None or not item.changed:
         return ""
     name, when = changed_by(item)
-    try:
-        seconds = calendar.timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ"))
-    except ValueError:
-        return paths.escape(name)
-    return f"{paths.escape(name)}, {time.strftime('%d %b %H:%M', time.localtime(seconds))}"
+    seconds = moments.seconds_of(when)
+    return paths.escape(name) if seconds is None else f"{paths.escape(name)}, {moments.short(seconds)}"

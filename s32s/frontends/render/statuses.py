@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
@@ -12,6 +11,7 @@ from s32s.agent.results import facts_of
 from s32s.agent.status import EntryState, EntryStatus
 from s32s.agent.watch_state import WatchState
 from s32s.core.paths import escape
+from s32s.frontends.render import moments
 from s32s.frontends.render.layout import count, table
 
 if TYPE_CHECKING:
@@ -25,13 +25,14 @@ def show(title: str, entries: Sequence[EntryStatus]) -> None:
         [
             escape(entry.name),
             direction(entry),
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.last.time_s)) if entry.last else "-",
+            moments.full(entry.last.time_s) if entry.last else "-",
             str(entry.last.generation) if entry.last and entry.last.generation else "-",
             words(entry),
         ]
         for entry in entries
     ]
-    print(*table([["NAME", "DIRECTION", "LAST RUN", "GEN", "STATE"], *rows]), sep="\n")
+    zone = moments.zone(entry.last.time_s for entry in entries if entry.last)
+    print(*table([["NAME", "DIRECTION", f"LAST RUN ({zone})", "GEN", "STATE"], *rows]), sep="\n")
     for entry in entries:
         if entry.last is not None and not entry.last.ok:
             print(f"{escape(entry.name)}: {entry.last.text}")
@@ -80,9 +81,9 @@ def watch_words(watch: WatchState) -> str:
     if watch.watches:
         parts.append(count(watch.watches, "directory"))
     if watch.changed_s:
-        parts.append(f"last change {_when(watch.changed_s)}")
+        parts.append(f"last change {moments.short(watch.changed_s)}")
     if watch.compared_s:
-        parts.append(f"all compared {_when(watch.compared_s)}")
+        parts.append(f"all compared {moments.short(watch.compared_s)}")
     if watch.missed:
         parts.append(f"{watch.missed:,} changes that no event had told of")
     return ", ".join(parts)
@@ -92,7 +93,7 @@ def words(entry: EntryStatus) -> str:
     """The state of an entry, for people."""
     match entry.state:
         case EntryState.RUNNING:
-            return f"running since {_when(entry.running_s)}"
+            return f"running since {moments.short(entry.running_s or 0)}"
         case EntryState.HELD:
             behind = f", {count(entry.behind, 'generation')} behind" if entry.behind > 0 else ""
             return f"{entry.hold.words_for(entry.name) if entry.hold is not None else 'held'}{behind}"
@@ -117,9 +118,5 @@ def words(entry: EntryStatus) -> str:
         case EntryState.UP_TO_DATE:
             return "up to date"
         case EntryState.NOT_COMPARED:
-            done = _when(entry.last.success_s if entry.last else None)
+            done = moments.short((entry.last.success_s if entry.last else None) or 0)
             return f"{'pushed' if entry.is_master else 'synced'} {done}, not compared since"
-
-
-def _when(seconds: float | None) -> str:
-    return time.strftime("%d %b %H:%M", time.localtime(seconds or 0))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def log(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show the generations of an entry."""
     from s32s.core.role import Role
+    from s32s.frontends.render import moments
     from s32s.frontends.render.layout import amount, table
 
     with open_machine(options, writable=False) as agent:
@@ -65,7 +66,7 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
     rows = [
         [
             f"{one.number:,}{'*' if is_current else ''}",
-            one.time.replace("T", " ").replace("Z", ""),
+            one.time if (at_s := moments.seconds_of(one.time)) is None else moments.full(at_s),
             paths.escape(f"{one.user}@{one.host}" if one.user else one.host),
             f"+{one.new:,} ~{one.modified:,} -{one.deleted:,}" if is_counted else "",
             f"{one.files:,}",
@@ -74,7 +75,8 @@ def log(options: argparse.Namespace, stop: threading.Event) -> int:
         ]
         for one, is_current, is_counted in found
     ]
-    head = ["GENERATION", "TIME (UTC)", "BY", "CHANGES", "FILES", "SIZE", "MESSAGE"]
+    known = [at_s for one, _, _ in found if (at_s := moments.seconds_of(one.time)) is not None]
+    head = ["GENERATION", f"TIME ({moments.zone(known)})", "BY", "CHANGES", "FILES", "SIZE", "MESSAGE"]
     print(*table([head, *rows], right={0, 4, 5}), sep="\n")
     return 0
 

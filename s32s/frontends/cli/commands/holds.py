@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
@@ -77,7 +76,7 @@ def release(options: argparse.Namespace, stop: threading.Event) -> int:
 
 def kept_words(found: list[KeptTree]) -> str:
     """Which earlier trees are kept on this machine, for people."""
-    return ", ".join(
-        f"{number_words(tree.generation)} (until {time.strftime('%Y-%m-%d %H:%M', time.localtime(tree.until_s))})"
-        for tree in found
-    )
+    from s32s.frontends.render import moments
+
+    told = (f"{number_words(tree.generation)} (until {moments.minute(tree.until_s)})" for tree in found)
+    return f"{', '.join(told)}, {moments.zone(tree.until_s for tree in found)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from s32s.core import paths
@@ -22,6 +21,7 @@ def trash_usage(options: argparse.Namespace, stop: threading.Event) -> int:
 
 
 def trash_list(options: argparse.Namespace, stop: threading.Event) -> int:
+    from s32s.frontends.render import moments
     from s32s.frontends.render.layout import amount, table
 
     with open_context(options, writable=False) as agent:
@@ -45,7 +45,7 @@ def trash_list(options: argparse.Namespace, stop: threading.Event) -> int:
         return 0
     rows = [
         [
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.when_s)),
+            moments.minute(one.when_s),
             one.where,
             paths.escape(one.who) or "-",
             amount(one.size),
@@ -54,7 +54,8 @@ def trash_list(options: argparse.Namespace, stop: threading.Event) -> int:
         ]
         for one in lost
     ]
-    print(*table([["WHEN", "WHERE", "BY", "SIZE", "PATH", "ID"], *rows], right={3}), sep="\n")
+    when = f"WHEN ({moments.zone(one.when_s for one in lost)})"
+    print(*table([[when, "WHERE", "BY", "SIZE", "PATH", "ID"], *rows], right={3}), sep="\n")
     return 0
 
 
