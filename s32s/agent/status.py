@@ -14,13 +14,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from s32s.agent.advice import advised
+from s32s.agent.advice import advised, way_to
 from s32s.agent.holds import Hold, hold_of
 from s32s.agent.results import INTERRUPTED, Result
 from s32s.agent.roles.base import AgentContext, last_run
 from s32s.agent.watch_state import WatchState, of_entry
 from s32s.config.maps import Entry, MapSet
-from s32s.core import paths
+from s32s.core import cures, paths
 from s32s.core.errors import BadPath, ConfigError, IntegrityError, Interrupted, S32sError, Unreachable, UsageError
 from s32s.core.role import Role
 from s32s.core.tree import Tree
@@ -87,6 +87,7 @@ class EntryStatus:
         watch: how it is watched; None where nobody does.
         published: what S3 holds; None where nothing is published, or nobody has asked.
         hold: at which generation somebody holds it; None where it follows S3.
+        cure: what helps where S3 holds an older generation than the last run has left, or none; may be empty.
     """
 
     name: str
@@ -105,6 +106,7 @@ class EntryStatus:
     watch: WatchState | None = None
     published: Published | None = None
     hold: Hold | None = None
+    cure: str = ""
 
     @property
     def is_moved(self) -> bool:
@@ -181,12 +183,13 @@ def statuses(
     for entry, count in zip(entries, drifted, strict=True):
         source, target = agent.settings.direction(entry, role)
         answer = answers.get(entry.s3, _NOT_ASKED) if entry.manifest else _NOT_ASKED
+        last = agent.state.last_of(entry.name, role.value, source, target)
         found.append(
             EntryStatus(
                 name=entry.name,
                 source=source,
                 target=target,
-                last=agent.state.last_of(entry.name, role.value, source, target),
+                last=last,
                 generation=answer.generation,
                 push=answer.push,
                 drift=count,
@@ -199,9 +202,22 @@ def statuses(
                 watch=of_entry(entry.name, role.value, agent.state),
                 published=answer.published,
                 hold=hold_of(entry, agent.state) if role is Role.SLAVE else None,
+                cure=_cure(entry, role, agent, last, answer.generation),
             )
         )
     return found
+
+
+def _cure(entry: Entry, role: Role, agent: AgentContext, last: Result | None, generation: int | None) -> str:
+    """What helps where S3 has gone back."""
+    if last is None or generation is None or generation >= last.generation:
+        return ""
+    if entry.is_packed and not generation:
+        return way_to(cures.REBUILD, entry, agent, role)
+    name = paths.word(entry.name)
+    if role is Role.MASTER:
+        return f"s32s sync {name} publishes what this directory holds as generation {last.generation + 1:,}"
+    return f"if that is intended, s32s sync {name} --accept-older follows it" if generation else ""
 
 
 def glance(entries: Sequence[Entry], role: Role, agent: AgentContext) -> dict[str, tuple[float | None, float | None]]:
@@ -211,7 +227,7 @@ def glance(entries: Sequence[Entry], role: Role, agent: AgentContext) -> dict[st
     """
     found = {}
     for entry in entries:
-        last = agent.state.result(entry.name, role.value)
+        last = agent.state.last_of(entry.name, role.value, source, target)
         found[entry.name] = agent.state.running_since(entry.name, role.value), last.time_s if last else None
     return found
 

@@ -156,8 +156,8 @@ def read_head(data: bytes) -> Head:
         at = ".".join(map(str, first["loc"])) or "document"
         raise IntegrityError(
             f"{HEAD_KEY} is damaged ({at}: {paths.escape(first['msg'])})",
-            hint=f"{cures.REBUILD} in the packed layout; in the plain one delete that object "
-            "below the prefix of the entry, then s32s sync",
+            hint=f"in the packed layout, {cures.REBUILD}; in the plain one, delete that object "
+            "below the prefix of the entry, then run s32s sync",
         ) from exc
     _check_format(head.format)
     if head.is_packed and head.root is None and head.push is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,31 @@ def test_the_name_is_that_of_the_entry(packed: Loop) -> None:
     lose_head(packed.server, packed.bucket, packed.prefix)
     assert_failed(packed.pull(), 3, says="run on the master: s32s verify 'MY WEB' --rebuild")
     assert_failed(packed.push(), 3, says="; run s32s verify 'MY WEB' --rebuild")
+    assert_failed(packed.pull(), 3, says="has packs and no head; run on the master: s32s verify 'MY WEB' --rebuild\n")
     for command in ("log", "diff", "rollback", "verify"):
         ended = packed.master.run(command, "MY WEB")
         assert_failed(ended, 3, says="run s32s verify 'MY WEB' --rebuild")
+
+
+def test_status_says_what_helps_where_the_head_is_gone(packed: Loop) -> None:
+    """Before any run has found it."""
+    assert packed.pull().status == 0
+    lose_head(packed.server, packed.bucket, packed.prefix)
+    for machine, cure in ((packed.master, "run"), (packed.slave, "run on the master:")):
+        shown = machine.run("status")
+        assert "the head on S3 is gone" in shown.out
+        assert f"MY WEB: {cure} s32s verify 'MY WEB' --rebuild\n" in shown.err
+
+
+def test_a_manifest_is_healed_without_its_files(packed: Loop) -> None:
+    """What is whole again is told, not that no path is."""
+    head = f"{packed.prefix}/.s32s/head.json"
+    root = json.loads(get(packed.server, packed.bucket, head))["root"]["pack"]
+    (key,) = (key for key in keys(packed.server, packed.bucket, f"{packed.prefix}/.s32s/packs/") if root in key)
+    put(packed.server, packed.bucket, key, b"x" * len(get(packed.server, packed.bucket, key)))
+    healed = packed.master.run("verify", "MY WEB", "--heal")
+    assert healed.status == 0, healed.err
+    assert "generation 2 takes the place of the damaged one; its manifest is written again" in healed.out
 
 
 def test_the_layout_of_an_entry(packed: Loop) -> None:

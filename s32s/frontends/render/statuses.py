@@ -38,6 +38,8 @@ def show(title: str, entries: Sequence[EntryStatus]) -> None:
             print(f"{escape(entry.name)}: {entry.last.text}")
         if entry.watch is not None:
             print(f"{escape(entry.name)}: {watch_words(entry.watch)}")
+        if entry.state is EntryState.WENT_BACK and entry.cure:
+            print(f"{escape(entry.name)}: {entry.cure}", file=sys.stderr)
         if entry.trouble and not entry.unreachable:
             print(f"{escape(entry.name)}: {entry.trouble}", file=sys.stderr)
 
@@ -110,7 +112,7 @@ def words(entry: EntryStatus) -> str:
         case EntryState.UNREACHABLE:
             return "S3 unreachable" if entry.unreachable else "head unreadable"
         case EntryState.WENT_BACK:
-            return f"S3 went back to generation {entry.generation:,}"
+            return f"S3 went back to generation {entry.generation:,}" if entry.generation else "the head on S3 is gone"
         case EntryState.BEHIND:
             return f"{count(entry.behind, 'generation')} behind"
         case EntryState.DRIFTED:

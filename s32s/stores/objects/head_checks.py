@@ -33,7 +33,7 @@ def lost_head(location: str, *, for_plain: bool = False) -> Refused:
         for_plain: it was to be used in the plain layout.
     """
     cure = cures.IS_LOST if for_plain else cures.REBUILD
-    return Refused(f"{location} has packs and no head", hint=f"{cure} finds it again")
+    return Refused(f"{location} has packs and no head", hint=cure)
 
 
 def check_generation(head: Head, followed: int, location: str) -> None:

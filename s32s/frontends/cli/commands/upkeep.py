@@ -184,7 +184,8 @@ def _tell_healed(options: argparse.Namespace, healed: Healed) -> None:
         print(f"{name}: nothing could be healed")
     else:
         many = f"{count(len(healed.paths), 'path')} {'is' if len(healed.paths) == 1 else 'are'} whole again"
-        print(f"{name}: generation {number:,} takes the place of the damaged one; {many}")
+        what = many if healed.paths else "its manifest is written again"
+        print(f"{name}: generation {number:,} takes the place of the damaged one; {what}")
     if healed.left:
         print(
             f"s32s: put these files back as they were and run s32s verify {paths.word(options.name)} --heal again; "

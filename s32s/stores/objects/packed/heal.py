@@ -77,9 +77,9 @@ def heal(
     still = set(hit_by(damaged, mine.tree, places))
     left = {path: failed.get(path, "the directory has other content there") for path in hit if path in still}
     manifest = {head.root.pack, *(one.pack for one in root.segments)}
-    if not moved and manifest.isdisjoint(damaged):
-        return Healed(None, (), left)
     healed = tuple(path for path in hit if path not in still)
+    if not healed and manifest.isdisjoint(damaged):
+        return Healed(None, (), left)
     again = f"{count(len(healed), 'path')} pushed again" if healed else "its manifest is written again"
     message = f"generation {root.number} was damaged: {again}"
     publication = Publication(

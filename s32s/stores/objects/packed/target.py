@@ -131,10 +131,10 @@ class PackedTarget:
             self._writer = me._replace(generation=max([me.generation, *numbers]))
             return self._prefix.snapshot(FoundHead())
         if me.generation:
-            found_again = f"{cures.REBUILD} finds it again" if stored else "so are its packs"
+            gone = "" if stored else ", and so are its packs"
             raise Refused(
-                f"the head of {place} is gone, and this machine has published generation {me.generation:,} there",
-                hint=f"{found_again}; s32s sync --take-over begins a new history",
+                f"the head of {place} is gone{gone}; this machine has published generation {me.generation:,} there",
+                hint=f"{f'{cures.REBUILD}; ' if stored else ''}s32s sync --take-over begins a new history",
             )
         ours = {packs.key_of(pack) for pack in self._prefix.cache.unfinished(place)}  # of pushes that died; no roots
         return without_head(self._prefix, roots_in(self._prefix, (one for one in stored if one.key not in ours)))
