@@ -41,6 +41,8 @@ def many(loop: Loop) -> Loop:
         pytest.param(["maps", "check", "--jsn", "x"], "see s32s maps check --help", id="option of an action"),
         pytest.param(["sync", "--exit-code"], 'no option "--exit-code"; see', id="no way around a guard is suggested"),
         pytest.param(["sync", "--set", "max_delete=abc"], "a setting is wrong", id="the file is not blamed"),
+        pytest.param(["--json", "status"], "--json goes behind the command: s32s status --json", id="in front"),
+        pytest.param(["maps", "--json", "list"], "s32s maps list --json", id="in front of an action"),
         pytest.param(["push"], "here it is sync", id="command of other tools"),
         pytest.param(["maps", "uplaod"], 'did you mean "upload"?', id="misspelt action"),
         pytest.param(["env", "x"], 's32s env has no further argument "x"', id="one word too many"),

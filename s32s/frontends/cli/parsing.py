@@ -61,6 +61,8 @@ class Parser(argparse.ArgumentParser):
             known = [option for option in known if option not in _OVERRIDES]
             kind = "option" if word.startswith("-") else "further argument"
             hint = f"; {found}" if word.startswith("-") and (found := _hint(word, known)) else ""
+            if word in self._option_string_actions:  # its parser has left it alone, so another one has met it
+                self.exit(2, f"s32s: {word} goes behind the command: {self.prog} {word}\n")
             message = f'{self.prog} has no {kind} "{paths.escape(word)}"{hint}'
         self.exit(2, f"s32s: {message}; see {self.prog} --help\n")
 
