@@ -217,6 +217,16 @@ _WANTED = {
 }
 
 
+#: With the limit of each; the one number of an entry has both.
+_LIMITED = {
+    "int_type": "it must be a whole number",
+    "greater_than_equal": "it must be a whole number of {ge} or more",
+    "less_than_equal": "it must be a whole number of {le} or less",
+    "string_too_long": "it has more than {max_length} characters",
+    "too_long": "the list has more than {max_length} items",
+}
+
+
 def _problem(error: Any, *, file: str, who: str) -> Problem:
     name = str(error["loc"][0]) if error["loc"] else ""
     place = f"{name}[{error['loc'][1]}]" if len(error["loc"]) > 1 and isinstance(error["loc"][1], int) else name
@@ -230,6 +240,8 @@ def _problem(error: Any, *, file: str, who: str) -> Problem:
         text = f"{_WANTED[error['type']]}, not {_kind(error['input'])}"
         if error["type"] in ("missing", "string_too_short", "too_short"):
             text = _WANTED[error["type"]]
+    elif error["type"] in _LIMITED:
+        text = _LIMITED[error["type"]].format_map(error.get("ctx", {}))
     else:
         text = paths.escape(error["msg"])
     return Problem(file, who, place, text)

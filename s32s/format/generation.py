@@ -13,9 +13,10 @@ from typing import Annotated
 
 import pydantic
 
-from s32s.core import cures, paths
+from s32s.core import cures
 from s32s.core.errors import IntegrityError
 from s32s.format.head import PACKED, Count, Message, Model, Name, RootRef, Sha256
+from s32s.format.mistakes import what_is_wrong
 from s32s.format.packs import MAX_BLOB, MAX_PACK
 
 
@@ -160,12 +161,7 @@ def parse_root(data: bytes) -> Root:
     try:
         root = Root.model_validate_json(data)
     except pydantic.ValidationError as exc:
-        first = exc.errors()[0]
-        at = ".".join(map(str, first["loc"])) or "document"
-        raise IntegrityError(
-            f"the root of a generation is damaged ({at}: {paths.escape(first['msg'])})",
-            hint=cures.HEAL,
-        ) from exc
+        raise IntegrityError(f"the root of a generation is damaged: {what_is_wrong(exc)}", hint=cures.HEAL) from exc
     if root.format != PACKED:
         raise IntegrityError(
             f"the root of a generation has format {root.format}, and this s32s reads format {PACKED}",

@@ -18,6 +18,7 @@ import pydantic
 
 from s32s.core import cures, paths
 from s32s.core.errors import IntegrityError
+from s32s.format.mistakes import what_is_wrong
 
 #: Versions of what a head stands for: one object a file with a manifest, and packs.
 PLAIN, PACKED = 1, 2
@@ -152,17 +153,15 @@ def read_head(data: bytes) -> Head:
     except pydantic.ValidationError as exc:
         # What a later format needs may be missing in this one: that comes before every other trouble.
         _check_format(_format_in(data))
-        first = exc.errors()[0]
-        at = ".".join(map(str, first["loc"])) or "document"
         raise IntegrityError(
-            f"{HEAD_KEY} is damaged ({at}: {paths.escape(first['msg'])})",
+            f"{HEAD_KEY} is damaged: {what_is_wrong(exc)}",
             hint=f"in the packed layout, {cures.REBUILD}; in the plain one, delete that object "
             "below the prefix of the entry, then run s32s sync",
         ) from exc
     _check_format(head.format)
     if head.is_packed and head.root is None and head.push is None:
         raise IntegrityError(
-            f"{HEAD_KEY} is damaged (root: it is missing)",
+            f'{HEAD_KEY} is damaged: "root" is missing',
             hint=cures.REBUILD,
         )
     return head

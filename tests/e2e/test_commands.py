@@ -175,6 +175,11 @@ def test_maps_are_listed_updated_and_cached(ready: Loop) -> None:
         pytest.param(b'[{"name": "X", "s3": "bkt/x",}]', "line 1: remove this comma", id="invalid JSON"),
         pytest.param(b'[{"name": "X", "s3": "bkt/x", "slav": "/x"}]', 'did you mean "slave"?', id="a misspelling"),
         pytest.param(b'[{"name": "WEB", "s3": "bkt/x"}]', 'entry "WEB": name: the name is used', id="a second WEB"),
+        pytest.param(
+            b'[{"name": "X", "s3": "bkt/x", "slave": "/x", "keep": 0}]',
+            "keep: it must be a whole number of 1 or more",
+            id="a number that is too small",
+        ),
         pytest.param(b'[{"name": "X"}, {"s3": "b"}]', "3 problems", id="every problem at once"),
     ],
 )

@@ -478,6 +478,22 @@ def test_a_later_format_is_refused_with_the_way_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "data"),
+    [
+        pytest.param("it is not JSON, or is cut off", HEAD.to_bytes()[:-9], id="cut off"),
+        pytest.param(
+            '"writer" has a wrong value', json.dumps(json.loads(HEAD.to_bytes()) | {"writer": 9}).encode(), id="value"
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_head_is_a_sentence(words: str, data: bytes) -> None:
+    """Of ours, and not of the library that has found it."""
+    with pytest.raises(IntegrityError) as raised:
+        read_head(data)
+    assert raised.value.what == f".s32s/head.json is damaged: {words}"
+
+
+@pytest.mark.parametrize(
     "change",
     [
         pytest.param({"generation": -1}, id="a negative generation"),
