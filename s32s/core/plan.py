@@ -210,6 +210,9 @@ def _above(listed: Iterable[str]) -> set[str]:
     return {above for path in listed for above in paths.ancestors(path)}
 
 
+_NAMED = {Kind.FILE: "a file", Kind.LINK: "a symbolic link", Kind.OTHER: "something else"}
+
+
 def _unblocked(wanted: Sequence[int], source: Tree, target: Tree) -> tuple[Sequence[int], list[Rejection]]:
     """Leave out what `copy` cannot place: a directory stands where a file should, or the other way round."""
     above_target = _above(target.paths)
@@ -228,11 +231,11 @@ def _unblocked(wanted: Sequence[int], source: Tree, target: Tree) -> tuple[Seque
             None,
         )
         if not is_dir and has_dir:
-            blocked.append(Rejection(path, "there is a directory, and copy deletes nothing"))
+            blocked.append(Rejection(path, "there is a directory, and nothing is deleted"))
         elif is_dir and old is not None and old.kind is not Kind.DIR:
-            blocked.append(Rejection(path, "there is a file, and copy deletes nothing"))
+            blocked.append(Rejection(path, f"there is {_NAMED[old.kind]}, and nothing is deleted"))
         elif in_the_way is not None:
-            blocked.append(Rejection(path, f"{paths.quote(in_the_way)} is not a directory, and copy deletes nothing"))
+            blocked.append(Rejection(path, f"{paths.quote(in_the_way)} is not a directory, and nothing is deleted"))
         else:
             free.append(row)
     return free, blocked

@@ -156,7 +156,7 @@ def test_a_property_of_the_design_is_accepted(properties: dict[str, Any]) -> Non
         pytest.param({"name": "a\u202eb"}, "name", "control character", id="a name that turns the reading direction"),
         pytest.param({"name": 5}, "name", "must be a string, not a number", id="a number as name"),
         pytest.param({"name": None}, "name", "must be a string, not null", id="null as name"),
-        pytest.param({"name": "n" * 201}, "name", "at most 200", id="a name without end"),
+        pytest.param({"name": "n" * 201}, "name", "more than 200", id="a name without end"),
         pytest.param({"s3": ""}, "s3", "it is empty", id="an empty S3 path"),
         pytest.param({"s3": "/x"}, "s3", "not a bucket name", id="no bucket"),
         pytest.param({"s3": "s3:///x"}, "s3", "not a bucket name", id="a URL without a bucket"),

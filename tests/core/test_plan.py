@@ -243,7 +243,17 @@ def test_copy_leaves_what_is_in_the_way_and_says_so(
 
     assert listed(made)["puts"] == ["z"]
     assert listed(made)["rejected"] == rejected
-    assert all("copy deletes nothing" in rejection.reason for rejection in made.rejected)
+    assert all("nothing is deleted" in rejection.reason for rejection in made.rejected)
+
+
+def test_a_link_in_the_way_is_called_one() -> None:
+    """And not a file."""
+    made = plan.make(
+        tree.make([Item("a", Kind.DIR), Item("b", Kind.DIR)]),
+        tree.make([Item("a", Kind.LINK, target="x"), file("b")]),
+        deletes=False,
+    )
+    assert [one.reason.partition(",")[0] for one in made.rejected] == ["there is a symbolic link", "there is a file"]
 
 
 def test_copy_replaces_a_modified_file() -> None:

@@ -102,7 +102,7 @@ def test_push_pull_and_look_back(packed: Loop) -> None:
     one = master("restore", "WEB", "css", "none", "--generation", "1", "--to", "some").out
     assert one.splitlines()[-1] == f"WEB: 1 file (0 B) restored from generation 1 to {some}; 1 file there as then", one
     one = master("restore", "WEB", "css", "none", "--generation", "1", "--to", str(some)).out
-    assert one == f"WEB: nothing to restore: 2 files of generation 1 in {some}, as they were then\n"
+    assert one == f"WEB: nothing to restore to {some}: 2 files of generation 1 are there as they were\n"
     whole = packed.source.parent / "whole"
     restored = master("restore", "WEB", ".", "--generation", "1", "--to", str(whole), "--json").lines
     assert restored[-1]["generation"] == 1
@@ -124,6 +124,17 @@ def test_push_pull_and_look_back(packed: Loop) -> None:
     assert_failed(master("rollback", "WEB", "9"), 3, says="generation 9 is not kept; 1 to 3 are; see s32s log WEB;")
     assert_failed(master("rollback", "WEB", "3"), 3, says="is the current one; s32s log WEB shows")
     assert_failed(packed.slave.run("rollback", "WEB"), 3, says="no earlier tree")
+
+
+def test_many_restored_paths_are_named_where_that_is_asked_for(packed: Loop) -> None:
+    """As by other commands; the last line says how many came."""
+    make_tree(packed.source, {f"many/{number}": b"" for number in range(30)})
+    assert packed.push().status == 0
+    for words, named in (((), 0), (("-v",), 30)):
+        shutil.rmtree(packed.source / "many")
+        told_of = packed.master.run("restore", "WEB", "many", *words).out
+        assert told_of.count("restored  many/") == named
+        assert "WEB: 30 files (0 B) restored from generation 1 to" in told_of
 
 
 def test_prune_verify_heal_and_rebuild(packed: Loop) -> None:

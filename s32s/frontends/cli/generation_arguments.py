@@ -90,6 +90,7 @@ def generation_parsers(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--generation", metavar="N", type=int, help="from which one (default: the current one)")
     made.add_argument("--to", metavar="DIR", help="into this directory (default: that of the master)")
     made.add_argument("--yes", action="store_true", help="replace what is there without a question")
+    made.add_argument("-v", "--verbose", action="store_true", help="name every path, also of many")
     add_json(made)
     made = command(
         "convert",

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from s32s.replication.job import Outcome
 
 
+#: So many paths are named without being asked for.
+_FEW = 20
+
+
 def log(options: argparse.Namespace, stop: threading.Event) -> int:
     """Show the generations of an entry."""
     from s32s.core.role import Role
@@ -195,7 +199,7 @@ def restore(options: argparse.Namespace, stop: threading.Event) -> int:
     for path in came:
         if options.json:
             print_json({"event": "restored", "path": path})
-        else:
+        elif options.verbose or len(came) <= _FEW:
             print(f"restored  {paths.escape(path)}")
     if options.json:
         print_json(
@@ -222,7 +226,8 @@ def _tell_restored(name: str, outcome: Outcome, to: str) -> None:
     plan, of = outcome.plan, f"generation {outcome.source.generation:,}"
     there = paths.escape(to)
     if plan.is_empty:
-        print(f"{paths.escape(name)}: nothing to restore: {files(plan)} of {of} in {there}, as they were then")
+        stand = "is there as it was" if plan.source_files == 1 else "are there as they were"
+        print(f"{paths.escape(name)}: nothing to restore to {there}: {files(plan)} of {of} {stand}")
         return
     came = sum(not only_directories(put.item) for put in plan.puts)
     what = count(came, "file") if came else count(len(plan.puts), "directory")
