@@ -113,7 +113,7 @@ _FETCH = "where the map says so already, fetch it: s32s maps update"
 def way_to_heal(entry: Entry, agent: AgentContext) -> str:
     """What brings back what is damaged of the current generation, as a sentence."""
     match agent.settings.role:
-        case Role.MASTER | Role.PEER:
+        case Role.MASTER | Role.PEER as role if entry.place(role) is not None:
             return f"s32s verify {shown(entry)} --heal pushes again what the directory of this machine has"
     return f"to bring it back, {way_to(cures.HEAL, entry, agent)}"
 
@@ -126,14 +126,26 @@ def way_to(cure: str, entry: Entry, agent: AgentContext, role: Role | None = Non
         role: see `advise`.
     """
     role = role or agent.settings.role
-    named = cure.replace(cures.NAME, shown(entry))
-    if role in (Role.MASTER, Role.PEER):
+    writer = _writer_of(entry, agent)
+    named = cure.replace(cures.NAME, shown(writer or entry))
+    if role is Role.PEER or (role is Role.MASTER and writer is not None):
         return f"run {named.partition(': ')[2]}"
     if by := _mirror_of(entry, agent):
         return f"run on the mirror: s32s sync {paths.word(by.name)} --verify"
-    if entry.master is None:
+    if writer is None:
         return f"{named}; where this prefix is the copy of a mirror, run s32s sync --verify on the mirror instead"
     return named
+
+
+def _writer_of(entry: Entry, agent: AgentContext) -> Entry | None:
+    """The entry through which the prefix of this one is written: itself, or another one of the cached maps."""
+    if entry.master is not None or entry.peer is not None:
+        return entry
+    if not agent.settings.has_maps:
+        return None
+    known = catalog.cached_anywhere(agent.settings.maps, agent.state, agent.engine)
+    same = (other for other in known.of(Role.MASTER) if other.location == entry.location) if known else iter(())
+    return next(same, None)
 
 
 def _mirror_of(entry: Entry, agent: AgentContext) -> Entry | None:

@@ -72,6 +72,25 @@ def test_a_manifest_is_healed_without_its_files(packed: Loop) -> None:
     assert "generation 2 takes the place of the damaged one; its manifest is written again" in healed.out
 
 
+def test_an_entry_without_a_master_names_the_one_that_has_it(packed: Loop) -> None:
+    """Two entries lead to one prefix, and only one of them can heal it."""
+    one = {"s3": f"{packed.bucket}/{packed.prefix}", "layout": "packed"}
+    two = [
+        one | {"name": "SITE", "master": str(packed.source)},
+        one | {"name": "SITE2", "slave": str(packed.target)},
+    ]
+    put(packed.server, packed.bucket, "maps/web.json", json.dumps(two).encode())
+    for machine in (packed.master, packed.slave):
+        assert machine.run("maps", "update").status == 0
+    damage(packed.server, packed.bucket, packed.prefix)
+
+    assert_failed(packed.slave.run("sync", "SITE2"), 1, says="run on the master: s32s verify SITE --heal")
+    for command in (("verify", "SITE2"), ("verify", "SITE2", "--heal")):
+        ended = packed.master.run(*command)
+        assert_failed(ended, 1, 3, says="run s32s verify SITE --heal")
+        assert "verify SITE2" not in ended.err
+
+
 def test_the_layout_of_an_entry(packed: Loop) -> None:
     """A slave cannot convert, and is told where that is done."""
     packed.write_map(name="MY WEB")
