@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -218,7 +219,10 @@ def choose(loaded: MapSet, names: Sequence[str], role: Role) -> list[Entry]:
         else:
             near = closest(name, mine)
             hint = f"; did you mean {paths.quote(near)}?" if near else ""
-            raise UsageError(f"there is no entry {paths.quote(name)} in the maps{hint}", hint="see s32s maps list")
+            folder = f"; the folder of that name is ./{paths.word(name)}" if os.path.isdir(name) else ""
+            raise UsageError(
+                f"there is no entry {paths.quote(name)} in the maps{hint}", hint=f"see s32s maps list{folder}"
+            )
     return list(chosen.values())
 
 

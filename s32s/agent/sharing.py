@@ -42,7 +42,7 @@ def no_entry(name: str) -> UsageError:
     """The error that a name means nothing without maps."""
     return UsageError(
         f"there is no entry {paths.quote(name)}: no configuration of this machine says where maps are",
-        hint="name the folder, such as ./team",
+        hint=f"name the folder, such as ./{paths.word(name) if os.path.isdir(name) else 'team'}",
     )
 
 
@@ -143,6 +143,11 @@ def entry_at(folder: str, agent: AgentContext, *, layout: Literal["plain", "pack
     """
     from s32s.stores.local.folder import open_folder
 
+    if "://" in folder:
+        raise UsageError(
+            f"{paths.escape(folder)} is a place, and this takes an entry or a folder",
+            hint="name a folder that is shared through it, such as ./team, or an entry of the maps",
+        )
     root = os.path.abspath(os.path.expanduser(folder))
     with open_folder(root, writable=False) as opened:
         marker = opened.marker()

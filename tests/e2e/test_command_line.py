@@ -56,6 +56,18 @@ def test_what_is_typed_wrongly_is_put_right(many: Loop, typed: list[str], says: 
     assert_failed(many.master.run(*typed), 2, says=says)
 
 
+@pytest.mark.parametrize("command", [["verify"], ["prune"], ["trash", "list"]], ids=" ".join)
+def test_a_folder_that_is_named_like_an_entry(many: Loop, tmp_path: Path, command: list[str]) -> None:
+    """With maps and without, it is said how the folder is named; a place is not taken for a folder."""
+    alone = Machine(tmp_path / "alone", many.server)
+    for machine in (many.master, alone):
+        (machine.root / "pc").mkdir()
+        assert_failed(machine.run(*command, "pc", cwd=machine.root), 2, says="./pc")
+        ended = machine.run(*command, "s3://bkt/three", cwd=machine.root)
+        assert_failed(ended, 2, says="s3://bkt/three is a place, and this takes an entry or a folder")
+        assert "mkdir" not in ended.err
+
+
 def test_a_dry_run_by_option(many: Loop) -> None:
     """Of sync and of copy, each as it is."""
     assert many.master.run("sync", "SHOP").status == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from s32s.core import paths
 from s32s.core.errors import UsageError
 from s32s.core.text import count
-from s32s.frontends.cli.commands.common import confirm, counted, open_context, open_machine, print_json
+from s32s.frontends.cli.commands.common import confirm, counted, open_context, print_json
 from s32s.frontends.cli.commands.generations import entry_of
 
 if TYPE_CHECKING:
@@ -212,16 +212,17 @@ def _tell_of_holes(options: argparse.Namespace, found: Verified, earlier: Sequen
 @contextlib.contextmanager
 def _opened(options: argparse.Namespace, *, writable: bool) -> Iterator[Generations]:
     """The generations of an entry, or of a folder that is shared without a map."""
+    from s32s.agent.agent import Agent
+    from s32s.agent.sharing import generations_at, no_entry
     from s32s.core.location import is_location
 
-    if is_location(options.name):
-        from s32s.agent.sharing import generations_at
-
-        with open_context(options, writable=writable) as context:
+    with open_context(options, writable=writable) as context:
+        if is_location(options.name):
             yield generations_at(options.name, context)
-        return
-    with open_machine(options, writable=writable) as agent:
-        yield _generations(options.name, agent)
+        elif isinstance(context, Agent):
+            yield _generations(options.name, context)
+        else:
+            raise no_entry(options.name)
 
 
 def _generations(name: str, agent: Agent) -> Generations:
