@@ -68,6 +68,16 @@ def test_a_folder_that_is_named_like_an_entry(many: Loop, tmp_path: Path, comman
         assert "mkdir" not in ended.err
 
 
+@pytest.mark.parametrize("layout", ["plain", "packed"])
+def test_a_new_map_has_the_layout_that_was_asked_for(many: Loop, layout: str) -> None:
+    """What is so by default is left out, as of other properties."""
+    words = ("--name", "NEW", "--s3", "bkt/new", "--slave", "/srv/new", "--layout", layout)
+    made = many.master.run("maps", "new", *words)
+    assert made.status == 0, made.err
+    (entry,) = json.loads((many.master.root / "new.json").read_text())
+    assert entry.get("layout", "plain") == layout
+
+
 def test_a_dry_run_by_option(many: Loop) -> None:
     """Of sync and of copy, each as it is."""
     assert many.master.run("sync", "SHOP").status == 0

@@ -218,6 +218,7 @@ def _add_entry(made: argparse.ArgumentParser) -> None:
     made.add_argument("--slave", metavar="DIR", help="directory on the servers")
     made.add_argument("--mirror", metavar="PATH", help="another bucket/prefix, for the role mirror")
     made.add_argument("--peer", metavar="DIR", help="folder that people share, for the role peer")
+    made.add_argument("--layout", choices=("plain", "packed"), help="how --s3 is laid out (default: plain)")
     made.add_argument("--description", metavar="TEXT", help="for people")
     made.add_argument("--file", metavar="FILE", help="the file to write (default: the name of the entry, .json)")
     made.add_argument("--upload", action="store_true", help="upload it without a question")

@@ -97,7 +97,7 @@ def maps_new(options: argparse.Namespace, stop: threading.Event) -> int:
     from s32s.config import map_files, settings_file
     from s32s.core.role import Role
 
-    names = ("name", "s3", "description", *(role.value for role in Role))
+    names = ("name", "s3", "layout", "description", *(role.value for role in Role))
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     configuration = settings_file.find(options.config, os.environ)
     is_set_up = settings_file.is_set_up(configuration, os.environ, options.set)
