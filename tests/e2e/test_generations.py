@@ -12,7 +12,7 @@ from support.checks import assert_failed
 from support.faultproxy import FaultProxy, Rule, Status, on
 from support.machine import Ended, Loop, Machine, make_loop
 from support.network import make_certificate, tls_front
-from support.servers import S3Server, keys, put
+from support.servers import S3Server, get, keys, put
 from support.trees import make_tree, snapshot
 
 from s32s.format import packs
@@ -38,6 +38,11 @@ def made_of(root: Path) -> dict[str, bytes | None]:
         elif not any(path.iterdir()):
             found[str(path.relative_to(root))] = None
     return found
+
+
+def stored_at(loop: Loop) -> dict[str, bytes]:
+    """All objects of the prefix."""
+    return {key: get(loop.server, loop.bucket, key) for key in keys(loop.server, loop.bucket, loop.prefix)}
 
 
 def told(ended: Ended, event: str) -> list[dict[str, object]]:
@@ -147,6 +152,9 @@ def test_prune_verify_heal_and_rebuild(packed: Loop) -> None:
     assert_failed(master("prune", "WEB", "--keep", "1"), 3, says="--yes")
     pruned = told(master("prune", "WEB", "--keep", "1", "--yes", "--grace", "0s", "--json"), "pruned")[0]
     assert pruned["generations"] == [3, 2]
+    before = stored_at(packed)
+    assert master("prune", "WEB", "--grace", "0s").out == "WEB: nothing to delete\n"
+    assert stored_at(packed) == before
     assert told(master("verify", "WEB", "--json"), "verified")[0]["damaged"] == {}
     assert "none damaged" in master("verify", "WEB").out
 

@@ -58,10 +58,12 @@ def prune(options: argparse.Namespace, stop: threading.Event) -> int:
             }
         )
         return _tell_undeleted(done)
-    print(
-        f"{paths.escape(options.name)}: {count(len(done.generations), 'generation')} given up, "
-        f"{count(done.packs, 'pack')} deleted ({amount(done.size)})"
+    told = (
+        f"{count(len(done.generations), 'generation')} given up, {count(done.packs, 'pack')} deleted "
+        f"({amount(done.size)})"
     )
+    is_idle = not (done.generations or done.packs or done.failed)
+    print(f"{paths.escape(options.name)}: {'nothing to delete' if is_idle else told}")
     if done.young:
         print(
             f"{count(done.young, 'pack')} that no generation names, younger than {options.grace}, "

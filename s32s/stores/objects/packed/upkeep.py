@@ -105,6 +105,7 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
 
     How old a pack is, is told by the store's own clock: against the youngest object that it lists. Before anything is
     deleted, the head is written once more: a push that is under way, and that might count on a pack, begins again.
+    Where nothing can be deleted, nothing is written.
 
     Raises:
         Conflict: somebody else has published meanwhile; what was deleted until then was of no use.
@@ -115,13 +116,29 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
     publication = Publication(prefix, mine, writer, History(keep))
     stored = [one for page in prefix.backend.list("") for one in page]
     listed = [one for one in stored if one.key.startswith(packs.PACKS)]
+    given_up = tuple(one.number for one in root.kept[max(keep - 1, 0) :])
+    known = {pack.pack for pack in root.packs} | set(root.garbage)
+    gone, young = _unneeded(listed, {pack.pack for pack in root.packs}, known, grace_s)
+    if not (given_up or gone):
+        return Pruned((), 0, 0, young, {}, publication.keeps_versions, _beside(stored))
     publication.publish_again(keep)
     now = publication.root
     if now is None:
         raise AssertionError("published without a root")
-    given_up = tuple(one.number for one in root.kept[max(keep - 1, 0) :])
-    needed = {pack.pack for pack in now.packs}
-    known = {pack.pack for pack in root.packs} | set(root.garbage) | set(now.garbage)
+    gone, young = _unneeded(listed, {pack.pack for pack in now.packs}, known | set(now.garbage), grace_s)
+    failed = publication.delete([one.key for one in gone])
+    sizes = [one.size for one in gone if one.key not in failed]
+    return Pruned(given_up, len(sizes), sum(sizes), young, failed, publication.keeps_versions, _beside(stored))
+
+
+def _unneeded(
+    listed: Sequence[ListedObject], needed: Collection[str], known: Collection[str], grace_s: float
+) -> tuple[list[ListedObject], int]:
+    """Packs that may go, and how many others nobody names that are too young for that.
+
+    Args:
+        known: packs that generations have named, so that no push is about to.
+    """
     youngest_ns = max((one.stored_ns or 0 for one in listed), default=0)
     gone: list[ListedObject] = []
     young = 0
@@ -134,9 +151,7 @@ def prune(prefix: PackedPrefix, mine: PackedSnapshot, writer: Writer, keep: int,
             gone.append(one)
         else:
             young += 1
-    failed = publication.delete([one.key for one in gone])
-    sizes = [one.size for one in gone if one.key not in failed]
-    return Pruned(given_up, len(sizes), sum(sizes), young, failed, publication.keeps_versions, _beside(stored))
+    return gone, young
 
 
 def _beside(listed: Iterable[ListedObject]) -> tuple[str, ...]:
