@@ -53,7 +53,7 @@ def run(done: Outcome, task: Task, role: Role, agent: AgentContext, context: Run
         EntryFailed: it failed; the files stay, and the next sync runs it again.
     """
     name = task.entry.after
-    last = agent.state.last_of(task.entry.name, role.value, *task.entry.direction(role))
+    last = agent.state.last_of(task.entry.name, role.value, *agent.settings.direction(task.entry, role))
     if role is not Role.SLAVE or name is None or not (done.changed or (last and last.pending)):
         return
     context.phase(f"running {name}")

@@ -227,7 +227,7 @@ def glance(entries: Sequence[Entry], role: Role, agent: AgentContext) -> dict[st
     """
     found = {}
     for entry in entries:
-        last = agent.state.last_of(entry.name, role.value, source, target)
+        last = agent.state.last_of(entry.name, role.value, *agent.settings.direction(entry, role))
         found[entry.name] = agent.state.running_since(entry.name, role.value), last.time_s if last else None
     return found
 
