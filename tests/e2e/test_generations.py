@@ -400,6 +400,9 @@ def test_no_option_takes_a_lost_head_for_an_empty_source(packed: Loop, tmp_path:
     assert_failed(alone.run("sync", place, f"s3://{packed.bucket}/copy", *how), 3, says=lost)
     make_tree(tmp_path / "alone/team", {"mine": b"1"})
     assert_failed(alone.run("peer", str(tmp_path / "alone/team"), place, *how[:-1]), 3, says=lost)
+    how = ("--no-manifest", *how[2:])
+    assert_failed(alone.run("sync", place, str(directory), *how), 3, says="has packs")
+    assert_failed(alone.run("sync", str(directory), place, *how), 3, says="has packs")
     assert (packed.target / "precious").read_bytes() == (directory / "precious").read_bytes() == b"1"
 
 
@@ -424,6 +427,24 @@ def test_a_conversion_publishes_nothing_new_and_takes_nothing_away(packed: Loop)
     make_tree(packed.source, {"index.html": TREE["index.html"]})
     assert packed.push().status == 0
     assert packed.master.run(*convert, "packed").status == 0
+
+
+def test_a_conversion_leaves_what_others_have_put_there(packed: Loop) -> None:
+    """What the entry ignores stays, in either direction and as often as one likes."""
+    server, bucket, prefix = packed.server, packed.bucket, packed.prefix
+    packed.write_map(ignore=["*.log"])
+    assert packed.push().status == 0
+    put(server, bucket, f"{prefix}/of-others.log", b"theirs")
+    (packed.source / "more").write_bytes(b"1")
+    assert packed.push().status == 0
+
+    assert packed.master.run("convert", "WEB", "--layout", "packed").status == 0
+    assert f"{prefix}/of-others.log" in keys(server, bucket, prefix)
+    packed.write_map(layout="packed", ignore=["*.log"])
+    assert packed.master.run("maps", "update").status == 0
+    for layout in ("plain", "packed"):
+        assert packed.master.run("convert", "WEB", "--layout", layout, "--yes").status == 0
+        assert f"{prefix}/of-others.log" in keys(server, bucket, prefix)
 
 
 def test_a_lost_head_of_a_folder_without_a_map_is_found_again(packed: Loop, tmp_path: Path) -> None:

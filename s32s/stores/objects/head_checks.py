@@ -36,6 +36,11 @@ def lost_head(location: str, *, for_plain: bool = False) -> Refused:
     return Refused(f"{location} has packs and no head", hint=cure)
 
 
+def packs_there(location: str) -> Refused:
+    """The error that a prefix was to be used without a manifest, and has packs: it is not empty, nor plain objects."""
+    return Refused(f"{location} has packs, and can only be used with its manifest", hint=cures.WITH_MANIFEST)
+
+
 def check_generation(head: Head, followed: int, location: str) -> None:
     """Refuse a prefix that has gone back.
 

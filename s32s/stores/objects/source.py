@@ -11,7 +11,7 @@ from s32s.core.item import Item
 from s32s.core.plan import Plan
 from s32s.core.tree import Tree
 from s32s.stores.base import Look, Progress, Published, Reading, Snapshot
-from s32s.stores.objects.head_checks import check_generation, lost_head
+from s32s.stores.objects.head_checks import check_generation, lost_head, packs_there
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.prefix import FoundHead, Prefix
 from s32s.system.concurrency import Future
@@ -82,11 +82,11 @@ class ObjectSource:
         found = self._prefix.read_head() if self._has_manifest else FoundHead()
         self._check_generation(found)
         if found.head is None:
+            stored = self._prefix.list_objects()
+            if stored.has_packs:
+                raise lost_head(self._location, for_plain=True) if self._has_manifest else packs_there(self._location)
             if self._has_manifest and self._follower.generation:
                 raise self._prefix.stale(f"the manifest of {self._location} is gone, and this machine has followed one")
-            stored = self._prefix.list_objects()
-            if stored.has_packs and self._has_manifest:
-                raise lost_head(self._location, for_plain=True)
             listed = stored.tree
             return Look(listed.digest, lambda: ObjectSnapshot(listed), tree=lambda: listed)
         if (ref := found.manifest) is None:

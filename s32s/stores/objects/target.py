@@ -16,7 +16,7 @@ from s32s.core.tree import Tree
 from s32s.format import manifest
 from s32s.stores.base import Look, Policy, Position, Progress, Published, Snapshot, Transaction
 from s32s.stores.objects.etags import CopyCache, copies_of, with_md5s, with_originals
-from s32s.stores.objects.head_checks import lost_head, warn_of_other_writer, warn_of_return
+from s32s.stores.objects.head_checks import lost_head, packs_there, warn_of_other_writer, warn_of_return
 from s32s.stores.objects.listing import differences
 from s32s.stores.objects.prefix import FoundHead, Listed, ManifestCache, Prefix
 from s32s.stores.objects.publisher import Publisher, Writer
@@ -86,7 +86,9 @@ class ObjectTarget:
         found = self._prefix.read_head() if self._has_manifest else FoundHead()
         warn_of_other_writer(found, self._writer, self._prefix.backend.location, self._warn)
         stored = self._prefix.list_objects()
-        if stored.has_packs and found.head is None and self._has_manifest and not self._writer.take_over:
+        if stored.has_packs and not self._has_manifest:
+            raise packs_there(self._prefix.backend.location)
+        if stored.has_packs and found.head is None and not self._writer.take_over:
             raise lost_head(self._prefix.backend.location, for_plain=True)
         if stored.has_packs and found.head is not None and not found.head.is_packed and not self._like_source:
             why = "has packs that nothing needs, left by a conversion that was cut off"
