@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -200,6 +201,23 @@ def test_a_way_back_that_fails_holds_nothing(loop: Loop) -> None:
     assert loop.pull().changed_nothing
     assert loop.slave.run("rollback", "WEB", "--force-delete").status == 0
     assert page(loop) == b"two two"
+
+
+def test_content_that_is_live_elsewhere_is_found_there(loop: Loop) -> None:
+    """A record has only what the target has not got; a file that was touched since is read, whatever its path."""
+    for tree in ({"a": b"same", "b": b"another size"}, {"a": b"longer than before", "b": b"same"}):
+        make_tree(loop.source, tree)
+        for name in tree:
+            os.utime(loop.source / name, (1_000_000_000, 1_000_000_000))  # old enough to be known without a look
+        assert loop.push().status == 0
+        assert loop.pull().status == 0
+    os.utime(loop.target / "b", (1, 1))
+
+    back = loop.slave.run("rollback", "WEB")
+
+    assert back.status == 0, back.err
+    assert (loop.target / "a").read_bytes() == b"same"
+    assert (loop.target / "b").read_bytes() == b"another size"
 
 
 def test_where_nothing_is_kept(loop: Loop) -> None:

@@ -18,7 +18,8 @@ from s32s.stores.base import Look, Position, Progress, Published, Reading, Snaps
 from s32s.stores.local.holding import open_holder
 from s32s.stores.local.kept import KeptTree, KeptTrees, open_kept
 from s32s.stores.local.store import LocalStore
-from s32s.system import file_bytes
+from s32s.stores.local.walk import open_file
+from s32s.system import directories, file_bytes, openat
 
 _THREADS = 4
 
@@ -68,6 +69,7 @@ class KeptSource:
         self._warn = warn
         self._is_partial = is_partial
         self._held: Mapping[str, int] = trees.contents()
+        self._live_at: dict[str, str] = {}  # paths in the target that hold what no record has, by SHA-256
 
     def look(self) -> Look[Snapshot]:
         """See `Source`."""
@@ -89,7 +91,14 @@ class KeptSource:
         with self._live.open_target(writable=False) as target:
             found = target.look().snapshot()
             found = target.refine(found, against=mine, jobs=jobs, progress=progress)
-            lost = self._lost(mine, found)
+            if lost := self._lost(mine, found):
+                # A file that was touched since may hold it all the same, at whatever path.
+                sizes = {item.size for path in lost if (item := mine.tree.get(path)) is not None}
+                doubtful = [item for row in found.tree.unhashed() if (item := found.tree[row]).size in sizes]
+                found = target.refine(found, against=Snapshot(tree.make(doubtful)), jobs=jobs, progress=progress)
+                read = (found.tree.get(item.path) for item in doubtful)
+                self._live_at = {item.sha256: item.path for item in read if item is not None and item.sha256}
+                lost = self._lost(mine, found)
             if not lost:
                 return mine
             if not self._is_partial:
@@ -120,7 +129,21 @@ class KeptSource:
 
     def read(self, items: Sequence[Item], *, jobs: int, as_objects: bool) -> Reading:
         """See `Source`."""
-        return Reading((_KeptBody(self._trees, item, self._held) for item in items), min(jobs, _THREADS))
+        bodies = (_KeptBody(self._open, item, is_there=self._is_somewhere(item)) for item in items)
+        return Reading(bodies, min(jobs, _THREADS))
+
+    def _is_somewhere(self, item: Item) -> bool:
+        return item.sha256 in self._held or item.sha256 in self._live_at
+
+    def _open(self, sha256: str) -> int:
+        """Open a file that holds some content, in a record or in the target."""
+        if (path := self._live_at.get(sha256)) is None:
+            return self._trees.open_file(self._held[sha256], sha256)
+        root = directories.open_dir(self._live.location)
+        try:
+            return open_file(root, path)
+        finally:
+            openat.close(root)
 
     def confirm(self, mine: Snapshot) -> None:
         """See `Source`; a record never changes."""
@@ -135,10 +158,10 @@ class _KeptBody:
     Who stages it compares its SHA-256, so it is looked at only when it is read a second time: then the error says why.
     """
 
-    def __init__(self, trees: KeptTrees, item: Item, held: Mapping[str, int]) -> None:
+    def __init__(self, open_: Callable[[str], int], item: Item, *, is_there: bool) -> None:
         self.item = item
-        self._trees = trees
-        self._held = held
+        self._open = open_
+        self._is_there = is_there
         self._is_first = True
 
     def copy_to(self, target: Backend, progress: Progress) -> PutResult | None:
@@ -152,13 +175,12 @@ class _KeptBody:
             IntegrityError: a program has written into the file since.
         """
         item = self.item
-        number = self._held.get(item.sha256 or "")
-        if number is None:
+        if not self._is_there:
             if item.size:
                 raise SourceChanged(f"{paths.quote(item.path)} changed during the run")
             return
         is_first, self._is_first = self._is_first, False
-        fd = self._trees.open_file(number, item.sha256 or "")
+        fd = self._open(item.sha256 or "")
         sha256 = hashlib.sha256()
         try:
             for chunk in file_bytes.read_chunks(fd):
